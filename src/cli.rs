@@ -1,0 +1,1 @@
+//! Arguments into a running process, a check, or a question to a running one.

@@ -1,0 +1,1 @@
+//! Which command, which keys, which class.

@@ -1,0 +1,1 @@
+//! File, environment and flags into typed settings that are already valid.

@@ -1,0 +1,12 @@
+//! Lockside: a Redis-protocol sidecar for distributed locks.
+//!
+//! The order of the `mod` lines is the reading order; `ARCHITECTURE.md` has the picture and the
+//! path of one command with its real bytes.
+
+pub mod config;
+
+pub mod resp;
+
+pub mod command;
+
+pub mod lock;

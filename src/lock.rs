@@ -1,0 +1,5 @@
+//! What a lock is: rules, values, and the machines that acquire and settle it. Pure.
+
+pub mod envelope;
+pub mod rule;
+pub mod value;

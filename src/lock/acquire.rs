@@ -1,0 +1,329 @@
+//! The acquire machine: `SET NX` with a safety TTL, then a guarded PERSIST, with every reply that
+//! can be lost in between spelled out (SPEC 3).
+//!
+//! Pure: no socket, no clock, no map. The driver feeds it one [`Input`] at a time and carries out
+//! the one [`Effect`] that comes back. Contract:
+//!
+//! * Every `Send` is answered by exactly one of: the reply of that request, [`Input::Lost`] (the
+//!   link broke before the reply) or [`Input::TimedOut`] (no reply in time; the driver has dropped
+//!   the link, so that a late reply can never be read as the answer to something else).
+//! * `Reopen` is answered by [`Input::Reopened`] or [`Input::ReopenFailed`].
+//! * [`Input::ClientGone`] may come at any moment and is answered by `Wait`.
+//! * After `Finish` the machine takes no more input.
+//!
+//! The stored value is unique to this acquire (SPEC 4), so "the key holds my value" proves that
+//! one of my own writes did it, and sending the same `SET NX` again is harmless.
+//!
+//! M2 puts the ledger's claim between the SET that succeeded and the PERSIST: that is the one
+//! arrow `Setting -> Persisting` in [`Acquire::taken`].
+
+use std::time::Duration;
+
+/// How often a lost link is replaced within one acquire before the answer is "unknown".
+///
+/// Two: one for a connection that broke, one for a Redis that restarts under it. A third would
+/// only make a client wait that has better things to do.
+const REOPENS: u8 = 2;
+
+/// What the driver has to report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Input {
+    /// The SET's reply: the key was free and now holds the stored value, with the safety TTL.
+    Taken,
+    /// The SET's reply: the key exists.
+    Occupied,
+    /// The reply of a read-back or of a guarded step: the key holds the stored value.
+    Ours,
+    /// The key holds something else.
+    Anothers,
+    /// There is no such key.
+    Gone,
+    /// The guarded step is forbidden to this user (ACL) or unknown to this server.
+    Forbidden,
+    /// The plain PERSIST's reply: 1.
+    TtlRemoved,
+    /// The plain PERSIST's reply: 0 (no such key, or no TTL).
+    TtlAbsent,
+    /// An error reply, which the driver keeps for the client.
+    Refused,
+    /// The reply of compare-and-delete, whatever it was.
+    Undone,
+    /// The link broke; nobody knows whether the last request was carried out.
+    Lost,
+    /// The reply did not come in time; the link was dropped.
+    TimedOut,
+    /// A new link stands, with the session's state replayed.
+    Reopened,
+    /// No new link could be had.
+    ReopenFailed,
+    /// The client's connection has ended.
+    ClientGone,
+}
+
+/// A request on the session's own link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Request {
+    /// `SET key stored NX EX safety_ttl`, with the client's GET if it asked for it.
+    SetNx,
+    /// `GET key`, compared with the stored value.
+    ReadBack,
+    /// The guarded PERSIST script.
+    Persist,
+    /// Plain `PERSIST key`, where scripts are forbidden.
+    PlainPersist,
+    /// The guarded delete script.
+    CompareAndDelete,
+}
+
+/// How an acquire ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// OK: the key holds the stored value without a TTL.
+    Granted,
+    /// nil: somebody else holds it.
+    Held,
+    /// Redis refused the command; its own error goes to the client.
+    Refused,
+    /// The provisional key ran out, or was taken by another, before it was made permanent. The
+    /// client gets an error that says "not acquired".
+    RanOut,
+    /// The outcome could not be found out. The client gets an error that says so; a provisional
+    /// key that may stand runs out by its safety TTL.
+    Unknown,
+    /// Nobody is there to answer; what was taken was given back, or runs out.
+    Abandoned,
+}
+
+/// What the driver does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// Send this, and report its reply.
+    Send(Request),
+    /// Open a new link, replay the session's state on it, and report.
+    Reopen,
+    /// Nothing: the answer to an earlier effect is still to come.
+    Wait,
+    /// The acquire has ended.
+    Finish(Outcome),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Step {
+    /// SET sent. `again`: an earlier one may have been carried out too.
+    Setting { again: bool },
+    /// GET sent, to learn what a SET whose reply was lost has done.
+    ReadingBack { again: bool },
+    /// Guarded PERSIST sent.
+    Persisting,
+    /// Plain PERSIST sent.
+    PlainPersisting,
+    /// GET sent after a plain PERSIST that can't be trusted.
+    Confirming,
+    /// Guarded PERSIST of an unconfirmed grant sent (SPEC 3, the same-token retry).
+    Resuming,
+    /// Compare-and-delete sent, because the client has gone.
+    Undoing,
+    /// Waiting for a new link, to go on with the step inside.
+    Reopening(Resume),
+    Ended,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Resume {
+    ReadBack { again: bool },
+    Persist,
+    Confirm,
+    Resuming,
+    Undo,
+}
+
+/// One acquire of one key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Acquire {
+    step: Step,
+    client_gone: bool,
+    reopens_left: u8,
+    /// When the SET that may have set the key was sent first; bounds a plain PERSIST.
+    set_at: Duration,
+    safety_ttl: Duration,
+    /// False for a `ttl` rule: the key keeps the client's own TTL and step 4 falls away.
+    persistent: bool,
+}
+
+impl Acquire {
+    /// A fresh acquire. `now` is the driver's monotonic clock, as a duration since any fixed
+    /// origin; `safety_ttl` is the rule's.
+    pub fn start(now: Duration, safety_ttl: Duration) -> (Self, Effect) {
+        let step = Step::Setting { again: false };
+        (Self::at(step, now, safety_ttl), Effect::Send(Request::SetNx))
+    }
+
+    /// An acquire under a `ttl` rule: the same, with the client's own TTL and no PERSIST.
+    pub fn start_with_ttl(now: Duration, ttl: Duration) -> (Self, Effect) {
+        let (mut acquire, effect) = Self::start(now, ttl);
+        acquire.persistent = false;
+        (acquire, effect)
+    }
+
+    /// An acquire whose token already stands as an unconfirmed grant: it is the same grant if
+    /// Redis still has it, else an ordinary acquire.
+    pub fn resume(now: Duration, safety_ttl: Duration) -> (Self, Effect) {
+        (Self::at(Step::Resuming, now, safety_ttl), Effect::Send(Request::Persist))
+    }
+
+    fn at(step: Step, set_at: Duration, safety_ttl: Duration) -> Self {
+        Self { step, client_gone: false, reopens_left: REOPENS, set_at, safety_ttl, persistent: true }
+    }
+
+    /// Takes one input at `now` (the same clock as at the start) and says what to do.
+    pub fn on(&mut self, input: Input, now: Duration) -> Effect {
+        if input == Input::ClientGone {
+            self.client_gone = true;
+            return Effect::Wait;
+        }
+        match self.step {
+            Step::Setting { again } => self.on_set(again, input),
+            Step::ReadingBack { again } => self.on_read_back(again, input),
+            Step::Persisting => self.on_persist(input, now),
+            Step::PlainPersisting => self.on_plain_persist(input, now),
+            Step::Confirming => self.on_confirm(input),
+            Step::Resuming => self.on_resume(input, now),
+            Step::Undoing => self.on_undo(input),
+            Step::Reopening(resume) => self.on_reopen(resume, input),
+            Step::Ended => Effect::Wait,
+        }
+    }
+
+    fn on_set(&mut self, again: bool, input: Input) -> Effect {
+        match input {
+            Input::Taken => self.taken(),
+            // After a SET whose reply was lost, "exists" may mean our own earlier one.
+            Input::Occupied if again => self.send(Step::ReadingBack { again }, Request::ReadBack),
+            Input::Occupied => self.finish(Outcome::Held),
+            Input::Lost | Input::TimedOut => self.reopen(Resume::ReadBack { again }),
+            _ => self.finish(Outcome::Refused),
+        }
+    }
+
+    fn on_read_back(&mut self, again: bool, input: Input) -> Effect {
+        match input {
+            Input::Ours => self.taken(),
+            Input::Anothers => self.finish(Outcome::Held),
+            Input::Gone if self.client_gone => self.finish(Outcome::Abandoned),
+            Input::Gone if again => self.finish(Outcome::Unknown),
+            // `set_at` stays: the earlier SET may still be carried out, and its TTL would count
+            // from then.
+            Input::Gone => self.send(Step::Setting { again: true }, Request::SetNx),
+            Input::Lost | Input::TimedOut => self.reopen(Resume::ReadBack { again }),
+            _ => self.finish(Outcome::Unknown),
+        }
+    }
+
+    fn on_persist(&mut self, input: Input, now: Duration) -> Effect {
+        match input {
+            Input::Ours if self.client_gone => self.undo(),
+            Input::Ours => self.finish(Outcome::Granted),
+            Input::Anothers | Input::Gone => self.finish(Outcome::RanOut),
+            Input::Forbidden if now.saturating_sub(self.set_at) * 2 < self.safety_ttl => {
+                self.send(Step::PlainPersisting, Request::PlainPersist)
+            }
+            Input::Forbidden => self.finish(Outcome::RanOut),
+            Input::Lost | Input::TimedOut => self.reopen(Resume::Persist),
+            _ => self.finish(Outcome::Unknown),
+        }
+    }
+
+    /// A plain PERSIST proves something only if its reply came while the key it was sent for
+    /// cannot have run out: it was carried out before the reply, and the TTL began after `set_at`.
+    fn on_plain_persist(&mut self, input: Input, now: Duration) -> Effect {
+        let in_time = now.saturating_sub(self.set_at) < self.safety_ttl;
+        match input {
+            Input::TtlRemoved if in_time && !self.client_gone => self.finish(Outcome::Granted),
+            Input::TtlRemoved | Input::TtlAbsent => self.send(Step::Confirming, Request::ReadBack),
+            Input::Lost | Input::TimedOut => self.reopen(Resume::Confirm),
+            _ => self.finish(Outcome::Unknown),
+        }
+    }
+
+    fn on_confirm(&mut self, input: Input) -> Effect {
+        match input {
+            Input::Ours if self.client_gone => self.undo(),
+            Input::Ours => self.finish(Outcome::Granted),
+            Input::Anothers | Input::Gone => self.finish(Outcome::RanOut),
+            Input::Lost | Input::TimedOut => self.reopen(Resume::Confirm),
+            _ => self.finish(Outcome::Unknown),
+        }
+    }
+
+    fn on_resume(&mut self, input: Input, now: Duration) -> Effect {
+        match input {
+            // Not undone when this client goes too: the grant is older than this connection.
+            Input::Ours if self.client_gone => self.finish(Outcome::Abandoned),
+            Input::Ours => self.finish(Outcome::Granted),
+            Input::Anothers => self.finish(Outcome::Held),
+            Input::Gone if self.client_gone => self.finish(Outcome::Abandoned),
+            Input::Gone | Input::Forbidden => self.set(now),
+            Input::Lost | Input::TimedOut => self.reopen(Resume::Resuming),
+            _ => self.finish(Outcome::Unknown),
+        }
+    }
+
+    fn on_undo(&mut self, input: Input) -> Effect {
+        match input {
+            Input::Lost | Input::TimedOut => self.reopen(Resume::Undo),
+            _ => self.finish(Outcome::Abandoned),
+        }
+    }
+
+    fn on_reopen(&mut self, resume: Resume, input: Input) -> Effect {
+        match (input, resume) {
+            (Input::Reopened, Resume::ReadBack { again }) => {
+                self.send(Step::ReadingBack { again }, Request::ReadBack)
+            }
+            (Input::Reopened, Resume::Persist) => self.send(Step::Persisting, Request::Persist),
+            (Input::Reopened, Resume::Confirm) => self.send(Step::Confirming, Request::ReadBack),
+            (Input::Reopened, Resume::Resuming) => self.send(Step::Resuming, Request::Persist),
+            (Input::Reopened, Resume::Undo) => self.undo(),
+            _ => self.finish(Outcome::Unknown),
+        }
+    }
+
+    /// The key holds our value, with a TTL. (The ledger's claim comes here with M2.)
+    fn taken(&mut self) -> Effect {
+        if self.client_gone {
+            return self.undo();
+        }
+        if !self.persistent {
+            return self.finish(Outcome::Granted);
+        }
+        self.send(Step::Persisting, Request::Persist)
+    }
+
+    fn set(&mut self, now: Duration) -> Effect {
+        self.set_at = now;
+        self.send(Step::Setting { again: false }, Request::SetNx)
+    }
+
+    fn undo(&mut self) -> Effect {
+        self.send(Step::Undoing, Request::CompareAndDelete)
+    }
+
+    fn send(&mut self, step: Step, request: Request) -> Effect {
+        self.step = step;
+        Effect::Send(request)
+    }
+
+    fn reopen(&mut self, resume: Resume) -> Effect {
+        if self.reopens_left == 0 {
+            return self.finish(Outcome::Unknown);
+        }
+        self.reopens_left -= 1;
+        self.step = Step::Reopening(resume);
+        Effect::Reopen
+    }
+
+    fn finish(&mut self, outcome: Outcome) -> Effect {
+        self.step = Step::Ended;
+        Effect::Finish(outcome)
+    }
+}

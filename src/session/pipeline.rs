@@ -1,0 +1,104 @@
+//! What a session still expects from Redis, in order. Pure.
+//!
+//! Commands that need nothing but their reply passed on are counted in runs, so that a pipeline
+//! of 100,000 of them is one entry.
+
+use std::collections::VecDeque;
+
+use super::state::Change;
+
+/// How many entries may be outstanding before no more commands are taken from the client.
+///
+/// Runs make one entry of any number of plain commands, so only a pipeline of tens of thousands
+/// of state-changing commands gets here; it then goes on in step with Redis.
+const MAX_ENTRIES: usize = 16 * 1024;
+
+/// What the next bytes from Redis answer.
+#[derive(Debug)]
+pub(crate) enum Expectation {
+    /// This many replies that are passed on as they come.
+    Plain(u64),
+    /// One reply that changes the session's state if it reports success.
+    Change(Change),
+}
+
+/// The outstanding replies of one session.
+#[derive(Debug, Default)]
+pub(crate) struct Pipeline {
+    entries: VecDeque<Expectation>,
+}
+
+impl Pipeline {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.entries.len() >= MAX_ENTRIES
+    }
+
+    pub(crate) fn head(&self) -> Option<&Expectation> {
+        self.entries.front()
+    }
+
+    pub(crate) fn head_change(&mut self) -> Option<&mut Change> {
+        match self.entries.front_mut() {
+            Some(Expectation::Change(change)) => Some(change),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn expect_plain(&mut self) {
+        if let Some(Expectation::Plain(count)) = self.entries.back_mut() {
+            *count += 1;
+        } else {
+            self.entries.push_back(Expectation::Plain(1));
+        }
+    }
+
+    pub(crate) fn expect(&mut self, change: Change) {
+        self.entries.push_back(Expectation::Change(change));
+    }
+
+    /// `count` plain replies have come.
+    pub(crate) fn plain_done(&mut self, count: u64) {
+        if let Some(Expectation::Plain(left)) = self.entries.front_mut() {
+            *left = left.saturating_sub(count);
+            if *left == 0 {
+                self.pop();
+            }
+        }
+    }
+
+    /// The reply of the change at the head has come.
+    pub(crate) fn change_done(&mut self) -> Option<Change> {
+        match self.pop() {
+            Some(Expectation::Change(change)) => Some(change),
+            Some(plain) => {
+                self.entries.push_front(plain);
+                None
+            }
+            None => None,
+        }
+    }
+
+    /// Forgets everything; gives how many replies will never come.
+    pub(crate) fn abandon(&mut self) -> u64 {
+        let count = self.entries.drain(..).map(|entry| match entry {
+            Expectation::Plain(count) => count,
+            Expectation::Change(_) => 1,
+        });
+        let count = count.sum();
+        self.entries.shrink_to_fit();
+        count
+    }
+
+    fn pop(&mut self) -> Option<Expectation> {
+        let entry = self.entries.pop_front();
+        // An idle client holds no buffer.
+        if self.entries.is_empty() && self.entries.capacity() > 8 {
+            self.entries.shrink_to_fit();
+        }
+        entry
+    }
+}

@@ -1,0 +1,293 @@
+//! The state that Redis keeps for a connection, followed on its replies. Pure.
+//!
+//! Lockside never guesses: a command that changes state is noted as a [`Change`] when it is sent,
+//! and takes effect here when Redis's reply says that it did. Lock commands wait until nothing is
+//! outstanding, so what they see is exact.
+
+use std::sync::Arc;
+
+use crate::resp::encode::{self, Protocol};
+
+/// What a command will have changed once Redis reports success.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Change {
+    Select(u32),
+    Auth(Credentials),
+    Hello(Hello),
+    SetName(Vec<u8>),
+    /// CLIENT SETINFO, kept as it was sent: LIB-NAME or LIB-VER and its value.
+    SetInfo(Vec<u8>, Vec<u8>),
+    Multi,
+    Exec,
+    Discard,
+    Watch,
+    Unwatch,
+    Reset,
+    Monitor,
+    /// CLIENT TRACKING, NO-EVICT and the like: nothing that Lockside follows, but a new link
+    /// would not have it.
+    Lasting,
+    Reply(ReplyMode),
+    /// SUBSCRIBE and its kin: confirmations still to come.
+    Subscribe(usize),
+    /// UNSUBSCRIBE and its kin: confirmations still to come, if they were counted; without
+    /// arguments there are as many as there are subscriptions when Redis gets to it.
+    Unsubscribe(Topic, Option<u64>),
+    ScriptLoad(Vec<u8>),
+    ScriptFlush,
+}
+
+impl Change {
+    /// True for what Redis carries out at once inside MULTI, where all else is queued.
+    fn is_immediate(&self) -> bool {
+        matches!(self, Self::Multi | Self::Exec | Self::Discard | Self::Watch | Self::Reset)
+    }
+
+    /// True for what is confirmed by messages, each with a count in it.
+    pub(crate) fn is_subscription(&self) -> bool {
+        matches!(self, Self::Subscribe(_) | Self::Unsubscribe(..))
+    }
+}
+
+/// What AUTH or HELLO … AUTH named. Kept to open another link in the client's name.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Credentials {
+    /// None for `AUTH password`, the default user.
+    pub(crate) user: Option<Vec<u8>>,
+    pub(crate) password: Vec<u8>,
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Credentials(..)")
+    }
+}
+
+/// HELLO's arguments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Hello {
+    /// None for `HELLO` alone, which only asks.
+    pub(crate) protocol: Option<Protocol>,
+    pub(crate) auth: Option<Credentials>,
+    pub(crate) name: Option<Vec<u8>>,
+}
+
+/// CLIENT REPLY's modes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum ReplyMode {
+    #[default]
+    On,
+    Off,
+    /// The next reply is left out.
+    Skip,
+}
+
+/// The three kinds of subscription, each counted on its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Topic {
+    Channel,
+    Pattern,
+    Shard,
+}
+
+/// How many subscriptions a connection has, as Redis's confirmations say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Subscriptions {
+    channels: u64,
+    patterns: u64,
+    shards: u64,
+}
+
+impl Subscriptions {
+    pub(crate) fn any(&self) -> bool {
+        self.channels + self.patterns + self.shards > 0
+    }
+
+    /// How many confirmations an UNSUBSCRIBE of everything gives: one at least.
+    pub(crate) fn of(&self, topic: Topic) -> u64 {
+        match topic {
+            Topic::Channel => self.channels.max(1),
+            Topic::Pattern => self.patterns.max(1),
+            Topic::Shard => self.shards.max(1),
+        }
+    }
+
+    /// Takes the count in a confirmation: channels and patterns together, or shards alone.
+    pub(crate) fn confirm(&mut self, topic: Topic, total: u64) {
+        match topic {
+            Topic::Channel => self.channels = total.saturating_sub(self.patterns),
+            Topic::Pattern => self.patterns = total.saturating_sub(self.channels),
+            Topic::Shard => self.shards = total,
+        }
+    }
+}
+
+/// An open MULTI.
+#[derive(Debug, Default)]
+pub(crate) struct Transaction {
+    /// Commands queued so far: the place of the next one in EXEC's reply.
+    pub(crate) queued: usize,
+    /// Changes that take effect when EXEC succeeds.
+    changes: Vec<Change>,
+}
+
+/// The state of one connection to Redis, as far as Lockside has to know it.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) db: u32,
+    pub(crate) protocol: Protocol,
+    /// The ACL user.
+    pub(crate) user: Arc<[u8]>,
+    pub(crate) name: Option<Vec<u8>>,
+    pub(crate) transaction: Option<Transaction>,
+    pub(crate) reply_mode: ReplyMode,
+    pub(crate) monitor: bool,
+    pub(crate) subscriptions: Subscriptions,
+    watching: bool,
+    lasting: bool,
+    credentials: Option<Credentials>,
+    info: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            db: 0,
+            protocol: Protocol::Resp2,
+            user: Arc::from(&b"default"[..]),
+            name: None,
+            transaction: None,
+            reply_mode: ReplyMode::On,
+            monitor: false,
+            subscriptions: Subscriptions::default(),
+            watching: false,
+            lasting: false,
+            credentials: None,
+            info: Vec::new(),
+        }
+    }
+}
+
+impl State {
+    /// Takes the reply to `change`. `ok` is false for an error, and for the nil of an EXEC that
+    /// a WATCH stopped.
+    pub(crate) fn replied(&mut self, change: Change, ok: bool) {
+        if let Some(transaction) = &mut self.transaction
+            && !change.is_immediate()
+        {
+            if ok {
+                transaction.queued += 1;
+                transaction.changes.push(change);
+            }
+            return;
+        }
+        match change {
+            // Whatever EXEC says, the transaction is over.
+            Change::Exec => self.end_transaction(ok),
+            change if ok => self.apply(change),
+            _ => {}
+        }
+    }
+
+    /// `count` plain commands were answered.
+    pub(crate) fn plain_replied(&mut self, count: u64) {
+        if let Some(transaction) = &mut self.transaction {
+            transaction.queued += usize::try_from(count).unwrap_or(usize::MAX);
+        }
+    }
+
+    /// True while messages and replies share the stream and look alike: a RESP2 subscriber.
+    pub(crate) fn mixes_messages(&self) -> bool {
+        self.protocol == Protocol::Resp2 && self.subscriptions.any()
+    }
+
+    /// True when a new link can take this one's place: nothing is lost that cannot be replayed.
+    pub(crate) fn is_replayable(&self) -> bool {
+        self.transaction.is_none()
+            && !self.watching
+            && !self.lasting
+            && !self.monitor
+            && !self.subscriptions.any()
+    }
+
+    /// The commands that bring a new link to this state; gives how many replies they have.
+    pub(crate) fn replay(&self, out: &mut Vec<u8>) -> usize {
+        let mut commands: Vec<Vec<&[u8]>> = Vec::new();
+        if let Some(credentials) = &self.credentials {
+            let mut auth: Vec<&[u8]> = vec![b"AUTH"];
+            auth.extend(credentials.user.as_deref());
+            auth.push(&credentials.password);
+            commands.push(auth);
+        }
+        if self.protocol == Protocol::Resp3 {
+            commands.push(vec![b"HELLO", b"3"]);
+        }
+        let db = self.db.to_string();
+        if self.db != 0 {
+            commands.push(vec![b"SELECT", db.as_bytes()]);
+        }
+        if let Some(name) = &self.name {
+            commands.push(vec![b"CLIENT", b"SETNAME", name]);
+        }
+        for (attribute, value) in &self.info {
+            commands.push(vec![b"CLIENT", b"SETINFO", attribute, value]);
+        }
+        for command in &commands {
+            encode::command(out, command);
+        }
+        commands.len()
+    }
+
+    fn end_transaction(&mut self, executed: bool) {
+        self.watching = false;
+        let Some(transaction) = self.transaction.take() else { return };
+        if executed {
+            transaction.changes.into_iter().for_each(|change| self.apply(change));
+        }
+    }
+
+    fn apply(&mut self, change: Change) {
+        match change {
+            Change::Select(db) => self.db = db,
+            Change::Auth(credentials) => self.authenticate(credentials),
+            Change::Hello(hello) => self.greet(hello),
+            Change::SetName(name) => self.name = (!name.is_empty()).then_some(name),
+            Change::SetInfo(attribute, value) => self.set_info(attribute, value),
+            Change::Multi => self.transaction = Some(Transaction::default()),
+            Change::Discard => self.end_transaction(false),
+            Change::Watch => self.watching = true,
+            Change::Unwatch => self.watching = false,
+            Change::Reset => *self = Self::default(),
+            Change::Monitor => self.monitor = true,
+            Change::Lasting => self.lasting = true,
+            Change::Reply(mode) => self.reply_mode = mode,
+            Change::Exec
+            | Change::Subscribe(_)
+            | Change::Unsubscribe(..)
+            | Change::ScriptLoad(_)
+            | Change::ScriptFlush => {}
+        }
+    }
+
+    fn authenticate(&mut self, credentials: Credentials) {
+        self.user = Arc::from(credentials.user.as_deref().unwrap_or(b"default"));
+        self.credentials = Some(credentials);
+    }
+
+    fn greet(&mut self, hello: Hello) {
+        if let Some(protocol) = hello.protocol {
+            self.protocol = protocol;
+        }
+        if let Some(credentials) = hello.auth {
+            self.authenticate(credentials);
+        }
+        if let Some(name) = hello.name {
+            self.name = (!name.is_empty()).then_some(name);
+        }
+    }
+
+    fn set_info(&mut self, attribute: Vec<u8>, value: Vec<u8>) {
+        self.info.retain(|(known, _)| !known.eq_ignore_ascii_case(&attribute));
+        self.info.push((attribute, value));
+    }
+}

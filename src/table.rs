@@ -1,0 +1,133 @@
+//! The lock table: every lock granted through this process and not yet released.
+//!
+//! A [`DashMap`] that workers and the control thread share. No guard of it is ever held across a
+//! call that can wait: every method takes what it needs and lets go.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use dashmap::DashMap;
+
+use crate::lock::record::{Confidence, LockKey, Record};
+
+/// All held locks of this process.
+#[derive(Debug)]
+pub struct Table {
+    records: DashMap<LockKey, Record>,
+    limit: usize,
+    releases: AtomicU64,
+}
+
+impl Table {
+    /// An empty table that takes at most `limit` locks (SPEC 9: 1,000,000 by default).
+    pub fn new(limit: usize) -> Self {
+        Self { records: DashMap::with_shard_amount(16), limit, releases: AtomicU64::new(0) }
+    }
+
+    /// True when another lock would pass the limit.
+    pub fn is_full(&self) -> bool {
+        self.records.len() >= self.limit
+    }
+
+    /// How many locks are held.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// True when no lock is held.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// A grant: replaces whatever was known of the key.
+    pub fn grant(&self, key: LockKey, record: Record) {
+        self.records.insert(key, record);
+    }
+
+    /// A release: the key is free, whoever held it. Gives the record that was there.
+    pub fn release(&self, key: &LockKey) -> Option<Record> {
+        self.releases.fetch_add(1, Ordering::Relaxed);
+        self.records.remove(key).map(|(_, record)| record)
+    }
+
+    /// A release of exactly this grant; a later one of the same key stays.
+    pub fn release_if(&self, key: &LockKey, stored: &[u8]) -> bool {
+        self.releases.fetch_add(1, Ordering::Relaxed);
+        self.records.remove_if(key, |_, record| *record.stored == *stored).is_some()
+    }
+
+    /// The record of one lock.
+    pub fn find(&self, key: &LockKey) -> Option<Record> {
+        self.records.get(key).map(|record| record.clone())
+    }
+
+    /// The TTL that the lock's client asked for, in milliseconds.
+    pub fn asked_ttl_ms(&self, key: &LockKey) -> Option<u64> {
+        self.records.get(key).and_then(|record| record.asked_ttl_ms)
+    }
+
+    /// Notes how sure it is that the client knows of this grant; a later grant is left alone.
+    pub fn set_confidence(&self, key: &LockKey, stored: &[u8], confidence: Confidence) {
+        if let Some(mut record) = self.records.get_mut(key)
+            && *record.stored == *stored
+        {
+            record.confidence = confidence;
+        }
+    }
+
+    /// FLUSHDB: every lock of one database is released.
+    pub fn flush_db(&self, db: u32) {
+        self.releases.fetch_add(1, Ordering::Relaxed);
+        self.records.retain(|key, _| key.db() != db);
+    }
+
+    /// FLUSHALL: every lock is released.
+    pub fn flush_all(&self) {
+        self.releases.fetch_add(1, Ordering::Relaxed);
+        self.records.clear();
+    }
+
+    /// SWAPDB: the locks of two databases change places.
+    pub fn swap_dbs(&self, one: u32, other: u32) {
+        self.releases.fetch_add(1, Ordering::Relaxed);
+        let moved: Vec<LockKey> = self.keys_where(|key| key.db() == one || key.db() == other);
+        let moved: Vec<_> = moved.iter().filter_map(|key| self.records.remove(key)).collect();
+        for (key, record) in moved {
+            let db = if key.db() == one { other } else { one };
+            self.records.insert(key.in_db(db), record);
+        }
+    }
+
+    /// A number that grows with every release seen: what was remembered under an older one may
+    /// be out of date.
+    pub fn releases_seen(&self) -> u64 {
+        self.releases.load(Ordering::Relaxed)
+    }
+
+    /// All locks whose key passes `filter`, in key order.
+    pub fn list(&self, filter: impl Fn(&[u8]) -> bool) -> Vec<(LockKey, Record)> {
+        let mut locks: Vec<(LockKey, Record)> = self
+            .records
+            .iter()
+            .filter(|entry| filter(entry.key().key()))
+            .map(|entry| (entry.key().clone(), entry.value().clone()))
+            .collect();
+        locks.sort_by(|(one, _), (other, _)| one.cmp(other));
+        locks
+    }
+
+    /// How many grants are unconfirmed.
+    pub fn unconfirmed(&self) -> usize {
+        self.records
+            .iter()
+            .filter(|entry| entry.value().confidence == Confidence::Unconfirmed)
+            .count()
+    }
+
+    fn keys_where(&self, filter: impl Fn(&LockKey) -> bool) -> Vec<LockKey> {
+        self.records
+            .iter()
+            .map(|entry| entry.key().clone())
+            .filter(|key| filter(key))
+            .collect()
+    }
+}

@@ -1,1 +1,212 @@
-//! (in work)
+//! Bytes of every command and reply that Lockside itself makes.
+//!
+//! Replies of Redis are forwarded as they came and never pass through here. The functions append
+//! to what the caller gives and never fail. Where RESP2 and RESP3 differ a function takes the
+//! [`Protocol`] that the client chose with HELLO; the others are the same in both. The rules are
+//! those of the Redis protocol specification (redis.io, "Redis serialization protocol").
+
+use bytes::{BufMut, BytesMut};
+use redis_protocol::error::RedisProtocolError;
+use redis_protocol::resp3::encode::complete as resp3;
+pub use redis_protocol::resp3::types::BytesFrame;
+
+/// The version of the protocol that a client speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+pub enum Protocol {
+    /// What a connection starts with.
+    #[default]
+    Resp2,
+    /// After `HELLO 3`.
+    Resp3,
+}
+
+/// A command as clients send it: an array of bulks.
+pub fn command(out: &mut impl BufMut, args: &[&[u8]]) {
+    array(out, args.len());
+    for arg in args {
+        bulk(out, arg);
+    }
+}
+
+/// A command whose number of arguments is known only at its end.
+#[derive(Debug, Clone, Default)]
+pub struct CommandBuilder {
+    args: usize,
+    body: Vec<u8>,
+}
+
+impl CommandBuilder {
+    /// A command that has its name.
+    pub fn new(name: &[u8]) -> Self {
+        let mut builder = Self::default();
+        builder.arg(name);
+        builder
+    }
+
+    /// Adds an argument.
+    pub fn arg(&mut self, arg: &[u8]) -> &mut Self {
+        bulk(&mut self.body, arg);
+        self.args += 1;
+        self
+    }
+
+    /// Adds a number, in decimal.
+    pub fn integer(&mut self, value: i64) -> &mut Self {
+        let mut digits = [0; DIGITS];
+        self.arg(decimal(value, &mut digits))
+    }
+
+    /// Appends the whole command to `out`.
+    pub fn write(&self, out: &mut impl BufMut) {
+        array(out, self.args);
+        out.put_slice(&self.body);
+    }
+}
+
+/// A short status such as `OK`. A line end inside becomes spaces.
+pub fn simple(out: &mut impl BufMut, text: &[u8]) {
+    out.put_u8(b'+');
+    line(out, text);
+}
+
+/// An error: its code and text, without the `-`. A line end inside becomes spaces, as in Redis.
+pub fn error(out: &mut impl BufMut, text: &[u8]) {
+    out.put_u8(b'-');
+    line(out, text);
+}
+
+/// A number.
+pub fn integer(out: &mut impl BufMut, value: i64) {
+    header(out, b':', value);
+}
+
+/// A string of any bytes.
+pub fn bulk(out: &mut impl BufMut, bytes: &[u8]) {
+    header(out, b'$', length(bytes.len()));
+    out.put_slice(bytes);
+    out.put_slice(b"\r\n");
+}
+
+/// The null of a missing string: `$-1` or `_`.
+pub fn null(out: &mut impl BufMut, protocol: Protocol) {
+    out.put_slice(match protocol {
+        Protocol::Resp2 => b"$-1\r\n".as_slice(),
+        Protocol::Resp3 => b"_\r\n".as_slice(),
+    });
+}
+
+/// The null of a missing array, such as the reply of an EXEC that was not executed: `*-1` or `_`.
+pub fn null_array(out: &mut impl BufMut, protocol: Protocol) {
+    out.put_slice(match protocol {
+        Protocol::Resp2 => b"*-1\r\n".as_slice(),
+        Protocol::Resp3 => b"_\r\n".as_slice(),
+    });
+}
+
+/// True or false: `#t` and `#f`, or the numbers 1 and 0.
+pub fn boolean(out: &mut impl BufMut, protocol: Protocol, value: bool) {
+    match protocol {
+        Protocol::Resp2 => integer(out, i64::from(value)),
+        Protocol::Resp3 => out.put_slice(if value { b"#t\r\n" } else { b"#f\r\n" }),
+    }
+}
+
+/// A text for people, such as INFO's: a verbatim string, or a bulk.
+pub fn verbatim(out: &mut impl BufMut, protocol: Protocol, text: &[u8]) {
+    match protocol {
+        Protocol::Resp2 => bulk(out, text),
+        Protocol::Resp3 => {
+            header(out, b'=', length(text.len().saturating_add(4)));
+            out.put_slice(b"txt:");
+            out.put_slice(text);
+            out.put_slice(b"\r\n");
+        }
+    }
+}
+
+/// The start of an array; its `len` elements follow.
+pub fn array(out: &mut impl BufMut, len: usize) {
+    header(out, b'*', length(len));
+}
+
+/// The start of a map; `pairs` times a key and a value follow. In RESP2 it is a flat array.
+pub fn map(out: &mut impl BufMut, protocol: Protocol, pairs: usize) {
+    match protocol {
+        Protocol::Resp2 => array(out, pairs.saturating_mul(2)),
+        Protocol::Resp3 => header(out, b'%', length(pairs)),
+    }
+}
+
+/// The start of a set; its `len` members follow. In RESP2 it is an array.
+pub fn set(out: &mut impl BufMut, protocol: Protocol, len: usize) {
+    match protocol {
+        Protocol::Resp2 => array(out, len),
+        Protocol::Resp3 => header(out, b'~', length(len)),
+    }
+}
+
+/// The start of a push, out of the order of replies; its `len` elements follow. In RESP2, where
+/// only a subscribed client gets any, it is an array.
+pub fn push(out: &mut impl BufMut, protocol: Protocol, len: usize) {
+    match protocol {
+        Protocol::Resp2 => array(out, len),
+        Protocol::Resp3 => header(out, b'>', length(len)),
+    }
+}
+
+/// A reply that was built as a tree, for a client that speaks RESP3. For a flat reply, or for
+/// both protocols, the functions above are the simpler way. Fails for a tree that is none of a
+/// reply, such as a HELLO or a push inside an array.
+pub fn tree(out: &mut BytesMut, frame: &BytesFrame) -> Result<(), RedisProtocolError> {
+    resp3::extend_encode(out, frame, false).map(drop)
+}
+
+/// Room for any number that a header can hold.
+const DIGITS: usize = 20;
+
+/// A type byte, a number, the line end; in one piece, as this is most of what is written.
+fn header(out: &mut impl BufMut, kind: u8, value: i64) {
+    let mut digits = [0; DIGITS];
+    out.put_u8(kind);
+    out.put_slice(decimal(value, &mut digits));
+    out.put_slice(b"\r\n");
+}
+
+/// A length as a header's number. Nothing in memory is longer than an i64 can count.
+fn length(len: usize) -> i64 {
+    i64::try_from(len).unwrap_or(i64::MAX)
+}
+
+/// The digits of `value`, written to the end of `digits`.
+fn decimal(value: i64, digits: &mut [u8; DIGITS]) -> &[u8] {
+    let mut rest = value.unsigned_abs();
+    let mut at = DIGITS;
+    loop {
+        at -= 1;
+        // A remainder of 10 fits.
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    if value < 0 {
+        at -= 1;
+        digits[at] = b'-';
+    }
+    &digits[at..]
+}
+
+/// Text that must stay in its line.
+fn line(out: &mut impl BufMut, text: &[u8]) {
+    for part in text.split_inclusive(|byte| matches!(byte, b'\r' | b'\n')) {
+        match part.split_last() {
+            Some((b'\r' | b'\n', before)) => {
+                out.put_slice(before);
+                out.put_u8(b' ');
+            }
+            _ => out.put_slice(part),
+        }
+    }
+    out.put_slice(b"\r\n");
+}

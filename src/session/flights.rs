@@ -16,7 +16,7 @@ pub type SessionId = (usize, u32);
 
 /// One question: a user's (its ACL may differ from another's), about one lock.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Question {
+pub struct Question {
     pub(crate) user: Arc<[u8]>,
     pub(crate) key: LockKey,
 }
@@ -81,7 +81,7 @@ pub struct Flights {
     held: HashMap<Question, Known>,
     expiries: VecDeque<(Duration, Question)>,
     held_cache: Duration,
-    verdicts: VecDeque<(SessionId, Verdict)>,
+    verdicts: VecDeque<(SessionId, Verdict, Question)>,
 }
 
 /// How many "held" answers are remembered at once; past it they are simply not.
@@ -136,9 +136,10 @@ impl Flights {
         };
         let (told, mut left): (VecDeque<_>, VecDeque<_>) =
             flight.waiting.into_iter().partition(|(_, joined)| answers(*joined));
-        self.verdicts.extend(told.into_iter().map(|(session, _)| (session, Verdict::Held)));
+        let tell = |(session, _)| (session, Verdict::Held, question.clone());
+        self.verdicts.extend(told.into_iter().map(tell));
         if let Some((next, _)) = left.pop_front() {
-            self.verdicts.push_back((next, Verdict::Ask));
+            self.verdicts.push_back((next, Verdict::Ask, question.clone()));
             let flight = Flight { asked: releases, waiting: left };
             self.under_way.insert(question.clone(), flight);
         }
@@ -152,8 +153,16 @@ impl Flights {
     }
 
     /// The next verdict to deliver.
-    pub fn next_verdict(&mut self) -> Option<(SessionId, Verdict)> {
+    pub fn next_verdict(&mut self) -> Option<(SessionId, Verdict, Question)> {
         self.verdicts.pop_front()
+    }
+
+    /// A verdict found nobody: if it was this one's turn to ask, it is the next one's.
+    pub fn undelivered(&mut self, verdict: Verdict, question: &Question, now: Duration) {
+        if verdict == Verdict::Ask {
+            let releases = self.under_way.get(question).map_or(0, |flight| flight.asked);
+            self.ended(question, Ended::Unclear, now, releases);
+        }
     }
 
     fn remember(&mut self, question: &Question, now: Duration, releases: u64) {

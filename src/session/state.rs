@@ -201,6 +201,17 @@ impl State {
         self.protocol == Protocol::Resp2 && self.subscriptions.any()
     }
 
+    /// True for a change whose reply has to be read, not only counted: what it did can't be told
+    /// from its first byte.
+    pub(crate) fn has_to_see(&self, change: &Change) -> bool {
+        match change {
+            Change::Subscribe(_) | Change::Unsubscribe(..) => true,
+            Change::ScriptLoad(_) | Change::ScriptFlush => true,
+            Change::Exec => self.transaction.as_ref().is_some_and(|open| !open.changes.is_empty()),
+            _ => false,
+        }
+    }
+
     /// True when a new link can take this one's place: nothing is lost that cannot be replayed.
     pub(crate) fn is_replayable(&self) -> bool {
         self.transaction.is_none()

@@ -1,0 +1,233 @@
+//! What a session does for one lock command, with the link to itself.
+//!
+//! Each kind of operation sends its commands through the [`Scope`] and is handed whole replies.
+//! After every step it says how to go on ([`Flow`]). Operations know nothing of sockets; that a
+//! link broke reaches them as [`Operation::link_failed`], a late reply never does.
+
+mod acquire;
+mod ask;
+mod exchange;
+mod grant;
+mod script;
+mod settle;
+mod transaction;
+
+use std::sync::Arc;
+
+use crate::command::LockUse;
+use crate::lock::record::LockKey;
+use crate::resp::Args;
+use crate::resp::encode;
+use crate::router::{Ask, Route};
+
+use super::flights::{SessionId, Verdict};
+use super::state::{ReplyMode, State};
+use super::{Cx, Shared};
+
+use acquire::Acquiring;
+use exchange::Exchange;
+pub(super) use grant::{Grant, settle_grants};
+use script::Scripting;
+pub(super) use transaction::Queued;
+use transaction::{Executing, Queueing};
+
+/// How a session goes on after a step of an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Flow {
+    /// Something is still to come. `timed`: within the command timeout, or the link is given up.
+    Wait { timed: bool },
+    /// A new link is wanted; [`Operation::reopened`] or [`Operation::link_failed`] follows.
+    Reopen,
+    /// The client has its reply.
+    Done,
+    /// The client can't be given a reply that makes sense: its connection ends.
+    Close,
+}
+
+/// A lock command that waits for an answer.
+const TIMED: Flow = Flow::Wait { timed: true };
+/// What may rightly take long: a client's script, a FLUSHALL, another session's acquire.
+const UNTIMED: Flow = Flow::Wait { timed: false };
+
+/// What a step of an operation works with.
+pub(super) struct Scope<'s, 'c> {
+    pub(super) id: SessionId,
+    pub(super) peer: &'s Arc<str>,
+    pub(super) client_gone: bool,
+    pub(super) state: &'s mut State,
+    pub(super) queued: &'s mut Vec<Queued>,
+    pub(super) grants: &'s mut Vec<Grant>,
+    pub(super) cx: &'s mut Cx<'c>,
+}
+
+impl Scope<'_, '_> {
+    fn shared(&self) -> &Shared {
+        self.cx.shared
+    }
+
+    /// The lock `key` of the session's database.
+    fn lock_key(&self, key: &[u8]) -> LockKey {
+        LockKey::new(self.state.db, key)
+    }
+
+    fn send(&mut self, args: &[&[u8]]) {
+        let mut command = Vec::new();
+        encode::command(&mut command, args);
+        self.cx.wires.to_upstream(&command);
+    }
+
+    /// The client's one reply to its command, unless it wants none.
+    fn answer(&mut self, reply: &[u8]) -> Flow {
+        match self.state.reply_mode {
+            ReplyMode::On => self.cx.wires.to_client(reply),
+            ReplyMode::Off => {}
+            ReplyMode::Skip => self.state.reply_mode = ReplyMode::On,
+        }
+        Flow::Done
+    }
+
+    fn answer_error(&mut self, text: &str) -> Flow {
+        let mut reply = Vec::new();
+        encode::error(&mut reply, text.as_bytes());
+        self.answer(&reply)
+    }
+
+    fn answer_null(&mut self) -> Flow {
+        let mut reply = Vec::new();
+        encode::null(&mut reply, self.state.protocol);
+        self.answer(&reply)
+    }
+
+    /// Who the client is, for people: its name if it has set one, and its address.
+    fn client(&self) -> Arc<str> {
+        match &self.state.name {
+            Some(name) => format!("{} ({})", String::from_utf8_lossy(name), self.peer).into(),
+            None => self.peer.clone(),
+        }
+    }
+}
+
+/// One lock command under way.
+pub(super) enum Operation {
+    Acquire(Acquiring),
+    Exchange(Exchange),
+    Script(Scripting),
+    Queue(Queueing),
+    Exec(Executing),
+}
+
+/// Takes back grants that nobody has heard of.
+pub(super) fn give_back(
+    grants: Vec<Grant>,
+    scope: &mut Scope<'_, '_>,
+) -> (Option<Box<Operation>>, Flow) {
+    Exchange::give_back(grants, scope)
+}
+
+impl Operation {
+    /// Starts the operation for a command that the router did not simply send upstream. `None`
+    /// with [`Flow::Done`]: it has been answered at once.
+    pub(super) fn begin(
+        route: Route,
+        args: Args<'_>,
+        scope: &mut Scope<'_, '_>,
+    ) -> (Option<Box<Self>>, Flow) {
+        let in_transaction = scope.state.transaction.is_some();
+        match route {
+            Route::Refuse(text) => (None, scope.answer_error(&text)),
+            Route::Ask(Ask::Lockside) => ask::begin(args, scope),
+            Route::Ask(_) if in_transaction => Exchange::pass(args, scope),
+            Route::Ask(Ask::Info) => Exchange::info(args, scope),
+            Route::Ask(Ask::ScriptExists) => Exchange::script_exists(args, scope),
+            Route::Exec => Executing::begin(scope),
+            Route::Keyspace(keyspace_use) if in_transaction => {
+                Queueing::begin_keyspace(keyspace_use, args, scope)
+            }
+            Route::Keyspace(keyspace_use) => Exchange::keyspace(keyspace_use, args, scope),
+            Route::Lock(lock_use) if in_transaction => Queueing::begin(&lock_use, args, scope),
+            Route::Lock(lock_use) => Self::begin_lock(&lock_use, args, scope),
+            Route::Ignore | Route::Upstream | Route::State(_) => (None, Flow::Done),
+        }
+    }
+
+    fn begin_lock(
+        lock_use: &LockUse,
+        args: Args<'_>,
+        scope: &mut Scope<'_, '_>,
+    ) -> (Option<Box<Self>>, Flow) {
+        match lock_use {
+            LockUse::Set | LockUse::Setnx => Acquiring::begin(lock_use, args, scope),
+            LockUse::Computed => Scripting::begin_command(args, scope),
+            LockUse::Script { .. } => Scripting::begin_script(args, scope),
+            _ => Exchange::begin(lock_use, args, scope),
+        }
+    }
+
+    /// A whole reply of Redis to what the operation sent.
+    pub(super) fn reply(&mut self, frame: &[u8], scope: &mut Scope<'_, '_>) -> Flow {
+        match self {
+            Self::Acquire(operation) => operation.reply(frame, scope),
+            Self::Exchange(operation) => operation.reply(frame, scope),
+            Self::Script(operation) => operation.reply(frame, scope),
+            Self::Queue(operation) => operation.reply(frame, scope),
+            Self::Exec(operation) => operation.reply(frame, scope),
+        }
+    }
+
+    /// The new link that was wanted stands.
+    pub(super) fn reopened(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
+        match self {
+            Self::Acquire(operation) => operation.reopened(scope),
+            Self::Exchange(operation) => operation.reopened(scope),
+            Self::Script(operation) => operation.reopened(scope),
+            Self::Exec(operation) => operation.reopened(scope),
+            Self::Queue(_) => Flow::Close,
+        }
+    }
+
+    /// The link broke, or could not be opened (`connected` is false: nothing was sent).
+    pub(super) fn link_failed(
+        &mut self,
+        reason: &str,
+        connected: bool,
+        scope: &mut Scope<'_, '_>,
+    ) -> Flow {
+        match self {
+            Self::Acquire(operation) => operation.link_failed(reason, connected, scope),
+            Self::Exchange(operation) => operation.link_failed(reason, connected, scope),
+            Self::Script(operation) => operation.link_failed(reason, connected, scope),
+            Self::Exec(operation) => operation.link_failed(reason, connected, scope),
+            // The transaction is lost with its link.
+            Self::Queue(_) => Flow::Close,
+        }
+    }
+
+    /// No reply came in time; the session has forgotten the link.
+    pub(super) fn timed_out(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
+        match self {
+            Self::Acquire(operation) => operation.timed_out(scope),
+            _ => self.link_failed("no reply in time", true, scope),
+        }
+    }
+
+    /// The answer to an acquire that waited for another.
+    pub(super) fn verdict(&mut self, verdict: Verdict, scope: &mut Scope<'_, '_>) -> Flow {
+        match self {
+            Self::Acquire(operation) => operation.verdict(verdict, scope),
+            _ => UNTIMED,
+        }
+    }
+
+    /// True for an acquire that waits for another session's.
+    pub(super) fn waits_for_another(&self) -> bool {
+        matches!(self, Self::Acquire(operation) if operation.waits())
+    }
+
+    /// The client has gone. `Done` when there is nothing left to finish without it.
+    pub(super) fn client_gone(&mut self, id: SessionId, cx: &mut Cx<'_>) -> Flow {
+        match self {
+            Self::Acquire(operation) => operation.client_gone(id, cx),
+            _ => UNTIMED,
+        }
+    }
+}

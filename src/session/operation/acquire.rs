@@ -1,0 +1,474 @@
+//! `SET NX` and `SETNX` on a lock key: drives the acquire machine over the session's link.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::command::{LockUse, SetForm, SetnxForm};
+use crate::lock::acquire::{Acquire, Effect, Input, Outcome, Request};
+use crate::lock::envelope::scripts::{self, GuardedScript};
+use crate::lock::record::{Confidence, LockKey, Record};
+use crate::lock::rule::{Mode, Rule};
+use crate::lock::value;
+use crate::resp::Args;
+use crate::resp::encode;
+use crate::resp::reply::Reply;
+use crate::session::flights::{Ended, Question, SessionId, Turn, Verdict};
+use crate::session::{Cx, Shared};
+
+use super::exchange::Exchange;
+use super::script::Scripting;
+use super::{Flow, Grant, Operation, Scope, TIMED, UNTIMED};
+
+/// Which reply the client expects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// `SET … NX`: OK or nil.
+    Set,
+    /// `SET … NX GET`: nil when it was set, else the value that is there.
+    SetGet,
+    /// `SETNX`: 1 or 0.
+    Setnx,
+}
+
+/// What a client asks for with an acquire, read from its command.
+pub(super) struct Ask {
+    pub(super) key: Vec<u8>,
+    pub(super) stored: Arc<[u8]>,
+    pub(super) form: Form,
+    pub(super) asked_ttl_ms: Option<u64>,
+    /// The expiry that is sent: two arguments of SET.
+    pub(super) expiry: [Vec<u8>; 2],
+    pub(super) rule: Arc<str>,
+    persistent: bool,
+    /// How long the provisional key lives, or the lock of a `ttl` rule.
+    lifetime: Duration,
+}
+
+/// What an acquire command turns out to be.
+pub(super) enum Read {
+    Acquire(Box<Ask>),
+    /// SET without NX: the value is overwritten.
+    Overwrite,
+    /// Nothing that Redis accepts, or a value too large for a lock: Redis sees it as it came.
+    Other,
+}
+
+/// Reads an acquire command on a lock key.
+pub(super) fn read(lock_use: &LockUse, args: Args<'_>, scope: &mut Scope<'_, '_>) -> Read {
+    let now_ms = scope.shared().clock.unix_ms();
+    let (key, value, form, expiry, ttl_ms) = match lock_use {
+        LockUse::Setnx => match SetnxForm::parse(args) {
+            Ok(set) => (set.key, set.value, Form::Setnx, None, None),
+            Err(_) => return Read::Other,
+        },
+        _ => match SetForm::parse(args) {
+            Ok(set) if set.is_nx() => {
+                let form = if set.get { Form::SetGet } else { Form::Set };
+                let expiry = set.expiry.map(|expiry| expiry.to_args());
+                (set.key, set.value, form, expiry, set.ttl_ms(now_ms))
+            }
+            Ok(_) => return Read::Overwrite,
+            Err(_) => return Read::Other,
+        },
+    };
+    if value.len() > scope.shared().max_lock_value {
+        return Read::Other;
+    }
+    let Some(rule) = scope.cx.shared.rules.find(key) else { return Read::Other };
+    let stored = scope.shared().stamper.stamp(value, rule.stamp, &scope.shared().clock);
+    let persistent = rule.mode == Mode::Persistent;
+    let lifetime = match ttl_ms {
+        Some(ms) if !persistent => Duration::from_millis(ms),
+        None if !persistent => rule.default_ttl,
+        _ => rule.safety_ttl,
+    };
+    let expiry = expiry.filter(|_| !persistent).unwrap_or_else(|| px(lifetime));
+    Read::Acquire(Box::new(Ask {
+        key: key.to_vec(),
+        stored,
+        form,
+        asked_ttl_ms: ttl_ms,
+        expiry,
+        rule: scope.shared().rule_name(rule),
+        persistent,
+        lifetime,
+    }))
+}
+
+/// A lifetime as SET's arguments: whole seconds as EX, as people expect to read it in MONITOR.
+fn px(lifetime: Duration) -> [Vec<u8>; 2] {
+    if lifetime.subsec_millis() == 0 {
+        [b"EX".to_vec(), lifetime.as_secs().to_string().into_bytes()]
+    } else {
+        [b"PX".to_vec(), lifetime.as_millis().to_string().into_bytes()]
+    }
+}
+
+impl Ask {
+    /// The command that is sent in place of the client's.
+    pub(super) fn command(&self) -> Vec<u8> {
+        let mut args: Vec<&[u8]> =
+            vec![b"SET", &self.key, &self.stored, b"NX", &self.expiry[0], &self.expiry[1]];
+        if self.form == Form::SetGet {
+            args.push(b"GET");
+        }
+        let mut command = Vec::with_capacity(96 + self.key.len() + self.stored.len());
+        encode::command(&mut command, &args);
+        command
+    }
+
+    /// What the table keeps once it is granted.
+    pub(super) fn record(&self, client: Arc<str>, shared: &Shared) -> Record {
+        let now_ms = shared.clock.unix_ms();
+        let lifetime_ms = u64::try_from(self.lifetime.as_millis()).unwrap_or(u64::MAX);
+        Record {
+            stored: self.stored.clone(),
+            rule: self.rule.clone(),
+            granted_at_ms: now_ms,
+            asked_ttl_ms: self.asked_ttl_ms,
+            confidence: Confidence::Held,
+            client,
+            expires_at_ms: (!self.persistent).then(|| now_ms.saturating_add(lifetime_ms)),
+        }
+    }
+
+    /// True when the key has to be made persistent (step 4).
+    pub(super) fn is_persistent(&self) -> bool {
+        self.persistent
+    }
+
+    /// The client's reply for "you have it".
+    pub(super) fn granted_reply(&self, protocol: encode::Protocol, out: &mut Vec<u8>) {
+        match self.form {
+            Form::Set => encode::simple(out, b"OK"),
+            Form::SetGet => encode::null(out, protocol),
+            Form::Setnx => encode::integer(out, 1),
+        }
+    }
+}
+
+/// An acquire under way.
+pub(in crate::session) struct Acquiring {
+    ask: Box<Ask>,
+    lock: LockKey,
+    question: Option<Question>,
+    /// Waits for another session's acquire of the same key.
+    waits: bool,
+    machine: Acquire,
+    sent: Request,
+    /// The script was sent by its text, because Redis did not have it.
+    sent_text: bool,
+    /// Redis's own words, for the client.
+    error: Vec<u8>,
+    /// What the client would see as the holder's value (`SET … NX GET`).
+    held_value: Option<Vec<u8>>,
+}
+
+impl Acquiring {
+    pub(super) fn begin(
+        lock_use: &LockUse,
+        args: Args<'_>,
+        scope: &mut Scope<'_, '_>,
+    ) -> (Option<Box<Operation>>, Flow) {
+        let ask = match read(lock_use, args, scope) {
+            Read::Acquire(ask) => ask,
+            Read::Overwrite => return Scripting::begin_command(args, scope),
+            Read::Other => return Exchange::pass(args, scope),
+        };
+        if scope.client_gone {
+            return (None, scope.answer_error(CLIENT_GONE));
+        }
+        if scope.shared().table.is_full() {
+            return (None, scope.answer_error(TABLE_FULL));
+        }
+        let lock = scope.lock_key(&ask.key);
+        let (mut operation, known) = Self::new(ask, lock, args, scope);
+        let flow = operation.start(known, scope);
+        (Some(Box::new(Operation::Acquire(operation))), flow)
+    }
+
+    /// The operation, and whether this token already stands as an unconfirmed grant.
+    fn new(
+        mut ask: Box<Ask>,
+        lock: LockKey,
+        args: Args<'_>,
+        scope: &Scope<'_, '_>,
+    ) -> (Self, bool) {
+        let shared = scope.shared();
+        let presented = args.get(2).unwrap_or_default();
+        let known = value::is_unique(presented)
+            .then(|| shared.table.find(&lock))
+            .flatten()
+            .filter(|record| record.confidence == Confidence::Unconfirmed)
+            .filter(|record| value::matches(&record.stored, presented, shared.stamp_of(&ask.key)));
+        let resumed = known.is_some() && ask.persistent;
+        if let (Some(record), true) = (known, resumed) {
+            ask.stored = record.stored;
+        }
+        let coalesced = ask.form != Form::SetGet && !resumed;
+        let question =
+            coalesced.then(|| Question { user: scope.state.user.clone(), key: lock.clone() });
+        let (machine, _) = Acquire::start(scope.cx.now, ask.lifetime);
+        let operation = Self {
+            ask,
+            lock,
+            question,
+            waits: false,
+            machine,
+            sent: Request::SetNx,
+            sent_text: false,
+            error: Vec::new(),
+            held_value: None,
+        };
+        (operation, resumed)
+    }
+
+    fn start(&mut self, resumed: bool, scope: &mut Scope<'_, '_>) -> Flow {
+        if resumed {
+            let (machine, effect) = Acquire::resume(scope.cx.now, self.ask.lifetime);
+            self.machine = machine;
+            return self.carry_out(effect, scope);
+        }
+        let turn = match &self.question {
+            Some(question) => {
+                let (now, releases) = (scope.cx.now, scope.shared().table.releases_seen());
+                scope.cx.flights.join(question, scope.id, now, releases)
+            }
+            None => Turn::Ask,
+        };
+        match turn {
+            Turn::Ask => self.ask_redis(scope),
+            Turn::Held => {
+                self.question = None;
+                self.answer_held(scope)
+            }
+            Turn::Wait => {
+                self.waits = true;
+                UNTIMED
+            }
+        }
+    }
+
+    fn ask_redis(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
+        let (machine, effect) = if self.ask.persistent {
+            Acquire::start(scope.cx.now, self.ask.lifetime)
+        } else {
+            Acquire::start_with_ttl(scope.cx.now, self.ask.lifetime)
+        };
+        self.machine = machine;
+        self.carry_out(effect, scope)
+    }
+
+    pub(super) fn waits(&self) -> bool {
+        self.waits
+    }
+
+    pub(super) fn verdict(&mut self, verdict: Verdict, scope: &mut Scope<'_, '_>) -> Flow {
+        self.waits = false;
+        match verdict {
+            Verdict::Held => {
+                self.question = None;
+                self.answer_held(scope)
+            }
+            Verdict::Ask => self.ask_redis(scope),
+        }
+    }
+
+    pub(super) fn client_gone(&mut self, id: SessionId, cx: &mut Cx<'_>) -> Flow {
+        if self.waits {
+            if let Some(question) = &self.question {
+                cx.flights.leave(question, id);
+            }
+            return Flow::Done;
+        }
+        self.machine.on(Input::ClientGone, cx.now);
+        TIMED
+    }
+
+    pub(super) fn reply(&mut self, frame: &[u8], scope: &mut Scope<'_, '_>) -> Flow {
+        // What can't be read is no yes.
+        let reply = Reply::parse(frame).map_or(Reply::Error(b""), |(reply, _)| reply);
+        if is_error(&reply, b"NOSCRIPT") && !self.sent_text {
+            self.sent_text = true;
+            return self.send(self.sent, scope);
+        }
+        let input = self.read_reply(&reply, frame, scope);
+        self.feed(input, scope)
+    }
+
+    pub(super) fn reopened(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
+        self.feed(Input::Reopened, scope)
+    }
+
+    pub(super) fn timed_out(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
+        self.feed(Input::TimedOut, scope)
+    }
+
+    pub(super) fn link_failed(
+        &mut self,
+        reason: &str,
+        connected: bool,
+        scope: &mut Scope<'_, '_>,
+    ) -> Flow {
+        if self.waits {
+            // Another session's link asks for both; this one's own is not needed yet.
+            return UNTIMED;
+        }
+        if connected {
+            return self.feed(Input::Lost, scope);
+        }
+        encode::error(&mut self.error, scope.shared().unavailable(reason).as_bytes());
+        self.feed(Input::ReopenFailed, scope)
+    }
+
+    fn feed(&mut self, input: Input, scope: &mut Scope<'_, '_>) -> Flow {
+        let effect = self.machine.on(input, scope.cx.now);
+        self.carry_out(effect, scope)
+    }
+
+    fn carry_out(&mut self, effect: Effect, scope: &mut Scope<'_, '_>) -> Flow {
+        match effect {
+            Effect::Send(request) => {
+                self.sent_text = false;
+                self.send(request, scope)
+            }
+            Effect::Reopen => Flow::Reopen,
+            Effect::Wait => TIMED,
+            Effect::Finish(outcome) => self.finish(outcome, scope),
+        }
+    }
+
+    fn send(&mut self, request: Request, scope: &mut Scope<'_, '_>) -> Flow {
+        self.sent = request;
+        let key = self.ask.key.as_slice();
+        match request {
+            Request::SetNx => scope.cx.wires.to_upstream(&self.ask.command()),
+            Request::ReadBack => scope.send(&[b"GET", key]),
+            Request::PlainPersist => scope.send(&[b"PERSIST", key]),
+            Request::Persist => self.send_guarded(&scripts::PERSIST, scope),
+            Request::CompareAndDelete => self.send_guarded(&scripts::COMPARE_AND_DELETE, scope),
+        }
+        TIMED
+    }
+
+    fn send_guarded(&self, script: &GuardedScript, scope: &mut Scope<'_, '_>) {
+        let (name, script) = script.call(self.sent_text);
+        scope.send(&[name, script, b"1", &self.ask.key, &self.ask.stored]);
+    }
+
+    fn read_reply(&mut self, reply: &Reply<'_>, frame: &[u8], scope: &Scope<'_, '_>) -> Input {
+        match self.sent {
+            Request::SetNx => self.read_set(reply, frame, scope),
+            Request::ReadBack => self.read_value(reply),
+            Request::Persist => self.read_guarded(reply, frame),
+            Request::PlainPersist => match reply {
+                Reply::Integer(1) => Input::TtlRemoved,
+                Reply::Integer(_) => Input::TtlAbsent,
+                _ => self.refused(frame),
+            },
+            Request::CompareAndDelete => Input::Undone,
+        }
+    }
+
+    fn read_set(&mut self, reply: &Reply<'_>, frame: &[u8], scope: &Scope<'_, '_>) -> Input {
+        match (reply, self.ask.form) {
+            (Reply::Simple(_), _) | (Reply::Null, Form::SetGet) => Input::Taken,
+            (Reply::Null, _) => Input::Occupied,
+            (Reply::Bulk(there), Form::SetGet) => {
+                let stamp = scope.shared().stamp_of(&self.ask.key);
+                self.held_value = Some(value::strip(there, stamp).to_vec());
+                Input::Occupied
+            }
+            _ => self.refused(frame),
+        }
+    }
+
+    fn read_value(&mut self, reply: &Reply<'_>) -> Input {
+        match reply {
+            Reply::Bulk(there) if **there == *self.ask.stored => Input::Ours,
+            Reply::Null => Input::Gone,
+            Reply::Bulk(_) => Input::Anothers,
+            // Another's key, of another type.
+            reply if is_error(reply, b"WRONGTYPE") => Input::Anothers,
+            _ => Input::Refused,
+        }
+    }
+
+    fn read_guarded(&mut self, reply: &Reply<'_>, frame: &[u8]) -> Input {
+        match scripts::first_answer(reply) {
+            Some(1) => Input::Ours,
+            Some(0) => Input::Anothers,
+            Some(_) => Input::Gone,
+            None if is_error(reply, b"NOPERM") || is_unknown_command(reply) => Input::Forbidden,
+            None => self.refused(frame),
+        }
+    }
+
+    fn refused(&mut self, frame: &[u8]) -> Input {
+        self.error = frame.to_vec();
+        Input::Refused
+    }
+
+    fn finish(&mut self, outcome: Outcome, scope: &mut Scope<'_, '_>) -> Flow {
+        let ended = match outcome {
+            Outcome::Granted => Ended::Granted,
+            Outcome::Held => Ended::Held,
+            _ => Ended::Unclear,
+        };
+        if outcome == Outcome::Granted {
+            let record = self.ask.record(scope.client(), scope.shared());
+            scope.shared().table.grant(self.lock.clone(), record);
+        }
+        if let Some(question) = self.question.take() {
+            let (now, releases) = (scope.cx.now, scope.shared().table.releases_seen());
+            scope.cx.flights.ended(&question, ended, now, releases);
+        }
+        match outcome {
+            Outcome::Granted => self.answer_granted(scope),
+            Outcome::Held => self.answer_held(scope),
+            Outcome::Refused => scope.answer(&self.error),
+            Outcome::RanOut => scope.answer_error(RAN_OUT),
+            Outcome::Unknown => scope.answer_error(UNKNOWN),
+            Outcome::Abandoned => Flow::Done,
+        }
+    }
+
+    fn answer_granted(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
+        let mut reply = Vec::new();
+        self.ask.granted_reply(scope.state.protocol, &mut reply);
+        let flow = scope.answer(&reply);
+        scope.grants.push(Grant {
+            key: self.lock.clone(),
+            stored: self.ask.stored.clone(),
+            reply_end: scope.cx.wires.client_accepted(),
+        });
+        flow
+    }
+
+    fn answer_held(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
+        let mut reply = Vec::new();
+        match (self.ask.form, self.held_value.take()) {
+            (Form::SetGet, Some(value)) => encode::bulk(&mut reply, &value),
+            (Form::Setnx, _) => encode::integer(&mut reply, 0),
+            _ => encode::null(&mut reply, scope.state.protocol),
+        }
+        scope.answer(&reply)
+    }
+}
+
+pub(super) fn is_error(reply: &Reply<'_>, code: &[u8]) -> bool {
+    matches!(reply, Reply::Error(text) if text.starts_with(code))
+}
+
+fn is_unknown_command(reply: &Reply<'_>) -> bool {
+    is_error(reply, b"ERR unknown command")
+}
+
+pub(super) const CLIENT_GONE: &str =
+    "ERR lockside: not acquired: the client has closed its side of the connection";
+pub(super) const TABLE_FULL: &str =
+    "OOM lockside: not acquired: as many locks are held as limits.locks allows";
+const RAN_OUT: &str = "TRYAGAIN lockside: not acquired: the key ran out or was taken by another \
+    before it was made permanent; ask again";
+const UNKNOWN: &str = "TRYAGAIN lockside: unknown outcome: Redis did not say whether the lock was \
+    taken; a key that was set is gone after the safety TTL; ask again with the same token";

@@ -1,0 +1,261 @@
+//! Lock commands that are one question to Redis and one answer: reads whose values are shown as
+//! the client wrote them, releases, and what Lockside adds to an answer.
+
+use crate::command::{KeyspaceUse, LockUse};
+use crate::lock::envelope::scripts;
+use crate::lock::record::LockKey;
+use crate::resp::Args;
+use crate::resp::encode::{self, CommandBuilder};
+use crate::resp::reply::Reply;
+use crate::session::Shared;
+
+use super::ask;
+use super::view;
+use super::{Flow, Grant, Operation, Scope, TIMED, UNTIMED};
+
+/// What the answer means, and what the client is shown of it.
+pub(super) enum Purpose {
+    /// Shown as it is.
+    Pass,
+    /// The values of these lock keys are shown as their clients wrote them: one key for a single
+    /// value, one entry an element for an array.
+    View(Vec<Option<Vec<u8>>>),
+    /// GETDEL: a view, and a release when there was a value.
+    TakeOut(LockKey),
+    /// DEL, UNLINK: the named locks are free once Redis has answered.
+    Delete(Vec<LockKey>),
+    Keyspace(KeyspaceUse, Vec<Vec<u8>>),
+    Info,
+    /// SCRIPT EXISTS of these.
+    ScriptExists(Vec<Vec<u8>>),
+    /// LOCKSIDE OWNER of this key.
+    Owner(Vec<u8>),
+    /// LOCKSIDE MODE.
+    Mode,
+    /// Grants whose reply could not be written are taken back; nobody reads the answer.
+    GiveBack(Vec<Grant>),
+}
+
+/// One question under way.
+pub(in crate::session) struct Exchange {
+    request: Vec<u8>,
+    purpose: Purpose,
+    /// Asking again does no harm, and it has not been asked again yet.
+    may_repeat: bool,
+}
+
+impl Exchange {
+    /// A command on lock keys that is sent as it came.
+    pub(super) fn begin(
+        lock_use: &LockUse,
+        args: Args<'_>,
+        scope: &mut Scope<'_, '_>,
+    ) -> (Option<Box<Operation>>, Flow) {
+        let purpose = purpose(lock_use, args, scope);
+        let may_repeat = matches!(purpose, Purpose::View(_));
+        Self::start(args.frame().to_vec(), purpose, may_repeat, scope)
+    }
+
+    /// FLUSHDB, FLUSHALL, SWAPDB: what they do to Redis happens to the table.
+    pub(super) fn keyspace(
+        keyspace_use: KeyspaceUse,
+        args: Args<'_>,
+        scope: &mut Scope<'_, '_>,
+    ) -> (Option<Box<Operation>>, Flow) {
+        let rest = args.iter().skip(1).map(<[u8]>::to_vec).collect();
+        Self::start(args.frame().to_vec(), Purpose::Keyspace(keyspace_use, rest), false, scope)
+    }
+
+    /// A command that turned out to need nothing: Redis sees it as it came.
+    pub(super) fn pass(
+        args: Args<'_>,
+        scope: &mut Scope<'_, '_>,
+    ) -> (Option<Box<Operation>>, Flow) {
+        Self::start(args.frame().to_vec(), Purpose::Pass, false, scope)
+    }
+
+    pub(super) fn info(
+        args: Args<'_>,
+        scope: &mut Scope<'_, '_>,
+    ) -> (Option<Box<Operation>>, Flow) {
+        let purpose = if ask::info_wants_lockside(args) { Purpose::Info } else { Purpose::Pass };
+        Self::start(args.frame().to_vec(), purpose, true, scope)
+    }
+
+    pub(super) fn script_exists(
+        args: Args<'_>,
+        scope: &mut Scope<'_, '_>,
+    ) -> (Option<Box<Operation>>, Flow) {
+        let shas = args.iter().skip(2).map(<[u8]>::to_vec).collect();
+        Self::start(args.frame().to_vec(), Purpose::ScriptExists(shas), true, scope)
+    }
+
+    pub(super) fn owner(
+        key: &[u8],
+        scope: &mut Scope<'_, '_>,
+    ) -> (Option<Box<Operation>>, Flow) {
+        let mut request = Vec::new();
+        encode::command(&mut request, &[b"GET", key]);
+        Self::start(request, Purpose::Owner(key.to_vec()), true, scope)
+    }
+
+    pub(super) fn mode(scope: &mut Scope<'_, '_>) -> (Option<Box<Operation>>, Flow) {
+        let mut request = Vec::new();
+        encode::command(&mut request, &[b"PING"]);
+        Self::start(request, Purpose::Mode, false, scope)
+    }
+
+    /// Takes back grants of the session's database that nobody has heard of.
+    pub(in crate::session) fn give_back(
+        grants: Vec<Grant>,
+        scope: &mut Scope<'_, '_>,
+    ) -> (Option<Box<Operation>>, Flow) {
+        let mut command = CommandBuilder::new(b"EVAL");
+        command.arg(scripts::COMPARE_AND_DELETE.text.as_bytes());
+        command.integer(i64::try_from(grants.len()).unwrap_or(i64::MAX));
+        grants.iter().for_each(|grant| drop(command.arg(grant.key.key())));
+        grants.iter().for_each(|grant| drop(command.arg(&grant.stored)));
+        let mut request = Vec::new();
+        command.write(&mut request);
+        Self::start(request, Purpose::GiveBack(grants), true, scope)
+    }
+
+    fn start(
+        request: Vec<u8>,
+        purpose: Purpose,
+        may_repeat: bool,
+        scope: &mut Scope<'_, '_>,
+    ) -> (Option<Box<Operation>>, Flow) {
+        scope.cx.wires.to_upstream(&request);
+        let operation = Self { request, purpose, may_repeat };
+        let flow = operation.waiting();
+        (Some(Box::new(Operation::Exchange(operation))), flow)
+    }
+
+    /// A FLUSHALL, or whatever was passed on, may take its time.
+    fn waiting(&self) -> Flow {
+        match self.purpose {
+            Purpose::Keyspace(..) | Purpose::Pass => UNTIMED,
+            _ => TIMED,
+        }
+    }
+
+    pub(super) fn reply(&mut self, frame: &[u8], scope: &mut Scope<'_, '_>) -> Flow {
+        let Some((reply, _)) = Reply::parse(frame) else { return Flow::Close };
+        let mut out = Vec::new();
+        match &self.purpose {
+            Purpose::Pass => return scope.answer(frame),
+            Purpose::View(keys) => view::show(frame, keys, scope.shared(), &mut out),
+            Purpose::TakeOut(lock) => {
+                if matches!(reply, Reply::Bulk(_)) {
+                    scope.shared().table.release(lock);
+                }
+                view::show(frame, &[Some(lock.key().to_vec())], scope.shared(), &mut out);
+            }
+            Purpose::Delete(locks) => {
+                if matches!(reply, Reply::Integer(_)) {
+                    locks.iter().for_each(|lock| drop(scope.shared().table.release(lock)));
+                }
+                return scope.answer(frame);
+            }
+            Purpose::Keyspace(keyspace_use, args) => {
+                if matches!(reply, Reply::Simple(_)) {
+                    apply_keyspace(*keyspace_use, args, scope.state.db, scope.shared());
+                }
+                return scope.answer(frame);
+            }
+            Purpose::Info => ask::extend_info(&reply, frame, scope, &mut out),
+            Purpose::ScriptExists(shas) => {
+                ask::mask_script_exists(&reply, frame, shas, scope.shared(), &mut out);
+            }
+            Purpose::Owner(key) => ask::owner(key, &reply, frame, scope, &mut out),
+            Purpose::Mode => ask::mode(&reply, frame, &mut out),
+            Purpose::GiveBack(grants) => {
+                for grant in grants {
+                    scope.shared().table.release_if(&grant.key, &grant.stored);
+                }
+                return Flow::Done;
+            }
+        }
+        scope.answer(&out)
+    }
+
+    pub(super) fn reopened(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
+        scope.cx.wires.to_upstream(&self.request);
+        self.waiting()
+    }
+
+    pub(super) fn link_failed(
+        &mut self,
+        reason: &str,
+        connected: bool,
+        scope: &mut Scope<'_, '_>,
+    ) -> Flow {
+        if connected && self.may_repeat {
+            self.may_repeat = false;
+            return Flow::Reopen;
+        }
+        match &self.purpose {
+            Purpose::GiveBack(_) => Flow::Done,
+            Purpose::Mode => {
+                let mut out = Vec::new();
+                ask::blocked(reason, &mut out);
+                scope.answer(&out)
+            }
+            // What Redis closes on its own account (QUIT, a protocol error) has no reply.
+            Purpose::Pass if connected => Flow::Close,
+            purpose if connected && purpose.changes_something() => {
+                let text = scope.shared().unknown_outcome(reason);
+                scope.answer_error(&text)
+            }
+            _ => {
+                let text = scope.shared().unavailable(reason);
+                scope.answer_error(&text)
+            }
+        }
+    }
+}
+
+impl Purpose {
+    fn changes_something(&self) -> bool {
+        matches!(self, Self::TakeOut(_) | Self::Delete(_) | Self::Keyspace(..))
+    }
+}
+
+/// What a command that is sent as it came means for the locks among its keys.
+pub(super) fn purpose(lock_use: &LockUse, args: Args<'_>, scope: &Scope<'_, '_>) -> Purpose {
+    let shared = scope.shared();
+    let lock_keys = || args.iter().skip(1).filter(|key| shared.rules.find(key).is_some());
+    match lock_use {
+        LockUse::Get => Purpose::View(vec![args.get(1).map(<[u8]>::to_vec)]),
+        LockUse::Mget => {
+            let known = |key: &[u8]| shared.rules.find(key).is_some().then(|| key.to_vec());
+            Purpose::View(args.iter().skip(1).map(known).collect())
+        }
+        LockUse::Getdel => Purpose::TakeOut(scope.lock_key(args.get(1).unwrap_or_default())),
+        LockUse::Delete => Purpose::Delete(lock_keys().map(|key| scope.lock_key(key)).collect()),
+        _ => Purpose::Pass,
+    }
+}
+
+/// Does to the table what FLUSHDB, FLUSHALL or SWAPDB did to Redis.
+pub(super) fn apply_keyspace(
+    keyspace_use: KeyspaceUse,
+    args: &[Vec<u8>],
+    db: u32,
+    shared: &Shared,
+) {
+    match keyspace_use {
+        KeyspaceUse::FlushDb => shared.table.flush_db(db),
+        KeyspaceUse::FlushAll => shared.table.flush_all(),
+        KeyspaceUse::SwapDb => {
+            let number = |index: usize| {
+                let text = std::str::from_utf8(args.get(index)?).ok()?;
+                text.parse().ok()
+            };
+            if let (Some(one), Some(other)) = (number(0), number(1)) {
+                shared.table.swap_dbs(one, other);
+            }
+        }
+    }
+}

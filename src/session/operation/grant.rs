@@ -1,0 +1,31 @@
+//! Grants whose client has not been heard of since (SPEC 3, `unconfirmed`).
+
+use std::sync::Arc;
+
+use crate::lock::record::{Confidence, LockKey};
+use crate::session::Shared;
+
+/// A lock that was granted, and where its reply ended in the stream to the client.
+#[derive(Debug, Clone)]
+pub(in crate::session) struct Grant {
+    pub(in crate::session) key: LockKey,
+    /// What stands in Redis.
+    pub(in crate::session) stored: Arc<[u8]>,
+    /// How many bytes the client must have been sent to have the whole reply.
+    pub(in crate::session) reply_end: u64,
+}
+
+/// The connection has ended after `written` bytes reached its socket. Grants whose reply went out
+/// become unconfirmed; those whose reply could not be written are given back, to be released.
+pub(in crate::session) fn settle_grants(
+    grants: Vec<Grant>,
+    written: u64,
+    shared: &Shared,
+) -> Vec<Grant> {
+    let (sent, unsent): (Vec<_>, Vec<_>) =
+        grants.into_iter().partition(|grant| grant.reply_end <= written);
+    for grant in sent {
+        shared.table.set_confidence(&grant.key, &grant.stored, Confidence::Unconfirmed);
+    }
+    unsent
+}

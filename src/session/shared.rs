@@ -1,0 +1,84 @@
+//! What all sessions of a process share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::lock::rule::{Rule, Rules, Stamp};
+use crate::resp::request::Limits;
+use crate::scripts::Scripts;
+use crate::table::Table;
+
+use super::stamper::Stamper;
+
+/// Where wall time and random bits come from; the simulator has its own.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    /// Milliseconds since the Unix epoch.
+    pub unix_ms: fn() -> u64,
+    /// 64 random bits.
+    pub random: fn() -> u64,
+}
+
+impl Clock {
+    /// Milliseconds since the Unix epoch.
+    pub fn unix_ms(&self) -> u64 {
+        (self.unix_ms)()
+    }
+
+    /// 64 random bits.
+    pub fn random(&self) -> u64 {
+        (self.random)()
+    }
+}
+
+/// What all sessions of a process share: rules, locks, texts of scripts, limits.
+pub struct Shared {
+    /// The lock rules.
+    pub rules: Rules,
+    /// Every lock that is held through this process.
+    pub table: Table,
+    /// Texts of scripts that were seen.
+    pub scripts: Scripts,
+    /// Writes timestamps and nonces into stored values.
+    pub stamper: Stamper,
+    /// Wall time and random bits.
+    pub clock: Clock,
+    /// Limits of the request parser (SPEC 9).
+    pub request_limits: Limits,
+    /// An unfinished command above this many bytes is passed on as it comes, if it may be.
+    pub stream_above: usize,
+    /// Larger values make no lock (SPEC 9: 4 KiB).
+    pub max_lock_value: usize,
+    /// How long one step of a lock command may take before its link is given up.
+    pub command_timeout: Duration,
+    /// The upstream's address, without credentials, for error texts.
+    pub upstream: Arc<str>,
+    /// When the process began, in milliseconds since the Unix epoch.
+    pub started_ms: u64,
+}
+
+impl Shared {
+    /// How the values of this key are stamped; not at all if it is no lock.
+    pub fn stamp_of(&self, key: &[u8]) -> Stamp {
+        self.rules.find(key).map_or(Stamp::Never, |rule| rule.stamp)
+    }
+
+    /// A rule's name, for records.
+    pub fn rule_name(&self, rule: &Rule) -> Arc<str> {
+        Arc::from(rule.name.as_str())
+    }
+
+    /// The error for a command that Redis could not be asked (SPEC 6).
+    pub fn unavailable(&self, reason: &str) -> String {
+        format!("MASTERDOWN lockside: upstream {} is unavailable ({reason})", self.upstream)
+    }
+
+    /// The error for a command that was sent and never answered.
+    pub fn unknown_outcome(&self, reason: &str) -> String {
+        format!(
+            "TRYAGAIN lockside: unknown outcome: the connection to {} was lost before it \
+             answered ({reason}); look before you repeat the command",
+            self.upstream
+        )
+    }
+}

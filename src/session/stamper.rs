@@ -1,0 +1,52 @@
+//! Timestamps and nonces for stored values (SPEC 4).
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::Clock;
+use crate::lock::value::{self, Stamp, Unique};
+
+/// Stamps values with the time in the configured time zone.
+#[derive(Debug, Clone)]
+pub struct Stamper {
+    zone: TimeZone,
+}
+
+impl Stamper {
+    /// Timestamps will be written in `zone`.
+    pub fn new(zone: TimeZone) -> Self {
+        Self { zone }
+    }
+
+    /// The stored form of a client's value, unique to this call where the value itself is not.
+    pub fn stamp(&self, client_value: &[u8], mode: Stamp, clock: &Clock) -> Arc<[u8]> {
+        Arc::from(&*value::stamp(client_value, mode, &self.unique(clock)))
+    }
+
+    /// The time and the random bits of one stamp.
+    pub fn unique(&self, clock: &Clock) -> Unique {
+        let timestamp = self.timestamp(clock.unix_ms());
+        // The text is made by `timestamp`, which always has the shape that `Unique` wants.
+        Unique::new(&timestamp, clock.random()).unwrap_or_else(|| unreachable!("{timestamp}"))
+    }
+
+    /// `DD-MM-YYYY HH:MM:SS` in the configured time zone.
+    pub fn timestamp(&self, unix_ms: u64) -> String {
+        let at = i64::try_from(unix_ms)
+            .ok()
+            .and_then(|ms| Timestamp::from_millisecond(ms).ok())
+            .unwrap_or(Timestamp::UNIX_EPOCH)
+            .to_zoned(self.zone.clone());
+        format!(
+            "{:02}-{:02}-{:04} {:02}:{:02}:{:02}",
+            at.day(),
+            at.month(),
+            at.year(),
+            at.hour(),
+            at.minute(),
+            at.second()
+        )
+    }
+}

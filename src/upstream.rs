@@ -1,0 +1,109 @@
+//! Where Redis is, and how a link to it is opened.
+
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use mio::net::{TcpStream, UnixStream};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use crate::worker::stream::Stream;
+
+/// The upstream's place, as configured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// `redis://host:port`; the host is a name or an address.
+    Tcp {
+        /// Name or address.
+        host: String,
+        /// Port.
+        port: u16,
+    },
+    /// `unix:///path`.
+    Unix(PathBuf),
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+/// The upstream: its place, and for a name the addresses it had when it was last looked up.
+///
+/// A worker never waits for a name server: [`Upstream::resolve`] is called at start and now and
+/// then by the control thread.
+#[derive(Debug)]
+pub struct Upstream {
+    address: Address,
+    resolved: RwLock<Arc<[SocketAddr]>>,
+}
+
+impl Upstream {
+    /// An upstream whose name has not been looked up yet.
+    pub fn new(address: Address) -> Self {
+        Self { address, resolved: RwLock::new(Arc::from([])) }
+    }
+
+    /// The place, as configured.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Looks the name up. May wait for a name server. When the look-up fails, what was known
+    /// before stays.
+    pub fn resolve(&self) -> io::Result<()> {
+        if let Address::Tcp { host, port } = &self.address {
+            let found: Arc<[SocketAddr]> = (host.as_str(), *port).to_socket_addrs()?.collect();
+            *self.resolved.write().unwrap_or_else(PoisonError::into_inner) = found;
+        }
+        Ok(())
+    }
+
+    /// Starts to connect. Success means only that it is under way. `attempt` chooses among the
+    /// addresses of a name, so that a second try takes the next one.
+    pub(crate) fn connect(&self, attempt: usize) -> io::Result<Stream> {
+        match &self.address {
+            Address::Unix(path) => UnixStream::connect(path).map(Stream::Unix),
+            Address::Tcp { .. } => {
+                let resolved = self.resolved.read().unwrap_or_else(PoisonError::into_inner).clone();
+                let address = *resolved.get(attempt % resolved.len().max(1)).ok_or_else(|| {
+                    io::Error::new(io::ErrorKind::NotFound, "the host's name is not known")
+                })?;
+                let stream = TcpStream::connect(address)?;
+                tune_tcp(&stream)?;
+                Ok(Stream::Tcp(stream))
+            }
+        }
+    }
+}
+
+/// No delay for a lone request; a peer that vanished is noticed, as Redis does (tcp-keepalive).
+pub(crate) fn tune_tcp(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let keepalive = socket2::TcpKeepalive::new()
+        .with_time(std::time::Duration::from_secs(300))
+        .with_interval(std::time::Duration::from_secs(100));
+    SockRef::from(stream).set_tcp_keepalive(&keepalive)
+}
+
+/// A listening socket that several workers can share by SO_REUSEPORT.
+pub(crate) fn listen_tcp(address: SocketAddr, shared: bool) -> io::Result<mio::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if shared {
+        socket.set_reuse_port(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(mio::net::TcpListener::from_std(socket.into()))
+}
+
+/// Connections that may wait to be accepted; the kernel cuts it to its own limit.
+const BACKLOG: i32 = 4096;

@@ -1,0 +1,322 @@
+//! One worker: an OS thread with a loop of its own that owns its listeners, connections, links
+//! and deadlines.
+//!
+//! Each socket is registered once, edge-triggered. A connection and its link live on one worker
+//! for their whole life, so nothing on the path of a command is shared between threads: no task,
+//! no channel, no wake-up.
+
+mod conn;
+mod listener;
+pub(crate) mod stream;
+mod timers;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use mio::event::Event;
+use mio::{Events, Poll, Token, Waker};
+use slab::Slab;
+
+use crate::session::flights::Flights;
+use crate::session::{Session, Shared};
+use crate::upstream::Upstream;
+
+use conn::{After, Conn, Driver, Turn};
+pub use listener::Listener;
+use timers::Timers;
+
+/// Limits of a worker's loop (SPEC 9).
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Connections in all; one more is refused with Redis's own words.
+    pub max_clients: usize,
+    /// Bytes of unfinished commands of one client.
+    pub client_buffer: usize,
+    /// Replies that wait for one client; above it Redis is not read for it.
+    pub client_output: usize,
+    /// Commands that wait for one link; above it the client is not read.
+    pub upstream_output: usize,
+    /// Bytes that all connections together may hold.
+    pub total_buffer: usize,
+    /// How long a connect may take.
+    pub connect_timeout: Duration,
+    /// How long a connection whose client has gone waits for Redis to close its end.
+    pub linger: Duration,
+    /// How long in-flight commands may take once the process is to end.
+    pub drain_timeout: Duration,
+}
+
+/// What all workers share.
+pub struct Common {
+    /// What their sessions share.
+    pub shared: Shared,
+    /// Where Redis is.
+    pub upstream: Upstream,
+    /// Their limits.
+    pub limits: Limits,
+    /// Sent on every new link before anything else, with one reply that is swallowed: the AUTH
+    /// of the configuration. Empty when there is none.
+    pub greeting: Vec<u8>,
+    /// Connections in all workers.
+    pub clients: AtomicUsize,
+    /// Set when the process is to end.
+    pub draining: AtomicBool,
+}
+
+/// How much is read from a socket at once; also how much one worker needs for reading.
+const SCRATCH: usize = 64 * 1024;
+/// Events taken from the kernel at once.
+const EVENTS: usize = 1024;
+const WAKE: Token = Token(usize::MAX);
+/// A listener's token has this bit; a connection's has not.
+const LISTENER: usize = 1 << 62;
+/// The link's token of a connection has this bit, the client's has not.
+const LINK: usize = 1;
+/// How soon to accept again after the process ran out of descriptors.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+
+/// One worker's state.
+pub struct Worker {
+    poll: Poll,
+    common: Arc<Common>,
+    listeners: Vec<Listener>,
+    conns: Slab<Slot>,
+    flights: Flights,
+    timers: Timers,
+    scratch: Vec<u8>,
+    /// Connections that have more to do at once.
+    busy: Vec<usize>,
+    origin: Instant,
+    generation: u32,
+    accept_again: Option<Instant>,
+    drain_until: Option<Instant>,
+    buffered: usize,
+}
+
+struct Slot {
+    conn: Box<Conn>,
+    generation: u32,
+    buffered: usize,
+}
+
+impl Worker {
+    /// A worker for these listeners. `held_cache` is how long a "held" answers for others.
+    pub fn new(
+        common: Arc<Common>,
+        mut listeners: Vec<Listener>,
+        held_cache: Duration,
+        origin: Instant,
+    ) -> io::Result<(Self, Waker)> {
+        let poll = Poll::new()?;
+        for (index, listener) in listeners.iter_mut().enumerate() {
+            listener.register(poll.registry(), Token(LISTENER | index))?;
+        }
+        let waker = Waker::new(poll.registry(), WAKE)?;
+        let worker = Self {
+            poll,
+            common,
+            listeners,
+            conns: Slab::new(),
+            flights: Flights::new(held_cache),
+            timers: Timers::default(),
+            scratch: vec![0; SCRATCH],
+            busy: Vec::new(),
+            origin,
+            generation: 0,
+            accept_again: None,
+            drain_until: None,
+            buffered: 0,
+        };
+        Ok((worker, waker))
+    }
+
+    /// Runs until the process is to end and what was in flight has finished. Gives how many
+    /// connections had to be cut off.
+    pub fn run(mut self) -> io::Result<usize> {
+        let mut events = Events::with_capacity(EVENTS);
+        loop {
+            match self.poll.poll(&mut events, self.patience()) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                result => result?,
+            }
+            let now = Instant::now();
+            for event in &events {
+                self.event(event, now);
+            }
+            self.due(now);
+            if let Some(cut_off) = self.drained(now) {
+                return Ok(cut_off);
+            }
+        }
+    }
+
+    /// How long the loop may sleep.
+    fn patience(&self) -> Option<Duration> {
+        if !self.busy.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let next = [self.timers.next(), self.accept_again, self.drain_until];
+        let next = next.into_iter().flatten().min()?;
+        Some(next.saturating_duration_since(Instant::now()))
+    }
+
+    fn event(&mut self, event: &Event, now: Instant) {
+        let Token(token) = event.token();
+        if event.token() == WAKE {
+            return;
+        }
+        if token & LISTENER != 0 {
+            self.accept(token & !LISTENER, now);
+            return;
+        }
+        let index = (token & 0xffff_ffff) >> 1;
+        let generation = (token >> 32) as u32;
+        if self.conns.get(index).is_none_or(|slot| slot.generation != generation) {
+            return;
+        }
+        let closed = event.is_read_closed() || event.is_error() || event.is_write_closed();
+        if token & LINK != 0 {
+            self.conns[index].conn.link_ready(event.is_readable() || closed);
+        } else {
+            let readable = event.is_readable();
+            self.drive(index, now, |driver| driver.client_ready(readable, closed));
+        }
+        self.turn(index, now);
+    }
+
+    /// What is due beside events: busy connections, deadlines, verdicts, accepting.
+    fn due(&mut self, now: Instant) {
+        for index in std::mem::take(&mut self.busy) {
+            if self.conns.contains(index) {
+                self.turn(index, now);
+            }
+        }
+        while let Some((index, generation)) = self.timers.pop_due(now) {
+            if let Some(slot) = self.conns.get_mut(index)
+                && slot.generation == generation
+            {
+                slot.conn.reminder = None;
+                self.turn(index, now);
+            }
+        }
+        while let Some(((index, generation), verdict, question)) = self.flights.next_verdict() {
+            let mut delivered = false;
+            if self.conns.get(index).is_some_and(|slot| slot.generation == generation) {
+                self.drive(index, now, |driver| {
+                    delivered = driver.with(|session, cx| session.verdict(verdict, cx));
+                });
+                self.turn(index, now);
+            }
+            if !delivered {
+                let now = now.saturating_duration_since(self.origin);
+                self.flights.undelivered(verdict, &question, now);
+            }
+        }
+        if self.accept_again.is_some_and(|at| at <= now) {
+            self.accept_again = None;
+            (0..self.listeners.len()).for_each(|index| self.accept(index, now));
+        }
+    }
+
+    /// One turn of one connection.
+    fn turn(&mut self, index: usize, now: Instant) {
+        let mut after = After::Keep;
+        self.drive(index, now, |driver| after = driver.run());
+        match after {
+            After::Close => return self.close(index),
+            After::Again => self.busy.push(index),
+            After::Keep => {}
+        }
+        let Some(slot) = self.conns.get_mut(index) else { return };
+        let buffered = slot.conn.buffered();
+        self.buffered = self.buffered + buffered - slot.buffered;
+        slot.buffered = buffered;
+        if let Some(at) = slot.conn.deadline(self.origin)
+            && slot.conn.reminder.is_none_or(|reminder| reminder > at)
+        {
+            slot.conn.reminder = Some(at);
+            self.timers.arm(at, (index, slot.generation));
+        }
+    }
+
+    fn drive(&mut self, index: usize, now: Instant, step: impl FnOnce(&mut Driver<'_, '_>)) {
+        let Some(slot) = self.conns.get_mut(index) else { return };
+        let turn = Turn {
+            registry: self.poll.registry(),
+            upstream: &self.common.upstream,
+            limits: &self.common.limits,
+            greeting: &self.common.greeting,
+            now,
+            crowded: self.buffered > self.common.limits.total_buffer,
+        };
+        step(&mut Driver {
+            conn: &mut slot.conn,
+            turn: &turn,
+            scratch: &mut self.scratch,
+            shared: &self.common.shared,
+            flights: &mut self.flights,
+            now: now.saturating_duration_since(self.origin),
+        });
+    }
+
+    fn accept(&mut self, listener: usize, now: Instant) {
+        loop {
+            let Some(accepted) = self.listeners.get(listener).map(Listener::accept) else { return };
+            match accepted {
+                Ok((client, peer)) => self.welcome(client, peer, now),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if listener::is_passing(&error) => {}
+                Err(error) => {
+                    // Out of descriptors or memory: what is open goes on, the rest waits.
+                    tracing::warn!(%error, "can't accept a connection; trying again");
+                    self.accept_again = Some(now + ACCEPT_AGAIN);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn welcome(&mut self, mut client: stream::Stream, peer: Arc<str>, now: Instant) {
+        if self.common.clients.fetch_add(1, Ordering::Relaxed) >= self.common.limits.max_clients {
+            self.common.clients.fetch_sub(1, Ordering::Relaxed);
+            listener::turn_away(&mut client);
+            return;
+        }
+        self.generation = self.generation.wrapping_add(1) & 0x1fff_ffff;
+        let generation = self.generation;
+        let entry = self.conns.vacant_entry();
+        let index = entry.key();
+        let token = (generation as usize) << 32 | index << 1;
+        if let Err(error) = client.register(self.poll.registry(), Token(token)) {
+            tracing::warn!(%error, "can't watch a connection; it is dropped");
+            self.common.clients.fetch_sub(1, Ordering::Relaxed);
+            return;
+        }
+        let session = Session::new((index, generation), peer);
+        let conn = Conn::new(session, client, Token(token | LINK), now);
+        entry.insert(Slot { conn: Box::new(conn), generation, buffered: 0 });
+    }
+
+    fn close(&mut self, index: usize) {
+        let slot = self.conns.remove(index);
+        self.buffered -= slot.buffered;
+        self.common.clients.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Once the process is to end: stops to accept, closes what has nothing in flight. Gives how
+    /// many connections were cut off when all is done.
+    fn drained(&mut self, now: Instant) -> Option<usize> {
+        if !self.common.draining.load(Ordering::Acquire) {
+            return None;
+        }
+        let until = *self.drain_until.get_or_insert(now + self.common.limits.drain_timeout);
+        self.listeners.clear();
+        let over = |slot: &Slot| slot.conn.is_idle() || slot.conn.session.only_listens();
+        let done: Vec<usize> =
+            self.conns.iter().filter(|(_, slot)| over(slot)).map(|(index, _)| index).collect();
+        done.into_iter().for_each(|index| self.close(index));
+        (self.conns.is_empty() || until <= now).then_some(self.conns.len())
+    }
+}

@@ -1,0 +1,491 @@
+//! One client's connection and its link to Redis: two sockets, what waits between them, and the
+//! session that decides.
+
+use std::io::{self, Read};
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, BytesMut};
+use mio::{Registry, Token};
+
+use crate::session::{Cx, Session, Wires};
+use crate::upstream::Upstream;
+
+use super::Limits;
+use super::stream::{Outbox, Stream};
+
+/// The link to Redis.
+#[derive(Debug)]
+struct Link {
+    stream: Stream,
+    out: Outbox,
+    connected: bool,
+    connect_by: Instant,
+    readable: bool,
+    /// The sending side was ended, after the client ended its own.
+    shut: bool,
+}
+
+/// One connection.
+pub(super) struct Conn {
+    pub(super) session: Session,
+    pub(super) io: Io,
+    input: BytesMut,
+    client_readable: bool,
+    client_eof: bool,
+    /// When a connection whose client has gone is closed, finished or not.
+    linger_until: Option<Instant>,
+    /// When the earliest reminder of this connection is due.
+    pub(super) reminder: Option<Instant>,
+}
+
+/// The sockets of a connection: what the session acts on.
+pub(super) struct Io {
+    client: Stream,
+    client_out: Outbox,
+    client_dead: bool,
+    link: Option<Link>,
+    link_error: Option<String>,
+    link_token: Token,
+    attempt: usize,
+    now: Instant,
+}
+
+/// What one connection needs of its worker for a turn.
+pub(super) struct Turn<'a> {
+    pub(super) registry: &'a Registry,
+    pub(super) upstream: &'a Upstream,
+    pub(super) limits: &'a Limits,
+    /// Sent on every new link: the AUTH of the configuration, if there is one.
+    pub(super) greeting: &'a [u8],
+    pub(super) now: Instant,
+    /// All connections together hold as much as they may.
+    pub(super) crowded: bool,
+}
+
+/// [`Io`] with what it needs to open a link.
+pub(super) struct Wired<'a> {
+    pub(super) io: &'a mut Io,
+    pub(super) turn: &'a Turn<'a>,
+}
+
+impl Wires for Wired<'_> {
+    fn to_upstream(&mut self, bytes: &[u8]) {
+        if self.io.link.is_none() {
+            self.open();
+        }
+        let Some(link) = &mut self.io.link else { return };
+        if !link.connected {
+            link.out.hold(bytes);
+        } else if let Err(error) = link.out.send(&mut link.stream, bytes) {
+            self.io.link_error = Some(describe(&error));
+        }
+    }
+
+    fn to_client(&mut self, bytes: &[u8]) {
+        if self.io.client_dead {
+            return;
+        }
+        if self.io.client_out.send(&mut self.io.client, bytes).is_err() {
+            self.io.client_died();
+        }
+    }
+
+    fn reopen(&mut self) {
+        self.io.link = None;
+        self.io.link_error = None;
+        self.open();
+    }
+
+    fn client_is_dead(&self) -> bool {
+        self.io.client_dead
+    }
+
+    fn client_accepted(&self) -> u64 {
+        self.io.client_out.accepted()
+    }
+}
+
+impl Wired<'_> {
+    fn open(&mut self) {
+        self.io.attempt += 1;
+        let opened = self.turn.upstream.connect(self.io.attempt - 1).and_then(|mut stream| {
+            stream.register(self.turn.registry, self.io.link_token)?;
+            Ok(stream)
+        });
+        match opened {
+            Ok(stream) => {
+                let mut out = Outbox::default();
+                out.hold(self.turn.greeting);
+                self.io.link = Some(Link {
+                    stream,
+                    out,
+                    connected: false,
+                    connect_by: self.io.now + self.turn.limits.connect_timeout,
+                    readable: false,
+                    shut: false,
+                });
+            }
+            Err(error) => self.io.link_error = Some(describe(&error)),
+        }
+    }
+}
+
+impl Io {
+    fn client_died(&mut self) {
+        self.client_dead = true;
+        self.client_out.clear();
+    }
+}
+
+/// What to do with a connection after its turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum After {
+    /// It waits for its sockets.
+    Keep,
+    /// It has more to do at once.
+    Again,
+    /// It is over.
+    Close,
+}
+
+/// How often one connection reads from a socket before the others get their turn.
+const READS_A_TURN: usize = 8;
+
+impl Conn {
+    pub(super) fn new(session: Session, client: Stream, link_token: Token, now: Instant) -> Self {
+        Self {
+            session,
+            io: Io {
+                client,
+                client_out: Outbox::default(),
+                client_dead: false,
+                link: None,
+                link_error: None,
+                link_token,
+                attempt: 0,
+                now,
+            },
+            input: BytesMut::new(),
+            client_readable: true,
+            client_eof: false,
+            linger_until: None,
+            reminder: None,
+        }
+    }
+
+    /// The link's socket is ready.
+    pub(super) fn link_ready(&mut self, readable: bool) {
+        if let Some(link) = &mut self.io.link {
+            link.readable |= readable;
+        }
+    }
+
+    /// Bytes that this connection holds in memory.
+    pub(super) fn buffered(&self) -> usize {
+        let link = self.io.link.as_ref().map_or(0, |link| link.out.len());
+        self.input.len() + self.io.client_out.len() + link
+    }
+
+    /// When this connection wants to be looked at again, whatever its sockets do.
+    pub(super) fn deadline(&self, origin: Instant) -> Option<Instant> {
+        let connect = self.io.link.as_ref().filter(|link| !link.connected);
+        let connect = connect.map(|link| link.connect_by);
+        let session = self.session.deadline().map(|at| origin + at);
+        [connect, session, self.linger_until].into_iter().flatten().min()
+    }
+
+    /// The bytes of the client's stream that its socket has taken.
+    pub(super) fn client_written(&self) -> u64 {
+        self.io.client_out.written()
+    }
+
+    /// True when nothing is under way, waits to be read or waits to be written.
+    pub(super) fn is_idle(&self) -> bool {
+        self.session.is_idle() && self.input.is_empty() && self.io.client_out.is_empty()
+    }
+}
+
+/// One turn of one connection: everything that can be done without waiting.
+pub(super) struct Driver<'a, 'b> {
+    pub(super) conn: &'a mut Conn,
+    pub(super) turn: &'b Turn<'b>,
+    pub(super) scratch: &'b mut [u8],
+    pub(super) shared: &'b crate::session::Shared,
+    pub(super) flights: &'b mut crate::session::flights::Flights,
+    pub(super) now: Duration,
+}
+
+impl Driver<'_, '_> {
+    /// Runs `step` with the session and its world.
+    pub(super) fn with<T>(&mut self, step: impl FnOnce(&mut Session, &mut Cx<'_>) -> T) -> T {
+        let mut wires = Wired { io: &mut self.conn.io, turn: self.turn };
+        let mut cx = Cx {
+            now: self.now,
+            shared: self.shared,
+            wires: &mut wires,
+            flights: self.flights,
+        };
+        step(&mut self.conn.session, &mut cx)
+    }
+
+    /// The client's socket is ready. `closed`: its other end sends no more.
+    pub(super) fn client_ready(&mut self, readable: bool, closed: bool) {
+        self.conn.client_readable |= readable || closed;
+        if closed {
+            self.with(|session, cx| session.client_gone(cx));
+        }
+    }
+
+    /// Does what the sockets allow now.
+    pub(super) fn run(&mut self) -> After {
+        self.conn.io.now = self.turn.now;
+        self.check_deadlines();
+        self.flush();
+        let mut more = self.read_link();
+        self.report_link_error();
+        self.take_input();
+        more |= self.read_client();
+        if self.conn.io.link.as_ref().is_some_and(|link| !link.connected) {
+            // On one machine a connect is often done at once.
+            self.flush();
+        }
+        self.report_link_error();
+        self.finish_client();
+        if self.is_over() && !self.last_rites() {
+            return After::Close;
+        }
+        if more { After::Again } else { After::Keep }
+    }
+
+    fn check_deadlines(&mut self) {
+        if self.conn.session.deadline().is_some_and(|at| at <= self.now) {
+            self.conn.io.link = None;
+            self.with(|session, cx| session.timed_out(cx));
+        }
+        let late = |link: &Link| !link.connected && link.connect_by <= self.turn.now;
+        if self.conn.io.link.as_ref().is_some_and(late) {
+            self.conn.io.link_error = Some("connect timed out".into());
+        }
+    }
+
+    fn flush(&mut self) {
+        let io = &mut self.conn.io;
+        if !io.client_dead && io.client_out.flush(&mut io.client).is_err() {
+            io.client_died();
+        }
+        let Some(link) = &mut io.link else { return };
+        if !link.connected && !link.out.is_empty() {
+            match link.stream.take_error() {
+                Ok(None) if link.stream.is_connected() => link.connected = true,
+                Ok(None) => return,
+                Ok(Some(error)) | Err(error) => {
+                    io.link_error = Some(describe(&error));
+                    return;
+                }
+            }
+        }
+        if let Err(error) = link.out.flush(&mut link.stream) {
+            io.link_error = Some(describe(&error));
+        }
+    }
+
+    /// Reads Redis's replies, unless the client does not take those that it has.
+    fn read_link(&mut self) -> bool {
+        for _ in 0..READS_A_TURN {
+            if self.conn.io.client_out.len() > self.turn.limits.client_output {
+                return false;
+            }
+            let Some(link) = &mut self.conn.io.link else { return false };
+            if !link.readable || !link.connected {
+                return false;
+            }
+            match link.stream.read(self.scratch) {
+                Ok(0) => {
+                    self.conn.io.link_error = Some("Redis closed the connection".into());
+                    return false;
+                }
+                Ok(count) => {
+                    // A short read has emptied the socket; the next byte is a new event.
+                    link.readable = count == self.scratch.len();
+                    self.link_bytes(count);
+                }
+                Err(error) => return self.link_read_failed(&error),
+            }
+        }
+        self.conn.io.link.as_ref().is_some_and(|link| link.readable)
+    }
+
+    fn link_read_failed(&mut self, error: &io::Error) -> bool {
+        let io = &mut self.conn.io;
+        match error.kind() {
+            io::ErrorKind::WouldBlock => {
+                if let Some(link) = &mut io.link {
+                    link.readable = false;
+                }
+                false
+            }
+            io::ErrorKind::Interrupted => true,
+            _ => {
+                io.link_error = Some(describe(error));
+                false
+            }
+        }
+    }
+
+    fn link_bytes(&mut self, count: usize) {
+        let scratch = std::mem::take(&mut self.scratch);
+        let result = self.with(|session, cx| session.upstream_bytes(&scratch[..count], cx));
+        self.scratch = scratch;
+        if let Err(error) = result {
+            tracing::warn!(%error, "Redis sent what is no reply; the link is dropped");
+            self.conn.io.link_error = Some("its reply made no sense".into());
+        }
+    }
+
+    fn report_link_error(&mut self) {
+        // A session that is told of a failed link may open another, which may fail at once.
+        for _ in 0..READS_A_TURN {
+            let Some(reason) = self.conn.io.link_error.take() else { return };
+            let connected = self.conn.io.link.take().is_some_and(|link| link.connected);
+            self.with(|session, cx| session.link_failed(&reason, connected, cx));
+        }
+    }
+
+    /// Hands what waits to the session.
+    fn take_input(&mut self) {
+        if !self.conn.session.takes_commands() || self.conn.input.is_empty() {
+            return;
+        }
+        let mut input = std::mem::take(&mut self.conn.input);
+        loop {
+            let consumed = self.with(|session, cx| session.client_bytes(&input, cx));
+            input.advance(consumed);
+            // An operation may have been answered at once: then the next command can go on.
+            if consumed == 0 || input.is_empty() || !self.conn.session.takes_commands() {
+                break;
+            }
+        }
+        self.conn.input = if input.is_empty() { BytesMut::new() } else { input };
+    }
+
+    /// Reads the client's commands, unless Redis does not take those that it has.
+    fn read_client(&mut self) -> bool {
+        for _ in 0..READS_A_TURN {
+            if !self.conn.client_readable || self.conn.client_eof || !self.may_read_client() {
+                return false;
+            }
+            match self.conn.io.client.read(self.scratch) {
+                Ok(0) => self.conn.client_eof = true,
+                Ok(count) => {
+                    self.conn.client_readable = count == self.scratch.len();
+                    self.client_bytes(count);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.conn.client_readable = false;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => {
+                    self.conn.io.client_died();
+                    self.conn.client_eof = true;
+                }
+            }
+        }
+        self.conn.client_readable && !self.conn.client_eof && self.may_read_client()
+    }
+
+    fn may_read_client(&self) -> bool {
+        let conn = &self.conn;
+        if conn.session.has_ended() {
+            return false;
+        }
+        let limits = self.turn.limits;
+        let link_full =
+            conn.io.link.as_ref().is_some_and(|link| link.out.len() > limits.upstream_output);
+        // While a lock command waits, the client's next commands wait with it. If its replies are
+        // not read either, it may be a client that writes all before it reads: it is let go on,
+        // up to the limit for one client.
+        let stuck = conn.io.client_out.len() > limits.client_output;
+        let waiting = !conn.session.takes_commands() && conn.input.len() > self.scratch.len();
+        !link_full && (!waiting || stuck)
+    }
+
+    fn client_bytes(&mut self, count: usize) {
+        self.conn.session.heard_of_client();
+        let scratch = std::mem::take(&mut self.scratch);
+        if self.conn.input.is_empty() && self.conn.session.takes_commands() {
+            let bytes = &scratch[..count];
+            let consumed = self.with(|session, cx| session.client_bytes(bytes, cx));
+            self.conn.input.extend_from_slice(&scratch[consumed..count]);
+        } else {
+            self.conn.input.extend_from_slice(&scratch[..count]);
+        }
+        self.scratch = scratch;
+        self.take_input();
+        let crowded = self.turn.crowded && self.conn.input.len() > self.scratch.len();
+        if crowded || self.conn.input.len() > self.turn.limits.client_buffer {
+            self.conn.input = BytesMut::new();
+            self.conn.client_eof = true;
+            let text = if crowded { CROWDED } else { TOO_LARGE };
+            self.with(|session, cx| session.refuse_more(text, cx));
+        }
+    }
+
+    /// The client sends no more: Redis is told the same, once it has everything.
+    fn finish_client(&mut self) {
+        if self.conn.io.client_dead {
+            self.conn.client_eof = true;
+        }
+        if self.conn.client_eof {
+            self.with(|session, cx| session.client_gone(cx));
+        }
+        if !self.conn.client_eof || self.conn.session.has_operation() {
+            return;
+        }
+        if self.conn.io.client_dead {
+            self.conn.linger_until.get_or_insert(self.turn.now + self.turn.limits.linger);
+        }
+        let taken = self.conn.input.is_empty() || !self.conn.session.takes_commands();
+        if let Some(link) = &mut self.conn.io.link
+            && taken
+            && link.connected
+            && link.out.is_empty()
+            && !link.shut
+        {
+            link.shut = true;
+            link.stream.shutdown_write();
+        }
+    }
+
+    /// Gives back what the client was never told of; true while that is under way.
+    fn last_rites(&mut self) -> bool {
+        let written = self.conn.io.client_out.written();
+        self.with(|session, cx| session.last_rites(written, cx))
+    }
+
+    fn is_over(&self) -> bool {
+        let conn = &self.conn;
+        if conn.session.has_operation() {
+            return false;
+        }
+        if conn.linger_until.is_some_and(|until| until <= self.turn.now) {
+            return true;
+        }
+        let flushed = conn.io.client_out.is_empty() || conn.io.client_dead;
+        (conn.session.has_ended() || conn.client_eof && conn.io.link.is_none()) && flushed
+    }
+}
+
+const TOO_LARGE: &str = "ERR lockside: a command is larger than limits.client_buffer allows";
+const CROWDED: &str =
+    "ERR lockside: the commands of all clients together are larger than limits.total_buffer allows";
+
+/// An io error for people, without numbers that only a programmer reads.
+fn describe(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connection refused".into(),
+        io::ErrorKind::ConnectionReset => "connection reset".into(),
+        io::ErrorKind::BrokenPipe => "connection closed".into(),
+        io::ErrorKind::NotFound => "no such address".into(),
+        _ => error.to_string(),
+    }
+}

@@ -210,3 +210,95 @@ fn line(out: &mut impl BufMut, text: &[u8]) {
     }
     out.put_slice(b"\r\n");
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use redis_protocol::resp2;
+    use redis_protocol::resp3::decode::complete::decode;
+    use redis_protocol::resp3::types::{OwnedFrame, VerbatimStringFormat};
+
+    use super::*;
+
+    /// What `write` appends.
+    fn written(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+        let mut out = Vec::new();
+        write(&mut out);
+        out
+    }
+
+    #[test]
+    fn both_protocols_byte_for_byte() {
+        use Protocol::{Resp2, Resp3};
+        type Row = (fn(&mut Vec<u8>, Protocol), &'static [u8], &'static [u8]);
+        let rows: &[Row] = &[
+            (|out, _| simple(out, b"OK"), b"+OK\r\n", b"+OK\r\n"),
+            (|out, _| error(out, b"ERR x"), b"-ERR x\r\n", b"-ERR x\r\n"),
+            (|out, _| error(out, b"E a\r\nb\n"), b"-E a  b \r\n", b"-E a  b \r\n"),
+            (|out, _| simple(out, b""), b"+\r\n", b"+\r\n"),
+            (|out, _| integer(out, 0), b":0\r\n", b":0\r\n"),
+            (|out, _| integer(out, -10), b":-10\r\n", b":-10\r\n"),
+            (|out, _| bulk(out, b"a\r\n"), b"$3\r\na\r\n\r\n", b"$3\r\na\r\n\r\n"),
+            (null, b"$-1\r\n", b"_\r\n"),
+            (null_array, b"*-1\r\n", b"_\r\n"),
+            (|out, p| boolean(out, p, true), b":1\r\n", b"#t\r\n"),
+            (|out, p| boolean(out, p, false), b":0\r\n", b"#f\r\n"),
+            (|out, p| verbatim(out, p, b"ab"), b"$2\r\nab\r\n", b"=6\r\ntxt:ab\r\n"),
+            (|out, _| array(out, 12), b"*12\r\n", b"*12\r\n"),
+            (|out, p| map(out, p, 3), b"*6\r\n", b"%3\r\n"),
+            (|out, p| set(out, p, 3), b"*3\r\n", b"~3\r\n"),
+            (|out, p| push(out, p, 3), b"*3\r\n", b">3\r\n"),
+        ];
+        for (write, resp2, resp3) in rows {
+            assert_eq!(written(|out| write(out, Resp2)), *resp2);
+            assert_eq!(written(|out| write(out, Resp3)), *resp3);
+        }
+    }
+
+    #[test]
+    fn a_builder_makes_what_command_makes() {
+        let mut builder = CommandBuilder::new(b"SET");
+        builder.arg(b"k").integer(i64::MIN);
+        let built = written(|out| builder.write(out));
+        let plain = written(|out| command(out, &[b"SET", b"k", b"-9223372036854775808"]));
+        assert_eq!(built, plain);
+        let mut bytes = BytesMut::new();
+        command(&mut bytes, &[b"SET", b"k", b"-9223372036854775808"]);
+        assert_eq!(bytes, plain);
+    }
+
+    #[test]
+    fn a_tree_is_what_redis_protocol_makes_of_it() {
+        let number = BytesFrame::Number { data: 7, attributes: None };
+        let frame = BytesFrame::Array { data: vec![number, BytesFrame::Null], attributes: None };
+        let mut out = BytesMut::from(&b"+OK\r\n"[..]);
+        tree(&mut out, &frame).unwrap();
+        assert_eq!(out, b"+OK\r\n*2\r\n:7\r\n_\r\n"[..]);
+    }
+
+    proptest! {
+        #[test]
+        fn redis_protocol_reads_what_was_written(
+            number in any::<i64>(),
+            bytes in any::<Vec<u8>>(),
+            line in any::<Vec<u8>>(),
+        ) {
+            let frame = |out: Vec<u8>| decode(&out).map(|read| read.filter(|r| r.1 == out.len()));
+            let read = frame(written(|out| integer(out, number)));
+            prop_assert_eq!(read.unwrap().unwrap().0, OwnedFrame::Number { data: number, attributes: None });
+            let read = frame(written(|out| bulk(out, &bytes)));
+            let data = bytes.clone();
+            prop_assert_eq!(read.unwrap().unwrap().0, OwnedFrame::BlobString { data, attributes: None });
+            let read = frame(written(|out| verbatim(out, Protocol::Resp3, &bytes)));
+            let format = VerbatimStringFormat::Text;
+            let text = OwnedFrame::VerbatimString { data: bytes.clone(), format, attributes: None };
+            prop_assert_eq!(read.unwrap().unwrap().0, text);
+            let read = frame(written(|out| simple(out, &line)));
+            prop_assert!(read.unwrap().is_some(), "no line end gets through");
+            let out = written(|out| command(out, &[&bytes, &line]));
+            let args = [bytes, line].map(resp2::types::OwnedFrame::BulkString);
+            let expected = (resp2::types::OwnedFrame::Array(args.to_vec()), out.len());
+            prop_assert_eq!(resp2::decode::decode(&out).unwrap(), Some(expected));
+        }
+    }
+}

@@ -267,3 +267,6 @@ impl ReplyScanner {
         self.state = State::Head;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -414,3 +414,6 @@ impl RequestScanner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

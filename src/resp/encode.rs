@@ -7,8 +7,9 @@
 
 use bytes::{BufMut, BytesMut};
 use redis_protocol::error::RedisProtocolError;
+use redis_protocol::resp2::encode as resp2;
+pub use redis_protocol::resp2::types::BytesFrame as Tree;
 use redis_protocol::resp3::encode::complete as resp3;
-pub use redis_protocol::resp3::types::BytesFrame;
 
 /// The version of the protocol that a client speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
@@ -154,11 +155,17 @@ pub fn push(out: &mut impl BufMut, protocol: Protocol, len: usize) {
     }
 }
 
-/// A reply that was built as a tree, for a client that speaks RESP3. For a flat reply, or for
-/// both protocols, the functions above are the simpler way. Fails for a tree that is none of a
-/// reply, such as a HELLO or a push inside an array.
-pub fn tree(out: &mut BytesMut, frame: &BytesFrame) -> Result<(), RedisProtocolError> {
-    resp3::extend_encode(out, frame, false).map(drop)
+/// A reply that was built as a tree, for replies whose shape is known only at their end. It has
+/// the types that both protocols share; a map or a set needs the functions above. No line end may
+/// be inside its statuses and errors.
+///
+/// # Errors
+/// None for the types of [`Tree`]; kept because the encoder below is fallible.
+pub fn tree(out: &mut BytesMut, protocol: Protocol, tree: Tree) -> Result<(), RedisProtocolError> {
+    match protocol {
+        Protocol::Resp2 => resp2::extend_encode(out, &tree, false).map(drop),
+        Protocol::Resp3 => resp3::extend_encode(out, &tree.into_resp3(), false).map(drop),
+    }
 }
 
 /// Room for any number that a header can hold.
@@ -268,12 +275,15 @@ mod tests {
     }
 
     #[test]
-    fn a_tree_is_what_redis_protocol_makes_of_it() {
-        let number = BytesFrame::Number { data: 7, attributes: None };
-        let frame = BytesFrame::Array { data: vec![number, BytesFrame::Null], attributes: None };
+    fn a_tree_is_written_for_both_protocols() {
+        let text = Tree::BulkString(b"a".as_slice().into());
+        let frame = Tree::Array(vec![Tree::Integer(7), Tree::Null, Tree::Array(vec![text])]);
         let mut out = BytesMut::from(&b"+OK\r\n"[..]);
-        tree(&mut out, &frame).unwrap();
-        assert_eq!(out, b"+OK\r\n*2\r\n:7\r\n_\r\n"[..]);
+        tree(&mut out, Protocol::Resp2, frame.clone()).unwrap();
+        assert_eq!(out, b"+OK\r\n*3\r\n:7\r\n$-1\r\n*1\r\n$1\r\na\r\n"[..]);
+        out.clear();
+        tree(&mut out, Protocol::Resp3, frame).unwrap();
+        assert_eq!(out, b"*3\r\n:7\r\n_\r\n*1\r\n$1\r\na\r\n"[..]);
     }
 
     proptest! {

@@ -291,11 +291,21 @@ fn configured_limits_hold() {
     assert_eq!(outcome(b"*3\r\n"), Err(ProtocolError::MultibulkLength));
     assert_eq!(outcome(b"*1\r\n$4\r\n"), Err(ProtocolError::BulkLength));
     assert_eq!(outcome(b"*1\r\n$12345678\r\n"), Err(ProtocolError::BulkLength));
+}
+
+#[test]
+fn an_argument_beyond_spans_can_only_be_skimmed() {
     let wide = Limits { max_bulk: u64::MAX, ..Limits::default() };
-    let frame = scan_pieces(b"*1\r\n$4294967296\r\n", &[], &wide);
-    assert_eq!(frame.1, Err(ProtocolError::FrameLength));
-    let frame = scan_pieces(b"*1\r\n$9223372036854775807\r\n", &[], &wide);
-    assert_eq!(frame.1, Err(ProtocolError::FrameLength));
+    for (stream, len) in [
+        (b"*2\r\n$4294967296\r\n".as_slice(), 1_u64 << 32),
+        (b"*2\r\n$9223372036854775807\r\n", i64::MAX as u64),
+    ] {
+        let mut scanner = RequestScanner::default();
+        assert_eq!(scanner.scan(stream, &wide), Scanned::NeedMore);
+        assert_eq!(scanner.partial(stream).unwrap().pending, Some(len));
+        let mut skimmer = scanner.into_skim(stream.len());
+        assert_eq!(skimmer.skim(b"abc"), Ok(Skimmed { consumed: 3, done: false }));
+    }
 }
 
 #[test]
@@ -396,7 +406,7 @@ fn a_skim_ends_where_the_scan_ends() {
     assert_skims_like_scan(long, &limits);
     assert_skims_like_scan(b"*1\r\nxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\r\n", &limits);
     let short = Limits { max_inline: 20, ..limits };
-    assert_skims_like_scan(b"*2\r\n$1\r\na\r\n$1\0234567890\r\n1234567890\r\n", &short);
+    assert_skims_like_scan(b"*2\r\n$1\r\na\r\n$1\x00234567890\r\n1234567890\r\n", &short);
 }
 
 /// A command of up to 8 arguments of any bytes.

@@ -53,7 +53,7 @@ impl<'a> Args<'a> {
         self.spans.iter().map(move |span| &frame[span.start as usize..span.end as usize])
     }
 
-    /// The whole frame as it came from the client.
+    /// The whole frame as it came from the client; of an inline command, the same as an array.
     pub fn frame(&self) -> &'a [u8] {
         self.frame
     }

@@ -7,8 +7,9 @@
 
 use bytes::{BufMut, BytesMut};
 use redis_protocol::error::RedisProtocolError;
+use redis_protocol::resp2::encode as resp2;
+pub use redis_protocol::resp2::types::BytesFrame as Tree;
 use redis_protocol::resp3::encode::complete as resp3;
-pub use redis_protocol::resp3::types::BytesFrame;
 
 /// The version of the protocol that a client speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
@@ -154,11 +155,17 @@ pub fn push(out: &mut impl BufMut, protocol: Protocol, len: usize) {
     }
 }
 
-/// A reply that was built as a tree, for a client that speaks RESP3. For a flat reply, or for
-/// both protocols, the functions above are the simpler way. Fails for a tree that is none of a
-/// reply, such as a HELLO or a push inside an array.
-pub fn tree(out: &mut BytesMut, frame: &BytesFrame) -> Result<(), RedisProtocolError> {
-    resp3::extend_encode(out, frame, false).map(drop)
+/// A reply that was built as a tree, for replies whose shape is known only at their end. It has
+/// the types that both protocols share; a map or a set needs the functions above. No line end may
+/// be inside its statuses and errors.
+///
+/// # Errors
+/// None for the types of [`Tree`]; kept because the encoder below is fallible.
+pub fn tree(out: &mut BytesMut, protocol: Protocol, tree: Tree) -> Result<(), RedisProtocolError> {
+    match protocol {
+        Protocol::Resp2 => resp2::extend_encode(out, &tree, false).map(drop),
+        Protocol::Resp3 => resp3::extend_encode(out, &tree.into_resp3(), false).map(drop),
+    }
 }
 
 /// Room for any number that a header can hold.
@@ -209,4 +216,99 @@ fn line(out: &mut impl BufMut, text: &[u8]) {
         }
     }
     out.put_slice(b"\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use redis_protocol::resp2;
+    use redis_protocol::resp3::decode::complete::decode;
+    use redis_protocol::resp3::types::{OwnedFrame, VerbatimStringFormat};
+
+    use super::*;
+
+    /// What `write` appends.
+    fn written(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+        let mut out = Vec::new();
+        write(&mut out);
+        out
+    }
+
+    #[test]
+    fn both_protocols_byte_for_byte() {
+        use Protocol::{Resp2, Resp3};
+        type Row = (fn(&mut Vec<u8>, Protocol), &'static [u8], &'static [u8]);
+        let rows: &[Row] = &[
+            (|out, _| simple(out, b"OK"), b"+OK\r\n", b"+OK\r\n"),
+            (|out, _| error(out, b"ERR x"), b"-ERR x\r\n", b"-ERR x\r\n"),
+            (|out, _| error(out, b"E a\r\nb\n"), b"-E a  b \r\n", b"-E a  b \r\n"),
+            (|out, _| simple(out, b""), b"+\r\n", b"+\r\n"),
+            (|out, _| integer(out, 0), b":0\r\n", b":0\r\n"),
+            (|out, _| integer(out, -10), b":-10\r\n", b":-10\r\n"),
+            (|out, _| bulk(out, b"a\r\n"), b"$3\r\na\r\n\r\n", b"$3\r\na\r\n\r\n"),
+            (null, b"$-1\r\n", b"_\r\n"),
+            (null_array, b"*-1\r\n", b"_\r\n"),
+            (|out, p| boolean(out, p, true), b":1\r\n", b"#t\r\n"),
+            (|out, p| boolean(out, p, false), b":0\r\n", b"#f\r\n"),
+            (|out, p| verbatim(out, p, b"ab"), b"$2\r\nab\r\n", b"=6\r\ntxt:ab\r\n"),
+            (|out, _| array(out, 12), b"*12\r\n", b"*12\r\n"),
+            (|out, p| map(out, p, 3), b"*6\r\n", b"%3\r\n"),
+            (|out, p| set(out, p, 3), b"*3\r\n", b"~3\r\n"),
+            (|out, p| push(out, p, 3), b"*3\r\n", b">3\r\n"),
+        ];
+        for (write, resp2, resp3) in rows {
+            assert_eq!(written(|out| write(out, Resp2)), *resp2);
+            assert_eq!(written(|out| write(out, Resp3)), *resp3);
+        }
+    }
+
+    #[test]
+    fn a_builder_makes_what_command_makes() {
+        let mut builder = CommandBuilder::new(b"SET");
+        builder.arg(b"k").integer(i64::MIN);
+        let built = written(|out| builder.write(out));
+        let plain = written(|out| command(out, &[b"SET", b"k", b"-9223372036854775808"]));
+        assert_eq!(built, plain);
+        let mut bytes = BytesMut::new();
+        command(&mut bytes, &[b"SET", b"k", b"-9223372036854775808"]);
+        assert_eq!(bytes, plain);
+    }
+
+    #[test]
+    fn a_tree_is_written_for_both_protocols() {
+        let text = Tree::BulkString(b"a".as_slice().into());
+        let frame = Tree::Array(vec![Tree::Integer(7), Tree::Null, Tree::Array(vec![text])]);
+        let mut out = BytesMut::from(&b"+OK\r\n"[..]);
+        tree(&mut out, Protocol::Resp2, frame.clone()).unwrap();
+        assert_eq!(out, b"+OK\r\n*3\r\n:7\r\n$-1\r\n*1\r\n$1\r\na\r\n"[..]);
+        out.clear();
+        tree(&mut out, Protocol::Resp3, frame).unwrap();
+        assert_eq!(out, b"*3\r\n:7\r\n_\r\n*1\r\n$1\r\na\r\n"[..]);
+    }
+
+    proptest! {
+        #[test]
+        fn redis_protocol_reads_what_was_written(
+            number in any::<i64>(),
+            bytes in any::<Vec<u8>>(),
+            line in any::<Vec<u8>>(),
+        ) {
+            let frame = |out: Vec<u8>| decode(&out).map(|read| read.filter(|r| r.1 == out.len()));
+            let read = frame(written(|out| integer(out, number)));
+            prop_assert_eq!(read.unwrap().unwrap().0, OwnedFrame::Number { data: number, attributes: None });
+            let read = frame(written(|out| bulk(out, &bytes)));
+            let data = bytes.clone();
+            prop_assert_eq!(read.unwrap().unwrap().0, OwnedFrame::BlobString { data, attributes: None });
+            let read = frame(written(|out| verbatim(out, Protocol::Resp3, &bytes)));
+            let format = VerbatimStringFormat::Text;
+            let text = OwnedFrame::VerbatimString { data: bytes.clone(), format, attributes: None };
+            prop_assert_eq!(read.unwrap().unwrap().0, text);
+            let read = frame(written(|out| simple(out, &line)));
+            prop_assert!(read.unwrap().is_some(), "no line end gets through");
+            let out = written(|out| command(out, &[&bytes, &line]));
+            let args = [bytes, line].map(resp2::types::OwnedFrame::BulkString);
+            let expected = (resp2::types::OwnedFrame::Array(args.to_vec()), out.len());
+            prop_assert_eq!(resp2::decode::decode(&out).unwrap(), Some(expected));
+        }
+    }
 }

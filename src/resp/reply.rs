@@ -109,7 +109,16 @@ impl ReplyScanner {
     pub fn run(&mut self, buf: &[u8], max: u64) -> Result<Run, ReplyError> {
         let mut run = Run { consumed: 0, replies: 0 };
         while run.replies < max && run.consumed < buf.len() {
-            let progress = self.scan(&buf[run.consumed..])?;
+            let rest = &buf[run.consumed..];
+            if self.at_boundary()
+                && let Some(len) = short_value(rest)
+            {
+                self.kind = rest[0];
+                run.consumed += len;
+                run.replies += 1;
+                continue;
+            }
+            let progress = self.scan(rest)?;
             run.consumed += progress.consumed;
             run.replies += u64::from(progress.done && self.kind != b'>');
         }
@@ -159,6 +168,10 @@ impl ReplyScanner {
         }
         if self.missing == 1 && self.kind == 0 && kind != b'|' {
             self.kind = kind;
+        }
+        if let Some(len) = short_value(buf) {
+            self.value_done();
+            return Ok(len);
         }
         match kind {
             b'+' | b'-' | b':' | b'_' | b',' | b'#' | b'(' => Ok(1 + self.line(&buf[1..], false)),
@@ -267,3 +280,48 @@ impl ReplyScanner {
         self.state = State::Head;
     }
 }
+
+/// How far the end of a number is looked for, which has at most 20 digits.
+const NUMBER_LINE: usize = 22;
+
+/// The length of the status, error, number or string at the start of `buf`, if it is complete
+/// and of a common form. None says nothing.
+#[inline]
+fn short_value(buf: &[u8]) -> Option<usize> {
+    match buf {
+        [b'+', b'O', b'K', b'\r', b'\n', ..] | [b'$', b'-', b'1', b'\r', b'\n', ..] => Some(5),
+        [b'$', rest @ ..] => {
+            let (len, read) = short_length(rest)?;
+            let end = 1 + read + len + 2;
+            (end <= buf.len()).then_some(end)
+        }
+        // Byte by byte: for so few a call of memchr costs more.
+        [b':', rest @ ..] => {
+            let mut ends = rest.windows(2).take(NUMBER_LINE);
+            ends.position(|end| end == b"\r\n").map(|at| at + 3)
+        }
+        [b'+' | b'-', rest @ ..] => {
+            let end = memchr::memchr(b'\r', rest)?;
+            (rest.get(end + 1) == Some(&b'\n')).then_some(end + 3)
+        }
+        _ => None,
+    }
+}
+
+/// Reads up to 7 digits and `\r\n`; gives the number and the bytes read.
+#[inline]
+fn short_length(buf: &[u8]) -> Option<(usize, usize)> {
+    let mut value = 0;
+    for (at, &byte) in buf.iter().take(8).enumerate() {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            let ended = at > 0 && byte == b'\r' && buf.get(at + 1) == Some(&b'\n');
+            return ended.then_some((value, at + 2));
+        }
+        value = value * 10 + usize::from(digit);
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests;

@@ -259,7 +259,7 @@ impl RequestScanner {
     pub fn into_skim(&mut self, have: usize) -> Skimmer {
         let skimmer = if self.stage == Stage::Bulks {
             let started = self.spans.len() as u32 + u32::from(self.bulk.is_some());
-            let known = self.bulk.map_or(self.pos as u64, |len| self.pos as u64 + len + 2);
+            let known = self.pos as u64 + self.bulk.map_or(0, |len| len + 2);
             let pass = known.saturating_sub(have as u64);
             let header = self.header.prefix(have.saturating_sub(self.pos));
             Skimmer::new(pass, self.declared - started, header, self.limits)
@@ -282,7 +282,7 @@ impl RequestScanner {
         }
         self.stage = Stage::Start;
         self.inline = false;
-        self.header = Header::default();
+        self.header.clear();
         self.bulk = None;
         self.pos = 0;
     }
@@ -306,7 +306,7 @@ impl RequestScanner {
         // Fits: it is at most max_args, a u32.
         self.declared = count as u32;
         self.spans.reserve(self.declared.min(RESERVED_SPANS) as usize);
-        self.header = Header::default();
+        self.header.clear();
         self.pos = next;
         self.stage = Stage::Bulks;
         self.scan_bulks(buf, limits)
@@ -315,25 +315,28 @@ impl RequestScanner {
     /// Reads arguments, `$<length>\r\n<bytes>\r\n` each, from `pos` on.
     #[inline]
     fn scan_bulks(&mut self, buf: &[u8], limits: &Limits) -> Result<Option<usize>, ProtocolError> {
+        let mut pending = self.bulk.take();
         while self.spans.len() < self.declared as usize {
-            let len = match self.bulk {
+            let len = match pending.take() {
                 Some(len) => len,
                 None => match self.bulk_header(buf, limits)? {
                     Some(len) => len,
                     None => return Ok(None),
                 },
             };
-            let end = self.pos as u64 + len;
-            if end + 2 > MAX_FRAME {
+            // The argument and the two bytes behind it.
+            let end = (self.pos as u64).saturating_add(len).saturating_add(2);
+            if (buf.len() as u64) < end {
+                self.bulk = Some(len);
+                let held = buf.len() as u64 <= MAX_FRAME;
+                return if held { Ok(None) } else { Err(ProtocolError::FrameLength) };
+            }
+            if end > MAX_FRAME {
                 return Err(ProtocolError::FrameLength);
             }
-            if (buf.len() as u64) < end + 2 {
-                self.bulk = Some(len);
-                return Ok(None);
-            }
-            self.bulk = None;
-            self.spans.push(Span { start: self.pos as u32, end: end as u32 });
-            self.pos = end as usize + 2;
+            let start = self.pos as u32;
+            self.pos = end as usize;
+            self.spans.push(Span { start, end: start + len as u32 });
         }
         Ok(Some(self.pos))
     }
@@ -341,20 +344,19 @@ impl RequestScanner {
     /// Reads `$<length>\r\n` at `pos`, and moves `pos` behind it.
     #[inline]
     fn bulk_header(&mut self, buf: &[u8], limits: &Limits) -> Result<Option<u64>, ProtocolError> {
-        let rest = &buf[self.pos..];
-        if let Some((b'$', digits)) = rest.split_first()
+        if let Some((b'$', digits)) = buf[self.pos..].split_first()
             && let Some((len, read)) = short_length(digits)
             && u64::from(len) <= limits.max_bulk
         {
             self.pos += 1 + read;
-            self.header = Header::default();
+            self.header.clear();
             return Ok(Some(u64::from(len)));
         }
         let Some(next) = self.header_line(buf, limits, ProtocolError::BulkLine)? else {
             return Ok(None);
         };
         let len = self.header.bulk_length(limits.max_bulk)?;
-        self.header = Header::default();
+        self.header.clear();
         self.pos = next;
         Ok(Some(len))
     }
@@ -414,3 +416,6 @@ impl RequestScanner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

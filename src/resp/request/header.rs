@@ -36,6 +36,14 @@ pub(super) enum Fed {
 }
 
 impl Header {
+    /// Makes it ready for the next line.
+    #[inline]
+    pub(super) fn clear(&mut self) {
+        self.len = 0;
+        self.ended = false;
+        self.stuck = false;
+    }
+
     /// True if no byte was fed.
     pub(super) fn is_empty(&self) -> bool {
         self.seen() == 0

@@ -77,7 +77,7 @@ impl Skimmer {
 
     /// A header announced an argument of `len` bytes.
     fn expect(&mut self, len: u64) {
-        self.header = Header::default();
+        self.header.clear();
         self.headers -= 1;
         self.pass = len + 2;
     }

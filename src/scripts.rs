@@ -82,6 +82,16 @@ impl Scripts {
         self.texts.read().unwrap_or_else(PoisonError::into_inner).by_sha.get(&sha).cloned()
     }
 
+    /// How many texts are kept.
+    pub fn len(&self) -> usize {
+        self.texts.read().unwrap_or_else(PoisonError::into_inner).by_sha.len()
+    }
+
+    /// True when no text is kept.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Keeps a text that Redis has accepted; gives its script.
     pub fn insert(&self, text: &[u8]) -> Arc<Script> {
         let (script, new, removed) = self.keep(text);

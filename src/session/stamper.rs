@@ -32,6 +32,14 @@ impl Stamper {
         Unique::new(&timestamp, clock.random()).unwrap_or_else(|| unreachable!("{timestamp}"))
     }
 
+    /// When a stored value was stamped, in milliseconds since the Unix epoch, if it says so.
+    pub fn read_timestamp(&self, stored: &[u8]) -> Option<u64> {
+        let text = value::stamped_at(stored)?;
+        let civil = jiff::civil::DateTime::strptime("%d-%m-%Y %H:%M:%S", text).ok()?;
+        let at = civil.to_zoned(self.zone.clone()).ok()?.timestamp().as_millisecond();
+        u64::try_from(at).ok()
+    }
+
     /// `DD-MM-YYYY HH:MM:SS` in the configured time zone.
     pub fn timestamp(&self, unix_ms: u64) -> String {
         let at = i64::try_from(unix_ms)

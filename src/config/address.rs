@@ -72,6 +72,25 @@ impl fmt::Display for Address {
     }
 }
 
+impl Address {
+    /// Reads `HOST:PORT` (IPv6 in brackets) or `unix:///path`, as `Display` writes them.
+    ///
+    /// # Errors
+    /// What is wrong and what was expected, for a person.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is no address; expected HOST:PORT or unix:///path");
+        if let Some(path) = text.strip_prefix("unix://") {
+            return unix_path(path).map(Self::Unix).map_err(|wrong| wrong.to_string());
+        }
+        let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+        let port = port.parse().ok().filter(|port| *port != 0).ok_or_else(wrong)?;
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let host = bare.unwrap_or(host);
+        let plain = !host.contains(['@', '/', '[', ']']) && (bare.is_some() || !host.contains(':'));
+        (plain && !host.is_empty()).then(|| Self::Tcp { host: host.into(), port }).ok_or_else(wrong)
+    }
+}
+
 /// What an upstream URL says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Endpoint {
@@ -216,6 +235,16 @@ mod tests {
         for url in refused {
             let wrong = parse_upstream(url).unwrap_err().to_string();
             assert!(!wrong.contains("hunter2"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn addresses_read_back() {
+        for text in ["redis.example:6379", "[::1]:1", "127.0.0.1:65535", "unix:///run/l.sock"] {
+            assert_eq!(Address::parse(text).unwrap().to_string(), text);
+        }
+        for bad in ["", "h", "h:", "h:0", ":1", "u:p@h:1", "::1:5", "redis://h:1", "unix://x"] {
+            assert!(Address::parse(bad).is_err(), "{bad}");
         }
     }
 

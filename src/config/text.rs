@@ -54,7 +54,7 @@ fn parse(text: &str, units: &[(&str, u64)], no_unit: u64) -> Option<u64> {
 }
 
 fn show(count: u64, units: &[(&str, u64)]) -> String {
-    let fits = |(_, factor): &&(&str, u64)| count != 0 && count % factor == 0;
+    let fits = |(_, factor): &&(&str, u64)| count != 0 && count.is_multiple_of(*factor);
     // The first unit has factor 1 and fits every count but 0.
     let (name, factor) = units.iter().rev().find(fits).unwrap_or(&units[0]);
     format!("{}{name}", count / factor)

@@ -1,1 +1,211 @@
 //! Arguments into a running process, a check, or a question to a running one.
+//!
+//! Sits behind `main`: reads the command line, has `config` read the settings, and hands them to
+//! the caller's `run`, or does a subcommand itself. Standard output carries answers, standard
+//! error what went wrong. It must not serve clients.
+
+use std::fmt::Display;
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{self, Overrides, Settings, Sources};
+use crate::telemetry;
+
+mod ask;
+mod check;
+mod locks;
+mod release;
+mod table;
+
+/// A Redis-protocol sidecar that turns SET NX locks into long-lived, crash-safe locks.
+///
+/// Without a subcommand it runs: clients connect to it in place of Redis. It needs no
+/// configuration to serve 127.0.0.1:6380 before a Redis at 127.0.0.1:6379.
+#[derive(Parser)]
+#[command(version, after_help = EXAMPLES, args_conflicts_with_subcommands = false)]
+struct Cli {
+    #[command(flatten)]
+    overrides: Overrides,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  lockside                                       127.0.0.1:6380 before 127.0.0.1:6379
+  lockside --upstream redis://redis:6379 --listen 0.0.0.0:6380
+  lockside example-config > lockside.toml        every key with its default
+  lockside check --config lockside.toml          is it valid, does Redis fit
+  lockside locks 'lock:orders:*'                 who holds what
+  lockside release lock:orders:17                free a lock whose holder is gone
+
+Environment: LOCKSIDE_CONFIG, LOCKSIDE_LISTEN, LOCKSIDE_UPSTREAM (or REDIS_URL),
+LOCKSIDE_THREADS, LOCKSIDE_STATE_DIR, LOCKSIDE_TIME_ZONE, LOCKSIDE_LOG (level),
+LOCKSIDE_LOG_FORMAT, REDIS_PERSISTENT_LOCKS, REDIS_SAFETY_TTL, REDIS_LOCK_TTL_SECONDS.
+Flags override the environment, and that overrides the file.
+
+Exit codes: 0 done, 1 no, 2 can't reach, 64 wrong arguments or configuration.";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Checks the configuration and the Redis behind: one line for each finding
+    #[command(after_help = "Exit codes: 0 nothing failed, 1 something did, 64 bad configuration.")]
+    Check,
+    /// Lists the locks that a running Lockside knows of
+    #[command(after_help = "Example:\n  lockside locks 'lock:orders:*' --json")]
+    Locks {
+        /// Only locks whose key matches this glob, as in Redis's KEYS
+        glob: Option<String>,
+        /// One JSON array for machines
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Shows who holds a lock
+    #[command(after_help = "Exit codes: 0 held, 1 not held, 2 can't reach.")]
+    Owner {
+        /// The lock's key
+        key: String,
+        /// One JSON object (or null) for machines
+        #[arg(long)]
+        json: bool,
+        /// The key's database
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        db: u32,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Releases a lock whose holder is gone; nothing happens if the holder changes meanwhile
+    #[command(
+        after_help = "The holder is not told. Exit codes: 0 released, 1 not held, changed or not \
+                      confirmed, 2 can't reach."
+    )]
+    Release {
+        /// The lock's key
+        key: String,
+        /// Don't ask
+        #[arg(long)]
+        yes: bool,
+        /// The key's database
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        db: u32,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Prints a configuration by example: every key with its default
+    ExampleConfig,
+}
+
+/// Which running Lockside to ask, and as whom.
+#[derive(Args)]
+struct Target {
+    /// Where it listens, HOST:PORT or unix:///path; by default the configured address
+    #[arg(long, value_name = "ADDRESS")]
+    at: Option<String>,
+    /// User to authenticate as, with the password in LOCKSIDE_PASSWORD
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+}
+
+/// Exit code for "no": not held, a failed check.
+const EXIT_NO: u8 = 1;
+/// Exit code for "can't reach".
+const EXIT_UNREACHABLE: u8 = 2;
+
+/// Does what the command line says; `run` serves clients until the process is told to stop.
+///
+/// Logging is on when `run` is called. Wrong arguments and a bad configuration end here with
+/// [`config::EXIT_BAD_CONFIGURATION`].
+pub fn main(run: impl FnOnce(Settings) -> ExitCode) -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let Some(command) = cli.command else {
+        return with_settings(cli.overrides, |settings| start(settings, run));
+    };
+    match command {
+        Command::ExampleConfig => {
+            print(config::EXAMPLE.trim_end());
+            ExitCode::SUCCESS
+        }
+        Command::Check => with_settings(cli.overrides, |settings| check::run(&settings)),
+        Command::Locks { glob, json, target } => {
+            ask(cli.overrides, &target, 0, |link| locks::list(link, glob.as_deref(), json))
+        }
+        Command::Owner { key, json, db, target } => {
+            ask(cli.overrides, &target, db, |link| locks::owner(link, &key, json))
+        }
+        Command::Release { key, yes, db, target } => {
+            ask(cli.overrides, &target, db, |link| release::release(link, &key, yes))
+        }
+    }
+}
+
+fn usage(error: &clap::Error) -> ExitCode {
+    // A closed terminal is no reason to fail differently.
+    let _ = error.print();
+    match error.use_stderr() {
+        true => ExitCode::from(config::EXIT_BAD_CONFIGURATION),
+        false => ExitCode::SUCCESS,
+    }
+}
+
+fn start(settings: Settings, run: impl FnOnce(Settings) -> ExitCode) -> ExitCode {
+    telemetry::init(&settings.log);
+    for warning in &settings.warnings {
+        tracing::warn!("{warning}");
+    }
+    run(settings)
+}
+
+fn with_settings(flags: Overrides, act: impl FnOnce(Settings) -> ExitCode) -> ExitCode {
+    match Sources::gather(flags).and_then(|sources| Settings::load(&sources)) {
+        Ok(settings) => act(settings),
+        Err(problems) => {
+            complain(problems);
+            ExitCode::from(config::EXIT_BAD_CONFIGURATION)
+        }
+    }
+}
+
+/// Connects to the running Lockside and asks it. With `--at` no configuration is read.
+fn ask(
+    flags: Overrides,
+    target: &Target,
+    db: u32,
+    question: impl FnOnce(&mut ask::Link) -> Result<ExitCode, ask::Failure>,
+) -> ExitCode {
+    let asked = |address| {
+        let password = std::env::var("LOCKSIDE_PASSWORD").ok().filter(|text| !text.is_empty());
+        let link = ask::Link::open(address, target.user.as_deref(), password.as_deref(), db);
+        link.and_then(|mut link| question(&mut link)).unwrap_or_else(|failure| {
+            complain(failure);
+            ExitCode::from(EXIT_UNREACHABLE)
+        })
+    };
+    let wrong = |message: String| {
+        complain(message);
+        ExitCode::from(config::EXIT_BAD_CONFIGURATION)
+    };
+    match &target.at {
+        Some(text) => config::Address::parse(text)
+            .map_or_else(|message| wrong(format!("flags: --at: {message}")), asked),
+        None => with_settings(flags, |settings| {
+            ask::configured_address(&settings).map_or_else(|message| wrong(message.into()), asked)
+        }),
+    }
+}
+
+/// Writes a line of the answer. A reader that has gone away (`| head`) is no failure.
+fn print(line: impl Display) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// Writes a line about what went wrong.
+fn complain(line: impl Display) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}

@@ -3,7 +3,11 @@
 //! The order of the `mod` lines is the reading order; `ARCHITECTURE.md` has the picture and the
 //! path of one command with its real bytes.
 
+pub mod cli;
+
 pub mod config;
+
+pub mod telemetry;
 
 pub mod resp;
 

@@ -237,6 +237,7 @@ impl ByteSet {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn rule(name: &str, keys: &[&str]) -> Rule {
         Rule::new(name, globs(keys))
@@ -307,5 +308,29 @@ mod tests {
         let others = set.complement();
         assert!((0..=255).all(|byte| set.has(byte) != others.has(byte)));
         assert_eq!((0..=255).filter(|&byte| set.has(byte)).count(), 3);
+    }
+
+    proptest! {
+        /// The index never changes an answer.
+        #[test]
+        fn find_says_what_asking_every_rule_says(
+            patterns in prop::collection::vec("[abl*?\\[\\]-]{0,4}", 0..5),
+            excluded in "[abl*]{0,3}",
+            companion in "[abl*]{2,3}",
+            key in "[abl]{0,4}",
+        ) {
+            let mut all: Vec<Rule> =
+                patterns.iter().map(|pattern| rule("r", &[pattern.as_str(), "lll*"])).collect();
+            if let Some(first) = all.first_mut() {
+                first.exclude = globs(&[&excluded]);
+                first.companions = globs(&[&companion]);
+            }
+            let key = key.as_bytes();
+            let companion = all.iter().any(|rule| any(&rule.companions, key));
+            let claims = |rule: &Rule| any(&rule.keys, key) && !any(&rule.exclude, key);
+            let expected = if companion { None } else { all.iter().position(claims) };
+            let found = Rules::new(all).find_id(key).map(|id| usize::from(id.0));
+            prop_assert_eq!(found, expected);
+        }
     }
 }

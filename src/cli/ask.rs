@@ -1,0 +1,149 @@
+//! One blocking connection to a Redis or a Lockside, for questions of the command line.
+//!
+//! Every wait has an end: the `redis` crate's own set-up would wait for ever on a process that
+//! accepts and never answers, so AUTH and SELECT are sent here, after the time-outs are set.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use redis::{
+    Client, Cmd, Connection, ConnectionAddr, ErrorKind, IntoConnectionInfo, RedisConnectionInfo,
+    RedisError, Value,
+};
+
+use crate::config::{Address, Listen, Settings};
+
+/// Longest wait for a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Longest wait for one reply. A list of a million locks takes its time.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Why there is no answer: one line for a person.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// No connection, or none that answers in time.
+    #[error("can't reach {0}: {1}")]
+    Unreachable(Address, String),
+    /// It answers with an error.
+    #[error("{0} refuses: {1}")]
+    Refused(Address, String),
+    /// It answers, but not as a Lockside does.
+    #[error("what answers at {0} is no Lockside: {1}")]
+    Stranger(Address, String),
+}
+
+/// A connection, authenticated and in its database.
+pub(super) struct Link {
+    connection: Connection,
+    address: Address,
+}
+
+impl Link {
+    /// Connects to a Lockside or a Redis.
+    pub(super) fn open(
+        address: Address,
+        user: Option<&str>,
+        password: Option<&str>,
+        db: u32,
+    ) -> Result<Self, Failure> {
+        let mut link = Self::connect(address, CONNECT_TIMEOUT, REPLY_TIMEOUT)?;
+        link.authenticate(user, password)?;
+        if db != 0 {
+            link.ask(redis::cmd("SELECT").arg(db))?;
+        }
+        Ok(link)
+    }
+
+    /// Connects, and says nothing yet.
+    pub(super) fn connect(
+        address: Address,
+        connect_timeout: Duration,
+        reply_timeout: Duration,
+    ) -> Result<Self, Failure> {
+        let place = match &address {
+            Address::Tcp { host, port } => ConnectionAddr::Tcp(host.clone(), *port),
+            Address::Unix(path) => ConnectionAddr::Unix(path.clone()),
+        };
+        let quiet = RedisConnectionInfo::default().set_skip_set_lib_name();
+        let open = || -> Result<Connection, RedisError> {
+            let info = place.into_connection_info()?.set_redis_settings(quiet);
+            let connection = Client::open(info)?.get_connection_with_timeout(connect_timeout)?;
+            connection.set_read_timeout(Some(reply_timeout))?;
+            connection.set_write_timeout(Some(reply_timeout))?;
+            Ok(connection)
+        };
+        match open() {
+            Ok(connection) => Ok(Self { connection, address }),
+            Err(error) => Err(Failure::Unreachable(address, error.to_string())),
+        }
+    }
+
+    /// AUTH, where there is a password.
+    pub(super) fn authenticate(
+        &mut self,
+        user: Option<&str>,
+        password: Option<&str>,
+    ) -> Result<(), Failure> {
+        let Some(password) = password else { return Ok(()) };
+        let mut auth = redis::cmd("AUTH");
+        auth.arg(user).arg(password);
+        self.ask(&auth).map(drop)
+    }
+
+    /// Sends one command and waits for its reply; an error reply is a [`Failure::Refused`].
+    pub(super) fn ask(&mut self, command: &Cmd) -> Result<Value, Failure> {
+        self.try_ask(command)?.map_err(|text| Failure::Refused(self.address.clone(), text))
+    }
+
+    /// Sends one command and waits for its reply; an error reply is a value.
+    pub(super) fn try_ask(&mut self, command: &Cmd) -> Result<Result<Value, String>, Failure> {
+        match command.query::<Value>(&mut self.connection) {
+            Ok(value) => Ok(Ok(value)),
+            Err(error) if matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension) => {
+                Ok(Err(server_words(&error)))
+            }
+            Err(error) => Err(Failure::Unreachable(self.address.clone(), waited_in_vain(&error))),
+        }
+    }
+
+    /// Sends a `LOCKSIDE` subcommand. An error reply to it mostly means a plain Redis.
+    pub(super) fn ask_lockside(&mut self, command: &Cmd) -> Result<Value, Failure> {
+        self.try_ask(command)?.map_err(|text| {
+            match text.to_lowercase().contains("unknown command") {
+                true => Failure::Stranger(self.address.clone(), text),
+                false => Failure::Refused(self.address.clone(), text),
+            }
+        })
+    }
+
+    /// A reply that can't be what a Lockside sends.
+    pub(super) fn stranger(&self, what: &str) -> Failure {
+        Failure::Stranger(self.address.clone(), what.into())
+    }
+}
+
+/// The server's own error line: code and message, without the client crate's words around it.
+fn server_words(error: &RedisError) -> String {
+    let parts = [error.code(), error.detail()];
+    let words: Vec<&str> = parts.into_iter().flatten().collect();
+    words.join(" ")
+}
+
+fn waited_in_vain(error: &RedisError) -> String {
+    if error.is_timeout() { "no reply in time".into() } else { error.to_string() }
+}
+
+/// The address at which a Lockside with these settings can be asked from this machine.
+pub(super) fn configured_address(settings: &Settings) -> Result<Address, &'static str> {
+    let tcp = match settings.listen.first() {
+        Some(Listen::Unix(path)) => return Ok(Address::Unix(path.clone())),
+        Some(Listen::Tcp(tcp)) if tcp.port() != 0 => tcp,
+        _ => return Err("the configured port is chosen at start; say --at HOST:PORT"),
+    };
+    let host = match tcp.ip() {
+        IpAddr::V4(any) if any.is_unspecified() => "127.0.0.1".into(),
+        IpAddr::V6(any) if any.is_unspecified() => "::1".into(),
+        ip => ip.to_string(),
+    };
+    Ok(Address::Tcp { host, port: tcp.port() })
+}

@@ -1,0 +1,92 @@
+//! `lockside check`: is the configuration valid, and does the Redis behind it fit.
+//!
+//! One line for each finding: `ok`, `warn` or `fail`. The questions are asked here; what the
+//! answers mean is [`findings`]' business, which is pure.
+
+use std::process::ExitCode;
+
+use redis::Value;
+
+use super::ask::{Failure, Link};
+use super::{EXIT_NO, print};
+use crate::config::{Settings, Upstream};
+use crate::lock::rule::Mode;
+use findings::{Finding, Save, judge};
+
+mod findings;
+
+/// Prints the findings. The configuration has been read, so it is valid.
+pub(super) fn run(settings: &Settings) -> ExitCode {
+    let mut found = vec![Finding::ok("configuration is valid")];
+    found.extend(settings.warnings.iter().map(Finding::warn));
+    found.extend(settings.rules.iter().map(|(_, rule)| {
+        let globs: Vec<String> = rule.keys.iter().map(ToString::to_string).collect();
+        let mode = match rule.mode {
+            Mode::Persistent => "persistent",
+            Mode::Ttl => "ttl",
+        };
+        Finding::ok(format!("rule {} ({mode}): {}", rule.name, globs.join(" ")))
+    }));
+    if settings.rules.is_empty() {
+        found.push(Finding::warn("there is no rule, so no key is a lock"));
+    }
+    match upstream(&settings.upstream) {
+        Ok(findings) => found.extend(findings),
+        Err(failure) => found.push(Finding::fail(failure)),
+    }
+    found.iter().for_each(print);
+    match found.iter().any(Finding::is_failure) {
+        true => ExitCode::from(EXIT_NO),
+        false => ExitCode::SUCCESS,
+    }
+}
+
+fn upstream(upstream: &Upstream) -> Result<Vec<Finding>, Failure> {
+    let address = upstream.address.clone();
+    let mut link = Link::connect(address, upstream.connect_timeout, upstream.command_timeout)?;
+    let password = upstream.password.as_ref().map(|secret| secret.expose());
+    link.authenticate(upstream.username.as_deref(), password)?;
+    link.ask(&redis::cmd("PING"))?;
+    let mut found = vec![Finding::ok(format!("{} answers", upstream.address))];
+    match link.try_ask(&redis::cmd("INFO"))? {
+        Ok(Value::BulkString(info)) => {
+            let save = save_points(&mut link)?;
+            found.extend(judge(&String::from_utf8_lossy(&info), save));
+        }
+        Ok(Value::VerbatimString { text, .. }) => {
+            let save = save_points(&mut link)?;
+            found.extend(judge(&text, save));
+        }
+        Ok(_) => found.push(Finding::warn("INFO has no text: version and mode are unknown")),
+        Err(text) => {
+            let text = format!("INFO is refused ({text}): version and mode are unknown");
+            found.push(Finding::warn(text));
+        }
+    }
+    found.push(scripts(&mut link)?);
+    Ok(found)
+}
+
+/// Whether Redis writes snapshots: INFO does not say.
+fn save_points(link: &mut Link) -> Result<Save, Failure> {
+    let reply = link.try_ask(redis::cmd("CONFIG").arg("GET").arg("save"))?;
+    Ok(match reply {
+        Ok(Value::Array(pair)) => match pair.get(1) {
+            Some(Value::BulkString(points)) if points.is_empty() => Save::Off,
+            Some(_) => Save::On,
+            None => Save::Unknown,
+        },
+        _ => Save::Unknown,
+    })
+}
+
+fn scripts(link: &mut Link) -> Result<Finding, Failure> {
+    let eval = link.try_ask(redis::cmd("EVAL").arg("return 1").arg(0))?;
+    Ok(match eval {
+        Ok(_) => Finding::ok("EVAL is allowed"),
+        Err(text) => Finding::warn(format!(
+            "EVAL is refused ({text}): acquires fall back to a plain PERSIST, and lock libraries \
+             that use scripts don't work"
+        )),
+    })
+}

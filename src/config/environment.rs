@@ -1,0 +1,164 @@
+//! Environment variables and flags, which override the file in that order (SPEC 10).
+//!
+//! A variable or flag of a rule's property sets it for every rule. Unknown `LOCKSIDE_*` names
+//! are ignored: Kubernetes sets some of its own for a service of that name.
+
+use std::path::PathBuf;
+
+use super::problem::Wrong;
+use super::source::Draft;
+use super::text::parse_switch;
+use super::values;
+use super::{Place, Problems, Sources, address};
+use crate::lock::rule::Mode;
+
+/// Every variable that is read.
+pub(super) const NAMES: &[&str] = &[
+    "LOCKSIDE_CONFIG",
+    "LOCKSIDE_LISTEN",
+    "LOCKSIDE_UPSTREAM",
+    "LOCKSIDE_THREADS",
+    "LOCKSIDE_STATE_DIR",
+    "LOCKSIDE_TIME_ZONE",
+    "LOCKSIDE_LOG",
+    "LOCKSIDE_LOG_FORMAT",
+    "REDIS_URL",
+    "REDIS_PERSISTENT_LOCKS",
+    "REDIS_SAFETY_TTL",
+    "REDIS_LOCK_TTL_SECONDS",
+    "GOOGLE_SHEET_ID",
+    "STATE_DIRECTORY",
+    "XDG_STATE_HOME",
+    "HOME",
+];
+
+/// Flags of the command line that override file and environment. Kept as text, so that a wrong
+/// one is reported as a wrong value of the file is. No `Debug`: a URL can hold a password.
+#[derive(Clone, Default, clap::Args)]
+#[command(next_help_heading = "Configuration")]
+pub struct Overrides {
+    /// Configuration file (TOML). `lockside example-config` prints one
+    #[arg(long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+    /// Where clients connect: IP:PORT or unix:///path, several with commas
+    #[arg(long, value_name = "ADDRESS", global = true)]
+    pub listen: Option<String>,
+    /// The Redis behind: redis://host:port or unix:///path. Other users of the machine can see
+    /// flags, so a URL with a password belongs into LOCKSIDE_UPSTREAM or the file
+    #[arg(long, value_name = "URL", global = true)]
+    pub upstream: Option<String>,
+    /// Worker threads
+    #[arg(long, value_name = "N", global = true)]
+    pub threads: Option<String>,
+    /// Form of the log on standard error: text or json
+    #[arg(long, value_name = "FORMAT", global = true)]
+    pub log_format: Option<String>,
+}
+
+/// Writes environment and flags on the draft.
+pub(super) fn apply(draft: &mut Draft, sources: &Sources, problems: &mut Problems) {
+    let mut variables = Setter { draft, problems, place: Place::Environment };
+    let variable = |name| sources.variable(name);
+    variables.set("REDIS_URL", variable("REDIS_URL"), upstream);
+    variables.set("LOCKSIDE_UPSTREAM", variable("LOCKSIDE_UPSTREAM"), upstream);
+    variables.set("LOCKSIDE_LISTEN", variable("LOCKSIDE_LISTEN"), listen);
+    variables.set("LOCKSIDE_THREADS", variable("LOCKSIDE_THREADS"), threads);
+    variables.set("LOCKSIDE_STATE_DIR", variable("LOCKSIDE_STATE_DIR"), state_dir);
+    variables.set("LOCKSIDE_TIME_ZONE", variable("LOCKSIDE_TIME_ZONE"), time_zone);
+    variables.set("LOCKSIDE_LOG", variable("LOCKSIDE_LOG"), log_level);
+    variables.set("LOCKSIDE_LOG_FORMAT", variable("LOCKSIDE_LOG_FORMAT"), log_format);
+    variables.set("REDIS_PERSISTENT_LOCKS", variable("REDIS_PERSISTENT_LOCKS"), persistent);
+    variables.set("REDIS_SAFETY_TTL", variable("REDIS_SAFETY_TTL"), safety_ttl);
+    variables.set("REDIS_LOCK_TTL_SECONDS", variable("REDIS_LOCK_TTL_SECONDS"), lock_ttl);
+    variables.set("GOOGLE_SHEET_ID", variable("GOOGLE_SHEET_ID"), no_sheet_ledger);
+
+    let flags = &sources.flags;
+    let mut setter = Setter { draft, problems, place: Place::Flag };
+    setter.set("--listen", flags.listen.as_deref(), listen);
+    setter.set("--upstream", flags.upstream.as_deref(), upstream);
+    setter.set("--threads", flags.threads.as_deref(), threads);
+    setter.set("--log-format", flags.log_format.as_deref(), log_format);
+}
+
+/// Applies values of one place, and notes what can't be used.
+struct Setter<'a> {
+    draft: &'a mut Draft,
+    problems: &'a mut Problems,
+    place: Place,
+}
+
+impl Setter<'_> {
+    fn set(
+        &mut self,
+        name: &str,
+        value: Option<&str>,
+        apply: fn(&mut Draft, &str) -> Result<(), Wrong>,
+    ) {
+        let Some(value) = value else { return };
+        if let Err(wrong) = apply(self.draft, value) {
+            self.problems.push(self.place.clone(), name, wrong);
+        }
+    }
+}
+
+fn upstream(draft: &mut Draft, value: &str) -> Result<(), Wrong> {
+    values::set_upstream(&mut draft.upstream, value)
+}
+
+fn listen(draft: &mut Draft, value: &str) -> Result<(), Wrong> {
+    let parse = |entry: &str| address::parse_listen(entry.trim());
+    draft.listen = value.split(',').map(parse).collect::<Result<_, _>>()?;
+    values::check_listen(&draft.listen)
+}
+
+fn threads(draft: &mut Draft, value: &str) -> Result<(), Wrong> {
+    draft.threads = values::THREADS.parse(value)?;
+    Ok(())
+}
+
+fn state_dir(draft: &mut Draft, value: &str) -> Result<(), Wrong> {
+    draft.state_dir = values::state_dir(value)?;
+    Ok(())
+}
+
+fn time_zone(draft: &mut Draft, value: &str) -> Result<(), Wrong> {
+    draft.time_zone = values::time_zone(value)?;
+    Ok(())
+}
+
+fn log_level(draft: &mut Draft, value: &str) -> Result<(), Wrong> {
+    draft.log.level = values::log_level(value)?;
+    Ok(())
+}
+
+fn log_format(draft: &mut Draft, value: &str) -> Result<(), Wrong> {
+    draft.log.format = values::log_format(value)?;
+    Ok(())
+}
+
+fn persistent(draft: &mut Draft, value: &str) -> Result<(), Wrong> {
+    let wrong = || Wrong::new(format!("{value:?} is no switch"), "true or false");
+    let mode = if parse_switch(value).ok_or_else(wrong)? { Mode::Persistent } else { Mode::Ttl };
+    draft.rules.iter_mut().for_each(|rule| rule.mode = mode);
+    Ok(())
+}
+
+fn safety_ttl(draft: &mut Draft, value: &str) -> Result<(), Wrong> {
+    let ttl = values::SAFETY_TTL.parse(value)?;
+    draft.rules.iter_mut().for_each(|rule| rule.safety_ttl = ttl);
+    Ok(())
+}
+
+fn lock_ttl(draft: &mut Draft, value: &str) -> Result<(), Wrong> {
+    let ttl = values::LOCK_TTL.parse(value)?;
+    draft.rules.iter_mut().for_each(|rule| rule.default_ttl = ttl);
+    Ok(())
+}
+
+/// The original service's sheet: told, not obeyed, so that nobody believes it is written.
+fn no_sheet_ledger(draft: &mut Draft, _: &str) -> Result<(), Wrong> {
+    let text =
+        "GOOGLE_SHEET_ID is set, but this version has no sheet ledger: nothing is written there";
+    draft.warnings.push(text.into());
+    Ok(())
+}

@@ -1,0 +1,129 @@
+//! The configuration file: which keys it has, and where each goes.
+//!
+//! A key that is not named here is refused. How a table is read and how a line is found is
+//! `file::reader`'s business; what a value may be is `values`'.
+
+use super::problem::Wrong;
+use super::source::Draft;
+use super::values::{self, Range};
+use super::{Limits, Log, Problems, Sources, Upstream, address};
+use crate::lock::rule::{Glob, MAX_RULES, Rule};
+
+mod reader;
+
+use reader::{Document, Table};
+
+/// Writes the file, if there is one, on the draft.
+pub(super) fn apply(draft: &mut Draft, sources: &Sources, problems: &mut Problems) {
+    let Some((path, text)) = &sources.file else { return };
+    if let Some(document) = Document::parse(path, text, problems) {
+        document.read(problems, |table| top(draft, table));
+    }
+}
+
+fn top(draft: &mut Draft, table: &mut Table<'_, '_>) {
+    table.list("listen", &mut draft.listen, address::parse_listen);
+    table.check("listen", || values::check_listen(&draft.listen));
+    table.value("threads", &mut draft.threads, |text| values::THREADS.parse(text));
+    table.value("state_dir", &mut draft.state_dir, values::state_dir);
+    table.value("time_zone", &mut draft.time_zone, values::time_zone);
+    table.value("held_cache", &mut draft.held_cache, |text| values::HELD_CACHE.parse(text));
+    table
+        .value("drain_timeout", &mut draft.drain_timeout, |text| values::DRAIN_TIMEOUT.parse(text));
+    table.table("upstream", |table| upstream(&mut draft.upstream, table));
+    table.table("limits", |table| limits(&mut draft.limits, table));
+    table.table("log", |table| log(&mut draft.log, table));
+    rules(&mut draft.rules, table);
+}
+
+fn upstream(upstream: &mut Upstream, table: &mut Table<'_, '_>) {
+    table.apply("url", |url| values::set_upstream(upstream, url));
+    table.value("connect_timeout", &mut upstream.connect_timeout, |text| {
+        values::CONNECT_TIMEOUT.parse(text)
+    });
+    table.value("command_timeout", &mut upstream.command_timeout, |text| {
+        values::COMMAND_TIMEOUT.parse(text)
+    });
+}
+
+/// The smaller of two limits that meet wins: as in Redis, a client's buffer may be set below the
+/// largest bulk.
+fn limits(limits: &mut Limits, table: &mut Table<'_, '_>) {
+    const KIB: usize = 1 << 10;
+    const MIB: usize = 1 << 20;
+    const GIB: usize = 1 << 30;
+    // Offsets inside a command have 32 bits, so a command stays below 4 GiB.
+    const COMMAND: usize = 4 * GIB - MIB;
+    let mut count = |key, target: &mut usize, min, max| {
+        table.value(key, target, |text| Range::<usize> { min, max }.parse(text));
+    };
+    count("max_clients", &mut limits.max_clients, 1, 1_000_000);
+    count("max_args", &mut limits.max_args, 1, 16_777_216);
+    count("locks", &mut limits.locks, 1, 100_000_000);
+    count("script_texts", &mut limits.script_texts, 1, 1_000_000);
+    let mut size = |key, target: &mut usize, min, max| {
+        table.value(key, target, |text| Range { min, max }.parse_size(text));
+    };
+    size("max_bulk", &mut limits.max_bulk, KIB, 2 * GIB);
+    size("max_inline", &mut limits.max_inline, 256, MIB);
+    size("client_buffer", &mut limits.client_buffer, KIB, COMMAND);
+    size("client_output", &mut limits.client_output, KIB, GIB);
+    size("total_buffer", &mut limits.total_buffer, KIB, 1024 * GIB);
+    size("lock_value", &mut limits.lock_value, 16, MIB);
+    size("lock_key", &mut limits.lock_key, 1, 64 * KIB);
+    size("script_bytes", &mut limits.script_bytes, KIB, GIB);
+}
+
+fn log(log: &mut Log, table: &mut Table<'_, '_>) {
+    table.value("format", &mut log.format, values::log_format);
+    table.value("level", &mut log.level, values::log_level);
+}
+
+/// Rules of the file replace the default rule; `rule = []` leaves none.
+fn rules(rules: &mut Vec<Rule>, table: &mut Table<'_, '_>) {
+    let mut read: Vec<Rule> = Vec::new();
+    let given = table.tables("rule", MAX_RULES, |table| {
+        let new = rule(table);
+        let taken = !new.name.is_empty() && read.iter().any(|rule| rule.name == new.name);
+        table.check("name", || match taken {
+            true => Err(Wrong::new(format!("{:?} stands twice", new.name), "a name of its own")),
+            false => Ok(()),
+        });
+        read.push(new);
+    });
+    if given {
+        *rules = read;
+    }
+}
+
+fn rule(table: &mut Table<'_, '_>) -> Rule {
+    let mut rule = Rule::new("", Vec::new());
+    table.require("name", r#"a name such as "jobs""#);
+    table.value("name", &mut rule.name, values::rule_name);
+    table.require("keys", r#"globs such as ["lock:*"]"#);
+    table.list("keys", &mut rule.keys, values::glob);
+    table.list("exclude", &mut rule.exclude, values::glob);
+    table.list("companions", &mut rule.companions, values::glob);
+    table.check("keys", || keys_can_match(&rule));
+    table.value("mode", &mut rule.mode, values::mode);
+    table.value("stamp", &mut rule.stamp, values::stamp);
+    table.value("safety_ttl", &mut rule.safety_ttl, |text| values::SAFETY_TTL.parse(text));
+    table.value("ttl", &mut rule.default_ttl, |text| values::LOCK_TTL.parse(text));
+    table.value("allow_repeated_values", &mut rule.allow_repeated_values, values::switch);
+    rule
+}
+
+/// A rule without keys, or with a glob that it takes away again, is a mistake.
+fn keys_can_match(rule: &Rule) -> Result<(), Wrong> {
+    if rule.keys.is_empty() {
+        return Err(Wrong::new("no glob", r#"at least one, such as "lock:*""#));
+    }
+    let taken = |glob: &&Glob| rule.exclude.contains(glob) || rule.companions.contains(glob);
+    match rule.keys.iter().find(taken) {
+        None => Ok(()),
+        Some(glob) => {
+            let what = format!("\"{glob}\" stands in exclude or companions too");
+            Err(Wrong::new(what, "a glob that matches something"))
+        }
+    }
+}

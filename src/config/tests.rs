@@ -1,0 +1,325 @@
+//! Settings as a whole: defaults, the example, precedence, every error line, no password shown.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::*;
+use crate::lock::rule::{Mode, Rule, RuleId, Stamp};
+
+fn sources(file: &str, environment: &[(&str, &str)]) -> Sources {
+    let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    Sources {
+        file: (!file.is_empty()).then(|| (PathBuf::from("l.toml"), file.to_owned())),
+        environment: environment.iter().map(pair).collect::<BTreeMap<_, _>>(),
+        flags: Overrides::default(),
+    }
+}
+
+fn settings(file: &str, environment: &[(&str, &str)]) -> Settings {
+    Settings::load(&sources(file, environment)).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+fn refused(file: &str, environment: &[(&str, &str)]) -> String {
+    Settings::load(&sources(file, environment)).expect_err(file).to_string()
+}
+
+#[test]
+fn nothing_configured_is_the_default() {
+    let settings = settings("", &[]);
+    assert_eq!(settings, Settings::default());
+    assert_eq!(settings.listen[0].to_string(), "127.0.0.1:6380");
+    assert_eq!(settings.upstream.address.to_string(), "127.0.0.1:6379");
+    assert_eq!(settings.rules.iter().count(), 1);
+    assert_eq!(settings.rules.get(RuleId(0)), Some(&Rule::default()));
+}
+
+#[test]
+fn example_states_the_defaults() {
+    assert_eq!(settings(EXAMPLE, &[]), Settings::default());
+}
+
+#[test]
+fn example_names_every_key() {
+    // Each table's list of known keys stands in the error for a key unlike any other.
+    let inject = |header: &str| {
+        EXAMPLE.replacen(&format!("\n{header}"), &format!("\n{header}\nzzzzzzzzz = 1"), 1)
+    };
+    let tables = ["threads = 1", "[upstream]", "[limits]", "[log]", "[[rule]]"];
+    for table in tables {
+        let message = refused(&inject(table), &[]);
+        let (_, keys) = message.split_once("expected one of ").unwrap();
+        for key in keys.split(", ") {
+            let written = |line: &str| {
+                line.starts_with(&format!("{key} =")) || line.trim_matches(['[', ']']) == key
+            };
+            assert!(EXAMPLE.lines().any(written), "{key} is missing in the example");
+        }
+    }
+}
+
+#[test]
+fn every_value_of_the_file_arrives() {
+    let settings = settings(
+        r#"
+        listen = ["unix:///run/l.sock", "[::1]:7000"]
+        threads = 3
+        state_dir = "/s"
+        time_zone = "Europe/Berlin"
+        held_cache = 0
+        drain_timeout = 7
+        upstream = { url = "redis://bob:x@h:7001", connect_timeout = "2s", command_timeout = "3s" }
+        limits = { max_bulk = "1MiB", client_buffer = "2MiB", total_buffer = 4194304, lock_key = 8 }
+        log = { format = "json", level = "warn,lockside=debug" }
+        [[rule]]
+        name = "jobs"
+        keys = "job:*"
+        exclude = ["job:x*"]
+        companions = []
+        mode = "ttl"
+        stamp = "never"
+        safety_ttl = "500ms"
+        ttl = "2m"
+        allow_repeated_values = true
+        [[rule]]
+        name = "rest"
+        keys = ["*"]
+        "#,
+        &[],
+    );
+    assert_eq!(settings.listen[0], Listen::Unix("/run/l.sock".into()));
+    assert_eq!(settings.listen[1].to_string(), "[::1]:7000");
+    assert_eq!((settings.threads, settings.state_dir.to_str()), (3, Some("/s")));
+    assert_eq!(settings.time_zone.iana_name(), Some("Europe/Berlin"));
+    assert_eq!(settings.held_cache, Duration::ZERO);
+    assert_eq!(settings.drain_timeout, Duration::from_secs(7));
+    assert_eq!(settings.upstream.username.as_deref(), Some("bob"));
+    assert_eq!(settings.upstream.connect_timeout, Duration::from_secs(2));
+    assert_eq!(settings.upstream.command_timeout, Duration::from_secs(3));
+    assert_eq!(settings.limits.total_buffer, 4 << 20);
+    assert_eq!(settings.log.format, LogFormat::Json);
+    let jobs = settings.rules.find(b"job:1").unwrap();
+    assert_eq!((jobs.mode, jobs.stamp, jobs.companions.len()), (Mode::Ttl, Stamp::Never, 0));
+    assert_eq!(jobs.safety_ttl, Duration::from_millis(500));
+    assert_eq!(jobs.default_ttl, Duration::from_secs(120));
+    assert!(jobs.allow_repeated_values);
+    assert_eq!(settings.rules.find(b"job:x1").unwrap().name, "rest");
+    assert!(settings.rules.find(b"job:12345").is_none(), "longer than limits.lock_key");
+}
+
+#[test]
+fn an_empty_list_of_rules_makes_nothing_a_lock() {
+    assert!(settings("rule = []", &[]).rules.is_empty());
+}
+
+#[test]
+fn environment_overrides_the_file_and_flags_override_both() {
+    let file = "threads = 2\nlisten = '127.0.0.1:1'\n[upstream]\nurl = 'redis://file'\n\
+                [[rule]]\nname = 'a'\nkeys = 'a'\nmode = 'persistent'\nsafety_ttl = 20\n";
+    let environment = [
+        ("REDIS_URL", "redis://one:p@env"),
+        ("LOCKSIDE_UPSTREAM", "redis://env2"),
+        ("LOCKSIDE_LISTEN", "127.0.0.1:2, unix:///x"),
+        ("LOCKSIDE_THREADS", ""),
+        ("REDIS_PERSISTENT_LOCKS", "False"),
+        ("REDIS_SAFETY_TTL", "30"),
+        ("REDIS_LOCK_TTL_SECONDS", "60"),
+    ];
+    let mut sources = sources(file, &environment);
+    let by_environment = Settings::load(&sources).unwrap();
+    assert_eq!(by_environment.threads, 2, "an empty variable is not set");
+    assert_eq!(by_environment.upstream.address.to_string(), "env2:6379");
+    assert_eq!(by_environment.upstream.username, None, "a URL replaces the other as a whole");
+    assert_eq!(by_environment.listen.len(), 2);
+    let rule = by_environment.rules.get(RuleId(0)).unwrap();
+    assert_eq!((rule.mode, rule.safety_ttl.as_secs()), (Mode::Ttl, 30));
+    assert_eq!(rule.default_ttl.as_secs(), 60);
+
+    sources.flags.upstream = Some("redis://flag".into());
+    sources.flags.threads = Some("4".into());
+    let by_flag = Settings::load(&sources).unwrap();
+    assert_eq!((by_flag.upstream.address.to_string().as_str(), by_flag.threads), ("flag:6379", 4));
+}
+
+#[test]
+fn state_directory_follows_its_order() {
+    let dir = |environment: &[(&str, &str)]| settings("", environment).state_dir;
+    let all = [("STATE_DIRECTORY", "/s:/t"), ("XDG_STATE_HOME", "/x"), ("HOME", "/h")];
+    assert_eq!(dir(&all), PathBuf::from("/s"));
+    assert_eq!(dir(&all[1..]), PathBuf::from("/x/lockside"));
+    assert_eq!(dir(&all[2..]), PathBuf::from("/h/.local/state/lockside"));
+    assert_eq!(dir(&[("XDG_STATE_HOME", "relative")]), PathBuf::from("/var/lib/lockside"));
+    let own = [("LOCKSIDE_STATE_DIR", "/own"), ("STATE_DIRECTORY", "/s")];
+    assert_eq!(dir(&own), PathBuf::from("/own"));
+}
+
+#[test]
+fn a_sheet_is_told_and_not_obeyed() {
+    let warnings = settings("", &[("GOOGLE_SHEET_ID", "1abc")]).warnings;
+    assert_eq!(warnings.len(), 1);
+    assert!(warnings[0].contains("GOOGLE_SHEET_ID"));
+}
+
+/// A file of one mistake, and the exact line that it is refused with.
+const BAD_FILES: &[(&str, &str)] = &[
+    ("lsiten = []", r#"l.toml:1: lsiten: unknown key; expected "listen", perhaps"#),
+    ("\n\n[log]\nbanana = 1", "l.toml:4: log.banana: unknown key; expected one of format, level"),
+    (
+        "listen = ['127.0.0.1:1',\n 'h:1']",
+        r#"l.toml:2: listen: "h:1" is no address to listen on; expected "IP:PORT" such as "127.0.0.1:6380", or "unix:///absolute/path""#,
+    ),
+    ("listen = []", "l.toml:1: listen: 0 addresses; expected 1 to 16"),
+    (
+        "listen = ['[::1]:1', '[::1]:1']",
+        "l.toml:1: listen: [::1]:1 stands twice; expected each address once",
+    ),
+    ("threads = 0", "l.toml:1: threads: 0 is out of range; expected a whole number, 1 to 64"),
+    (
+        "threads = 1.5",
+        "l.toml:1: threads: is a float; expected a single value: a string, a number, true or false",
+    ),
+    (
+        "threads = 99999999999999999999",
+        "l.toml:1: threads: is too large a number; expected fewer digits",
+    ),
+    (
+        "held_cache = '5 parsecs'",
+        r#"l.toml:1: held_cache: "5 parsecs" is no duration; expected seconds or a duration such as "500ms", 0s to 1s"#,
+    ),
+    (
+        "drain_timeout = -1",
+        r#"l.toml:1: drain_timeout: "-1" is no duration; expected seconds or a duration such as "500ms", 0s to 1h"#,
+    ),
+    (
+        "time_zone = 'Mars'",
+        r#"l.toml:1: time_zone: "Mars" is no time zone; expected an IANA name such as "UTC" or "Europe/Berlin""#,
+    ),
+    ("state_dir = 's'", r#"l.toml:1: state_dir: "s" is not absolute; expected an absolute path"#),
+    ("upstream = 3", "l.toml:1: upstream: is an integer; expected a table: [upstream]"),
+    (
+        "upstream.url = 'http://h'",
+        r#"l.toml:1: upstream.url: not a URL of a Redis; expected "redis://[user[:password]@]host[:port]" or "unix:///absolute/path""#,
+    ),
+    (
+        "upstream.url = 'rediss://h'",
+        r#"l.toml:1: upstream.url: rediss:// is not supported in this version; expected "redis://[user[:password]@]host[:port]" or "unix:///absolute/path""#,
+    ),
+    (
+        "upstream.url = 'redis://h/2'",
+        "l.toml:1: upstream.url: names database 2, but each client selects its own (SELECT); expected no database in the URL, or 0",
+    ),
+    (
+        "[limits]\nmax_bulk = '64KB'",
+        r#"l.toml:2: limits.max_bulk: "64KB" is no size; expected bytes or a size such as "64KiB", 1KiB to 2GiB"#,
+    ),
+    (
+        "log.format = 'xml'",
+        r#"l.toml:1: log.format: "xml" is no log format; expected "text" or "json""#,
+    ),
+    (
+        "log.level = 'verbose'",
+        r#"l.toml:1: log.level: "verbose" is no log level; expected error, warn, info, debug, trace or off, or directives such as "info,lockside=debug""#,
+    ),
+    ("rule = 1", "l.toml:1: rule: is an integer; expected tables: [[rule]]"),
+    ("[[rule]]\nkeys = 'a'", r#"l.toml:1: rule.name: missing; expected a name such as "jobs""#),
+    ("[[rule]]\nname = 'a'", r#"l.toml:1: rule.keys: missing; expected globs such as ["lock:*"]"#),
+    (
+        "[[rule]]\nname = 'a b'\nkeys = 'a'",
+        r#"l.toml:2: rule.name: "a b" is no name; expected 1 to 64 of a-z A-Z 0-9 - _ ."#,
+    ),
+    (
+        "[[rule]]\nname = 'a'\nkeys = []",
+        r#"l.toml:3: rule.keys: no glob; expected at least one, such as "lock:*""#,
+    ),
+    (
+        "[[rule]]\nname = 'a'\nkeys = ['']",
+        r#"l.toml:3: rule.keys: an empty glob matches the empty key only; expected a glob like "lock:*""#,
+    ),
+    (
+        "[[rule]]\nname = 'a'\nkeys = 'a'\nexclude = 'a'",
+        r#"l.toml:3: rule.keys: "a" stands in exclude or companions too; expected a glob that matches something"#,
+    ),
+    (
+        "[[rule]]\nname = 'a'\nkeys = 'a'\nmode = 'forever'",
+        r#"l.toml:4: rule.mode: "forever" is no mode; expected "persistent" or "ttl""#,
+    ),
+    (
+        "[[rule]]\nname = 'a'\nkeys = 'a'\nsafety_ttl = '10ms'",
+        r#"l.toml:4: rule.safety_ttl: 10ms is out of range; expected seconds or a duration such as "500ms", 100ms to 1h"#,
+    ),
+    (
+        "[[rule]]\nname = 'a'\nkeys = 'a'\nallow_repeated_values = 'maybe'",
+        r#"l.toml:4: rule.allow_repeated_values: "maybe" is no switch; expected true or false"#,
+    ),
+    (
+        "[[rule]]\nname = 'a'\nkeys = 'a'\n[[rule]]\nname = 'a'\nkeys = 'b'",
+        r#"l.toml:5: rule.name: "a" stands twice; expected a name of its own"#,
+    ),
+];
+
+#[test]
+fn each_mistake_has_its_line() {
+    for (file, expected) in BAD_FILES {
+        assert_eq!(refused(file, &[]), *expected, "{file}");
+    }
+}
+
+#[test]
+fn text_that_is_no_toml_has_its_line() {
+    let message = refused("threads = 1\nlisten = [", &[]);
+    assert!(message.starts_with("l.toml:2: not TOML: "), "{message}");
+    let message = refused("threads = 1\nthreads = 2\n", &[]);
+    assert!(message.starts_with("l.toml:2: not TOML: "), "{message}");
+    let message = refused("a = \u{7f}", &[]);
+    assert!(message.starts_with("l.toml:1: not TOML: "), "{message}");
+}
+
+#[test]
+fn all_mistakes_are_shown_at_once_in_their_order() {
+    let mut sources = sources(
+        "[limits]\nlocks = 0\n[log]\nformat = 1\n",
+        &[
+            ("REDIS_SAFETY_TTL", "soon"),
+            ("REDIS_PERSISTENT_LOCKS", "perhaps"),
+            ("REDIS_URL", "redis+sentinel://:pw@h"),
+        ],
+    );
+    sources.flags.threads = Some("many".into());
+    let problems = Settings::load(&sources).unwrap_err().to_string();
+    let expected = [
+        "l.toml:2: limits.locks: 0 is out of range; expected a whole number, 1 to 100000000",
+        r#"l.toml:4: log.format: "1" is no log format; expected "text" or "json""#,
+        r#"environment: REDIS_URL: redis+sentinel:// is not supported in this version; expected "redis://[user[:password]@]host[:port]" or "unix:///absolute/path""#,
+        r#"environment: REDIS_PERSISTENT_LOCKS: "perhaps" is no switch; expected true or false"#,
+        r#"environment: REDIS_SAFETY_TTL: "soon" is no duration; expected seconds or a duration such as "500ms", 100ms to 1h"#,
+        r#"flags: --threads: "many" is no whole number; expected a whole number, 1 to 64"#,
+    ];
+    assert_eq!(problems.lines().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn a_file_that_is_not_there_names_the_flag() {
+    let flags = Overrides { config: Some("/nonexistent/l.toml".into()), ..Overrides::default() };
+    let problems = Sources::gather(flags).err().unwrap().to_string();
+    assert!(
+        problems.starts_with("flags: --config: can't read /nonexistent/l.toml: "),
+        "{problems}"
+    );
+}
+
+#[test]
+fn no_password_is_ever_shown() {
+    let url = "redis://bob:hunter2@h:1";
+    let shown = format!("{:?}", settings(&format!("upstream.url = {url:?}"), &[]));
+    assert!(shown.contains("bob") && !shown.contains("hunter2"), "{shown}");
+    for bad in ["redis://bob:hunter2@h/7", "rediss://bob:hunter2@h", "hunter2", "redis://hunter2:x"]
+    {
+        for text in [
+            refused(&format!("upstream.url = {bad:?}"), &[]),
+            refused("", &[("REDIS_URL", bad)]),
+            refused("", &[("LOCKSIDE_UPSTREAM", bad)]),
+        ] {
+            assert!(!text.contains("hunter2"), "{text}");
+        }
+    }
+}

@@ -1,0 +1,387 @@
+//! Scripts on lock keys, and commands that have to compute on a lock's value: run in the envelope
+//! (SPEC 5), then settled before the client is answered.
+
+use std::sync::Arc;
+
+use crate::command::script::{ScriptCall, Source};
+use crate::lock::envelope::{self, Call, Envelope, KeyTerms, Outcome, Released, Run, Taken};
+use crate::lock::record::{Confidence, LockKey, Record};
+use crate::lock::rule::{Mode, Rule};
+use crate::resp::Args;
+use crate::resp::encode::{self, Protocol};
+use crate::resp::reply::Reply;
+use crate::scripts::Script;
+
+use super::acquire::{CLIENT_GONE, TABLE_FULL};
+use super::exchange::Exchange;
+use super::settle::{Next, Provisional, Settlement, stored_of};
+use super::{Flow, Operation, Scope, TIMED, UNTIMED};
+
+/// What is run: a client's script, or one command.
+#[derive(Debug, Clone)]
+pub(super) enum Body {
+    Script(Arc<Script>),
+    Command(&'static Envelope),
+}
+
+impl Body {
+    fn envelope(&self) -> &Envelope {
+        match self {
+            Self::Script(script) => &script.envelope,
+            Self::Command(envelope) => envelope,
+        }
+    }
+}
+
+/// One call of an envelope, with what is needed to send it and to read its reply.
+#[derive(Debug, Clone)]
+pub(super) struct Enveloped {
+    body: Body,
+    keys: Vec<Vec<u8>>,
+    args: Vec<Vec<u8>>,
+    read_only: bool,
+    marker: [u8; 16],
+}
+
+impl Enveloped {
+    /// A command on lock keys, all of whose keys are given.
+    pub(super) fn command(args: Args<'_>, scope: &Scope<'_, '_>) -> Self {
+        let resp3 = scope.state.protocol == Protocol::Resp3;
+        let keys = args.get(0).and_then(crate::command::lookup);
+        let keys = keys.map_or_else(Vec::new, |spec| spec.keys(args).map(<[u8]>::to_vec).collect());
+        Self {
+            body: Body::Command(Envelope::for_command(resp3)),
+            keys,
+            args: args.iter().map(<[u8]>::to_vec).collect(),
+            read_only: false,
+            marker: marker(scope),
+        }
+    }
+
+    /// A client's script.
+    pub(super) fn script(
+        call: &ScriptCall<'_>,
+        script: Arc<Script>,
+        scope: &Scope<'_, '_>,
+    ) -> Self {
+        Self {
+            body: Body::Script(script),
+            keys: call.keys().map(<[u8]>::to_vec).collect(),
+            args: call.arguments().map(<[u8]>::to_vec).collect(),
+            read_only: call.read_only,
+            marker: marker(scope),
+        }
+    }
+
+    /// Sends the call, by the envelope's SHA or its text.
+    pub(super) fn send(&self, by_text: bool, scope: &mut Scope<'_, '_>) {
+        let shared = scope.shared();
+        let keys: Vec<&[u8]> = self.keys.iter().map(Vec::as_slice).collect();
+        let args: Vec<&[u8]> = self.args.iter().map(Vec::as_slice).collect();
+        let terms = |(index, key): (usize, &&[u8])| {
+            let rule = shared.rules.find(key)?;
+            let asked = shared.table.asked_ttl_ms(&scope.lock_key(key));
+            Some(terms(index, rule, asked))
+        };
+        let locks: Vec<KeyTerms> = keys.iter().enumerate().filter_map(terms).collect();
+        let unique = shared.stamper.unique(&shared.clock);
+        let call = Call {
+            envelope: self.body.envelope(),
+            run: match (by_text, self.read_only) {
+                (true, false) => Run::Text,
+                (false, false) => Run::Sha,
+                (true, true) => Run::TextReadOnly,
+                (false, true) => Run::ShaReadOnly,
+            },
+            keys: &keys,
+            args: &args,
+            locks: &locks,
+            unique: &unique,
+            marker: &self.marker,
+            database: scope.state.db,
+        };
+        let mut command = Vec::new();
+        call.encode(&mut command);
+        scope.cx.wires.to_upstream(&command);
+    }
+
+    /// Reads a reply: the client's own part, what was taken, and the table follows what was
+    /// released.
+    pub(super) fn read(
+        &self,
+        frame: &[u8],
+        scope: &mut Scope<'_, '_>,
+    ) -> Option<(Vec<u8>, Vec<Provisional>)> {
+        match envelope::unwrap(frame, &self.marker).ok()? {
+            Outcome::Raw => Some((self.own_error(frame), Vec::new())),
+            Outcome::Wrapped { taken, released, reply } => {
+                released.iter().for_each(|released| self.release(released, scope));
+                let provisional = taken.iter().filter_map(|taken| self.take(taken, scope)).collect();
+                let mut own = Vec::new();
+                match reply {
+                    Some(reply) => own.extend_from_slice(reply),
+                    None => encode::null(&mut own, scope.state.protocol),
+                }
+                Some((own, provisional))
+            }
+        }
+    }
+
+    /// An error that names the envelope names the client's script instead.
+    fn own_error(&self, frame: &[u8]) -> Vec<u8> {
+        let envelope = self.body.envelope();
+        let mut own = frame.to_vec();
+        if frame.first() == Some(&b'-')
+            && let Some(at) = memchr::memmem::find(frame, &envelope.sha)
+        {
+            own[at..at + 40].copy_from_slice(&envelope.client_sha);
+        }
+        own
+    }
+
+    fn release(&self, released: &Released<'_>, scope: &Scope<'_, '_>) {
+        if let Some(key) = self.keys.get(released.index) {
+            scope.shared().table.release(&LockKey::new(released.database, key));
+        }
+    }
+
+    /// What a script left: recorded at once under a `ttl` rule, to be settled under a persistent
+    /// one.
+    fn take(&self, taken: &Taken<'_>, scope: &Scope<'_, '_>) -> Option<Provisional> {
+        let shared = scope.shared();
+        let key = self.keys.get(taken.index)?;
+        let rule = shared.rules.find(key)?;
+        let lock = LockKey::new(taken.database, key);
+        let known = shared.table.find(&lock).filter(|_| !taken.fresh);
+        let now_ms = shared.clock.unix_ms();
+        let persistent = rule.mode == Mode::Persistent;
+        let record = Record {
+            stored: stored_of(&taken.guard),
+            rule: shared.rule_name(rule),
+            granted_at_ms: known.as_ref().map_or(now_ms, |record| record.granted_at_ms),
+            asked_ttl_ms: taken.ttl_ms,
+            confidence: Confidence::Held,
+            client: scope.client(),
+            expires_at_ms: taken
+                .ttl_ms
+                .filter(|_| !persistent)
+                .map(|ttl_ms| now_ms.saturating_add(ttl_ms)),
+        };
+        if !persistent {
+            shared.table.grant(lock, record);
+            return None;
+        }
+        let mut guard = Vec::new();
+        taken.guard.encode(&mut guard);
+        Some(Provisional { lock, guard, record })
+    }
+}
+
+/// 16 bytes that no script can guess.
+fn marker(scope: &Scope<'_, '_>) -> [u8; 16] {
+    let clock = scope.shared().clock;
+    let mut marker = [0; 16];
+    for (place, byte) in marker.iter_mut().enumerate() {
+        // Letters only: the marker also stands in logs of Redis (MONITOR, SLOWLOG).
+        let bits = clock.random() >> (place % 8);
+        *byte = b'a' + (bits % 26) as u8;
+    }
+    marker
+}
+
+fn terms(index: usize, rule: &Rule, asked_ttl_ms: Option<u64>) -> KeyTerms {
+    let ms = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(1);
+    KeyTerms {
+        index,
+        persistent: rule.mode == Mode::Persistent,
+        stamp: rule.stamp,
+        safety_ttl_ms: ms(rule.safety_ttl).max(1),
+        virtual_ttl_ms: asked_ttl_ms.unwrap_or_else(|| ms(rule.default_ttl)),
+        default_ttl_ms: ms(rule.default_ttl).max(1),
+    }
+}
+
+#[derive(Debug)]
+enum Step {
+    /// The client's text was sent by SCRIPT LOAD, so that Redis compiles it by itself.
+    Loading,
+    /// The envelope was sent; by its text, once Redis has said that it does not have it.
+    Running { by_text: bool },
+    /// Locks that were taken are being made persistent; this is the client's reply.
+    Settling(Settlement, Vec<u8>),
+}
+
+/// One script, or one computed command, under way.
+pub(in crate::session) struct Scripting {
+    call: Enveloped,
+    step: Step,
+    /// The text is new: kept once Redis has accepted it.
+    text: Option<Vec<u8>>,
+}
+
+impl Scripting {
+    /// A command that has to be computed, such as `EXPIRE` or `SET … XX`.
+    pub(super) fn begin_command(
+        args: Args<'_>,
+        scope: &mut Scope<'_, '_>,
+    ) -> (Option<Box<Operation>>, Flow) {
+        let too_large = |arg: &[u8]| arg.len() > scope.cx.shared.max_computed_argument;
+        if args.len() > MAX_COMPUTED_ARGS || args.iter().any(too_large) {
+            return (None, scope.answer_error(TOO_MUCH));
+        }
+        let call = Enveloped::command(args, scope);
+        Self::run(call, None, scope)
+    }
+
+    /// EVAL, EVALSHA and their read-only forms.
+    pub(super) fn begin_script(
+        args: Args<'_>,
+        scope: &mut Scope<'_, '_>,
+    ) -> (Option<Box<Operation>>, Flow) {
+        let Ok(call) = ScriptCall::parse(args) else { return Exchange::pass(args, scope) };
+        match call.source {
+            Source::Sha(sha) => match scope.shared().scripts.find(sha) {
+                Some(script) => {
+                    let call = Enveloped::script(&call, script, scope);
+                    Self::run(call, None, scope)
+                }
+                None => (None, scope.answer_error(NOSCRIPT)),
+            },
+            Source::Text(text) => {
+                let envelope = scope.shared().scripts.known(text);
+                let new = envelope.is_none().then(|| text.to_vec());
+                let script = envelope.unwrap_or_else(|| Arc::new(Script::new(text)));
+                let call = Enveloped::script(&call, script, scope);
+                Self::run(call, new, scope)
+            }
+        }
+    }
+
+    fn run(
+        call: Enveloped,
+        text: Option<Vec<u8>>,
+        scope: &mut Scope<'_, '_>,
+    ) -> (Option<Box<Operation>>, Flow) {
+        if scope.client_gone {
+            return (None, scope.answer_error(CLIENT_GONE));
+        }
+        if scope.shared().table.is_full() {
+            return (None, scope.answer_error(TABLE_FULL));
+        }
+        let mut operation = Self { call, step: Step::Loading, text };
+        let flow = match &operation.text {
+            Some(text) => {
+                scope.send(&[b"SCRIPT", b"LOAD", text]);
+                TIMED
+            }
+            None => operation.send(false, scope),
+        };
+        (Some(Box::new(Operation::Script(operation))), flow)
+    }
+
+    fn send(&mut self, by_text: bool, scope: &mut Scope<'_, '_>) -> Flow {
+        self.step = Step::Running { by_text };
+        self.call.send(by_text, scope);
+        UNTIMED
+    }
+
+    pub(super) fn reply(&mut self, frame: &[u8], scope: &mut Scope<'_, '_>) -> Flow {
+        match &mut self.step {
+            Step::Loading => self.loaded(frame, scope),
+            Step::Running { by_text: false } if is_noscript(frame) => self.send(true, scope),
+            Step::Running { .. } => self.ran(frame, scope),
+            Step::Settling(settlement, _) => {
+                let next = settlement.reply(frame, scope);
+                self.go_on(next, scope)
+            }
+        }
+    }
+
+    fn loaded(&mut self, frame: &[u8], scope: &mut Scope<'_, '_>) -> Flow {
+        let refused = frame.first() == Some(&b'-');
+        // A user who may run scripts but not load them: the text goes unchecked, at no other's
+        // risk (docs of `Envelope`).
+        if refused && !frame.starts_with(b"-NOPERM") {
+            return scope.answer(frame);
+        }
+        if let Some(text) = self.text.take() {
+            scope.shared().scripts.insert(&text);
+        }
+        self.send(false, scope)
+    }
+
+    fn ran(&mut self, frame: &[u8], scope: &mut Scope<'_, '_>) -> Flow {
+        let Some((own, taken)) = self.call.read(frame, scope) else {
+            return scope.answer_error(UNREADABLE);
+        };
+        if taken.is_empty() {
+            return scope.answer(&own);
+        }
+        let settlement = Settlement::begin(taken, scope);
+        self.step = Step::Settling(settlement, own);
+        TIMED
+    }
+
+    fn go_on(&mut self, next: Next, scope: &mut Scope<'_, '_>) -> Flow {
+        let Step::Settling(settlement, own) = &self.step else { return Flow::Close };
+        match next {
+            Next::Wait => TIMED,
+            Next::Reopen => Flow::Reopen,
+            Next::Unknown if scope.client_gone => Flow::Done,
+            Next::Unknown => scope.answer_error(UNKNOWN),
+            Next::Settled(held) if held.iter().all(|held| *held) => {
+                let flow = scope.answer(own);
+                let end = scope.cx.wires.client_accepted();
+                scope.grants.extend(settlement.grants(&held, end));
+                flow
+            }
+            Next::Settled(held) => {
+                let text = format!("{RAN_OUT}: {}", settlement.lost_keys(&held));
+                scope.answer_error(&text)
+            }
+        }
+    }
+
+    pub(super) fn reopened(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
+        match &mut self.step {
+            Step::Settling(settlement, _) => {
+                settlement.reopened(scope);
+                TIMED
+            }
+            _ => Flow::Close,
+        }
+    }
+
+    pub(super) fn link_failed(
+        &mut self,
+        reason: &str,
+        connected: bool,
+        scope: &mut Scope<'_, '_>,
+    ) -> Flow {
+        let text = match &mut self.step {
+            Step::Settling(settlement, _) => {
+                let next = settlement.lost();
+                return self.go_on(next, scope);
+            }
+            Step::Running { .. } if connected => scope.shared().unknown_outcome(reason),
+            _ => scope.shared().unavailable(reason),
+        };
+        scope.answer_error(&text)
+    }
+}
+
+pub(super) fn is_noscript(frame: &[u8]) -> bool {
+    frame.starts_with(b"-NOSCRIPT") && Reply::parse(frame).is_some()
+}
+
+/// Lua's stack takes no more.
+pub(super) const MAX_COMPUTED_ARGS: usize = 7000;
+pub(super) const TOO_MUCH: &str =
+    "ERR lockside: too many or too large arguments for a command on a lock key";
+/// Redis's own words, so that every client sends the text.
+pub(super) const NOSCRIPT: &str = "NOSCRIPT No matching script. Please use EVAL.";
+const UNREADABLE: &str = "ERR lockside: unknown outcome: the script's report could not be read";
+const UNKNOWN: &str = "TRYAGAIN lockside: unknown outcome: the script ran, but Redis did not say \
+    whether its locks were made persistent; those that were not are gone after the safety TTL";
+pub(super) const RAN_OUT: &str = "TRYAGAIN lockside: not acquired: the script ran, but these keys \
+    ran out or were taken by another before they were made persistent";

@@ -1,0 +1,341 @@
+//! Lock commands inside MULTI: queued in their translated form, settled when EXEC has run them
+//! and before the client sees its reply (SPEC 3 and 5).
+
+use crate::command::script::{ScriptCall, Source};
+use crate::command::{KeyspaceUse, LockUse};
+use crate::resp::Args;
+use crate::resp::encode;
+use crate::resp::reply::Reply;
+use crate::scripts::Script;
+use std::sync::Arc;
+
+use super::acquire::{self, Ask, Form, Read};
+use super::exchange::{self, Purpose};
+use super::script::{self, Enveloped, RAN_OUT};
+use super::settle::{Next, Provisional, Settlement, value_guard};
+use super::view;
+use super::{Flow, Operation, Scope, TIMED, UNTIMED};
+
+/// A lock command of the open transaction.
+pub(in crate::session) struct Queued {
+    /// Its place in EXEC's reply.
+    place: usize,
+    what: What,
+}
+
+/// What its part of EXEC's reply means.
+enum What {
+    Acquire(Box<Ask>),
+    Enveloped(Box<Enveloped>),
+    Other(Box<Purpose>),
+}
+
+/// A lock command on its way into the transaction.
+pub(in crate::session) struct Queueing {
+    what: Option<What>,
+}
+
+impl Queueing {
+    pub(super) fn begin(
+        lock_use: &LockUse,
+        args: Args<'_>,
+        scope: &mut Scope<'_, '_>,
+    ) -> (Option<Box<Operation>>, Flow) {
+        match lock_use {
+            LockUse::Set | LockUse::Setnx => match acquire::read(lock_use, args, scope) {
+                Read::Acquire(ask) => {
+                    scope.cx.wires.to_upstream(&ask.command());
+                    Self::queue(What::Acquire(ask))
+                }
+                Read::Overwrite => Self::enveloped(Enveloped::command(args, scope), scope),
+                Read::Other => Self::as_it_came(Purpose::Pass, args, scope),
+            },
+            LockUse::Computed => Self::enveloped(Enveloped::command(args, scope), scope),
+            LockUse::Script { .. } => Self::begin_script(args, scope),
+            lock_use => {
+                let purpose = exchange::purpose(lock_use, args, scope);
+                Self::as_it_came(purpose, args, scope)
+            }
+        }
+    }
+
+    pub(super) fn begin_keyspace(
+        keyspace_use: KeyspaceUse,
+        args: Args<'_>,
+        scope: &mut Scope<'_, '_>,
+    ) -> (Option<Box<Operation>>, Flow) {
+        let rest = args.iter().skip(1).map(<[u8]>::to_vec).collect();
+        Self::as_it_came(Purpose::Keyspace(keyspace_use, rest), args, scope)
+    }
+
+    /// A script. An unseen SHA is sent to Redis in a form that it refuses, so that EXEC aborts
+    /// with nothing applied.
+    fn begin_script(
+        args: Args<'_>,
+        scope: &mut Scope<'_, '_>,
+    ) -> (Option<Box<Operation>>, Flow) {
+        let Ok(call) = ScriptCall::parse(args) else {
+            return Self::as_it_came(Purpose::Pass, args, scope);
+        };
+        let script = match call.source {
+            Source::Sha(sha) => scope.shared().scripts.find(sha),
+            Source::Text(text) => {
+                let known = scope.shared().scripts.known(text);
+                Some(known.unwrap_or_else(|| Arc::new(Script::new(text))))
+            }
+        };
+        match script {
+            Some(script) => {
+                let enveloped = Enveloped::script(&call, script, scope);
+                Self::enveloped(enveloped, scope)
+            }
+            None => {
+                // A wrong number of arguments: Redis marks the transaction as failed.
+                scope.send(&[b"EVALSHA"]);
+                Self::queue_nothing()
+            }
+        }
+    }
+
+    /// By its text: inside MULTI there is no second try.
+    fn enveloped(
+        enveloped: Enveloped,
+        scope: &mut Scope<'_, '_>,
+    ) -> (Option<Box<Operation>>, Flow) {
+        enveloped.send(true, scope);
+        Self::queue(What::Enveloped(Box::new(enveloped)))
+    }
+
+    fn as_it_came(
+        purpose: Purpose,
+        args: Args<'_>,
+        scope: &mut Scope<'_, '_>,
+    ) -> (Option<Box<Operation>>, Flow) {
+        scope.cx.wires.to_upstream(args.frame());
+        Self::queue(What::Other(Box::new(purpose)))
+    }
+
+    fn queue(what: What) -> (Option<Box<Operation>>, Flow) {
+        (Some(Box::new(Operation::Queue(Self { what: Some(what) }))), TIMED)
+    }
+
+    fn queue_nothing() -> (Option<Box<Operation>>, Flow) {
+        (Some(Box::new(Operation::Queue(Self { what: None }))), TIMED)
+    }
+
+    pub(super) fn reply(&mut self, frame: &[u8], scope: &mut Scope<'_, '_>) -> Flow {
+        let Some(what) = self.what.take() else { return scope.answer_error(script::NOSCRIPT) };
+        if frame == b"+QUEUED\r\n"
+            && let Some(transaction) = &mut scope.state.transaction
+        {
+            scope.queued.push(Queued { place: transaction.queued, what });
+            transaction.queued += 1;
+        }
+        scope.answer(frame)
+    }
+}
+
+enum Step {
+    Executing,
+    Settling(Settlement),
+}
+
+/// An EXEC with lock commands in it.
+pub(in crate::session) struct Executing {
+    queued: Vec<Queued>,
+    step: Step,
+    /// The client's reply, element by element.
+    elements: Vec<Vec<u8>>,
+    /// Which element each lock of the settlement belongs to.
+    settling: Vec<usize>,
+}
+
+impl Executing {
+    pub(super) fn begin(scope: &mut Scope<'_, '_>) -> (Option<Box<Operation>>, Flow) {
+        scope.send(&[b"EXEC"]);
+        let operation = Self {
+            queued: std::mem::take(scope.queued),
+            step: Step::Executing,
+            elements: Vec::new(),
+            settling: Vec::new(),
+        };
+        (Some(Box::new(Operation::Exec(operation))), UNTIMED)
+    }
+
+    pub(super) fn reply(&mut self, frame: &[u8], scope: &mut Scope<'_, '_>) -> Flow {
+        match &mut self.step {
+            Step::Executing => self.executed(frame, scope),
+            Step::Settling(settlement) => {
+                let next = settlement.reply(frame, scope);
+                self.go_on(next, scope)
+            }
+        }
+    }
+
+    fn executed(&mut self, frame: &[u8], scope: &mut Scope<'_, '_>) -> Flow {
+        let reply = Reply::parse(frame).map(|(reply, _)| reply);
+        let executed = matches!(reply, Some(Reply::Aggregate { .. }));
+        scope.state.executed(executed);
+        let Some(reply) = reply.filter(|_| executed) else { return scope.answer(frame) };
+        self.elements = reply.elements().map(<[u8]>::to_vec).collect();
+        let taken = self.translate(scope);
+        if taken.is_empty() {
+            return self.answer(scope);
+        }
+        self.step = Step::Settling(Settlement::begin(taken, scope));
+        TIMED
+    }
+
+    /// Turns each lock command's element into what the client sees; gives what was taken.
+    fn translate(&mut self, scope: &mut Scope<'_, '_>) -> Vec<Provisional> {
+        let mut taken = Vec::new();
+        for Queued { place, what } in std::mem::take(&mut self.queued) {
+            let Some(element) = self.elements.get_mut(place) else { continue };
+            let mut out = Vec::new();
+            let locks = match what {
+                What::Acquire(ask) => acquired(&ask, element, scope, &mut out),
+                What::Enveloped(call) => match call.read(element, scope) {
+                    Some((own, locks)) => {
+                        out = own;
+                        locks
+                    }
+                    None => Vec::new(),
+                },
+                What::Other(purpose) => {
+                    passed(&purpose, element, scope, &mut out);
+                    Vec::new()
+                }
+            };
+            *element = out;
+            self.settling.extend(locks.iter().map(|_| place));
+            taken.extend(locks);
+        }
+        taken
+    }
+
+    fn go_on(&mut self, next: Next, scope: &mut Scope<'_, '_>) -> Flow {
+        let Step::Settling(settlement) = &self.step else { return Flow::Close };
+        match next {
+            Next::Wait => TIMED,
+            Next::Reopen => Flow::Reopen,
+            Next::Unknown if scope.client_gone => Flow::Done,
+            Next::Unknown => scope.answer_error(UNKNOWN),
+            Next::Settled(held) => {
+                let lost = settlement.lost_keys(&held);
+                for (place, _) in self.settling.iter().zip(&held).filter(|(_, held)| !**held) {
+                    let mut error = Vec::new();
+                    encode::error(&mut error, format!("{RAN_OUT}: {lost}").as_bytes());
+                    self.elements[*place] = error;
+                }
+                let end = scope.cx.wires.client_accepted();
+                let grants = settlement.grants(&held, end);
+                let flow = self.answer(scope);
+                let end = scope.cx.wires.client_accepted();
+                scope.grants.extend(grants.into_iter().map(|mut grant| {
+                    grant.reply_end = end;
+                    grant
+                }));
+                flow
+            }
+        }
+    }
+
+    fn answer(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
+        let mut out = Vec::new();
+        encode::array(&mut out, self.elements.len());
+        self.elements.iter().for_each(|element| out.extend_from_slice(element));
+        scope.answer(&out)
+    }
+
+    pub(super) fn reopened(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
+        match &mut self.step {
+            Step::Settling(settlement) => {
+                settlement.reopened(scope);
+                TIMED
+            }
+            Step::Executing => Flow::Close,
+        }
+    }
+
+    pub(super) fn link_failed(
+        &mut self,
+        reason: &str,
+        connected: bool,
+        scope: &mut Scope<'_, '_>,
+    ) -> Flow {
+        match &mut self.step {
+            Step::Settling(settlement) => {
+                let next = settlement.lost();
+                self.go_on(next, scope)
+            }
+            // EXEC was sent, or the whole transaction was never heard of.
+            Step::Executing => {
+                let text = if connected {
+                    scope.shared().unknown_outcome(reason)
+                } else {
+                    scope.shared().unavailable(reason)
+                };
+                scope.state.executed(false);
+                scope.answer_error(&text)
+            }
+        }
+    }
+}
+
+/// An acquire's element: Redis has answered a SET NX.
+fn acquired(
+    ask: &Ask,
+    element: &[u8],
+    scope: &mut Scope<'_, '_>,
+    out: &mut Vec<u8>,
+) -> Vec<Provisional> {
+    let reply = Reply::parse(element).map(|(reply, _)| reply);
+    let granted = match (&reply, ask.form) {
+        (Some(Reply::Simple(_)), _) => true,
+        (Some(Reply::Null), Form::SetGet) => true,
+        (Some(Reply::Null), Form::Setnx) => {
+            encode::integer(out, 0);
+            return Vec::new();
+        }
+        (Some(Reply::Bulk(_)), Form::SetGet) => {
+            view::show(element, &[Some(ask.key.clone())], scope.shared(), out);
+            return Vec::new();
+        }
+        _ => false,
+    };
+    if !granted {
+        out.extend_from_slice(element);
+        return Vec::new();
+    }
+    ask.granted_reply(scope.state.protocol, out);
+    let lock = scope.lock_key(&ask.key);
+    let record = ask.record(scope.client(), scope.shared());
+    if !ask.is_persistent() {
+        scope.shared().table.grant(lock, record);
+        return Vec::new();
+    }
+    vec![Provisional { lock, guard: value_guard(&ask.stored), record }]
+}
+
+/// The element of a command that was queued as it came.
+fn passed(purpose: &Purpose, element: &[u8], scope: &Scope<'_, '_>, out: &mut Vec<u8>) {
+    let reply = Reply::parse(element).map(|(reply, _)| reply);
+    match (purpose, reply) {
+        (Purpose::View(keys), _) => return view::show(element, keys, scope.shared(), out),
+        (Purpose::TakeOut(lock), Some(Reply::Bulk(_))) => {
+            scope.shared().table.release(lock);
+            return view::show(element, &[Some(lock.key().to_vec())], scope.shared(), out);
+        }
+        (Purpose::Delete(locks), Some(Reply::Integer(_))) => {
+            locks.iter().for_each(|lock| drop(scope.shared().table.release(lock)));
+        }
+        (Purpose::Keyspace(keyspace_use, args), Some(Reply::Simple(_))) => {
+            exchange::apply_keyspace(*keyspace_use, args, scope.state.db, scope.shared());
+        }
+        _ => {}
+    }
+    out.extend_from_slice(element);
+}
+
+const UNKNOWN: &str = "TRYAGAIN lockside: unknown outcome: EXEC ran, but Redis did not say \
+    whether its locks were made persistent; those that were not are gone after the safety TTL";

@@ -1,1 +1,191 @@
-//! (in work)
+//! The envelope: a script of Lockside's own around a client's script (SPEC section 5).
+//!
+//! Pure: bytes in, bytes out. It makes the text that Redis runs, the command that runs it and the
+//! meaning of its reply; it sends nothing and remembers nothing.
+//!
+//! # Shape of the text
+//!
+//! ```text
+//! local redis=redis local client=function(...) <the client's text>
+//! end local LINES,RO,G=<lines>,<flags=no-writes>,<Redis's _G, if the text names _G> <outer.lua>
+//! ```
+//!
+//! The client's text begins on the first line, so that line numbers in errors are its own; a
+//! shebang line is taken off and put in front of the whole, because Redis reads its flags there.
+//! The text depends on the client's text alone: Redis keeps one envelope for each. `redis` is a
+//! local of the envelope, so the client's function, and all functions in it, meet a table of
+//! Lockside's own under that name; all its other fields are Redis's. What differs in a call
+//! comes as additional *last* arguments, which the envelope takes off `ARGV` before the client's
+//! function runs: `KEYS` and `ARGV`, also as fields of `_G`, are what the client sent.
+//!
+//! # What a text must be
+//!
+//! [`Envelope::wrap`] does not parse Lua. A text that is not a chunk by itself
+//! (`return 1 end evil() do`) could close the inner function. So the caller has Redis compile the
+//! client's text first (`SCRIPT LOAD`), which also gives compile errors in Redis's own words; a
+//! text that is a chunk by itself is a function body as well, and cannot close it.
+//!
+//! # What remains different from a script without envelope
+//!
+//! - Redis's own `redis` can still be reached by `loadstring` and `getfenv`; calls through it are
+//!   not translated. Assigning to the global `redis` works instead of being an error.
+//! - Locals named `arg` exist (Lua's own rule for functions with `...`), a function may have two
+//!   fewer upvalues, calls nest two levels less deep.
+//! - A reply nested some 8,000 levels deep loses one level if the script took or released a lock.
+//! - A script that Redis kills (`SCRIPT KILL`) names the envelope's SHA in its error.
+//! - Without permission for TYPE, GET, PTTL and PEXPIRE the state of a lock can't be settled; the
+//!   client's own commands still get their own errors.
+
+mod call;
+mod reply;
+pub mod scripts;
+
+use std::fmt::Write as _;
+use std::sync::LazyLock;
+
+use sha1::{Digest, Sha1};
+
+pub use call::{Call, KeyTerms, Run};
+pub use reply::{Guard, Malformed, Outcome, Released, Taken, unwrap};
+
+/// A script that Redis runs in place of a client's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Envelope {
+    /// The script that Redis runs.
+    pub text: Vec<u8>,
+    /// SHA-1 of `text` in lower-case hex: what EVALSHA names.
+    pub sha: [u8; 40],
+    /// SHA-1 of the client's text: what errors name.
+    pub client_sha: [u8; 40],
+}
+
+impl Envelope {
+    /// The envelope of a text that Redis has compiled by itself before.
+    pub fn wrap(client_text: &[u8]) -> Self {
+        let (shebang, body) = split_shebang(client_text);
+        let shadows_globals = memchr::memmem::find(body, b"_G").is_some();
+        let mut text = Vec::with_capacity(client_text.len() + OUTER.len() + 160);
+        text.extend_from_slice(shebang);
+        text.extend_from_slice(if shadows_globals {
+            b"local redis,_G=redis,_G local client=function(...) "
+        } else {
+            b"local redis=redis local client=function(...) "
+        });
+        text.extend_from_slice(body);
+        let lines = usize::from(!shebang.is_empty()) + count_lines(body);
+        let read_only = memchr::memmem::find(shebang, b"no-writes").is_some();
+        let globals = if shadows_globals { "_G" } else { "nil" };
+        let joint = format!("\nend local LINES,RO,G={lines},{read_only},{globals}\n");
+        text.extend_from_slice(joint.as_bytes());
+        text.extend_from_slice(OUTER.as_bytes());
+        Self { sha: sha1_hex(&text), client_sha: sha1_hex(client_text), text }
+    }
+
+    /// The envelope that answers one command: the command is the call's arguments, and the reply
+    /// is the command's own, errors included. `resp3` is the protocol of the client.
+    ///
+    /// The command has at most 7,000 arguments (Lua's stack). Integers above 2^53 lose their last
+    /// digits. A user without permission for EVALSHA gets an error for that.
+    pub fn for_command(resp3: bool) -> &'static Self {
+        static RESP2: LazyLock<Envelope> = LazyLock::new(|| Envelope::wrap(COMMAND.as_bytes()));
+        static RESP3: LazyLock<Envelope> =
+            LazyLock::new(|| Envelope::wrap(["redis.setresp(3) ", COMMAND].concat().as_bytes()));
+        if resp3 { &RESP3 } else { &RESP2 }
+    }
+}
+
+/// What stands behind the client's text.
+static OUTER: LazyLock<String> = LazyLock::new(|| squeeze(include_str!("envelope/outer.lua")));
+
+/// The text that runs its arguments as a command. Redis says an arity error in other words to
+/// scripts than to clients; the words for clients are put back.
+const COMMAND: &str = "local r=redis.pcall(unpack(ARGV)) \
+    if type(r)=='table' and r.err=='ERR Wrong number of args calling Redis command from script' \
+    then r.err=\"ERR wrong number of arguments for '\"..string.lower(ARGV[1])..\"' command\" end \
+    return r";
+
+/// A shebang line with its line feed, and the rest.
+fn split_shebang(text: &[u8]) -> (&[u8], &[u8]) {
+    match memchr::memchr(b'\n', text) {
+        Some(end) if text.starts_with(b"#!") => text.split_at(end + 1),
+        _ => (&[], text),
+    }
+}
+
+/// Lines of a text as Lua counts them: `\n`, `\r`, `\r\n` and `\n\r` end one.
+fn count_lines(text: &[u8]) -> usize {
+    let mut lines = 1;
+    let mut bytes = text.iter().copied().peekable();
+    while let Some(byte) = bytes.next() {
+        if matches!(byte, b'\n' | b'\r') {
+            lines += 1;
+            bytes.next_if(|next| matches!(next, b'\n' | b'\r') && *next != byte);
+        }
+    }
+    lines
+}
+
+/// A Lua text without the comments and indents that people need: every envelope carries it.
+fn squeeze(text: &str) -> String {
+    let lines = text.lines().map(str::trim_start);
+    lines.filter(|line| !line.is_empty() && !line.starts_with("--")).fold(
+        String::new(),
+        |mut all, line| {
+            all.push_str(line);
+            all.push('\n');
+            all
+        },
+    )
+}
+
+/// SHA-1 as Redis names scripts: 40 lower-case hex digits.
+pub fn sha1_hex(text: &[u8]) -> [u8; 40] {
+    let digest = Sha1::digest(text);
+    let mut hex = String::with_capacity(40);
+    for byte in digest {
+        // Writing to a String never fails.
+        let _ = write!(hex, "{byte:02x}");
+    }
+    let mut sha = [0; 40];
+    sha.copy_from_slice(hex.as_bytes());
+    sha
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_depends_on_the_clients_text_alone_and_begins_on_its_first_line() {
+        let envelope = Envelope::wrap(b"return 1");
+        assert_eq!(envelope, Envelope::wrap(b"return 1"));
+        assert!(
+            envelope
+                .text
+                .starts_with(b"local redis=redis local client=function(...) return 1\nend ")
+        );
+        assert_eq!(&envelope.client_sha, b"e0e1f9fabfc9d4800c877a703b823ac0578ff8db");
+    }
+
+    #[test]
+    fn a_shebang_line_moves_to_the_front() {
+        let envelope = Envelope::wrap(b"#!lua flags=no-writes\nreturn 1");
+        assert!(envelope.text.starts_with(
+            b"#!lua flags=no-writes\nlocal redis=redis local client=function(...) return 1\nend local LINES,RO,G=2,true,nil\n"
+        ));
+    }
+
+    #[test]
+    fn lines_are_counted_as_lua_counts_them() {
+        for (text, lines) in
+            [("", 1), ("a", 1), ("a\n", 2), ("a\r\nb", 2), ("\r\r", 3), ("\n\n\r", 3)]
+        {
+            assert_eq!(count_lines(text.as_bytes()), lines, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn no_comment_and_no_indent_is_sent() {
+        assert!(OUTER.lines().all(|line| !line.starts_with("--") && !line.starts_with(' ')));
+    }
+}

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::lock::envelope::Envelope;
+use crate::lock::envelope::{self, Envelope};
 
 /// A script's SHA1 in lower-case hex.
 pub type Sha = [u8; 40];
@@ -26,6 +26,13 @@ pub struct Script {
     pub text: Vec<u8>,
     /// The envelope around it.
     pub envelope: Envelope,
+}
+
+impl Script {
+    /// A script and its envelope.
+    pub fn new(text: &[u8]) -> Self {
+        Self { text: text.to_vec(), envelope: Envelope::wrap(text) }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -82,6 +89,11 @@ impl Scripts {
         self.texts.read().unwrap_or_else(PoisonError::into_inner).by_sha.get(&sha).cloned()
     }
 
+    /// The script of this text, if it is kept.
+    pub fn known(&self, text: &[u8]) -> Option<Arc<Script>> {
+        self.find(&envelope::sha1_hex(text))
+    }
+
     /// How many texts are kept.
     pub fn len(&self) -> usize {
         self.texts.read().unwrap_or_else(PoisonError::into_inner).by_sha.len()
@@ -111,12 +123,11 @@ impl Scripts {
     }
 
     fn keep(&self, text: &[u8]) -> (Arc<Script>, bool, Vec<Sha>) {
-        let envelope = Envelope::wrap(text);
-        let sha = envelope.client_sha;
-        if let Some(known) = self.find(&sha) {
+        if let Some(known) = self.known(text) {
             return (known, false, Vec::new());
         }
-        let script = Arc::new(Script { text: text.to_vec(), envelope });
+        let script = Arc::new(Script::new(text));
+        let sha = script.envelope.client_sha;
         if text.len() > self.bounds.bytes {
             return (script, false, Vec::new());
         }

@@ -7,31 +7,33 @@
 //!
 //! Commands that have nothing to do with locks are forwarded as they came, many to a write, and
 //! their replies only counted. A command that can touch a lock waits until nothing is
-//! outstanding, then has the link to itself as an [`operation`]; so its view of the connection's
+//! outstanding, then has the link to itself as an `operation`; so its view of the connection's
 //! state is exact, and its replies cannot be confused with others.
 
 mod change;
+mod commands;
 pub mod flights;
+mod link;
 mod operation;
 mod pipeline;
 mod replies;
 mod shared;
+mod stamper;
 mod state;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::resp::Args;
 use crate::resp::encode;
 use crate::resp::reply::ReplyScanner;
-use crate::resp::request::{RequestScanner, Scanned, Skimmer};
-use crate::router::{self, Route};
+use crate::resp::request::{RequestScanner, Skimmer};
 
 use flights::{Flights, SessionId, Verdict};
 use operation::{Flow, Grant, Operation, Queued, Scope};
 use pipeline::Pipeline;
 use replies::Treatment;
 pub use shared::{Clock, Shared};
+pub use stamper::Stamper;
 use state::State;
 
 /// What a session does to the world. The worker carries it out at once.
@@ -41,54 +43,123 @@ pub trait Wires {
     /// Bytes for the client.
     fn to_client(&mut self, bytes: &[u8]);
     /// Drops the link, if there is one, with all that waits on it, and opens another.
-    fn reopen(&mut self, cx: &mut Cx<'_>) {
-        if !self.state.is_replayable() {
-            self.end = Some(End::AfterOperation);
-        }
-        self.forget_link();
-        cx.wires.reopen();
-        self.ensure_link(cx);
-        if self.preamble == 0 {
-            self.step(Operation::reopened, cx);
-        } else {
-            self.reopening = true;
-            self.deadline = Some(cx.now + cx.shared.command_timeout);
+    fn reopen(&mut self);
+    /// How many bytes for the client were handed over so far.
+    fn client_accepted(&self) -> u64;
+}
+
+/// Everything outside of a session that it works with.
+pub struct Cx<'a> {
+    /// The time since the process began.
+    pub now: Duration,
+    /// What all sessions of the process share.
+    pub shared: &'a Shared,
+    /// The session's two connections.
+    pub wires: &'a mut dyn Wires,
+    /// The acquires under way in this worker.
+    pub flights: &'a mut Flights,
+}
+
+/// Why a session is to end, once the client has its last reply.
+#[derive(Debug)]
+enum End {
+    /// As soon as nothing is outstanding: with this error.
+    Words(Vec<u8>),
+    /// As soon as the operation under way has answered.
+    AfterOperation,
+    /// Now.
+    Now,
+}
+
+/// One client's connection.
+pub struct Session {
+    id: SessionId,
+    peer: Arc<str>,
+    requests: RequestScanner,
+    replies: ReplyScanner,
+    treatment: Treatment,
+    captured: Vec<u8>,
+    skimmer: Option<Skimmer>,
+    state: State,
+    pipeline: Pipeline,
+    operation: Option<Box<Operation>>,
+    /// Lock commands of the open MULTI, by their place in EXEC's reply.
+    queued: Vec<Queued>,
+    /// Grants whose client has not been heard of since.
+    grants: Vec<Grant>,
+    /// False until something was sent on the present link.
+    linked: bool,
+    /// Replies to what a new link begins with, still to come.
+    preamble: usize,
+    /// An operation waits for the new link.
+    reopening: bool,
+    /// The link carries a replication stream: bytes, not replies.
+    raw: bool,
+    deadline: Option<Duration>,
+    client_gone: bool,
+    end: Option<End>,
+}
+
+impl Session {
+    /// A session for a client that has just connected from `peer`.
+    pub fn new(id: SessionId, peer: Arc<str>) -> Self {
+        Self {
+            id,
+            peer,
+            requests: RequestScanner::default(),
+            replies: ReplyScanner::default(),
+            treatment: Treatment::Pass,
+            captured: Vec::new(),
+            skimmer: None,
+            state: State::default(),
+            pipeline: Pipeline::default(),
+            operation: None,
+            queued: Vec::new(),
+            grants: Vec::new(),
+            linked: false,
+            preamble: 0,
+            reopening: false,
+            raw: false,
+            deadline: None,
+            client_gone: false,
+            end: None,
         }
     }
 
-    /// Brings a new link to the state that this session is in. A session in its first state
-    /// sends nothing here, and so opens no link before it has a command for it.
-    fn ensure_link(&mut self, cx: &mut Cx<'_>) {
-        if self.linked {
-            return;
-        }
-        self.linked = true;
-        let mut commands = Vec::new();
-        self.preamble = self.state.replay(&mut commands);
-        self.forward(&commands, cx);
+    /// When [`Session::timed_out`] is to be called, if nothing happens before.
+    pub fn deadline(&self) -> Option<Duration> {
+        self.deadline
     }
 
-    /// The new link has the session's state.
-    fn link_replayed(&mut self, cx: &mut Cx<'_>) {
-        if std::mem::take(&mut self.reopening) {
-            self.step(Operation::reopened, cx);
-        }
+    /// True when the connection is to be closed as soon as the client has what was sent.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.end, Some(End::Now))
     }
 
-    fn step(
-        &mut self,
-        step: impl FnOnce(&mut Operation, &mut Scope<'_, '_>) -> Flow,
-        cx: &mut Cx<'_>,
-    ) {
-        if let Some(mut operation) = self.operation.take() {
-            self.begin(
-                |scope| {
-                    let flow = step(&mut operation, scope);
-                    (Some(operation), flow)
-                },
-                cx,
-            );
-        }
+    /// True while client bytes would be taken. When false they wait with the worker.
+    pub fn takes_commands(&self) -> bool {
+        self.operation.is_none() && self.end.is_none() && !self.pipeline.is_full()
+    }
+
+    /// True when nothing is under way: no reply outstanding, no operation.
+    pub fn is_idle(&self) -> bool {
+        self.operation.is_none() && self.pipeline.is_empty() && self.skimmer.is_none()
+    }
+
+    /// True for a session that only listens: a subscriber, a MONITOR, a replica. It has no end
+    /// of its own.
+    pub fn only_listens(&self) -> bool {
+        self.raw || self.state.monitor || self.state.subscriptions.any()
+    }
+
+    /// True while a lock operation is under way, which outlives its client.
+    pub fn has_operation(&self) -> bool {
+        self.operation.is_some()
+    }
+
+    /// The client was heard of: its grants were received.
+    pub fn heard_of_client(&mut self) {
+        self.grants.clear();
     }
 
     /// The client's connection has ended, in one direction or both.
@@ -116,41 +187,13 @@ pub trait Wires {
             return false;
         }
         self.pipeline.abandon();
-        self.reopen_for(here, cx);
+        self.renew_link(cx);
+        self.run(|scope| operation::give_back(here, scope), cx);
         self.has_operation()
     }
 
-    /// On a link of its own: the old one may be stuck behind replies that nobody reads.
-    fn reopen_for(&mut self, grants: Vec<Grant>, cx: &mut Cx<'_>) {
-        self.forget_link();
-        cx.wires.reopen();
-        self.ensure_link(cx);
-        self.begin(|scope| operation::give_back(grants, scope), cx);
-    }
-
-    /// The link has failed: refused, timed out while connecting, reset, or closed by Redis.
-    /// `connected`: whether it ever stood.
-    pub fn link_failed(&mut self, reason: &str, connected: bool, cx: &mut Cx<'_>) {
-        self.forget_link();
-        if self.operation.is_some() {
-            self.step(|operation, scope| operation.link_failed(reason, connected, scope), cx);
-            return;
-        }
-        let unanswered = self.pipeline.abandon();
-        if connected || self.skimmer.is_some() || !self.state.is_replayable() {
-            self.end = Some(End::Now);
-            return;
-        }
-        let mut replies = Vec::new();
-        for _ in 0..unanswered {
-            encode::error(&mut replies, cx.shared.unavailable(reason).as_bytes());
-        }
-        cx.wires.to_client(&replies);
-    }
-
-    /// The deadline has passed.
+    /// The deadline has passed; the worker has dropped the link.
     pub fn timed_out(&mut self, cx: &mut Cx<'_>) {
-        self.deadline = None;
         self.forget_link();
         self.step(Operation::timed_out, cx);
     }
@@ -164,42 +207,71 @@ pub trait Wires {
         waits
     }
 
-    /// Takes in the worker's reason to end: a limit was passed. The client gets this error.
+    /// Ends the session with this error, once the client has what it is owed.
     pub fn refuse_more(&mut self, text: &str, cx: &mut Cx<'_>) {
-        self.end = Some(End::Protocol(text.as_bytes().to_vec()));
+        self.skimmer = None;
+        self.end = Some(End::Words(text.as_bytes().to_vec()));
         self.settle_end(cx);
     }
 
-    fn forget_link(&mut self) {
-        self.replies = ReplyScanner::default();
-        self.captured = Vec::new();
-        self.preamble = 0;
-        self.linked = false;
-        self.reopening = false;
+    /// Runs a step that may leave an operation under way, and acts on what it says.
+    fn run(
+        &mut self,
+        step: impl FnOnce(&mut Scope<'_, '_>) -> (Option<Box<Operation>>, Flow),
+        cx: &mut Cx<'_>,
+    ) {
+        let mut scope = Scope {
+            id: self.id,
+            peer: &self.peer,
+            client_gone: self.client_gone,
+            state: &mut self.state,
+            queued: &mut self.queued,
+            grants: &mut self.grants,
+            cx,
+        };
+        let (operation, flow) = step(&mut scope);
+        self.operation = operation;
+        self.follow(flow, cx);
     }
 
-    /// A huge frame is passed on before it is complete, once its key is known not to be a lock's.
-    fn stream(&mut self, requests: &mut RequestScanner, rest: &[u8], cx: &mut Cx<'_>) -> bool {
-        if rest.len() < cx.shared.stream_above {
-            return false;
+    /// Runs a step of the operation under way.
+    fn step(
+        &mut self,
+        step: impl FnOnce(&mut Operation, &mut Scope<'_, '_>) -> Flow,
+        cx: &mut Cx<'_>,
+    ) {
+        if let Some(mut operation) = self.operation.take() {
+            let and_flow = |scope: &mut Scope<'_, '_>| {
+                let flow = step(&mut operation, scope);
+                (Some(operation), flow)
+            };
+            self.run(and_flow, cx);
         }
-        let Some(partial) = requests.partial(rest) else { return false };
-        if !router::may_stream(partial.args, &cx.shared.rules) {
-            return false;
-        }
-        self.pipeline.expect_plain();
-        self.skimmer = Some(requests.into_skim(rest.len()));
-        true
     }
 
-    fn protocol_error(&mut self, error: &impl std::fmt::Display) {
-        self.skimmer = None;
-        self.end = Some(End::Protocol(format!("ERR {error}").into_bytes()));
+    fn follow(&mut self, flow: Flow, cx: &mut Cx<'_>) {
+        self.deadline = None;
+        match flow {
+            Flow::Wait { timed } => {
+                self.deadline = timed.then(|| cx.now + cx.shared.command_timeout);
+            }
+            Flow::Reopen => self.reopen(cx),
+            Flow::Done => {
+                self.operation = None;
+                if matches!(self.end, Some(End::AfterOperation)) {
+                    self.end = Some(End::Now);
+                }
+            }
+            Flow::Close => {
+                self.operation = None;
+                self.end = Some(End::Now);
+            }
+        }
     }
 
     /// Ends the session with its last words once nothing else is owed to the client.
     fn settle_end(&mut self, cx: &mut Cx<'_>) {
-        if let Some(End::Protocol(text)) = &self.end
+        if let Some(End::Words(text)) = &self.end
             && self.pipeline.is_empty()
             && self.operation.is_none()
         {
@@ -215,14 +287,4 @@ pub trait Wires {
             cx.wires.to_upstream(bytes);
         }
     }
-}
-
-/// What becomes of a complete command.
-enum Taken {
-    /// Its bytes go upstream with those around it.
-    Forward,
-    /// Something else is done instead, now.
-    Instead,
-    /// Not before what is outstanding has been answered.
-    Later,
 }

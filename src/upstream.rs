@@ -2,37 +2,13 @@
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use mio::net::{TcpStream, UnixStream};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
+use crate::config::Address;
 use crate::worker::stream::Stream;
-
-/// The upstream's place, as configured.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Address {
-    /// `redis://host:port`; the host is a name or an address.
-    Tcp {
-        /// Name or address.
-        host: String,
-        /// Port.
-        port: u16,
-    },
-    /// `unix:///path`.
-    Unix(PathBuf),
-}
-
-impl std::fmt::Display for Address {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
-            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
-            Self::Unix(path) => write!(f, "{}", path.display()),
-        }
-    }
-}
 
 /// The upstream: its place, and for a name the addresses it had when it was last looked up.
 ///

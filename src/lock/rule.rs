@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+pub use super::value::Stamp;
+
 pub mod glob;
 
 pub use glob::Glob;
@@ -32,17 +34,6 @@ pub enum Mode {
     Persistent,
     /// The lock has the client's own TTL, or [`Rule::default_ttl`].
     Ttl,
-}
-
-/// When the stored value is the client's value with a stamp (SPEC 4).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stamp {
-    /// Values of the form `a:b`, and values that are not unique by themselves.
-    Auto,
-    /// Every value.
-    Always,
-    /// No value: what came is stored. A value that repeats is then a documented gap.
-    Never,
 }
 
 /// One lock rule: key globs and how the locks under those keys behave (SPEC 1).

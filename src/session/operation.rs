@@ -11,6 +11,7 @@ mod grant;
 mod script;
 mod settle;
 mod transaction;
+mod view;
 
 use std::sync::Arc;
 

@@ -7,7 +7,7 @@
 use super::operation::Operation;
 use super::pipeline::Expectation;
 use super::state::{Change, ReplyMode, Topic};
-use super::{Cx, End, Session};
+use super::{Cx, Session};
 use crate::resp::reply::{Reply, ReplyError};
 
 /// What happens to the frame that is coming in.
@@ -29,6 +29,10 @@ impl Session {
     /// Takes bytes of Redis; all of them. An error means that the stream makes no sense any more:
     /// the link is to be dropped.
     pub fn upstream_bytes(&mut self, buf: &[u8], cx: &mut Cx<'_>) -> Result<(), ReplyError> {
+        if self.raw {
+            self.to_client(buf, cx);
+            return Ok(());
+        }
         let (mut pass, mut at) = (0, 0);
         while at < buf.len() {
             if self.replies.at_boundary() {
@@ -129,27 +133,13 @@ impl Session {
     fn captured_frame(&mut self, frame: &[u8], cx: &mut Cx<'_>) {
         let push = frame.first() == Some(&b'>');
         if self.preamble > 0 && !push {
-            self.replayed(frame, cx);
+            self.preamble_reply(frame, cx);
         } else if self.is_message(frame) || self.confirmed(frame) {
             self.to_client(frame, cx);
         } else if self.operation.is_some() {
             self.step(|operation: &mut Operation, scope| operation.reply(frame, scope), cx);
         } else {
             self.changed(frame, cx);
-        }
-    }
-
-    /// A reply to the replay of this session's state on a new link.
-    fn replayed(&mut self, frame: &[u8], cx: &mut Cx<'_>) {
-        self.preamble -= 1;
-        if frame.first() == Some(&b'-') {
-            // What was accepted before is refused now (a user removed, a password changed): this
-            // link can't stand for the old one.
-            self.link_failed("the connection's state could not be restored", true, cx);
-            let over = self.operation.is_none();
-            self.end = Some(if over { End::Now } else { End::AfterOperation });
-        } else if self.preamble == 0 {
-            self.link_replayed(cx);
         }
     }
 

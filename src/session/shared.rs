@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::lock::rule::{Rule, Rules, Stamp};
+use crate::lock::rule::{Rule, Rules};
+use crate::lock::value::Stamp;
 use crate::resp::request::Limits;
 use crate::scripts::Scripts;
 use crate::table::Table;
@@ -49,8 +50,12 @@ pub struct Shared {
     pub stream_above: usize,
     /// Larger values make no lock (SPEC 9: 4 KiB).
     pub max_lock_value: usize,
+    /// A computed command on a lock key with a larger argument is refused.
+    pub max_computed_argument: usize,
     /// How long one step of a lock command may take before its link is given up.
     pub command_timeout: Duration,
+    /// Every new link begins with the AUTH of the configuration, which has a reply.
+    pub greets_upstream: bool,
     /// The upstream's address, without credentials, for error texts.
     pub upstream: Arc<str>,
     /// When the process began, in milliseconds since the Unix epoch.

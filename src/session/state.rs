@@ -249,6 +249,11 @@ impl State {
         commands.len()
     }
 
+    /// EXEC of a transaction with lock commands was answered.
+    pub(crate) fn executed(&mut self, executed: bool) {
+        self.end_transaction(executed);
+    }
+
     fn end_transaction(&mut self, executed: bool) {
         self.watching = false;
         let Some(transaction) = self.transaction.take() else { return };

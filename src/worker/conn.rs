@@ -96,10 +96,6 @@ impl Wires for Wired<'_> {
         self.open();
     }
 
-    fn client_is_dead(&self) -> bool {
-        self.io.client_dead
-    }
-
     fn client_accepted(&self) -> u64 {
         self.io.client_out.accepted()
     }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::command::{LockUse, SetForm, SetnxForm};
+use crate::command::LockUse;
+use crate::command::set::{Condition, Expiry, SetForm, Unit};
 use crate::lock::acquire::{Acquire, Effect, Input, Outcome, Request};
-use crate::lock::envelope::scripts::{self, GuardedScript};
+use crate::lock::envelope::scripts::{self, Script};
 use crate::lock::record::{Confidence, LockKey, Record};
 use crate::lock::rule::{Mode, Rule};
 use crate::lock::value;
@@ -17,6 +18,7 @@ use crate::session::{Cx, Shared};
 
 use super::exchange::Exchange;
 use super::script::Scripting;
+use super::settle;
 use super::{Flow, Grant, Operation, Scope, TIMED, UNTIMED};
 
 /// Which reply the client expects.
@@ -56,21 +58,17 @@ pub(super) enum Read {
 /// Reads an acquire command on a lock key.
 pub(super) fn read(lock_use: &LockUse, args: Args<'_>, scope: &mut Scope<'_, '_>) -> Read {
     let now_ms = scope.shared().clock.unix_ms();
-    let (key, value, form, expiry, ttl_ms) = match lock_use {
-        LockUse::Setnx => match SetnxForm::parse(args) {
-            Ok(set) => (set.key, set.value, Form::Setnx, None, None),
-            Err(_) => return Read::Other,
-        },
-        _ => match SetForm::parse(args) {
-            Ok(set) if set.is_nx() => {
-                let form = if set.get { Form::SetGet } else { Form::Set };
-                let expiry = set.expiry.map(|expiry| expiry.to_args());
-                (set.key, set.value, form, expiry, set.ttl_ms(now_ms))
-            }
-            Ok(_) => return Read::Overwrite,
-            Err(_) => return Read::Other,
-        },
+    let parsed = match lock_use {
+        LockUse::Setnx => SetForm::parse_setnx(args).map(|set| (set, Form::Setnx)),
+        _ => SetForm::parse(args)
+            .map(|set| (set, if set.get { Form::SetGet } else { Form::Set })),
     };
+    let Ok((set, form)) = parsed else { return Read::Other };
+    if set.condition != Some(Condition::Nx) {
+        return Read::Overwrite;
+    }
+    let (key, value, ttl_ms) = (set.key, set.value, set.ttl_ms(now_ms));
+    let expiry = set.expiry.map(expiry_args);
     if value.len() > scope.shared().max_lock_value {
         return Read::Other;
     }
@@ -93,6 +91,17 @@ pub(super) fn read(lock_use: &LockUse, args: Args<'_>, scope: &mut Scope<'_, '_>
         persistent,
         lifetime,
     }))
+}
+
+/// An expiry as the client gave it.
+fn expiry_args(expiry: Expiry) -> [Vec<u8>; 2] {
+    let unit = match expiry.unit {
+        Unit::Ex => "EX",
+        Unit::Px => "PX",
+        Unit::ExAt => "EXAT",
+        Unit::PxAt => "PXAT",
+    };
+    [unit.into(), expiry.amount.to_string().into_bytes()]
 }
 
 /// A lifetime as SET's arguments: whole seconds as EX, as people expect to read it in MONITOR.
@@ -351,9 +360,9 @@ impl Acquiring {
         TIMED
     }
 
-    fn send_guarded(&self, script: &GuardedScript, scope: &mut Scope<'_, '_>) {
-        let (name, script) = script.call(self.sent_text);
-        scope.send(&[name, script, b"1", &self.ask.key, &self.ask.stored]);
+    fn send_guarded(&self, script: &Script, scope: &mut Scope<'_, '_>) {
+        let (name, script) = settle::call(script, self.sent_text);
+        scope.send(&[name, script, b"1", &self.ask.key, &settle::value_guard(&self.ask.stored)]);
     }
 
     fn read_reply(&mut self, reply: &Reply<'_>, frame: &[u8], scope: &Scope<'_, '_>) -> Input {
@@ -395,12 +404,13 @@ impl Acquiring {
     }
 
     fn read_guarded(&mut self, reply: &Reply<'_>, frame: &[u8]) -> Input {
-        match scripts::first_answer(reply) {
-            Some(1) => Input::Ours,
-            Some(0) => Input::Anothers,
-            Some(_) => Input::Gone,
-            None if is_error(reply, b"NOPERM") || is_unknown_command(reply) => Input::Forbidden,
-            None => self.refused(frame),
+        let first = reply.elements().next().and_then(Reply::parse).map(|(reply, _)| reply);
+        match first {
+            Some(Reply::Integer(1)) => Input::Ours,
+            Some(Reply::Integer(0)) => Input::Anothers,
+            Some(Reply::Integer(_)) => Input::Gone,
+            _ if is_forbidden(reply) => Input::Forbidden,
+            _ => self.refused(frame),
         }
     }
 
@@ -460,8 +470,11 @@ pub(super) fn is_error(reply: &Reply<'_>, code: &[u8]) -> bool {
     matches!(reply, Reply::Error(text) if text.starts_with(code))
 }
 
-fn is_unknown_command(reply: &Reply<'_>) -> bool {
-    is_error(reply, b"ERR unknown command")
+/// Scripts, or the commands in them, are forbidden to this user, or not there at all.
+fn is_forbidden(reply: &Reply<'_>) -> bool {
+    is_error(reply, b"NOPERM")
+        || is_error(reply, b"ERR unknown command")
+        || is_error(reply, b"ERR The user executing the script")
 }
 
 pub(super) const CLIENT_GONE: &str =

@@ -10,6 +10,7 @@ use crate::resp::reply::Reply;
 use crate::session::Shared;
 
 use super::ask;
+use super::settle;
 use super::view;
 use super::{Flow, Grant, Operation, Scope, TIMED, UNTIMED};
 
@@ -113,8 +114,12 @@ impl Exchange {
         let mut command = CommandBuilder::new(b"EVAL");
         command.arg(scripts::COMPARE_AND_DELETE.text.as_bytes());
         command.integer(i64::try_from(grants.len()).unwrap_or(i64::MAX));
-        grants.iter().for_each(|grant| drop(command.arg(grant.key.key())));
-        grants.iter().for_each(|grant| drop(command.arg(&grant.stored)));
+        for grant in &grants {
+            command.arg(grant.key.key());
+        }
+        for grant in &grants {
+            command.arg(&settle::value_guard(&grant.stored));
+        }
         let mut request = Vec::new();
         command.write(&mut request);
         Self::start(request, Purpose::GiveBack(grants), true, scope)

@@ -78,8 +78,8 @@ impl Settlement {
                 && !self.by_text
             {
                 self.by_text = true;
-                self.answer = None;
-                return self.send_again(scope);
+                self.send(scope);
+                return Next::Wait;
             }
             self.answer = Some(self.read(parsed));
         } else {
@@ -102,17 +102,6 @@ impl Settlement {
         self.send(scope);
     }
 
-    /// With SELECT before and behind it, the script goes out once more when these are answered.
-    fn send_again(&mut self, scope: &mut Scope<'_, '_>) -> Next {
-        // The SELECT that follows the script was sent already; its reply comes first.
-        self.before = self.after;
-        self.after = 0;
-        let pending = self.before;
-        self.send(scope);
-        self.before += pending;
-        Next::Wait
-    }
-
     fn send(&mut self, scope: &mut Scope<'_, '_>) {
         let here = scope.state.db;
         let db = self.locks.first().map_or(here, |provisional| provisional.lock.db());
@@ -120,14 +109,20 @@ impl Settlement {
         (self.before, self.after) = if elsewhere { (1, 1) } else { (0, 0) };
         if elsewhere {
             scope.send(&[b"SELECT", db.to_string().as_bytes()]);
+            // By its text at once: what is sent behind it can't wait for a second try.
+            self.by_text = true;
         }
         let script = if self.undo { &scripts::COMPARE_AND_DELETE } else { &scripts::PERSIST };
         let (name, script) = call(script, self.by_text);
         let mut command = CommandBuilder::new(name);
         command.arg(script);
         command.integer(i64::try_from(self.locks.len()).unwrap_or(i64::MAX));
-        self.locks.iter().for_each(|lock| drop(command.arg(lock.lock.key())));
-        self.locks.iter().for_each(|lock| drop(command.arg(&lock.guard)));
+        for provisional in &self.locks {
+            command.arg(provisional.lock.key());
+        }
+        for provisional in &self.locks {
+            command.arg(&provisional.guard);
+        }
         let mut bytes = Vec::new();
         command.write(&mut bytes);
         scope.cx.wires.to_upstream(&bytes);

@@ -1,0 +1,218 @@
+//! Builds every part from the settings, starts them, and drains them in order. The only place
+//! that knows all parts.
+
+use std::io;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime};
+
+use mio::Waker;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::{Address, Listen, Settings};
+use crate::resp::encode;
+use crate::resp::request;
+use crate::scripts::{Bounds, Scripts};
+use crate::session::{Clock, Shared, Stamper};
+use crate::table::Table;
+use crate::upstream::Upstream;
+use crate::worker::{Common, Limits, Listener, Worker};
+
+/// How often the upstream's name is looked up again.
+const RESOLVE_EVERY: Duration = Duration::from_secs(5);
+/// Commands that wait for one link before its client is not read any more.
+const UPSTREAM_OUTPUT: usize = 256 * 1024;
+/// An unfinished command above this is passed on as it comes, where it may be.
+const STREAM_ABOVE: usize = 32 * 1024;
+/// How long a connection whose client has gone waits for Redis to close its end.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// Serves clients until SIGTERM or SIGINT, then lets what is in flight finish.
+pub fn run(settings: Settings) -> ExitCode {
+    match serve(settings) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Why the process could not start or go on.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("can't listen at {place}: {error}; is another process there? see `listen`")]
+    Listen { place: String, error: io::Error },
+    #[error("can't use the state directory {place}: {error}; see `state_dir`")]
+    State { place: String, error: io::Error },
+    #[error("can't start: {0}")]
+    Start(#[from] io::Error),
+    #[error("a worker has died: {0}")]
+    Worker(String),
+}
+
+fn serve(settings: Settings) -> Result<(), Failure> {
+    let origin = Instant::now();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let common = Arc::new(common(&settings)?);
+    if let Err(error) = common.upstream.resolve() {
+        tracing::warn!(upstream = %common.upstream.address(), %error, "can't look up the upstream");
+    }
+    let mut crew = Vec::new();
+    for index in 0..settings.threads {
+        let listeners = listeners(&settings, index)?;
+        let (worker, waker) = Worker::new(common.clone(), listeners, settings.held_cache, origin)?;
+        crew.push((spawn(index, worker)?, waker));
+    }
+    let listening: Vec<String> = settings.listen.iter().map(ToString::to_string).collect();
+    tracing::info!(
+        listen = listening.join(", "),
+        upstream = %common.upstream.address(),
+        workers = settings.threads,
+        rules = common.shared.rules.len(),
+        version = env!("CARGO_PKG_VERSION"),
+        "serving"
+    );
+    runtime.block_on(watch(&common, &crew))?;
+    drain(&common, crew)
+}
+
+fn common(settings: &Settings) -> Result<Common, Failure> {
+    let limits = &settings.limits;
+    let place = settings.state_dir.join("scripts");
+    let bounds = Bounds { count: limits.script_texts, bytes: limits.script_bytes };
+    let scripts = Scripts::open(&place, bounds)
+        .map_err(|error| Failure::State { place: place.display().to_string(), error })?;
+    let clock = Clock { unix_ms, random };
+    let shared = Shared {
+        rules: settings.rules.clone(),
+        table: Table::new(limits.locks),
+        scripts,
+        stamper: Stamper::new(settings.time_zone.clone()),
+        clock,
+        request_limits: request::Limits {
+            max_bulk: limits.max_bulk as u64,
+            max_args: u32::try_from(limits.max_args).unwrap_or(u32::MAX),
+            max_inline: limits.max_inline,
+        },
+        stream_above: STREAM_ABOVE,
+        max_lock_value: limits.lock_value,
+        max_computed_argument: limits.client_output,
+        command_timeout: settings.upstream.command_timeout,
+        greets_upstream: settings.upstream.password.is_some(),
+        upstream: settings.upstream.address.to_string().into(),
+        started_ms: unix_ms(),
+    };
+    Ok(Common {
+        shared,
+        upstream: Upstream::new(settings.upstream.address.clone()),
+        limits: Limits {
+            max_clients: limits.max_clients,
+            client_buffer: limits.client_buffer,
+            client_output: limits.client_output,
+            upstream_output: UPSTREAM_OUTPUT,
+            total_buffer: limits.total_buffer,
+            connect_timeout: settings.upstream.connect_timeout,
+            linger: LINGER,
+            drain_timeout: settings.drain_timeout,
+        },
+        greeting: greeting(settings),
+        clients: AtomicUsize::new(0),
+        draining: AtomicBool::new(false),
+    })
+}
+
+/// The AUTH of the configuration, sent first on every link.
+fn greeting(settings: &Settings) -> Vec<u8> {
+    let mut greeting = Vec::new();
+    if let Some(password) = &settings.upstream.password {
+        let mut auth: Vec<&[u8]> = vec![b"AUTH"];
+        auth.extend(settings.upstream.username.as_deref().map(str::as_bytes));
+        auth.push(password.expose().as_bytes());
+        encode::command(&mut greeting, &auth);
+    }
+    greeting
+}
+
+/// The listeners of one worker. Workers share a TCP port; a unix socket has one owner.
+fn listeners(settings: &Settings, worker: usize) -> Result<Vec<Listener>, Failure> {
+    let mut listeners = Vec::new();
+    for place in &settings.listen {
+        let listener = match place {
+            Listen::Tcp(address) => Listener::tcp(*address, settings.threads > 1),
+            Listen::Unix(path) if worker == 0 => Listener::unix(path),
+            Listen::Unix(_) => continue,
+        };
+        let failed = |error| Failure::Listen { place: place.to_string(), error };
+        listeners.push(listener.map_err(failed)?);
+    }
+    Ok(listeners)
+}
+
+type Hand = (JoinHandle<io::Result<usize>>, Waker);
+
+fn spawn(index: usize, worker: Worker) -> io::Result<JoinHandle<io::Result<usize>>> {
+    std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || worker.run())
+}
+
+/// The control thread: waits for the end, and keeps the upstream's address fresh.
+async fn watch(common: &Arc<Common>, crew: &[Hand]) -> Result<(), Failure> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut again = tokio::time::interval(RESOLVE_EVERY);
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            _ = again.tick() => {
+                if crew.iter().any(|(worker, _)| worker.is_finished()) {
+                    return Ok(());
+                }
+                resolve_again(common);
+            }
+        }
+    }
+}
+
+/// Off this thread: a name server may take its time.
+fn resolve_again(common: &Arc<Common>) {
+    if matches!(common.upstream.address(), Address::Tcp { host, .. }
+        if host.parse::<std::net::IpAddr>().is_err())
+    {
+        let common = common.clone();
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = common.upstream.resolve() {
+                tracing::warn!(%error, "can't look up the upstream; its last address stays");
+            }
+        });
+    }
+}
+
+fn drain(common: &Common, crew: Vec<Hand>) -> Result<(), Failure> {
+    tracing::info!(clients = common.clients.load(Ordering::Relaxed), "draining");
+    common.draining.store(true, Ordering::Release);
+    for (_, waker) in &crew {
+        waker.wake()?;
+    }
+    let mut cut_off = 0;
+    for (worker, _) in crew {
+        let result = worker.join().map_err(|_| Failure::Worker("it panicked".into()))?;
+        cut_off += result.map_err(|error| Failure::Worker(error.to_string()))?;
+    }
+    if cut_off > 0 {
+        tracing::warn!(connections = cut_off, "drain_timeout has passed; connections were cut off");
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn random() -> u64 {
+    uuid::Uuid::new_v4().as_u64_pair().1
+}

@@ -1,0 +1,198 @@
+//! The client's commands: cut out of its bytes, and sent their way.
+
+use super::operation::Operation;
+use super::state::Change;
+use super::{Cx, End, Session, change};
+use crate::command::StateUse;
+use crate::resp::Args;
+use crate::resp::request::{ProtocolError, RequestScanner, Scanned};
+use crate::router::{self, Route};
+
+/// What becomes of a complete command.
+enum Taken {
+    /// Its bytes go upstream with those around it.
+    Forward,
+    /// Something else is done instead, now.
+    Instead(Route),
+    /// Not before what is outstanding has been answered.
+    Later,
+}
+
+/// Bytes of the client that are being cut into commands: `run..at` is to be forwarded.
+struct Cut<'b> {
+    buf: &'b [u8],
+    run: usize,
+    at: usize,
+}
+
+impl<'b> Cut<'b> {
+    fn rest(&self) -> &'b [u8] {
+        &self.buf[self.at..]
+    }
+
+    /// What is to be forwarded before something else happens.
+    fn pending(&mut self) -> &'b [u8] {
+        let pending = &self.buf[self.run..self.at];
+        self.run = self.at;
+        pending
+    }
+
+    /// The next bytes go nowhere.
+    fn skip(&mut self, len: usize) {
+        self.at += len;
+        self.run = self.at;
+    }
+}
+
+impl Session {
+    /// Takes bytes of the client, from the start of a command; gives how many it has consumed.
+    /// The rest comes again, with more behind it, once [`Session::takes_commands`].
+    pub fn client_bytes(&mut self, buf: &[u8], cx: &mut Cx<'_>) -> usize {
+        self.ensure_link(cx);
+        if self.raw {
+            self.forward(buf, cx);
+            return buf.len();
+        }
+        let mut requests = std::mem::take(&mut self.requests);
+        let mut cut = Cut { buf, run: 0, at: 0 };
+        while self.takes_commands() && cut.at < buf.len() {
+            if self.skimmer.is_some() {
+                self.skim(&mut cut);
+            } else if !self.next_command(&mut requests, &mut cut, cx) {
+                break;
+            }
+        }
+        let pending = cut.pending();
+        self.forward(pending, cx);
+        self.requests = requests;
+        self.settle_end(cx);
+        cut.at
+    }
+
+    /// Takes the next command out of `cut`; false when that has to wait.
+    fn next_command(
+        &mut self,
+        requests: &mut RequestScanner,
+        cut: &mut Cut<'_>,
+        cx: &mut Cx<'_>,
+    ) -> bool {
+        match requests.scan(cut.rest(), &cx.shared.request_limits) {
+            Scanned::Command { len } => {
+                let args = requests.args(cut.rest());
+                match self.decide(args, cx) {
+                    Taken::Forward if requests.is_inline() => {
+                        let pending = cut.pending();
+                        self.forward(pending, cx);
+                        self.forward(args.frame(), cx);
+                        cut.skip(len);
+                    }
+                    Taken::Forward => cut.at += len,
+                    Taken::Instead(route) => {
+                        // What stands before it must be on its way first.
+                        let pending = cut.pending();
+                        self.forward(pending, cx);
+                        self.carry_out(route, args, cx);
+                        cut.skip(len);
+                    }
+                    Taken::Later => return false,
+                }
+                true
+            }
+            Scanned::NeedMore => {
+                if self.may_stream(requests, cut.rest(), cx) {
+                    self.pipeline.expect_plain();
+                    self.skimmer = Some(requests.into_skim(cut.rest().len()));
+                    cut.at = cut.buf.len();
+                }
+                false
+            }
+            Scanned::Invalid(error) => {
+                self.protocol_error(&error);
+                let pending = cut.pending();
+                self.forward(pending, cx);
+                cut.skip(cut.rest().len());
+                false
+            }
+        }
+    }
+
+    /// Decides what happens to a complete command, and notes its reply if it is forwarded.
+    fn decide(&mut self, args: Args<'_>, cx: &mut Cx<'_>) -> Taken {
+        let route = router::route(args, &cx.shared.rules);
+        match route {
+            Route::Upstream => {
+                self.pipeline.expect_plain();
+                Taken::Forward
+            }
+            Route::Exec if self.queued.is_empty() => {
+                self.pipeline.expect(Change::Exec);
+                Taken::Forward
+            }
+            Route::State(state_use) if state_use != StateUse::Sync => {
+                match change::parse(state_use, args) {
+                    change::Parsed::Plain => self.pipeline.expect_plain(),
+                    change::Parsed::Change(change) => self.pipeline.expect(change),
+                    change::Parsed::Rewrite(..) => return Taken::Instead(route),
+                }
+                Taken::Forward
+            }
+            Route::Ignore => Taken::Instead(route),
+            // Exclusive: it has to wait for what is outstanding.
+            route if self.pipeline.is_empty() => Taken::Instead(route),
+            _ => Taken::Later,
+        }
+    }
+
+    /// Carries out a command that is not simply forwarded.
+    fn carry_out(&mut self, route: Route, args: Args<'_>, cx: &mut Cx<'_>) {
+        match route {
+            Route::Ignore | Route::Upstream => {}
+            Route::State(StateUse::Sync) => {
+                self.raw = true;
+                self.forward(args.frame(), cx);
+            }
+            Route::State(state_use) => {
+                if let change::Parsed::Rewrite(change, bytes) = change::parse(state_use, args) {
+                    self.pipeline.expect(change);
+                    self.forward(&bytes, cx);
+                }
+            }
+            route => self.run(|scope| Operation::begin(route, args, scope), cx),
+        }
+    }
+
+    /// Passes on more of a huge frame.
+    fn skim(&mut self, cut: &mut Cut<'_>) {
+        let Some(skimmer) = &mut self.skimmer else { return };
+        match skimmer.skim(cut.rest()) {
+            Ok(skimmed) => {
+                cut.at += skimmed.consumed;
+                if skimmed.done {
+                    self.skimmer = None;
+                }
+            }
+            Err(error) => {
+                // Redis has the first half of it, and nothing more can be said on this link.
+                self.protocol_error(&error);
+                self.end = Some(End::Now);
+            }
+        }
+    }
+
+    /// A huge frame is passed on before it is complete, once its key is known not to be a lock's.
+    fn may_stream(&self, requests: &RequestScanner, rest: &[u8], cx: &Cx<'_>) -> bool {
+        rest.len() >= cx.shared.stream_above
+            && requests
+                .partial(rest)
+                .is_some_and(|partial| router::may_stream(partial.args, &cx.shared.rules))
+    }
+
+    fn protocol_error(&mut self, error: &ProtocolError) {
+        let mut words = Vec::new();
+        error.encode(&mut words);
+        // As `End::Words` keeps them: without the `-` and the line's end.
+        let words = words.get(1..words.len().saturating_sub(2)).unwrap_or_default();
+        self.skimmer = None;
+        self.end = Some(End::Words(words.to_vec()));
+    }
+}

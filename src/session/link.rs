@@ -1,0 +1,88 @@
+//! The session's link to Redis: what a new one begins with, and what its end means.
+
+use super::operation::Operation;
+use super::{Cx, End, Session};
+use crate::resp::encode;
+use crate::resp::reply::ReplyScanner;
+
+impl Session {
+    /// The link has failed: refused, timed out while connecting, reset, or closed by Redis.
+    /// `connected`: whether it ever stood.
+    pub fn link_failed(&mut self, reason: &str, connected: bool, cx: &mut Cx<'_>) {
+        self.forget_link();
+        if self.operation.is_some() {
+            self.step(|operation, scope| operation.link_failed(reason, connected, scope), cx);
+            return;
+        }
+        let unanswered = self.pipeline.abandon();
+        if connected || self.skimmer.is_some() || !self.state.is_replayable() {
+            // As a client of Redis itself would see it.
+            self.end = Some(End::Now);
+            return;
+        }
+        let mut replies = Vec::new();
+        for _ in 0..unanswered {
+            encode::error(&mut replies, cx.shared.unavailable(reason).as_bytes());
+        }
+        cx.wires.to_client(&replies);
+        self.settle_end(cx);
+    }
+
+    /// An operation wants a new link.
+    pub(super) fn reopen(&mut self, cx: &mut Cx<'_>) {
+        if !self.state.is_replayable() {
+            self.end = Some(End::AfterOperation);
+        }
+        self.renew_link(cx);
+        if self.preamble == 0 {
+            self.step(Operation::reopened, cx);
+        } else {
+            self.reopening = true;
+            self.deadline = Some(cx.now + cx.shared.command_timeout);
+        }
+    }
+
+    /// Drops the link for another one, and brings that to this session's state.
+    pub(super) fn renew_link(&mut self, cx: &mut Cx<'_>) {
+        self.forget_link();
+        cx.wires.reopen();
+        self.ensure_link(cx);
+    }
+
+    /// What a new link begins with. A session in its first state sends nothing here, and so opens
+    /// no link before it has a command for it.
+    pub(super) fn ensure_link(&mut self, cx: &mut Cx<'_>) {
+        if self.linked {
+            return;
+        }
+        self.linked = true;
+        let mut commands = Vec::new();
+        // The AUTH of the configuration goes out with the link itself.
+        let greeting = usize::from(cx.shared.greets_upstream);
+        self.preamble = greeting + self.state.replay(&mut commands);
+        self.forward(&commands, cx);
+    }
+
+    /// A reply to what the new link began with.
+    pub(super) fn preamble_reply(&mut self, frame: &[u8], cx: &mut Cx<'_>) {
+        self.preamble -= 1;
+        if frame.first() == Some(&b'-') {
+            // A password that is wrong, or a user that was removed since.
+            let text = String::from_utf8_lossy(frame);
+            let reason = format!("it refused the connection's credentials or state: {text}");
+            self.link_failed(reason.trim_end(), false, cx);
+            let over = self.operation.is_none();
+            self.end = Some(if over { End::Now } else { End::AfterOperation });
+        } else if self.preamble == 0 && std::mem::take(&mut self.reopening) {
+            self.step(Operation::reopened, cx);
+        }
+    }
+
+    pub(super) fn forget_link(&mut self) {
+        self.replies = ReplyScanner::default();
+        self.captured = Vec::new();
+        self.preamble = 0;
+        self.linked = false;
+        self.reopening = false;
+    }
+}

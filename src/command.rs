@@ -151,12 +151,10 @@ impl Spec {
     /// The keys that make [`Spec::class`] matter when they are lock keys: all keys, but only the
     /// destination for [`LockUse::StoreRefused`], whose sources may be lock keys.
     pub fn lock_keys<'a>(&'static self, args: Args<'a>) -> KeyIter<'a> {
-        match self.class {
-            Class::Lock(LockUse::StoreRefused(_)) if self.takes(args.len()) => {
-                self.keys.destination_of(args)
-            }
-            _ => self.keys(args),
-        }
+        let keys = self.keys(args);
+        let stores = matches!(self.class, Class::Lock(LockUse::StoreRefused(_)));
+        let well_formed = keys.clone().next().is_some();
+        if stores && well_formed { self.keys.destination_of(args) } else { keys }
     }
 
     /// True when argument 1 is the only key, or there are none: a frame can then be classified,

@@ -31,10 +31,13 @@ pub enum Keys {
     },
     /// `XREAD`, `XREADGROUP`: the first half of what follows `STREAMS`.
     Streams,
-    /// `SORT`, `SORT_RO`: argument 1, and what follows `STORE`.
+    /// `SORT`: argument 1, and what follows `STORE`.
     Sort,
     /// `GEORADIUS`, `GEORADIUSBYMEMBER`: argument 1, and what follows `STORE` or `STOREDIST`.
-    GeoRadius,
+    GeoRadius {
+        /// Position of the first option.
+        options: u8,
+    },
     /// `MIGRATE`: argument 3, or what follows `KEYS` when that is empty.
     Migrate,
 }
@@ -65,7 +68,9 @@ impl Keys {
             }
             Keys::Streams => streams(args).unwrap_or(none),
             Keys::Sort => KeyIter { after: sort_store(args), ..KeyIter::run(args, 1, 2, 1) },
-            Keys::GeoRadius => KeyIter { after: geo_store(args), ..KeyIter::run(args, 1, 2, 1) },
+            Keys::GeoRadius { options } => {
+                KeyIter { after: geo_store(args, options), ..KeyIter::run(args, 1, 2, 1) }
+            }
             Keys::Migrate => migrate(args).unwrap_or(none),
         }
     }
@@ -76,7 +81,7 @@ impl Keys {
             Keys::Range { first, .. } => usize::from(first),
             Keys::Counted { destination, .. } => usize::from(destination),
             Keys::Sort => sort_store(args),
-            Keys::GeoRadius => geo_store(args),
+            Keys::GeoRadius { options } => geo_store(args, options),
             Keys::None | Keys::Streams | Keys::Migrate => 0,
         };
         KeyIter { before: at, ..KeyIter::none(args) }
@@ -128,7 +133,8 @@ fn range(args: Args<'_>, first: u8, last: i8, step: u8) -> Option<KeyIter<'_>> {
 fn counted(args: Args<'_>, count: usize, step: usize) -> Option<KeyIter<'_>> {
     let keys = usize::try_from(integer(args.get(count)?)?).ok()?;
     let end = keys.checked_mul(step)?.checked_add(count + 1)?;
-    (end <= args.len()).then(|| KeyIter::run(args, count + 1, end, step))
+    // No keys: right for EVAL, malformed for the others.
+    (keys > 0 && end <= args.len()).then(|| KeyIter::run(args, count + 1, end, step))
 }
 
 /// Reads the options before `STREAMS` as Redis does; an unknown one makes the command malformed.
@@ -155,8 +161,8 @@ fn sort_store(args: Args<'_>) -> usize {
 }
 
 /// Position of the key after the last `STORE` or `STOREDIST` of a GEORADIUS; 0 without one.
-fn geo_store(args: Args<'_>) -> usize {
-    last_store(args, 5, &[("count", 2)], &["store", "storedist"])
+fn geo_store(args: Args<'_>, options: u8) -> usize {
+    last_store(args, usize::from(options), &[("count", 2)], &["store", "storedist"])
 }
 
 fn last_store(args: Args<'_>, from: usize, skip: &[(&str, usize)], words: &[&str]) -> usize {

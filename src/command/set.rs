@@ -69,9 +69,9 @@ pub enum Unit {
 pub struct NotSet;
 
 /// Redis refuses a relative time that overflows i64 when its clock (milliseconds since 1970) is
-/// added. There is no clock here, so this stands for it: past the year 3000, and what lies
-/// between is forwarded although Redis would take it (a TTL of 292 million years).
-const CLOCK_BOUND_MS: i64 = 1 << 45;
+/// added. There is no clock here, so the year 2109 stands for it: what lies between is forwarded
+/// although Redis would take it (a time to live of 292 million years).
+const CLOCK_BOUND_MS: i64 = 1 << 42;
 
 impl<'a> SetForm<'a> {
     /// Takes a SET apart: options in any order and case. `args[0]` is not looked at.

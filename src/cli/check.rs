@@ -10,6 +10,7 @@ use redis::Value;
 use super::ask::{Failure, Link};
 use super::{EXIT_NO, print};
 use crate::config::{Settings, Upstream};
+use crate::lock::rule::Mode;
 use findings::{Finding, Save, judge};
 
 mod findings;
@@ -20,7 +21,11 @@ pub(super) fn run(settings: &Settings) -> ExitCode {
     found.extend(settings.warnings.iter().map(Finding::warn));
     found.extend(settings.rules.iter().map(|(_, rule)| {
         let globs: Vec<String> = rule.keys.iter().map(ToString::to_string).collect();
-        Finding::ok(format!("rule {}: {} ({:?})", rule.name, globs.join(" "), rule.mode))
+        let mode = match rule.mode {
+            Mode::Persistent => "persistent",
+            Mode::Ttl => "ttl",
+        };
+        Finding::ok(format!("rule {} ({mode}): {}", rule.name, globs.join(" ")))
     }));
     if settings.rules.is_empty() {
         found.push(Finding::warn("there is no rule, so no key is a lock"));

@@ -49,8 +49,10 @@ impl Lock {
 
     /// The fields one a line, for a person.
     pub(super) fn lines(&self) -> String {
-        let width = self.0.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-        let line = |(name, _): &(String, Value)| format!("{name:width$}  {}", self.cell(name));
+        let label = |name: &str| name.trim_end_matches("_seconds").to_owned();
+        let width = self.0.iter().map(|(name, _)| label(name).len()).max().unwrap_or(0);
+        let line =
+            |(name, _): &(String, Value)| format!("{:width$}  {}", label(name), self.cell(name));
         self.0.iter().map(line).collect::<Vec<_>>().join("\n")
     }
 

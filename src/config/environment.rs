@@ -35,6 +35,7 @@ pub(super) const NAMES: &[&str] = &[
 /// Flags of the command line that override file and environment. Kept as text, so that a wrong
 /// one is reported as a wrong value of the file is. No `Debug`: a URL can hold a password.
 #[derive(Clone, Default, clap::Args)]
+#[command(next_help_heading = "Configuration")]
 pub struct Overrides {
     /// Configuration file (TOML). `lockside example-config` prints one
     #[arg(long, value_name = "FILE", global = true)]

@@ -5,7 +5,6 @@
 
 use super::problem::Wrong;
 use super::source::Draft;
-use super::text::show_size;
 use super::values::{self, Range};
 use super::{Limits, Log, Problems, Sources, Upstream, address};
 use crate::lock::rule::{Glob, MAX_RULES, Rule};
@@ -47,6 +46,8 @@ fn upstream(upstream: &mut Upstream, table: &mut Table<'_, '_>) {
     });
 }
 
+/// The smaller of two limits that meet wins: as in Redis, a client's buffer may be set below the
+/// largest bulk.
 fn limits(limits: &mut Limits, table: &mut Table<'_, '_>) {
     const KIB: usize = 1 << 10;
     const MIB: usize = 1 << 20;
@@ -57,7 +58,7 @@ fn limits(limits: &mut Limits, table: &mut Table<'_, '_>) {
         table.value(key, target, |text| Range::<usize> { min, max }.parse(text));
     };
     count("max_clients", &mut limits.max_clients, 1, 1_000_000);
-    count("max_args", &mut limits.max_args, 16, 16_777_216);
+    count("max_args", &mut limits.max_args, 1, 16_777_216);
     count("locks", &mut limits.locks, 1, 100_000_000);
     count("script_texts", &mut limits.script_texts, 1, 1_000_000);
     let mut size = |key, target: &mut usize, min, max| {
@@ -71,18 +72,6 @@ fn limits(limits: &mut Limits, table: &mut Table<'_, '_>) {
     size("lock_value", &mut limits.lock_value, 16, MIB);
     size("lock_key", &mut limits.lock_key, 1, 64 * KIB);
     size("script_bytes", &mut limits.script_bytes, KIB, GIB);
-    let Limits { max_bulk, client_buffer, total_buffer, .. } = *limits;
-    table.check_section("client_buffer", || at_least(client_buffer, "max_bulk", max_bulk));
-    table.check_section("total_buffer", || at_least(total_buffer, "client_buffer", client_buffer));
-}
-
-/// A command must fit where it is gathered, whatever the two limits' sources are.
-fn at_least(size: usize, other: &str, least: usize) -> Result<(), Wrong> {
-    if size >= least {
-        return Ok(());
-    }
-    let what = format!("{} is less than limits.{other}", show_size(size));
-    Err(Wrong::new(what, format!("at least {}", show_size(least))))
 }
 
 fn log(log: &mut Log, table: &mut Table<'_, '_>) {

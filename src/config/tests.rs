@@ -213,10 +213,6 @@ const BAD_FILES: &[(&str, &str)] = &[
         r#"l.toml:2: limits.max_bulk: "64KB" is no size; expected bytes or a size such as "64KiB", 1KiB to 2GiB"#,
     ),
     (
-        "[limits]\nclient_buffer = '1MiB'",
-        "l.toml:2: limits.client_buffer: 1MiB is less than limits.max_bulk; expected at least 512MiB",
-    ),
-    (
         "log.format = 'xml'",
         r#"l.toml:1: log.format: "xml" is no log format; expected "text" or "json""#,
     ),

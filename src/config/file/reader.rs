@@ -171,30 +171,11 @@ impl<'a> Table<'a, '_> {
     /// If `key` was given and read without a problem: notes what `check` says of it.
     pub(super) fn check(&mut self, key: &'static str, check: impl FnOnce() -> Result<(), Wrong>) {
         let Some(value) = self.entry(key) else { return };
-        self.check_at(value.span(), key, check);
-    }
-
-    /// As [`Table::check`], at the table's own line where `key` was not given.
-    pub(super) fn check_section(
-        &mut self,
-        key: &'static str,
-        check: impl FnOnce() -> Result<(), Wrong>,
-    ) {
-        let span = self.entry(key).map_or_else(|| self.span.clone(), Spanned::span);
-        self.check_at(span, key, check);
-    }
-
-    fn check_at(
-        &mut self,
-        span: Range<usize>,
-        key: &'static str,
-        check: impl FnOnce() -> Result<(), Wrong>,
-    ) {
         if self.failed.contains(&key) {
             return;
         }
         if let Err(wrong) = check() {
-            self.wrong(&span, key, &wrong);
+            self.wrong(&value.span(), key, &wrong);
         }
     }
 

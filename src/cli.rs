@@ -209,3 +209,43 @@ fn print(line: impl Display) {
 fn complain(line: impl Display) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_are_taken_before_and_behind_the_subcommand() {
+        for line in ["lockside --config f check", "lockside check --config f"] {
+            let cli = Cli::try_parse_from(line.split(' ')).ok().unwrap();
+            assert_eq!(cli.overrides.config.as_deref(), Some("f".as_ref()));
+            assert!(matches!(cli.command, Some(Command::Check)));
+        }
+        assert!(Cli::try_parse_from(["lockside"]).ok().unwrap().command.is_none());
+    }
+
+    #[test]
+    fn wrong_arguments_and_help_have_their_exit_codes() {
+        let code = |line: &str| Cli::try_parse_from(line.split(' ')).err().map(|e| e.use_stderr());
+        for wrong in ["lockside --bogus", "lockside owner", "lockside owner k --db x"] {
+            assert_eq!(code(wrong), Some(true), "{wrong}");
+        }
+        for asked in ["lockside --help", "lockside --version", "lockside locks --help"] {
+            assert_eq!(code(asked), Some(false), "{asked}");
+        }
+    }
+
+    #[test]
+    fn help_names_every_variable_that_overrides() {
+        let help = Cli::command().render_long_help().to_string();
+        for name in config::VARIABLES {
+            assert!(help.contains(name), "{name}");
+        }
+    }
+}

@@ -22,7 +22,7 @@ pub mod text;
 mod values;
 
 pub use address::{Address, Listen, Secret};
-pub use environment::Overrides;
+pub use environment::{Overrides, VARIABLES};
 pub use problem::{Place, Problem, Problems};
 pub use source::Sources;
 

@@ -5,7 +5,7 @@
 
 use std::fmt::{self, Write};
 
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt as log};
@@ -18,7 +18,8 @@ pub const SHOWN_OF_A_TOKEN: usize = 8;
 /// Starts logging. A second call changes nothing.
 pub fn init(settings: &Log) {
     // The configuration has checked the level; what does not parse falls back to the default.
-    let filter: Targets = settings.level.parse().unwrap_or_default();
+    let fallback = |_| Targets::new().with_default(LevelFilter::INFO);
+    let filter = settings.level.parse().unwrap_or_else(fallback);
     let lines = log::layer().with_writer(std::io::stderr);
     let lines = match settings.format {
         LogFormat::Text => lines.boxed(),

@@ -87,7 +87,10 @@ impl Link {
         let Some(password) = password else { return Ok(()) };
         let mut auth = redis::cmd("AUTH");
         auth.arg(user).arg(password);
-        self.ask(&auth).map(drop)
+        // A server without AUTH quotes a command's arguments: the password.
+        let harmless = |text: String| text.split(", with args").next().unwrap_or_default().into();
+        let reply = self.try_ask(&auth)?.map_err(harmless);
+        reply.map(drop).map_err(|text| Failure::Refused(self.address.clone(), text))
     }
 
     /// Sends one command and waits for its reply; an error reply is a [`Failure::Refused`].

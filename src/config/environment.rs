@@ -12,8 +12,8 @@ use super::values;
 use super::{Place, Problems, Sources, address};
 use crate::lock::rule::Mode;
 
-/// Every variable that is read.
-pub(super) const NAMES: &[&str] = &[
+/// Variables that override the file.
+pub const VARIABLES: [&str; 12] = [
     "LOCKSIDE_CONFIG",
     "LOCKSIDE_LISTEN",
     "LOCKSIDE_UPSTREAM",
@@ -26,11 +26,11 @@ pub(super) const NAMES: &[&str] = &[
     "REDIS_PERSISTENT_LOCKS",
     "REDIS_SAFETY_TTL",
     "REDIS_LOCK_TTL_SECONDS",
-    "GOOGLE_SHEET_ID",
-    "STATE_DIRECTORY",
-    "XDG_STATE_HOME",
-    "HOME",
 ];
+
+/// Variables that are read besides: for the default state directory, and to warn.
+pub(super) const OTHERS: [&str; 4] =
+    ["STATE_DIRECTORY", "XDG_STATE_HOME", "HOME", "GOOGLE_SHEET_ID"];
 
 /// Flags of the command line that override file and environment. Kept as text, so that a wrong
 /// one is reported as a wrong value of the file is. No `Debug`: a URL can hold a password.

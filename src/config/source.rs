@@ -32,12 +32,12 @@ impl Sources {
     pub fn gather(flags: Overrides) -> Result<Self, Problems> {
         let mut problems = Problems::default();
         let mut sources = Self { flags, ..Self::default() };
-        for name in environment::NAMES {
+        for name in environment::VARIABLES.into_iter().chain(environment::OTHERS) {
             match std::env::var(name) {
-                Ok(value) => drop(sources.environment.insert((*name).into(), value)),
+                Ok(value) => drop(sources.environment.insert(name.into(), value)),
                 Err(std::env::VarError::NotPresent) => {}
                 Err(std::env::VarError::NotUnicode(_)) => {
-                    problems.push(Place::Environment, *name, "not UTF-8; expected text");
+                    problems.push(Place::Environment, name, "not UTF-8; expected text");
                 }
             }
         }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::lock::rule::{Mode, Rule, RuleId, Stamp};
 
@@ -320,6 +322,28 @@ fn no_password_is_ever_shown() {
             refused("", &[("LOCKSIDE_UPSTREAM", bad)]),
         ] {
             assert!(!text.contains("hunter2"), "{text}");
+        }
+    }
+}
+
+proptest! {
+    /// A damaged file is read or refused, each line with its place; it never panics.
+    #[test]
+    fn a_damaged_file_is_read_or_refused(
+        at in 0..EXAMPLE.len(),
+        cut in 0usize..40,
+        put in prop::sample::select(vec![
+            "", "\"", "[", "]", "[[rule]]\n", "= ", "-1", "9e9", "1979-05-27", "{", "\0", "ü", "'''",
+        ]),
+    ) {
+        prop_assume!(EXAMPLE.is_char_boundary(at));
+        let end = (at + cut).min(EXAMPLE.len());
+        prop_assume!(EXAMPLE.is_char_boundary(end));
+        let damaged = [&EXAMPLE[..at], put, &EXAMPLE[end..]].concat();
+        if let Err(problems) = Settings::load(&sources(&damaged, &[])) {
+            for line in problems.to_string().lines() {
+                prop_assert!(line.starts_with("l.toml:"), "{line:?} of {damaged}");
+            }
         }
     }
 }

@@ -100,6 +100,8 @@ pub struct Rules {
     rules: Vec<Rule>,
     /// First bytes that a key of any rule can have: one bit for each of the 256.
     first_bytes: ByteSet,
+    /// How the keys of each glob begin: one compare of words for each instead of a match.
+    heads: Vec<Head>,
     /// True if a rule claims the empty key, which has no first byte.
     claims_empty: bool,
     max_key: usize,
@@ -114,8 +116,9 @@ impl Rules {
         for glob in rules.iter().flat_map(|rule| &rule.keys) {
             first_bytes.add_all(&glob.first_bytes());
         }
+        let heads = rules.iter().flat_map(|rule| &rule.keys).map(Glob::head).collect();
         let claims_empty = rules.iter().any(|rule| rule.claims(b""));
-        Self { rules, first_bytes, claims_empty, max_key: DEFAULT_MAX_KEY }
+        Self { rules, first_bytes, heads, claims_empty, max_key: DEFAULT_MAX_KEY }
     }
 
     /// The same rules, with keys of more than `bytes` bytes passed through (SPEC 9).
@@ -169,7 +172,8 @@ impl Rules {
     }
 
     fn search(&self, key: &[u8]) -> Option<RuleId> {
-        if key.len() > self.max_key {
+        let word = Head::word(key);
+        if key.len() > self.max_key || !self.heads.iter().any(|head| head.fits(word)) {
             return None;
         }
         let id = self.position(|rule| rule.claims(key))?;
@@ -197,6 +201,37 @@ fn any(globs: &[Glob], key: &[u8]) -> bool {
 
 fn globs(patterns: &[&str]) -> Vec<Glob> {
     patterns.iter().map(|pattern| Glob::new(pattern.as_bytes())).collect()
+}
+
+/// The first bytes of a glob's prefix, up to eight, as one word. It lets through every key that
+/// matches, and few others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Head {
+    bytes: u64,
+    mask: u64,
+}
+
+impl Head {
+    fn new(prefix: &[u8]) -> Self {
+        let bits = 8 * prefix.len().min(8);
+        // Little-endian: the first byte is the lowest. A shift by 64 gives None: all bits count.
+        let mask = 1_u64.checked_shl(bits as u32).map_or(u64::MAX, |bit| bit - 1);
+        Self { bytes: Self::word(prefix), mask }
+    }
+
+    /// The first eight bytes of `text`, with zeros behind a shorter one.
+    #[inline]
+    fn word(text: &[u8]) -> u64 {
+        if let Some(first) = text.first_chunk::<8>() {
+            return u64::from_le_bytes(*first);
+        }
+        text.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte))
+    }
+
+    #[inline]
+    fn fits(&self, word: u64) -> bool {
+        word & self.mask == self.bytes
+    }
 }
 
 /// A set of byte values, as 256 bits.
@@ -291,6 +326,24 @@ mod tests {
     }
 
     #[test]
+    fn heads_compare_up_to_eight_bytes() {
+        for (prefix, key, fits) in [
+            ("", "x", true),
+            ("lock:", "lock:", true),
+            ("lock:", "lock", false),
+            ("12345678", "123456789", true),
+            ("12345678", "1234567", false),
+            ("123456789", "12345678x", true),
+        ] {
+            assert_eq!(
+                Head::new(prefix.as_bytes()).fits(Head::word(key.as_bytes())),
+                fits,
+                "{key}"
+            );
+        }
+    }
+
+    #[test]
     fn byte_set_complement_has_exactly_the_others() {
         let mut set = ByteSet::default();
         set.add(0);
@@ -317,8 +370,9 @@ mod tests {
                 first.companions = globs(&[&companion]);
             }
             let key = key.as_bytes();
-            let companion = all.iter().any(|rule| any(&rule.companions, key));
-            let claims = |rule: &Rule| any(&rule.keys, key) && !any(&rule.exclude, key);
+            let one = |globs: &[Glob]| globs.iter().any(|glob| glob.matches(key));
+            let companion = all.iter().any(|rule| one(&rule.companions));
+            let claims = |rule: &Rule| one(&rule.keys) && !one(&rule.exclude);
             let expected = if companion { None } else { all.iter().position(claims) };
             let found = Rules::new(all).find_id(key).map(|id| usize::from(id.0));
             prop_assert_eq!(found, expected);

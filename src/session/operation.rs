@@ -93,12 +93,6 @@ impl Scope<'_, '_> {
         self.answer(&reply)
     }
 
-    fn answer_null(&mut self) -> Flow {
-        let mut reply = Vec::new();
-        encode::null(&mut reply, self.state.protocol);
-        self.answer(&reply)
-    }
-
     /// Who the client is, for people: its name if it has set one, and its address.
     fn client(&self) -> Arc<str> {
         match &self.state.name {

@@ -36,7 +36,7 @@ impl Stamper {
     pub fn read_timestamp(&self, stored: &[u8]) -> Option<u64> {
         let text = value::stamped_at(stored)?;
         let civil = jiff::civil::DateTime::strptime("%d-%m-%Y %H:%M:%S", text).ok()?;
-        let at = civil.to_zoned(self.zone.clone()).ok()?.timestamp().as_millisecond();
+        let at = self.zone.to_timestamp(civil).ok()?.as_millisecond();
         u64::try_from(at).ok()
     }
 
@@ -46,7 +46,7 @@ impl Stamper {
             .ok()
             .and_then(|ms| Timestamp::from_millisecond(ms).ok())
             .unwrap_or(Timestamp::UNIX_EPOCH)
-            .to_zoned(self.zone.clone());
+            .to_zoned_datetime(self.zone.clone());
         format!(
             "{:02}-{:02}-{:04} {:02}:{:02}:{:02}",
             at.day(),

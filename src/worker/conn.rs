@@ -190,11 +190,6 @@ impl Conn {
         [connect, session, self.linger_until].into_iter().flatten().min()
     }
 
-    /// The bytes of the client's stream that its socket has taken.
-    pub(super) fn client_written(&self) -> u64 {
-        self.io.client_out.written()
-    }
-
     /// True when nothing is under way, waits to be read or waits to be written.
     pub(super) fn is_idle(&self) -> bool {
         self.session.is_idle() && self.input.is_empty() && self.io.client_out.is_empty()

@@ -10,7 +10,7 @@
 use std::ffi::c_char;
 use std::fmt;
 
-use super::ByteSet;
+use super::{ByteSet, Head};
 
 /// A compiled glob pattern.
 #[derive(Clone, PartialEq, Eq)]
@@ -84,6 +84,11 @@ impl Glob {
     /// The pattern as it was written.
     pub fn source(&self) -> &[u8] {
         &self.source
+    }
+
+    /// How every match begins, for a quick "no".
+    pub(super) fn head(&self) -> Head {
+        Head::new(&self.prefix)
     }
 
     /// The bytes that a matching, non-empty key can begin with.

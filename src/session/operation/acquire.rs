@@ -8,7 +8,7 @@ use crate::command::set::{Condition, Expiry, SetForm, Unit};
 use crate::lock::acquire::{Acquire, Effect, Input, Outcome, Request};
 use crate::lock::envelope::scripts::{self, Script};
 use crate::lock::record::{Confidence, LockKey, Record};
-use crate::lock::rule::{Mode, Rule};
+use crate::lock::rule::Mode;
 use crate::lock::value;
 use crate::resp::Args;
 use crate::resp::encode;

@@ -87,17 +87,17 @@ fn describe(
 ) {
     let client_value = value::strip(&record.stored, shared.stamp_of(lock.key()));
     let age_ms = shared.clock.unix_ms().saturating_sub(record.granted_at_ms);
+    let (token, since) = (shown_token(client_value), rfc3339(record.granted_at_ms));
     let fields: [(&str, &[u8]); 8] = [
         ("key", lock.key()),
         ("rule", record.rule.as_bytes()),
         ("owner", value::worker_id(client_value).unwrap_or(&record.client).as_bytes()),
-        ("token", &shown_token(client_value)),
-        ("since", rfc3339(record.granted_at_ms).as_bytes()),
+        ("token", &token),
+        ("since", since.as_bytes()),
         ("origin", b"redis"),
         ("state", record.confidence.word().as_bytes()),
         ("client", record.client.as_bytes()),
-    ]
-    .map(|(name, text)| (name, text));
+    ];
     encode::map(out, protocol, fields.len() + 2);
     for (name, text) in fields {
         encode::bulk(out, name.as_bytes());

@@ -95,7 +95,7 @@ impl Envelope {
     pub fn for_command(resp3: bool) -> &'static Self {
         static RESP2: LazyLock<Envelope> = LazyLock::new(|| Envelope::wrap(COMMAND.as_bytes()));
         static RESP3: LazyLock<Envelope> =
-            LazyLock::new(|| Envelope::wrap(["redis.setresp(3) ", COMMAND].concat().as_bytes()));
+            LazyLock::new(|| Envelope::wrap([SPEAK_RESP3, COMMAND].concat().as_bytes()));
         if resp3 { &RESP3 } else { &RESP2 }
     }
 }
@@ -109,6 +109,11 @@ const COMMAND: &str = "local r=redis.pcall(unpack(ARGV)) \
     if type(r)=='table' and r.err=='ERR Wrong number of args calling Redis command from script' \
     then r.err=\"ERR wrong number of arguments for '\"..string.lower(ARGV[1])..\"' command\" end \
     return r";
+
+/// In RESP3 a null inside an array would end the array, because it is nil in Lua; so the commands
+/// that answer such arrays stay with RESP2, where it is false. A null is a null for the client.
+const SPEAK_RESP3: &str = "if not string.find(' mget hmget ',' '..string.lower(ARGV[1])..' ',1,true) \
+    then redis.setresp(3) end ";
 
 /// A shebang line with its line feed, and the rest.
 fn split_shebang(text: &[u8]) -> (&[u8], &[u8]) {

@@ -429,7 +429,7 @@ local function locked(st, cmd, name, ...)
     local c = touch(st)
     local o = options(a, 2, n, false)
     if type(c) == 'string' then
-      if o and (n == 1 or virtual(st) and extend(st, o)) then return view(st, c) end
+      if o and not RO and (n == 1 or virtual(st) and extend(st, o)) then return view(st, c) end
       local r = other(cmd, name, a, n)
       if type(r) == 'string' then return view(st, r) end
       return r

@@ -1,1 +1,5 @@
-//! x
+//! Bad input and limits (SPEC 9): Lockside stays up, its memory bounded, other clients go on.
+
+mod abuse;
+mod configured;
+mod slow;

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["resp", "mode", "lock"],
     &["command", "session::state", "session::pipeline"],
-    &["table", "upstream", "ledger", "config", "metrics", "telemetry"],
+    &["table", "upstream", "ledger", "scripts", "config", "metrics", "telemetry"],
     &["degraded", "router", "health", "repair"],
     &["session", "worker", "admin"],
     &["app"],

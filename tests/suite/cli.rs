@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 use crate::support::lockside::{command, direct};
 use crate::support::process::{directory, free_port};
-use crate::support::{Client, Redis, Settings, Subject, wait_until};
+use crate::support::{Client, PATIENCE, Redis, Settings, Subject, wait_until};
 
 /// Exit code for a wrong configuration or usage, as in sysexits.h.
 const USAGE: i32 = 64;
@@ -127,14 +127,7 @@ fn flags_alone() {
     lockside.env("LOCKSIDE_STATE_DIR", state.path());
     let process =
         crate::support::process::Process::start("lockside", &mut lockside, directory("out"));
-    wait_until("it serves", || {
-        Client::attempt(port).is_ok_and(|mut client| {
-            client.try_send(b"PING\r\n").is_ok()
-                && client
-                    .frame_within(crate::support::PATIENCE)
-                    .is_ok_and(|reply| reply == b"+PONG\r\n")
-        })
-    });
+    wait_until("it serves", || serves(port));
     drop(process);
 }
 
@@ -165,10 +158,38 @@ fn check_hides_passwords() {
     }
     let redis = Redis::start();
     let url = format!("redis://default:hunter2secret@127.0.0.1:{}", redis.port());
-    for arguments in [&["check", "--upstream", &url][..]] {
-        let output = run(arguments);
-        assert!(!text(&output).contains("hunter2secret"), "{}", text(&output));
+    let output = run(&["check", "--upstream", &url]);
+    assert!(!text(&output).contains("hunter2secret"), "{}", text(&output));
+}
+
+/// The environment names of the original service.
+#[test]
+fn names_of_the_original_service() {
+    if direct() {
+        return;
     }
+    let redis = Redis::start();
+    let (port, state) = (free_port(), directory("env"));
+    let mut lockside = command();
+    lockside.args(["--listen", &format!("127.0.0.1:{port}")]);
+    lockside.env("LOCKSIDE_STATE_DIR", state.path()).env("REDIS_URL", redis.url());
+    lockside.env("REDIS_PERSISTENT_LOCKS", "false").env("REDIS_LOCK_TTL_SECONDS", "77");
+    let process =
+        crate::support::process::Process::start("lockside", &mut lockside, directory("out"));
+    wait_until("it serves", || serves(port));
+    let mut client = Client::connect(port);
+    assert_eq!(client.ask("SETNX lock:a 550e8400-e29b-41d4-a716-446655440000"), ":1\r\n");
+    let ttl = redis.ask("TTL lock:a");
+    assert!([":77\r\n", ":76\r\n", ":75\r\n"].contains(&ttl.as_str()), "{ttl}");
+    drop(process);
+}
+
+/// True if a PING at this port is answered.
+fn serves(port: u16) -> bool {
+    Client::attempt(port).is_ok_and(|mut client| {
+        let sent = client.try_send(b"PING\r\n").is_ok();
+        sent && client.frame_within(PATIENCE).is_ok_and(|reply| reply == b"+PONG\r\n")
+    })
 }
 
 /// `locks`, `owner` and `release` ask the running Lockside.
@@ -194,7 +215,7 @@ fn questions_to_a_running_lockside() {
     let owner = ask(&["owner", "lock:a"]);
     assert!(owner.status.success() && text(&owner).contains("93"), "{}", text(&owner));
     assert!(!text(&owner).contains(token), "{}", text(&owner));
-    let release = ask(&["release", "lock:a"]);
+    let release = ask(&["release", "lock:a", "--yes"]);
     assert_eq!(release.status.code(), Some(0), "{}", text(&release));
     assert_eq!(redis.ask("EXISTS lock:a lock:b"), ":1\r\n");
     assert!(!text(&ask(&["locks"])).contains("lock:a"));

@@ -7,4 +7,6 @@ mod data;
 mod heavy;
 mod malformed;
 mod pubsub;
+mod random;
 mod scripts;
+mod upstream;

@@ -82,6 +82,26 @@ fn max_inline() {
     subject.client().fence();
 }
 
+/// What waits for one client to read: past the limit its link is not read, and nobody else waits.
+#[test]
+fn client_output() {
+    let Some((redis, subject)) = limited("client_output = \"256KiB\"") else { return };
+    let value = vec![b'v'; 64 << 20];
+    assert_eq!(redis.client().call(&[b"SET", b"big".as_slice(), &value]), b"+OK\r\n");
+    let mut other = subject.client();
+    other.fence();
+    let pid = subject.process().map_or(0, |process| process.pid());
+    let before = memory_kib(pid);
+    let mut silent = subject.client();
+    silent.send_line("GET big");
+    for _ in 0..300 {
+        other.fence();
+    }
+    let now = memory_kib(pid);
+    assert!(now < before + (4 << 10), "from {before} to {now} KiB");
+    assert!(silent.frame().len() > value.len());
+}
+
 /// What one client may make Lockside hold: a command on a lock key is gathered whole.
 #[test]
 fn client_buffer() {

@@ -139,6 +139,38 @@ fn held_by_a_stranger() {
     assert!(ttl == ":100\r\n" || ttl == ":99\r\n", "a provisional key stays provisional: {ttl}");
 }
 
+/// A user who may not run scripts still gets permanent locks, and one who may not write the key
+/// hears Redis's own refusal.
+#[test]
+fn users_with_few_rights() {
+    let mut stage = Stage::start();
+    assert_eq!(stage.direct.ask("ACL SETUSER carol on >pw ~* +@all -@scripting"), OK);
+    assert_eq!(stage.direct.ask("ACL SETUSER dave on >pw ~other:* +@all"), OK);
+    assert_eq!(stage.direct.ask("ACL SETUSER erin on >pw ~lock:* +set +get +del"), OK);
+    let mut carol = stage.subject.client();
+    assert_eq!(carol.ask("AUTH carol pw"), OK);
+    assert_eq!(carol.ask(&format!("SET lock:a {TOKEN} NX EX 30")), OK);
+    stage.assert_permanent("lock:a");
+    assert_eq!(carol.ask("GET lock:a"), as_bulk(TOKEN));
+    assert_eq!(carol.ask("DEL lock:a"), ONE);
+    let mut dave = stage.subject.client();
+    assert_eq!(dave.ask("AUTH dave pw"), OK);
+    let refused =
+        "-NOPERM this user has no permissions to access one of the keys used as arguments\r\n";
+    assert_eq!(dave.ask(&format!("SET lock:a {TOKEN} NX EX 30")), refused);
+    assert_eq!(dave.ask("GET lock:a"), refused);
+    assert_eq!(stage.direct.ask("EXISTS lock:a"), ZERO);
+    // Neither scripts nor PERSIST: never a false OK for a key that runs out.
+    let mut erin = stage.subject.client();
+    assert_eq!(erin.ask("AUTH erin pw"), OK);
+    let told = erin.ask(&format!("SET lock:b {TOKEN} NX EX 30"));
+    if told == OK {
+        stage.assert_permanent("lock:b");
+    } else {
+        assert!(told.starts_with('-'), "{told}");
+    }
+}
+
 /// Locks are per database.
 #[test]
 fn databases() {

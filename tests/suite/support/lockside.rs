@@ -10,7 +10,7 @@ use super::redis::Redis;
 use super::wait::poll_for;
 
 /// Names of the environment that would change a Lockside that a test starts.
-const FOREIGN_SETTINGS: [&str; 8] = [
+const FOREIGN_SETTINGS: [&str; 16] = [
     "REDIS_URL",
     "REDIS_PERSISTENT_LOCKS",
     "REDIS_SAFETY_TTL",
@@ -19,6 +19,14 @@ const FOREIGN_SETTINGS: [&str; 8] = [
     "GOOGLE_APPLICATION_CREDENTIALS",
     "GOOGLE_APPLICATION_CREDENTIALS_JSON",
     "LOCKSIDE_STATE_DIR",
+    "LOCKSIDE_CONFIG",
+    "LOCKSIDE_LISTEN",
+    "LOCKSIDE_UPSTREAM",
+    "LOCKSIDE_THREADS",
+    "LOCKSIDE_TIME_ZONE",
+    "LOCKSIDE_LOG",
+    "LOCKSIDE_LOG_FORMAT",
+    "LOCKSIDE_PASSWORD",
 ];
 
 /// The parts of a configuration that differ between tests; `listen` and the upstream's URL are the

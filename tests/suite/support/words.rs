@@ -11,7 +11,7 @@ pub(crate) fn words(line: &str) -> Vec<Vec<u8>> {
             rest = behind.trim_start();
         } else {
             let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
-            words.push(rest[..end].as_bytes().to_vec());
+            words.push(rest.as_bytes()[..end].to_vec());
             rest = rest[end..].trim_start();
         }
     }

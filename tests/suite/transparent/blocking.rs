@@ -138,3 +138,17 @@ fn finished_writers_get_their_replies() {
     }
     assert_eq!(transcripts[0], transcripts[1]);
 }
+
+/// The same with the end right behind the commands, as `printf ... | nc` sends it.
+#[test]
+fn written_and_ended_at_once() {
+    let pair = Pair::start();
+    for port in [pair.reference().port(), pair.subject().port()] {
+        for _ in 0..50 {
+            let mut client = crate::support::Client::connect(port);
+            client.send(b"SET k v\r\nGET k\r\nPING\r\n");
+            client.finish();
+            assert_eq!(client.rest(), b"+OK\r\n$1\r\nv\r\n+PONG\r\n");
+        }
+    }
+}

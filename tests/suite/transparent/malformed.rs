@@ -90,11 +90,25 @@ a! "$4\r\n"
 a! "+OK\r\n"
 a! ":1\r\n"
 
-a!0 "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
-a#
-
 a!0 "POST / HTTP/1.1\r\n"
 a#
+"#,
+    );
+}
+
+/// A browser, or a page that makes one post to Redis: closed without a word. (How much of the
+/// replies before it still goes out depends in Redis on the cut.)
+#[test]
+fn http() {
+    Pair::start().compare_lines(
+        r#"
+a! "GET / HTTP/1.1\r\n"
+a!0 "Host: x\r\n\r\n"
+a#
+
+a!0 "POST / HTTP/1.1\r\nHost: x\r\n\r\nSET k v\r\n"
+a#
+b> GET k
 "#,
     );
 }

@@ -5,6 +5,7 @@
 
 mod acquire;
 mod concurrency;
+mod lost;
 mod release;
 mod report;
 mod rules;

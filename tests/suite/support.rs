@@ -10,6 +10,7 @@ pub(crate) mod process;
 pub(crate) mod redis;
 pub(crate) mod scenario;
 pub(crate) mod wait;
+pub(crate) mod wire;
 pub(crate) mod words;
 
 pub(crate) use client::Client;

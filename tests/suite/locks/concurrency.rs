@@ -163,38 +163,3 @@ fn gone_behind_the_command() {
         });
     }
 }
-
-/// Lockside is killed between the two steps (Redis is slow): the key runs out by itself.
-#[test]
-fn killed_between_the_steps() {
-    let Some(mut stage) =
-        Stage::lockside("[[rule]]\nname = \"r\"\nkeys = [\"lock:*\"]\nsafety_ttl = \"1s\"")
-    else {
-        return;
-    };
-    stage.client.fence();
-    let mut clients: Vec<_> = (0..100).map(|_| stage.subject.client()).collect();
-    clients.iter_mut().for_each(|client| client.fence());
-    for (number, client) in clients.iter_mut().enumerate() {
-        client.send_line(&format!("SET lock:{number} {number}:{TOKEN} NX"));
-    }
-    wait_until("some are taken", || stage.direct.ask("DBSIZE") != ZERO);
-    stage.subject.process().unwrap().signal("KILL");
-    // Those that were told OK are permanent; all others must run out.
-    let told: Vec<bool> = clients
-        .iter_mut()
-        .map(|client| {
-            client.frame_within(crate::support::PATIENCE).is_ok_and(|reply| reply == OK.as_bytes())
-        })
-        .collect();
-    for (number, told) in told.into_iter().enumerate() {
-        let key = format!("lock:{number}");
-        if told {
-            assert_eq!(stage.direct.ask(&format!("PTTL {key}")), ":-1\r\n", "{key} was granted");
-        }
-    }
-    wait_until("provisional keys run out", || {
-        let left = stage.direct.ask("EVAL \"local n = 0 for _, k in ipairs(redis.call('KEYS', '*')) do if redis.call('PTTL', k) > 0 then n = n + 1 end end return n\" 0");
-        left == ZERO
-    });
-}

@@ -85,16 +85,22 @@ impl Subject {
 
     /// Lockside before `redis`, as configured. In direct mode: `redis` itself.
     pub(crate) fn with(redis: &Redis, settings: Settings<'_>) -> Self {
-        if direct() {
-            return Self { process: None, port: redis.port() };
-        }
-        (0..3).find_map(|_| Self::attempt(redis, settings)).expect("lockside starts")
+        Self::before(redis.port(), settings)
     }
 
-    fn attempt(redis: &Redis, settings: Settings<'_>) -> Option<Self> {
+    /// Lockside before whatever leads to a Redis at this port of 127.0.0.1. In direct mode: that.
+    pub(crate) fn before(upstream: u16, settings: Settings<'_>) -> Self {
+        if direct() {
+            return Self { process: None, port: upstream };
+        }
+        (0..3).find_map(|_| Self::attempt(upstream, settings)).expect("lockside starts")
+    }
+
+    fn attempt(upstream: u16, settings: Settings<'_>) -> Option<Self> {
         let (port, directory) = (free_port(), directory("lockside"));
         let file = directory.path().join("lockside.toml");
-        std::fs::write(&file, settings.text(port, &redis.url())).unwrap();
+        std::fs::write(&file, settings.text(port, &format!("redis://127.0.0.1:{upstream}")))
+            .unwrap();
         let mut command = command();
         command.arg("--config").arg(file).env("LOCKSIDE_STATE_DIR", directory.path().join("state"));
         let mut process = Process::start("lockside", &mut command, directory);

@@ -123,7 +123,7 @@ function unique(value) {
   const text = value.toString('utf8');
   if (!Buffer.from(text).equals(value)) return true;
   if (/^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$/.test(text)) return true;
-  return /^[A-Za-z0-9+/_-]+={0,2}$/.test(text) && /\d/.test(text);
+  return /^[A-Za-z0-9+/]+={0,2}$/.test(text) && /\d/.test(text);
 }
 
 const STAMP = '\\d\\d-\\d\\d-\\d{4} \\d\\d:\\d\\d:\\d\\d';
@@ -133,7 +133,7 @@ function stampPattern(value) {
   const parts = value.toString('latin1').split(':');
   const pair = parts.length === 2 && parts[0] && parts[1];
   if (pair && unique(Buffer.from(parts[1], 'latin1'))) return new RegExp(`^:${STAMP}$`);
-  return unique(value) ? /^$/ : new RegExp(`^:~[^:]+:${STAMP}$`);
+  return unique(value) ? /^$/ : new RegExp(`^:~[0-9a-f]{16}:${STAMP}$`);
 }
 
 /** Real Redis has the lock, with the stored form of `value`, without TTL (direct: with one). */

@@ -37,6 +37,7 @@ TOKENS = {
     "a binary token": bytes(range(0x80, 0x94)),
     "a binary token with CR, LF and NUL": b"\x00\r\n$5\r\n\xff\xfe" + bytes(range(0xE0, 0xF0)),
     "a token that ends in a stamp": b"93:abc:01-02-2026 03:04:05",
+    "a token that looks stamped by Lockside": WORKER_TOKEN + b":01-02-2026 03:04:05",
 }
 """Tokens of every shape that a library lets its caller choose."""
 
@@ -134,7 +135,10 @@ def past(milliseconds):
 
 
 def unique(value):
-    """SPEC 4: a UUID, 16 bytes or more of hex or base64 with a digit, or 16 bytes not UTF-8."""
+    """SPEC 4: a UUID, 16 bytes or more of hex or base64 with a digit, or 16 bytes not UTF-8.
+
+    Of base64 the standard alphabet, not that of URLs.
+    """
     if len(value) < 16:
         return False
     try:
@@ -143,7 +147,7 @@ def unique(value):
         return True
     if re.fullmatch(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", text):
         return True
-    return bool(re.fullmatch(r"[A-Za-z0-9+/_-]+={0,2}", text) and re.search(r"\d", text))
+    return bool(re.fullmatch(r"[A-Za-z0-9+/]+={0,2}", text) and re.search(r"\d", text))
 
 
 def stored_pattern(value):
@@ -153,7 +157,7 @@ def stored_pattern(value):
         return re.compile(re.escape(value) + b":" + STAMP, re.DOTALL)
     if unique(value):
         return re.compile(re.escape(value), re.DOTALL)
-    return re.compile(re.escape(value) + rb":~[^:]+:" + STAMP, re.DOTALL)
+    return re.compile(re.escape(value) + rb":~[0-9a-f]{16}:" + STAMP, re.DOTALL)
 
 
 def held(key, value, what="the lock", db=0, ttl=True):

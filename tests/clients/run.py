@@ -56,6 +56,8 @@ SUITES = {
     "python-redis-lock": [PYTHON, "python/python_redis_lock.py"],
     "pottery": [PYTHON, "python/pottery_redlock.py"],
     "redlock-py": [PYTHON, "python/redlock_py.py"],
+    "redlock": [OLD_PYTHON, "python/redlock_lock.py"],
+    "aioredlock": [OLD_PYTHON, "python/aioredlock_lock.py"],
     "sherlock": [PYTHON, "python/sherlock_lock.py"],
     "rq-scheduler": [PYTHON, "python/rq_scheduler.py"],
     "django-redis": [PYTHON, "python/django_redis_lock.py"],

@@ -152,6 +152,12 @@ export async function held(key, value, what = 'the lock') {
   same(pttl, -1, `${what}: PTTL in Redis`);
 }
 
+/** Real Redis has the key, without TTL (direct: with one). */
+export async function persistent(key, what = 'the lock') {
+  const pttl = await real('PTTL', key);
+  same(THROUGH ? pttl === -1 : pttl > 0, true, `${what}: PTTL in Redis (${pttl})`);
+}
+
 /** Real Redis does not have the key. */
 export async function free(key, what = 'the lock') {
   same(await real('GET', key), null, `${what}: ${key} in Redis`);

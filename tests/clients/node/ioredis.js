@@ -93,6 +93,7 @@ test('a lock outlives a restart', async () => {
   await here.set(key, WORKER_TOKEN, 'EX', 20, 'NX');
   await restartLockside();
   same(await there.set(key, '94:other', 'EX', 20, 'NX'), null, 'second acquire');
+  await held(key, WORKER_TOKEN, 'after the restart');
   same(await here.get(key), WORKER_TOKEN, 'get');
   same(await here.release(key, WORKER_TOKEN), 1, 'release');
   await free(key);

@@ -2,7 +2,7 @@
 
 import { createRequire } from 'node:module';
 import { PORT, THROUGH } from './case.js';
-import { atEnd, free, fresh, held, past, run, same, test } from './case.js';
+import { atEnd, free, fresh, held, past, persistent, run, same, test } from './case.js';
 
 const require = createRequire(import.meta.url);
 const { Redis } = require('ioredis');
@@ -34,6 +34,7 @@ test('a refreshed lock past its TTL', async () => {
   const mine = new Mutex(here, name, { lockTimeout: 1000, acquireAttemptsLimit: 1, onLockLost });
   same(await mine.tryAcquire(), true, 'acquire');
   await past(2500);
+  await persistent(`mutex:${name}`, 'after two TTLs');
   same(lost, null, 'lost');
   same(mine.isAcquired, true, 'isAcquired');
   same(await new Mutex(there, name, once).tryAcquire(), false, 'second acquire');

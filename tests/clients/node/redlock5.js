@@ -2,7 +2,7 @@
 
 import { createRequire } from 'node:module';
 import { PORT, THROUGH } from './case.js';
-import { atEnd, free, fresh, held, past, real, refused, run, same, test } from './case.js';
+import { atEnd, free, fresh, held, past, persistent, real, refused, run, same, test } from './case.js';
 
 const require = createRequire(import.meta.url);
 const name = process.argv[2];
@@ -54,7 +54,7 @@ test('using() extends by itself', async () => {
   await here.using([key], 1000, { automaticExtensionThreshold: 600 }, async (signal) => {
     await past(2000);
     same(signal.aborted, false, 'aborted');
-    same((await real('EXISTS', key)) === 1, true, 'the lock is there after two TTLs');
+    await persistent(key, 'after two TTLs');
     await refused(there.acquire([key], 1000), 'second acquire');
   });
   await free(key);

@@ -2,7 +2,7 @@
 
 import { createRequire } from 'node:module';
 import { PORT, THROUGH } from './case.js';
-import { atEnd, free, fresh, held, past, refused, run, same, test } from './case.js';
+import { atEnd, free, fresh, held, past, persistent, refused, run, same, test } from './case.js';
 
 const require = createRequire(import.meta.url);
 const { Redis } = require('ioredis');
@@ -57,6 +57,7 @@ test('using() extends by itself', async () => {
   const key = fresh();
   await lockOf(here, key, 1000).using(async (signal) => {
     await past(2000);
+    await persistent(key, 'after two TTLs');
     same(signal.aborted, false, 'aborted');
     await refused(lockOf(there, key, 1000).acquire(), 'second acquire');
   });

@@ -16,9 +16,9 @@ demo: ## Watch unchanged Redis clients take, hold, lose and release locks throug
 	@$(MAKE) --no-print-directory build
 	@$(PYTHON) tests/demo/demo.py
 
-test: setup build test-rust test-clients ## Everything against real redis-server processes
+test: test-rust test-clients ## Everything against real redis-server processes
 
-test-rust:
+test-rust: setup build
 	@if cargo nextest --version >/dev/null 2>&1; then \
 		cargo nextest run --locked --all-targets; \
 	else \
@@ -26,7 +26,9 @@ test-rust:
 	fi
 	cargo test --locked --doc --quiet
 
-test-clients:
+test-clients: setup build ## The client libraries alone; FILTER=part-of-a-name runs some
+	@cargo build --locked --quiet --manifest-path tests/clients/rust/Cargo.toml \
+		--target-dir $(or $(CARGO_TARGET_DIR),target)/clients
 	$(PYTHON) tests/clients/run.py $(FILTER)
 
 bench: ## Measure beside plain Redis and HAProxy

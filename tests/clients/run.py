@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs real lock libraries against Lockside, or against plain Redis with `--direct`.
 
-Each suite is one program under `python/` or `node/` with a private redis-server and a private
+Each suite is one program under `python/`, `node/` or `rust/` with a private redis-server and a private
 Lockside; some run at the same time. A program prints `ok NAME` or `FAIL NAME: REASON` for each
 case, and `@restart` when it wants its Lockside killed and started again. A suite also fails when
 Lockside died, or does not end with 0 after SIGTERM, or when no case was seen.
@@ -16,6 +16,7 @@ import argparse
 import concurrent.futures
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import threading
@@ -23,11 +24,15 @@ import threading
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "support"))
 
-from servers import ROOT, Directory, Lockside, Redis, ServerFailed, lockside_binary  # noqa: E402
+from servers import (  # noqa: E402
+    ROOT, TARGET, Directory, Lockside, Redis, ServerFailed, lockside_binary,
+)  # fmt: skip
 
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 OLD_PYTHON = VENV / "redis-5.0" / "bin" / "python"
+RSLOCK = TARGET / "clients" / "debug" / "rslock-client"
+"""Built by `make test-clients` in a target directory of its own."""
 
 TOGETHER = 3
 """Suites at the same time: most of a suite's time is waiting for a TTL to run out."""
@@ -75,6 +80,7 @@ SUITES = {
     "sesamecare-redlock": ["node", "node/redlock5.js", "@sesamecare-oss/redlock"],
     "redlock-universal": ["node", "node/redlock_universal.js"],
     "redis-semaphore": ["node", "node/redis_semaphore.js"],
+    "rslock": [RSLOCK],
 }
 
 printing = threading.Lock()
@@ -124,7 +130,10 @@ class Suite:
                     server.kill()
 
     def _program(self, redis, lockside):
-        interpreter, program, *args = SUITES[self.name]
+        interpreter, *words = SUITES[self.name]
+        if not shutil.which(interpreter):
+            self.fail(f"there is no {interpreter}: make test-clients installs or builds it")
+            return
         environment = dict(os.environ) | {
             "CLIENTS_PORT": str((lockside or redis).port),
             "CLIENTS_REDIS_PORT": str(redis.port),
@@ -132,7 +141,7 @@ class Suite:
             "PYTHONUNBUFFERED": "1",
         }
         child = subprocess.Popen(
-            [str(interpreter), str(HERE / program), *args],
+            [str(interpreter), *words],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             text=True, errors="replace", env=environment, cwd=HERE,
         )  # fmt: skip

@@ -16,6 +16,9 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
+TARGET = ROOT / os.environ.get("CARGO_TARGET_DIR", "target")
+"""Where cargo builds; an absolute CARGO_TARGET_DIR stands for itself."""
+
 START_DEADLINE = 15.0
 """Seconds that a server may take until it answers PING."""
 
@@ -95,8 +98,7 @@ def free_port():
 
 def lockside_binary():
     """The binary under test: LOCKSIDE_BIN, else the release build of this tree."""
-    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", "target"))
-    default = ROOT / target / "release" / "lockside"
+    default = TARGET / "release" / "lockside"
     return pathlib.Path(os.environ.get("LOCKSIDE_BIN", default)).resolve()
 
 

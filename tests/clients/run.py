@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Runs real lock libraries against Lockside, or against plain Redis with `--direct`.
 
-Each suite is one program under `python/`, `node/` or `rust/` with a private redis-server and a private
-Lockside; some run at the same time. A program prints `ok NAME` or `FAIL NAME: REASON` for each
-case, and `@restart` when it wants its Lockside killed and started again. A suite also fails when
-Lockside died, or does not end with 0 after SIGTERM, or when no case was seen.
+Each suite is one program under `python/`, `node/` or `rust/` with a private redis-server and a
+private Lockside; some run at the same time. A program prints `ok NAME` or `FAIL NAME: REASON` for
+each case, and `@restart` when it wants its Lockside killed and started again. A suite also fails
+when Lockside died, or does not end with 0 after SIGTERM, or when no case was seen.
 
     run.py [--direct] [--list] [--verbose] [FILTER ...]
 
@@ -17,6 +17,7 @@ import concurrent.futures
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -188,6 +189,7 @@ def chosen(filters):
 
 
 def main():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("filters", nargs="*", metavar="FILTER")
     parser.add_argument("--direct", action="store_true", help="plain Redis, without Lockside")

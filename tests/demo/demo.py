@@ -5,8 +5,10 @@ Starts a private redis-server and Lockside on free ports, tells each step with t
 seen, and checks that it went as told. Ends by itself, cleans up, exits non-zero otherwise.
 """
 
+import contextlib
 import pathlib
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -29,8 +31,8 @@ SAFETY_TTL = 10
 """Seconds that Lockside's first step gives a key (SPEC section 3)."""
 
 STAMPED = re.compile(re.escape(TOKEN) + rb":\d\d-\d\d-\d{4} \d\d:\d\d:\d\d")
-WIDTH = 150
-"""Longest line of MONITOR that is shown whole."""
+WIDTH = 64
+"""Longest argument in a line of MONITOR that is shown whole: a stored value is."""
 
 ROUNDS = 3
 """Rounds of the throughput part; the median counts."""
@@ -63,6 +65,12 @@ class Story:
         print(f"   {self.paint('32', 'ok')}        {claim}", flush=True)
 
 
+def shortened(line):
+    """A line of MONITOR with its long arguments cut."""
+    cut = lambda found: f'"{found[1][:WIDTH]}..."' if len(found[1]) > WIDTH else found[0]  # noqa: E731
+    return re.sub(r'"((?:[^"\\]|\\.)*)"', cut, line)
+
+
 class Monitor:
     """Redis's MONITOR, read up to a mark that is sent by another connection."""
 
@@ -85,13 +93,17 @@ class Monitor:
 class Demo:
     """The steps, in their order; each uses what the one before left."""
 
-    def __init__(self, story, directory):
-        self.story, self.directory = story, directory
-        self.redis = Redis("redis", directory).start()
-        self.lockside = Lockside("lockside", directory, self.redis.port).start()
+    def __init__(self, story, directory, ending):
+        self.story, self.directory, self.ending = story, directory, ending
+        self.redis = self.started(Redis("redis", directory))
+        self.lockside = self.started(Lockside("lockside", directory, self.redis.port))
         self.direct = self.redis.connect()
-        self.relay = None
         self.worker, self.rival = self.client(), self.client()
+
+    def started(self, server):
+        """Start a server that ends with the demo, whatever happens."""
+        self.ending.callback(server.kill)
+        return server.start()
 
     def client(self):
         """A redis-py client, pointed at Lockside and otherwise as it comes."""
@@ -120,13 +132,15 @@ class Demo:
         self.story.says("worker", f'lock("{KEY}", timeout={LOCK_TTL}).acquire() -> {won}')
         lines = monitor.about(KEY)
         for line in lines:
-            self.story.says("MONITOR", line if len(line) <= WIDTH else line[:WIDTH] + "...")
+            self.story.says("MONITOR", shortened(line))
         self.story.check(won, "the client was told that it has the lock")
         first = next((i for i, line in enumerate(lines) if re.match(r'"SET"', line, re.I)), None)
         safe = first is not None and re.search(
             rf'"NX" "EX" "{SAFETY_TTL}"|"EX" "{SAFETY_TTL}" "NX"', lines[first], re.I
         )
-        self.story.check(safe, f"first: SET NX with a safety TTL of {SAFETY_TTL} s, not the client's")
+        self.story.check(
+            safe, f"first: SET NX with a safety TTL of {SAFETY_TTL} s, not the client's"
+        )
         rest = lines[first + 1 :]
         self.story.check(
             any(re.match(r'lua "persist"', line, re.I) for line in rest),
@@ -141,7 +155,9 @@ class Demo:
         stored, seen = self.direct("GET", KEY), self.rival.get(KEY)
         self.story.says("Redis", f"GET {KEY} -> {stored.decode()}")
         self.story.says("client", f"GET {KEY} -> {seen.decode()}")
-        self.story.check(STAMPED.fullmatch(stored), "Redis has the token with the time of the acquire")
+        self.story.check(
+            STAMPED.fullmatch(stored), "Redis has the token with the time of the acquire"
+        )
         self.story.check(seen == TOKEN, "the client reads back its own bytes")
 
     def refused(self):
@@ -189,9 +205,13 @@ class Demo:
         code = self.lockside.stop()
         self.story.check(code == 0, "SIGTERM ends Lockside with exit code 0")
         self.relay = Relay(self.redis.port)
+        self.ending.callback(self.relay.close)
         port = self.lockside.port
-        self.lockside = Lockside("behind-relay", self.directory, self.relay.port, port=port).start()
-        self.story.says("demo", "Lockside again, with a relay before Redis that holds back step two")
+        behind = Lockside("behind-relay", self.directory, self.relay.port, port=port)
+        self.lockside = self.started(behind)
+        self.story.says(
+            "demo", "Lockside again, with a relay before Redis that holds back step two"
+        )
         self.relay.hold_second(KEY.encode())
         self.lose_an_acquire()
         pttl = self.direct("PTTL", KEY)
@@ -201,7 +221,7 @@ class Demo:
         self.wait_until(lambda: self.direct("EXISTS", KEY) == 0, SAFETY_TTL + 1)
         waited = time.monotonic() - start
         self.story.check(True, f"Redis cleared it by itself after {waited:.1f} s more")
-        self.lockside = Lockside("again", self.directory, self.redis.port, port=port).start()
+        self.lockside = self.started(Lockside("again", self.directory, self.redis.port, port=port))
         lock = self.client().lock(KEY, timeout=LOCK_TTL)
         self.story.says("demo", "Lockside is started again")
         self.story.check(lock.acquire(blocking=False), "the next client gets the lock")
@@ -280,31 +300,22 @@ class Demo:
                 raise NotAsTold(f"it happens within {seconds} s")
             time.sleep(0.02)
 
-    def close(self):
-        """End what was started."""
-        self.lockside.kill()
-        if self.relay:
-            self.relay.close()
-        self.redis.kill()
-
 
 def main():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     story, demo = Story(sys.stdout.isatty()), None
-    with Directory() as directory:
+    with Directory() as directory, contextlib.ExitStack() as ending:
         try:
-            demo = Demo(story, directory)
+            demo = Demo(story, directory, ending)
             demo.run()
         except NotAsTold as problem:
             print(f"   {story.paint('31', 'NOT SO')}    {problem}", flush=True)
-            for line in demo.lockside.log_tail().splitlines() if demo else []:
+            for line in demo.lockside.log_tail().splitlines():
                 print(f"   | {line}")
             return 1
         except (ServerFailed, redis.RedisError, OSError) as problem:
             print(f"   {story.paint('31', 'FAILED')}    {problem}", flush=True)
             return 1
-        finally:
-            if demo:
-                demo.close()
     print("\nAll as told.")
     return 0
 

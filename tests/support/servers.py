@@ -123,7 +123,7 @@ class Server:
     def start(self):
         """Start, and return when it answers PING. Tries other ports unless one was given."""
         fixed = self.port
-        for attempt in range(START_ATTEMPTS):
+        for _ in range(START_ATTEMPTS):
             self.port = fixed or free_port()
             with open(self.log, "ab") as log:
                 self.process = subprocess.Popen(

@@ -1,5 +1,7 @@
 """Locks by hand: every form of `SET NX` and of release that people write without a library."""
 
+import hashlib
+
 import redis
 
 import case as t
@@ -185,6 +187,43 @@ def a_pipeline_of_acquires_and_other_commands():
         same(pipe.execute(), wanted, "replies in order")
     for number, key in enumerate(keys):
         held(key, b"93:%d" % number)
+
+
+@case
+def scripts_by_their_sha():
+    key, text = fresh(), COMPARE_AND_DELETE + " -- " + fresh()
+    sha = hashlib.sha1(text.encode()).hexdigest()
+    same(here.script_exists(sha), [False], "SCRIPT EXISTS before")
+    t.raises(redis.exceptions.NoScriptError, here.evalsha, sha, 1, key, TOKEN)
+    same(here.script_load(text), sha, "SCRIPT LOAD")
+    same(there.script_exists(sha, "0" * 40), [True, False], "SCRIPT EXISTS after")
+    here.set(key, TOKEN, nx=True, ex=20)
+    same(there.evalsha(sha, 1, key, b"94:other"), 0, "EVALSHA with another token")
+    held(key, TOKEN)
+    with here.pipeline(transaction=True) as pipe:
+        pipe.evalsha(sha, 1, key, TOKEN)
+        pipe.get(key)
+        same(pipe.execute(), [1, None], "EVALSHA inside MULTI")
+    t.free(key)
+
+
+@case
+def a_lock_taken_by_a_script_without_nx():
+    key = fresh()
+    text = "return redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])"
+    same(here.eval(text, 1, key, TOKEN, 20_000), b"OK", "the script's own reply")
+    held(key, TOKEN)
+    same(there.set(key, b"94:other", nx=True, ex=20), None, "second acquire")
+    same(here.delete(key), 1, "DEL")
+
+
+@case
+def a_script_sees_a_ttl_that_its_client_asked_for():
+    key, text = fresh(), "return redis.call('PTTL', KEYS[1])"
+    here.set(key, TOKEN, nx=True, px=20_000)
+    pttl = there.eval(text, 1, key)
+    same(0 < pttl <= 20_000, True, f"PTTL in a script ({pttl})")
+    same(there.eval_ro(text, 1, key) > 0, True, "PTTL in a script that only reads")
 
 
 @cases_of("views of ", t.TOKENS)

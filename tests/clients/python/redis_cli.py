@@ -43,7 +43,9 @@ def the_same_in_resp3():
 def a_script_from_a_file_of_the_caller():
     key = fresh()
     cli("SET", key, TOKEN, "NX", "EX", "20")
-    script = "if redis.call('get',KEYS[1])==ARGV[1] then return redis.call('del',KEYS[1]) end return 0"
+    script = (
+        "if redis.call('get',KEYS[1])==ARGV[1] then return redis.call('del',KEYS[1]) end return 0"
+    )
     same(cli("EVAL", script, "1", key, "94:other"), "0", "a stranger's token")
     held(key, TOKEN)
     same(cli("EVAL", script, "1", key, TOKEN), "1", "the owner's token")
@@ -61,9 +63,7 @@ def inline_commands_on_standard_input():
 def pipe_mode():
     keys = [fresh() for _ in range(50)]
     words = [["SET", key, TOKEN, "NX", "EX", "20"] for key in keys]
-    body = "".join(
-        f"*{len(w)}\r\n" + "".join(f"${len(x)}\r\n{x}\r\n" for x in w) for w in words
-    )
+    body = "".join(f"*{len(w)}\r\n" + "".join(f"${len(x)}\r\n{x}\r\n" for x in w) for w in words)
     out = cli("--pipe", text=body)
     same(out.splitlines()[-1], "errors: 0, replies: 50", "--pipe")
     for key in keys:
@@ -72,7 +72,12 @@ def pipe_mode():
 
 @case
 def built_in_modes():
-    for mode in (["--scan", "--pattern", "none:*"], ["--bigkeys"], ["--memkeys"], ["INFO", "server"]):
+    for mode in (
+        ["--scan", "--pattern", "none:*"],
+        ["--bigkeys"],
+        ["--memkeys"],
+        ["INFO", "server"],
+    ):
         text, direct = cli(*mode), cli(*mode, port=REDIS_PORT)
         same("error" in text.lower(), "error" in direct.lower(), " ".join(mode))
     same(cli("--raw", "--no-auth-warning", "PING"), "PONG", "PING")

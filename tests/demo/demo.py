@@ -135,9 +135,8 @@ class Demo:
             self.story.says("MONITOR", shortened(line))
         self.story.check(won, "the client was told that it has the lock")
         first = next((i for i, line in enumerate(lines) if re.match(r'"SET"', line, re.I)), None)
-        safe = first is not None and re.search(
-            rf'"NX" "EX" "{SAFETY_TTL}"|"EX" "{SAFETY_TTL}" "NX"', lines[first], re.I
-        )
+        ttl = rf'"(EX" "{SAFETY_TTL}|PX" "{SAFETY_TTL}000)"'
+        safe = first is not None and re.search(rf'{ttl} "NX"|"NX" {ttl}', lines[first], re.I)
         self.story.check(
             safe, f"first: SET NX with a safety TTL of {SAFETY_TTL} s, not the client's"
         )

@@ -35,8 +35,25 @@ def the_same_in_resp3():
     key = fresh()
     same(cli("-3", "SET", key, TOKEN, "NX", "PX", "20000"), "OK", "acquire")
     held(key, TOKEN)
-    same(cli("-3", "--no-raw", "SET", key, TOKEN, "NX"), "(nil)", "second acquire")
+    same(cli("-3", "--no-raw", "SET", key, "94:other", "NX"), "(nil)", "second acquire")
     same(cli("-3", "--json", "MGET", key, "absent:key"), f'["{TOKEN}",null]', "MGET")
+
+
+@case
+def the_same_command_again_by_a_new_connection():
+    key, other = fresh(), fresh()
+    words = ["SET", key, TOKEN, "NX", "EX", "20"]
+    same(cli(*words), "OK", "acquire by a connection that ends at once")
+    # SPEC 3: nothing shows that the OK arrived, so the same unique token again is the same grant.
+    # Not so with a token that is not unique, nor once another byte came from the connection.
+    same(cli(*words), "OK" if THROUGH else "", "the same token again")
+    held(key, TOKEN)
+    words = ["SET", other, "1", "NX", "EX", "20"]
+    same([cli(*words), cli(*words)], ["OK", ""], "a constant token twice")
+    key = fresh()
+    out = cli(text=f"SET {key} {TOKEN} NX EX 20\nPING\n")
+    same(out.splitlines(), ["OK", "PONG"], "acquire, and a sign of life")
+    same(cli("SET", key, TOKEN, "NX", "EX", "20"), "", "the same token after that")
 
 
 @case

@@ -212,6 +212,11 @@ impl State {
         }
     }
 
+    /// True while the connection takes no commands on keys.
+    pub(crate) fn only_listens(&self) -> bool {
+        self.monitor || self.mixes_messages()
+    }
+
     /// True when a new link can take this one's place: nothing is lost that cannot be replayed.
     pub(crate) fn is_replayable(&self) -> bool {
         self.transaction.is_none()
@@ -276,6 +281,8 @@ impl State {
             Change::Reset => *self = Self::default(),
             Change::Monitor => self.monitor = true,
             Change::Lasting => self.lasting = true,
+            // SKIP while replies are off changes nothing, as in Redis.
+            Change::Reply(ReplyMode::Skip) if self.reply_mode == ReplyMode::Off => {}
             Change::Reply(mode) => self.reply_mode = mode,
             Change::Exec
             | Change::Subscribe(_)

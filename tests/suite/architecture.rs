@@ -163,7 +163,8 @@ fn places_below_nothing_use_only_themselves() {
 fn places_that_decide_are_pure() {
     let mut wrong = Vec::new();
     for source in sources() {
-        if !PURE.iter().any(|place| lies_in(&source.module, place)) {
+        let test = source.module.ends_with("tests") || source.module.contains("tests::");
+        if test || !PURE.iter().any(|place| lies_in(&source.module, place)) {
             continue;
         }
         for (number, line) in source.code.lines().enumerate().filter(|(_, line)| !is_comment(line))

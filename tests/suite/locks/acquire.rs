@@ -110,7 +110,9 @@ fn two_steps_and_nothing_after_nil() {
     stage.assert_permanent("lock:a");
 
     assert_eq!(second.ask(&format!("SET lock:a {OTHER} NX PX 30000")), NIL);
-    let seen = monitor.seen_with("lock:a");
+    // What this test itself asked Redis is no matter.
+    let mut seen = monitor.seen_with("lock:a");
+    seen.retain(|command| !command.starts_with("\"PTTL\""));
     assert!(seen.len() <= 1, "{seen:?}");
     assert!(seen.iter().all(|command| command.starts_with("\"SET\"")), "{seen:?}");
 }

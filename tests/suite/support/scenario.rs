@@ -78,7 +78,10 @@ impl Pair {
     /// Both servers with these arguments, Lockside with these settings.
     pub(crate) fn with(redis: &[&str], settings: Settings<'_>) -> Self {
         let (reference, upstream) = (Redis::with(redis), Redis::with(redis));
-        let subject = Subject::with(&upstream, settings);
+        // What one conversation left is cleared behind Lockside's back, so nothing of it may be
+        // remembered.
+        let top = if settings.top.is_empty() { "held_cache = \"0ms\"" } else { settings.top };
+        let subject = Subject::with(&upstream, Settings { top, ..settings });
         Self { reference, upstream, subject }
     }
 

@@ -108,18 +108,16 @@ fn answer(port: u16, fence: &mut Client, bytes: &[u8], cuts: &[u16]) -> String {
 
 fn compare(cases: u32, strategy: impl Strategy<Value = (Vec<u8>, Vec<u16>)>) {
     let pair = Pair::start();
-    let sides = [pair.reference(), pair.upstream()];
     let ports = [pair.reference().port(), pair.subject().port()];
-    let state =
-        std::cell::RefCell::new((sides.map(|redis| redis.client()), ports.map(Client::connect)));
+    let state = std::cell::RefCell::new(ports.map(Client::connect));
     let cases = std::env::var("RANDOM_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(cases);
     let config =
         Config { cases, failure_persistence: None, max_shrink_iters: 500, ..Config::default() };
     let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let outcome = TestRunner::new_with_rng(config, rng).run(&strategy, |(bytes, cuts)| {
-        let (admins, fences) = &mut *state.borrow_mut();
-        for admin in admins.iter_mut() {
-            assert_eq!(admin.ask("FLUSHALL"), "+OK\r\n");
+        let fences = &mut *state.borrow_mut();
+        for fence in fences.iter_mut() {
+            assert_eq!(fence.ask("FLUSHALL"), "+OK\r\n");
         }
         let expected = answer(ports[0], &mut fences[0], &bytes, &cuts);
         let actual = answer(ports[1], &mut fences[1], &bytes, &cuts);

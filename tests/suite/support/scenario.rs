@@ -276,8 +276,9 @@ impl Side {
     /// An empty server whose other clients are gone or idle.
     fn reset(&mut self) {
         ask_until(&mut self.admin, "CLIENT LIST", |list| list.lines().all(is_idle));
+        // Through Lockside, so that it knows of no lock any more.
         for line in ["FLUSHALL", "SCRIPT FLUSH", "FUNCTION FLUSH"] {
-            assert_eq!(self.admin.ask(line), "+OK\r\n", "{line}");
+            assert_eq!(self.fence.ask(line), "+OK\r\n", "{line}");
         }
     }
 }

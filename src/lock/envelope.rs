@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! local redis=redis local client=function() <the client's text>
-//! end local LINES,TAIL,RO,G=<its lines>,<line of its tail call>,<no-writes>,<Redis's _G> <outer.lua>
+//! end local LINES,TAIL,RO,G,STRICT=<what is known of the text> <outer.lua>
 //! ```
 //!
 //! The client's text begins on the first line, so that line numbers in errors are its own; a
@@ -76,11 +76,12 @@ impl Envelope {
         );
         text.extend_from_slice(body);
         let joint = format!(
-            "\nend local LINES,TAIL,RO,G={},{},{},{}\n",
+            "\nend local LINES,TAIL,RO,G,STRICT={},{},{},{},{}\n",
             first_line + line_ends(body),
             lua_number(tail_call_line(body).map(|line| line + first_line)),
             memchr::memmem::find(shebang, b"no-writes").is_some(),
             if globals { "_G" } else { "nil" },
+            assigns_to_redis(body),
         );
         text.extend_from_slice(joint.as_bytes());
         text.extend_from_slice(OUTER.as_bytes());
@@ -160,6 +161,18 @@ fn tail_call_line(text: &[u8]) -> Option<usize> {
     found
 }
 
+/// Whether a text may assign to a field of `redis`, which is an error of Redis's own: anything but
+/// `redis.name` without `=` behind it. A wrong yes costs one more table for each call.
+fn assigns_to_redis(text: &[u8]) -> bool {
+    const REDIS: &[u8] = b"redis";
+    memchr::memmem::find_iter(text, REDIS).any(|at| {
+        let Some(field) = text[at + REDIS.len()..].strip_prefix(b".") else { return true };
+        let behind = field.iter().position(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_');
+        let behind = behind.map_or(&b""[..], |end| field[end..].trim_ascii_start());
+        (behind.starts_with(b"=") && !behind.starts_with(b"==")) || behind.starts_with(b",")
+    })
+}
+
 fn lua_number(number: Option<usize>) -> String {
     number.map_or_else(|| "nil".to_owned(), |number| number.to_string())
 }
@@ -204,7 +217,7 @@ mod tests {
         assert_eq!(envelope, Envelope::wrap(b"return 1"));
         assert_eq!(&envelope.client_sha, b"e0e1f9fabfc9d4800c877a703b823ac0578ff8db");
         let start = "local redis=redis local client=function() return 1\n\
-                     end local LINES,TAIL,RO,G=1,1,false,nil\n";
+                     end local LINES,TAIL,RO,G,STRICT=1,1,false,nil,false\n";
         assert!(text_of("return 1").starts_with(start));
         assert!(text_of("return ...").contains("function(...) return"));
         assert!(text_of("return _G.x").starts_with("local redis,_G=redis,_G local client"));
@@ -213,7 +226,7 @@ mod tests {
     #[test]
     fn a_shebang_line_moves_to_the_front() {
         let start = "#!lua flags=no-writes\nlocal redis=redis local client=function() return 1\n\
-                     end local LINES,TAIL,RO,G=2,2,true,nil\n";
+                     end local LINES,TAIL,RO,G,STRICT=2,2,true,nil,false\n";
         assert!(text_of("#!lua flags=no-writes\nreturn 1").starts_with(start));
     }
 
@@ -234,6 +247,20 @@ mod tests {
             ("redis.call('a')\nreturn 1", None),
         ] {
             assert_eq!(tail_call_line(text.as_bytes()), line, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_assignment_to_redis_is_seen() {
+        for (text, seen) in [
+            ("return redis.call('get')", false),
+            ("local call = redis.call if redis.call == 1 then end", false),
+            ("redis.call = 1", true),
+            ("redis['x'] = 1", true),
+            ("redis.a, redis.b = 1", true),
+            ("local r = redis r.x = 1", true),
+        ] {
+            assert_eq!(assigns_to_redis(text.as_bytes()), seen, "{text}");
         }
     }
 

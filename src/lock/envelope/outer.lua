@@ -1,494 +1,537 @@
 -- What stands behind the client's text in an envelope; `envelope.rs` says how the two are joined.
 -- In scope: `redis` (still Redis's own), `client`, and what `envelope.rs` gives in the joint.
 -- Comments and indents are taken out before use, so a comment has a line of its own.
-local real, rpcall = redis, redis.pcall
-local sub, lower, find, match, byte, format = string.sub, string.lower, string.find, string.match, string.byte, string.format
-local type, tonumber, pcall, unpack = type, tonumber, pcall, unpack
-local HEX = '[0-9a-f][0-9a-f][0-9a-f][0-9a-f]'
-local TIME = '%d%d%-%d%d%-%d%d%d%d %d%d:%d%d:%d%d$'
+--
+-- This runs anew with each call, so what it costs is the making of closures and tables. Most calls
+-- are GET, compare, DEL: `run` answers those, and the rest is made when it is first needed.
 
 -- The envelope's parameters are the last arguments; once they are off, ARGV is the client's.
+-- head: marker 16, nonce 16, timestamp 19, SHA 40, 'r' or 'w', number of locks 7, database
 local keys, argv = KEYS, ARGV
 local n = #argv
 local head = argv[n]
 argv[n] = nil
-n = n - 1
--- head: marker 16, nonce 16, timestamp 19, SHA 40, 'r' or 'w', number of locks, '/', database
-if sub(head, 92, 92) == 'r' then RO = true end
-local count, db = match(head, '^(%d+)/(%d+)$', 93)
-db = tonumber(db)
+if string.byte(head, 92) == 114 then RO = true end
+local db = tonumber(string.sub(head, 100))
+local real, rpcall = redis, redis.pcall
+-- Databases that were selected, each with its S; the locks that may have been written; the line
+-- of the last error; what is made when it is needed.
+local all, D, line, view, rest, look = nil, {}
 -- State of a lock key. k key, i index, p persistent rule, m stamp mode, t its terms; c what
 -- stands there (nil unknown, false nothing, string the stored value, true another type);
 -- b the same before the first write; d may have been written; w written by this script, so that
 -- its real TTL is the client's; v virtual TTL in ms (-1 none).
-local S, all, D, dirty_count = {}, nil, {}, 0
-for i = 1, count do
-  local t = argv[n]
-  argv[n] = nil
-  n = n - 1
-  local index = tonumber(sub(t, 3, 9))
+local S = {}
+for i = n - 1, n - tonumber(string.sub(head, 93, 99)), -1 do
+  local t = argv[i]
+  argv[i] = nil
+  local index = tonumber(string.sub(t, 3, 9))
   local k = keys[index]
-  S[k] = {k = k, i = index, p = byte(t) == 112, m = sub(t, 2, 2), t = t, db = db}
+  S[k] = {k = k, i = index, p = string.byte(t) == 112, m = string.sub(t, 2, 2), t = t, db = db}
 end
-local line
 
-local function utf8(s)
-  local i = 1
-  while true do
-    i = find(s, '[\128-\255]', i)
-    if not i then return true end
-    local a, b, c, d = byte(s, i, i + 3)
-    if not b or b < 128 or b > 191 or a < 194 or a > 244 then return false end
-    if a < 224 then
-      i = i + 2
-    else
-      if not c or c < 128 or c > 191 then return false end
-      if a < 240 then
-        if a == 224 and b < 160 or a == 237 and b > 159 then return false end
-        i = i + 3
+-- Makes `view`; gives what the rest needs of the grammar of values.
+local function values()
+  local sub, find, match, byte = string.sub, string.find, string.match, string.byte
+  local HEX = '[0-9a-f][0-9a-f][0-9a-f][0-9a-f]'
+  local TIME = '%d%d%-%d%d%-%d%d%d%d %d%d:%d%d:%d%d$'
+
+  local function utf8(s)
+    local i = 1
+    while true do
+      i = string.find(s, '[\128-\255]', i)
+      if not i then return true end
+      local a, b, c, d = string.byte(s, i, i + 3)
+      if not b or b < 128 or b > 191 or a < 194 or a > 244 then return false end
+      if a < 224 then
+        i = i + 2
       else
-        if not d or d < 128 or d > 191 or a == 240 and b < 144 or a == 244 and b > 143 then return false end
-        i = i + 4
+        if not c or c < 128 or c > 191 then return false end
+        if a < 240 then
+          if a == 224 and b < 160 or a == 237 and b > 159 then return false end
+          i = i + 3
+        else
+          if not d or d < 128 or d > 191 or a == 240 and b < 144 or a == 244 and b > 143 then return false end
+          i = i + 4
+        end
       end
     end
   end
-end
 
--- `value::is_token`
-local function token(v)
-  if #v < 16 then return false end
-  if find(v, '^[%w+/]*=?=?$') and find(v, '%d') then return true end
-  if #v == 36 and find(v, '^%x%x%x%x%x%x%x%x%-%x%x%x%x%-%x%x%x%x%-%x%x%x%x%-%x%x%x%x%x%x%x%x%x%x%x%x$') then return true end
-  return not utf8(v)
-end
-
--- `value::strip`; for the form of the original service with another token, also its `a:b`.
-local function strip(c, mode)
-  if byte(c, -3) ~= 58 or byte(c, -6) ~= 58 then return c end
-  if mode ~= 'n' and find(c, '^:~' .. HEX .. HEX .. HEX .. HEX .. ':' .. TIME, -38) then return sub(c, 1, -39) end
-  local pair, b = match(c, '^([^:]+:([^:]+)):' .. TIME)
-  if pair and utf8(pair) then
-    if mode ~= 'n' and token(b) then return pair end
-    return c, pair
+  -- `value::is_token`
+  local function token(v)
+    if #v < 16 then return false end
+    if find(v, '^[%w+/]*=?=?$') and find(v, '%d') then return true end
+    if #v == 36 and find(v, '^%x%x%x%x%x%x%x%x%-%x%x%x%x%-%x%x%x%x%-%x%x%x%x%-%x%x%x%x%x%x%x%x%x%x%x%x$') then return true end
+    return not utf8(v)
   end
-  return c
-end
 
--- `value::stamp`
-local function stamp(v, mode)
-  if mode == 'n' then return v end
-  if strip(v, mode) == v then
-    local b = match(v, '^[^:]+:([^:]+)$')
-    if b and utf8(v) and token(b) then return v .. ':' .. sub(head, 33, 51) end
-    if mode == 'a' and token(v) then return v end
-  end
-  return v .. ':~' .. sub(head, 17, 32) .. ':' .. sub(head, 33, 51)
-end
-
-local function presented(v)
-  for i = 1, #argv do
-    if argv[i] == v then return true end
-  end
-end
-
--- What the client sees for the stored value c: the form that its arguments present, else the
--- client value.
-local function view(st, c)
-  if st.sc == c then return st.s end
-  local s, pair = strip(c, st.m)
-  if s ~= c then
-    if presented(c) then s = c end
-  elseif pair and presented(pair) then
-    s = pair
-  end
-  st.sc, st.s = c, s
-  return s
-end
-
-local function text(v)
-  if type(v) == 'number' then return format('%.17g', v) end
-  return v
-end
-
--- What stands there. TYPE before GET: a GET on another type is an error that INFO counts.
-local function look(st)
-  local c = st.c
-  if c == nil then
-    local t = rpcall('TYPE', st.k).ok
-    if t == 'none' then
-      c = false
-    elseif t == 'string' or not t then
-      c = rpcall('GET', st.k) or false
-      if type(c) == 'table' then c = true end
-    else
-      c = true
+  -- `value::strip`; for the form of the original service with another token, also its `a:b`.
+  local function strip(c, mode)
+    if byte(c, -3) ~= 58 or byte(c, -6) ~= 58 then return c end
+    if mode ~= 'n' and find(c, '^:~' .. HEX .. HEX .. HEX .. HEX .. ':' .. TIME, -38) then return sub(c, 1, -39) end
+    local pair, b = match(c, '^([^:]+:([^:]+)):' .. TIME)
+    if pair and utf8(pair) then
+      if mode ~= 'n' and token(b) then return pair end
+      return c, pair
     end
-    st.c = c
+    return c
   end
-  return c
-end
 
-local function touch(st)
-  local c = look(st)
-  if st.b == nil then st.b = c end
-  return c
-end
-
-local function mark(st, c)
-  if st.b == false or c == false then st.w = true end
-  st.c = c
-  if not st.d then
-    st.d = true
-    dirty_count = dirty_count + 1
-    D[dirty_count] = st
-  end
-end
-
--- A term of the rule: 1 safety TTL, 2 virtual TTL, 3 default TTL, in ms.
-local function term(st, which)
-  local safety, virtual, default = match(st.t, '^(%d+) (%d+) (%d+)$', 11)
-  return tonumber(which == 1 and safety or which == 2 and virtual or default)
-end
-
-local function now()
-  local t = rpcall('TIME')
-  return t[1] * 1000 + math.floor(t[2] / 1000)
-end
-
--- An integer that Redis takes for one and Lua holds exactly; anything else is left to Redis.
-local function int(v)
-  v = text(v)
-  if type(v) == 'string' and #v < 15 and (v == '0' or find(v, '^%-?[1-9]%d*$')) then return tonumber(v) end
-end
-
--- Options of SET and GETEX, from a[i] on; nil if they are not plainly right.
-local function options(a, i, n, set)
-  local o = {}
-  while i <= n do
-    local w = a[i]
-    w = type(w) == 'string' and lower(w)
-    if w == 'ex' or w == 'px' or w == 'exat' or w == 'pxat' then
-      i = i + 1
-      local t = int(a[i])
-      if o.ttl or not t or t <= 0 then return end
-      if byte(w) == 101 then t = t * 1000 end
-      o.ttl, o.at = t, #w == 4
-    elseif w and (set and (w == 'nx' or w == 'xx' or w == 'get' or w == 'keepttl') or not set and w == 'persist') then
-      o[w] = true
-    else
-      return
+  -- `value::stamp`
+  local function stamp(v, mode)
+    if mode == 'n' then return v end
+    if strip(v, mode) == v then
+      local b = match(v, '^[^:]+:([^:]+)$')
+      if b and utf8(v) and token(b) then return v .. ':' .. sub(head, 33, 51) end
+      if mode == 'a' and token(v) then return v end
     end
-    i = i + 1
+    return v .. ':~' .. sub(head, 17, 32) .. ':' .. sub(head, 33, 51)
   end
-  if o.nx and o.xx or o.ttl and (o.keepttl or o.persist) then return end
-  return o
-end
 
--- Whether a held lock is left as it is by a TTL of its client.
-local function virtual(st)
-  return st.p and not st.w and not RO
-end
-
--- The holder asks for more time: nothing to write, unless the key still has a TTL.
-local function renew(st, ms)
-  st.v = ms
-  if type(st.c) == 'string' and presented(view(st, st.c)) and rpcall('PTTL', st.k) ~= -1 then
-    touch(st)
-    mark(st, st.c)
-  end
-end
-
-local function extend(st, o)
-  local ms = o.ttl or -1
-  if o.at then ms = ms - now() end
-  if o.at and ms <= 0 then return false end
-  if not o.keepttl then renew(st, ms) end
-  return true
-end
-
-local function failed(r)
-  return type(r) == 'table' and r.err
-end
-
--- SET, SETNX, SETEX, PSETEX, GETSET: the value is a[at], o the options (nil: let Redis judge).
-local function write(st, name, a, n, at, o)
-  local v = text(a[at])
-  if type(v) ~= 'string' then return rpcall(name, unpack(a, 1, n)) end
-  local c = touch(st)
-  local shown = type(c) == 'string' and view(st, c)
-  local same = shown == v
-  if same and o and not o.nx and virtual(st) and extend(st, o) then
-    if o.get then return shown end
-    return {ok = 'OK'}
-  end
-  local stored = same and c or stamp(v, st.m)
-  a[at] = stored
-  if not o and shown and shown ~= c then
-    for i = at + 1, n do
-      if a[i] == shown then a[i] = c end
+  local function presented(v)
+    for i = 1, #argv do
+      if argv[i] == v then return true end
     end
   end
-  local r = rpcall(name, unpack(a, 1, n))
-  if failed(r) then return r end
-  if not o then
-    mark(st)
-    st.w = true
-  elseif not (o.nx and c) and not (o.xx and not c) then
-    mark(st, stored)
-    st.w = true
-  end
-  if r == c and shown then return shown end
-  return r
-end
 
-local function ttl(st, cmd, name, ...)
-  local r = rpcall(name, ...)
-  if type(r) ~= 'number' or r == -2 or not st.p or st.w then return r end
-  local v = st.v or term(st, 2)
-  if v < 0 then return -1 end
-  if find(cmd, 'time', 1, true) then v = v + now() end
-  if byte(cmd) == 112 then return v end
-  return math.floor((v + 500) / 1000)
-end
-
--- EXPIRE and its kin on a held lock, by the virtual TTL; nil if Redis is to judge.
-local function expire(st, cmd, name, a, n)
-  local ms, o = int(a[2]), {}
-  if not ms then return end
-  for i = 3, n do
-    local w = a[i]
-    w = type(w) == 'string' and lower(w)
-    if not (w == 'nx' or w == 'xx' or w == 'gt' or w == 'lt') then return end
-    o[w] = true
-  end
-  if o.nx and (o.xx or o.gt or o.lt) or o.gt and o.lt then return end
-  if byte(cmd) == 101 then ms = ms * 1000 end
-  if sub(cmd, -2) == 'at' then ms = ms - now() end
-  if st.c == nil and rpcall('EXISTS', st.k) == 0 then st.c = false end
-  if st.c == false then return end
-  local v = st.v or term(st, 2)
-  if o.nx and v ~= -1 or o.xx and v == -1 or o.gt and (v == -1 or ms <= v) or o.lt and v ~= -1 and ms >= v then return 0 end
-  if ms <= 0 then
-    touch(st)
-    local r = rpcall(name, a[1], a[2])
-    if r == 1 then mark(st, false) end
-    return r
-  end
-  renew(st, ms)
-  return 1
-end
-
-local function range(st, a)
-  local c, from, to = look(st), int(a[2]), int(a[3])
-  if type(c) ~= 'string' or not from or not to then return end
-  c = view(st, c)
-  if from < 0 and to < 0 and from > to then return '' end
-  if from < 0 then from = math.max(#c + from, 0) end
-  if to < 0 then to = math.max(#c + to, 0) end
-  return sub(c, from + 1, to + 1)
-end
-
--- Commands that compute on the value: on the client value.
-local function compute(st, name, ...)
-  local c = touch(st)
-  local s = type(c) == 'string' and strip(c, st.m)
-  if s and s ~= c then
-    local r = rpcall('SET', st.k, s, 'KEEPTTL')
-    if failed(r) then return r end
-  end
-  local r = rpcall(name, ...)
-  if not failed(r) then
-    mark(st)
-  elseif s and s ~= c then
-    rpcall('SET', st.k, c, 'KEEPTTL')
-  end
-  return r
-end
-
--- MSET and MSETNX.
-local function several(cmd, name, a, n)
-  local b, m, hit = {}, 0, {}
-  for i = 1, n, 2 do
-    local st, v = S[text(a[i])], text(a[i + 1])
-    local keep = false
-    if st and type(v) == 'string' then
-      local c = touch(st)
-      local same = type(c) == 'string' and view(st, c) == v
-      keep = same and cmd == 'mset' and virtual(st)
-      if keep then renew(st, -1) else hit[#hit + 1] = st end
-      st.n = same and c or stamp(v, st.m)
-      v = st.n
+  -- What the client sees for the stored value c: the form that its arguments present, else the
+  -- client value.
+  function view(st, c)
+    if st.sc == c then return st.s end
+    local s, pair = strip(c, st.m)
+    if s ~= c then
+      if presented(c) then s = c end
+    elseif pair and presented(pair) then
+      s = pair
     end
-    if not keep then
-      b[m + 1], b[m + 2] = a[i], v
-      m = m + 2
-    end
+    st.sc, st.s = c, s
+    return s
   end
-  if m == 0 then return {ok = 'OK'} end
-  local r = rpcall(name, unpack(b, 1, m))
-  if not failed(r) and r ~= 0 then
-    for i = 1, #hit do
-      mark(hit[i], hit[i].n)
-      hit[i].w = true
-    end
-  end
-  return r
+
+
+  return strip, stamp, presented
 end
 
-local READ = ' exists touch type hget hmget hgetall hexists hlen hkeys hvals hstrlen hscan hrandfield zscore zmscore zcard zcount zrange zrangebyscore zrevrange zrevrangebyscore zrank zrevrank zrangebylex zrevrangebylex zlexcount zscan zrandmember lrange llen lindex lpos scard sismember smismember smembers srandmember sscan sinter sunion sdiff xlen xrange xrevrange object getbit bitcount bitpos bitfield_ro dump memory lcs sort_ro pfcount publish spublish echo keys scan xinfo geodist geohash geopos '
-local COMPUTE = ' append setrange setbit incr decr incrby decrby incrbyfloat bitfield '
+-- Makes everything but the shortest way.
+local function make()
+  local strip, stamp, presented = values()
+  local sub, lower, find, match, byte, format = string.sub, string.lower, string.find, string.match, string.byte, string.format
+  local type, tonumber, unpack = type, tonumber, unpack
 
--- Everything that is not answered on the way: whatever a command does, what stands there before
--- and after it is compared in the end.
-local function other(cmd, name, a, n)
-  local hit, first = {}, S[text(a[1])]
-  if cmd == 'flushdb' or cmd == 'flushall' then
-    for _, st in pairs(S) do hit[#hit + 1] = st end
+  local function text(v)
+    if type(v) == 'number' then return format('%.17g', v) end
+    return v
   end
-  for i = 1, n do
-    local st = S[text(a[i])]
-    if st then hit[#hit + 1] = st end
-  end
-  for i = 1, #hit do touch(hit[i]) end
-  if first and (cmd == 'delex' or cmd == 'delifeq') and type(first.c) == 'string' then
-    local shown = view(first, first.c)
-    for i = 2, n do
-      if a[i] == shown then a[i] = first.c end
-    end
-  end
-  local r = rpcall(name, unpack(a, 1, n))
-  if failed(r) then return r end
-  for i = 1, #hit do
-    local st = hit[i]
-    if cmd == 'del' or cmd == 'unlink' then
-      if st.c then mark(st, false) end
-    else
-      mark(st)
-    end
-  end
-  return r
-end
 
-local function select_db(name, ...)
-  local r = rpcall(name, ...)
-  if not failed(r) then
-    all = all or {[db] = S}
-    db = tonumber((...))
-    local other = all[db]
-    if not other then
-      other = {}
-      for k, st in pairs(S) do
-        other[k] = {k = k, i = st.i, p = st.p, m = st.m, t = st.t, db = db}
+  -- What stands there. TYPE before GET: a GET on another type is an error that INFO counts.
+  function look(st)
+    local c = st.c
+    if c == nil then
+      local t = rpcall('TYPE', st.k).ok
+      if t == 'none' then
+        c = false
+      elseif t == 'string' or not t then
+        c = rpcall('GET', st.k) or false
+        if type(c) == 'table' then c = true end
+      else
+        c = true
       end
-      all[db] = other
-    end
-    S = other
-  end
-  return r
-end
-
--- A command whose first argument is a lock key.
-local function locked(st, cmd, name, ...)
-  local n = select('#', ...)
-  if cmd == 'ttl' or cmd == 'pttl' or cmd == 'expiretime' or cmd == 'pexpiretime' then return ttl(st, cmd, name, ...) end
-  if find(READ, ' ' .. cmd .. ' ', 1, true) then return rpcall(name, ...) end
-  local a = {...}
-  if cmd == 'set' then
-    if n > 1 then return write(st, name, a, n, 2, options(a, 3, n, true)) end
-  elseif cmd == 'setnx' then
-    if n == 2 then return write(st, name, a, n, 2, {nx = true}) end
-  elseif cmd == 'setex' or cmd == 'psetex' then
-    if n == 3 then return write(st, name, a, n, 3, options({sub(cmd, 1, 1) == 's' and 'ex' or 'px', a[2]}, 1, 2, true)) end
-  elseif cmd == 'getset' then
-    if n == 2 then return write(st, name, a, n, 2, {get = true}) end
-  elseif cmd == 'expire' or cmd == 'pexpire' or cmd == 'expireat' or cmd == 'pexpireat' then
-    local r = n > 1 and virtual(st) and expire(st, cmd, name, a, n)
-    if r then return r end
-    local ms = sub(cmd, -2) ~= 'at' and int(a[2])
-    if ms and ms > 0 then
-      local c = touch(st)
-      r = other(cmd, name, a, n)
       st.c = c
-      return r
     end
-  elseif cmd == 'persist' then
-    if n == 1 and virtual(st) and (st.c or st.c == nil and rpcall('EXISTS', st.k) == 1) then
-      local v = st.v or term(st, 2)
-      renew(st, -1)
-      return v == -1 and 0 or 1
-    end
-  elseif cmd == 'getdel' then
-    local r = rpcall(name, ...)
-    if type(r) == 'string' then
-      if st.b == nil then st.b = r end
-      mark(st, false)
-      return view(st, r)
-    end
-    return r
-  elseif cmd == 'getex' then
-    local c = touch(st)
-    local o = options(a, 2, n, false)
-    if type(c) == 'string' then
-      if o and not RO and (n == 1 or virtual(st) and extend(st, o)) then return view(st, c) end
-      local r = other(cmd, name, a, n)
-      if type(r) == 'string' then return view(st, r) end
-      return r
-    end
-    return rpcall(name, ...)
-  elseif cmd == 'strlen' then
-    local c = n == 1 and look(st)
-    if type(c) == 'string' then return #view(st, c) end
-    return rpcall(name, ...)
-  elseif cmd == 'getrange' or cmd == 'substr' then
-    return n == 3 and range(st, a) or rpcall(name, ...)
-  elseif cmd == 'mget' then
-    local r = rpcall(name, ...)
-    if failed(r) then return r end
-    for i = 1, n do
-      local s = S[text(a[i])]
-      if s and type(r[i]) == 'string' then r[i] = view(s, r[i]) end
-    end
-    return r
-  elseif cmd == 'mset' or cmd == 'msetnx' then
-    if n % 2 == 0 then return several(cmd, name, a, n) end
-  elseif find(COMPUTE, ' ' .. cmd .. ' ', 1, true) then
-    return compute(st, name, ...)
+    return c
   end
-  return other(cmd, name, a, n)
-end
 
--- A command whose first argument is no lock key.
-local function unlocked(cmd, name, ...)
-  if cmd == 'select' then return select_db(name, ...) end
-  local n = select('#', ...)
-  if n > 1 then
-    local a = {...}
-    for i = 2, n do
-      local st = S[text(a[i])]
-      if st then
-        if cmd == 'mget' or cmd == 'mset' or cmd == 'msetnx' or find(READ, ' ' .. cmd .. ' ', 1, true) then return locked(st, cmd, name, ...) end
-        return other(cmd, name, a, n)
+  local function touch(st)
+    local c = look(st)
+    if st.b == nil then st.b = c end
+    return c
+  end
+
+  local function mark(st, c)
+    if st.b == false or c == false then st.w = true end
+    st.c = c
+    if not st.d then
+      st.d = true
+      D[#D + 1] = st
+    end
+  end
+
+  -- A term of the rule: 1 safety TTL, 2 virtual TTL, 3 default TTL, in ms.
+  local function term(st, which)
+    local safety, virtual, default = match(st.t, '^(%d+) (%d+) (%d+)$', 11)
+    return tonumber(which == 1 and safety or which == 2 and virtual or default)
+  end
+
+  local function now()
+    local t = rpcall('TIME')
+    return t[1] * 1000 + math.floor(t[2] / 1000)
+  end
+
+  -- An integer that Redis takes for one and Lua holds exactly; anything else is left to Redis.
+  local function int(v)
+    v = text(v)
+    if type(v) == 'string' and #v < 15 and (v == '0' or find(v, '^%-?[1-9]%d*$')) then return tonumber(v) end
+  end
+
+  -- Options of SET and GETEX, from a[i] on; nil if they are not plainly right.
+  local function options(a, i, n, set)
+    local o = {}
+    while i <= n do
+      local w = a[i]
+      w = type(w) == 'string' and lower(w)
+      if w == 'ex' or w == 'px' or w == 'exat' or w == 'pxat' then
+        i = i + 1
+        local t = int(a[i])
+        if o.ttl or not t or t <= 0 then return end
+        if byte(w) == 101 then t = t * 1000 end
+        o.ttl, o.at = t, #w == 4
+      elseif w and (set and (w == 'nx' or w == 'xx' or w == 'get' or w == 'keepttl') or not set and w == 'persist') then
+        o[w] = true
+      else
+        return
+      end
+      i = i + 1
+    end
+    if o.nx and o.xx or o.ttl and (o.keepttl or o.persist) then return end
+    return o
+  end
+
+  -- Whether a held lock is left as it is by a TTL of its client.
+  local function virtual(st)
+    return st.p and not st.w and not RO
+  end
+
+  -- The holder asks for more time: nothing to write, unless the key still has a TTL.
+  local function renew(st, ms)
+    st.v = ms
+    if type(st.c) == 'string' and presented(view(st, st.c)) and rpcall('PTTL', st.k) ~= -1 then
+      touch(st)
+      mark(st, st.c)
+    end
+  end
+
+  local function extend(st, o)
+    local ms = o.ttl or -1
+    if o.at then ms = ms - now() end
+    if o.at and ms <= 0 then return false end
+    if not o.keepttl then renew(st, ms) end
+    return true
+  end
+
+  local function failed(r)
+    return type(r) == 'table' and r.err
+  end
+
+  -- SET, SETNX, SETEX, PSETEX, GETSET: the value is a[at], o the options (nil: let Redis judge).
+  local function write(st, name, a, n, at, o)
+    local v = text(a[at])
+    if type(v) ~= 'string' then return rpcall(name, unpack(a, 1, n)) end
+    local c = touch(st)
+    local shown = type(c) == 'string' and view(st, c)
+    local same = shown == v
+    if same and o and not o.nx and virtual(st) and extend(st, o) then
+      if o.get then return shown end
+      return {ok = 'OK'}
+    end
+    local stored = same and c or stamp(v, st.m)
+    a[at] = stored
+    if not o and shown and shown ~= c then
+      for i = at + 1, n do
+        if a[i] == shown then a[i] = c end
       end
     end
+    local r = rpcall(name, unpack(a, 1, n))
+    if failed(r) then return r end
+    if not o then
+      mark(st)
+      st.w = true
+    elseif not (o.nx and c) and not (o.xx and not c) then
+      mark(st, stored)
+      st.w = true
+    end
+    if r == c and shown then return shown end
+    return r
   end
-  if cmd == 'flushdb' or cmd == 'flushall' then return other(cmd, name, {...}, n) end
-  return rpcall(name, ...)
+
+  local function ttl(st, cmd, name, ...)
+    local r = rpcall(name, ...)
+    if type(r) ~= 'number' or r == -2 or not st.p or st.w then return r end
+    local v = st.v or term(st, 2)
+    if v < 0 then return -1 end
+    if find(cmd, 'time', 1, true) then v = v + now() end
+    if byte(cmd) == 112 then return v end
+    return math.floor((v + 500) / 1000)
+  end
+
+  -- EXPIRE and its kin on a held lock, by the virtual TTL; nil if Redis is to judge.
+  local function expire(st, cmd, name, a, n)
+    local ms, o = int(a[2]), {}
+    if not ms then return end
+    for i = 3, n do
+      local w = a[i]
+      w = type(w) == 'string' and lower(w)
+      if not (w == 'nx' or w == 'xx' or w == 'gt' or w == 'lt') then return end
+      o[w] = true
+    end
+    if o.nx and (o.xx or o.gt or o.lt) or o.gt and o.lt then return end
+    if byte(cmd) == 101 then ms = ms * 1000 end
+    if sub(cmd, -2) == 'at' then ms = ms - now() end
+    if st.c == nil and rpcall('EXISTS', st.k) == 0 then st.c = false end
+    if st.c == false then return end
+    local v = st.v or term(st, 2)
+    if o.nx and v ~= -1 or o.xx and v == -1 or o.gt and (v == -1 or ms <= v) or o.lt and v ~= -1 and ms >= v then return 0 end
+    if ms <= 0 then
+      touch(st)
+      local r = rpcall(name, a[1], a[2])
+      if r == 1 then mark(st, false) end
+      return r
+    end
+    renew(st, ms)
+    return 1
+  end
+
+  local function range(st, a)
+    local c, from, to = look(st), int(a[2]), int(a[3])
+    if type(c) ~= 'string' or not from or not to then return end
+    c = view(st, c)
+    if from < 0 and to < 0 and from > to then return '' end
+    if from < 0 then from = math.max(#c + from, 0) end
+    if to < 0 then to = math.max(#c + to, 0) end
+    return sub(c, from + 1, to + 1)
+  end
+
+  -- Commands that compute on the value: on the client value.
+  local function compute(st, name, ...)
+    local c = touch(st)
+    local s = type(c) == 'string' and strip(c, st.m)
+    if s and s ~= c then
+      local r = rpcall('SET', st.k, s, 'KEEPTTL')
+      if failed(r) then return r end
+    end
+    local r = rpcall(name, ...)
+    if not failed(r) then
+      mark(st)
+    elseif s and s ~= c then
+      rpcall('SET', st.k, c, 'KEEPTTL')
+    end
+    return r
+  end
+
+  -- MSET and MSETNX.
+  local function several(cmd, name, a, n)
+    local b, m, hit = {}, 0, {}
+    for i = 1, n, 2 do
+      local st, v = S[text(a[i])], text(a[i + 1])
+      local keep = false
+      if st and type(v) == 'string' then
+        local c = touch(st)
+        local same = type(c) == 'string' and view(st, c) == v
+        keep = same and cmd == 'mset' and virtual(st)
+        if keep then renew(st, -1) else hit[#hit + 1] = st end
+        st.n = same and c or stamp(v, st.m)
+        v = st.n
+      end
+      if not keep then
+        b[m + 1], b[m + 2] = a[i], v
+        m = m + 2
+      end
+    end
+    if m == 0 then return {ok = 'OK'} end
+    local r = rpcall(name, unpack(b, 1, m))
+    if not failed(r) and r ~= 0 then
+      for i = 1, #hit do
+        mark(hit[i], hit[i].n)
+        hit[i].w = true
+      end
+    end
+    return r
+  end
+
+  local READ = ' exists touch type hget hmget hgetall hexists hlen hkeys hvals hstrlen hscan hrandfield zscore zmscore zcard zcount zrange zrangebyscore zrevrange zrevrangebyscore zrank zrevrank zrangebylex zrevrangebylex zlexcount zscan zrandmember lrange llen lindex lpos scard sismember smismember smembers srandmember sscan sinter sunion sdiff xlen xrange xrevrange object getbit bitcount bitpos bitfield_ro dump memory lcs sort_ro pfcount publish spublish echo keys scan xinfo geodist geohash geopos '
+  local COMPUTE = ' append setrange setbit incr decr incrby decrby incrbyfloat bitfield '
+
+  -- Everything that is not answered on the way: whatever a command does, what stands there before
+  -- and after it is compared in the end.
+  local function other(cmd, name, a, n)
+    local hit, first = {}, S[text(a[1])]
+    if cmd == 'flushdb' or cmd == 'flushall' then
+      for _, st in pairs(S) do hit[#hit + 1] = st end
+    end
+    for i = 1, n do
+      local st = S[text(a[i])]
+      if st then hit[#hit + 1] = st end
+    end
+    for i = 1, #hit do touch(hit[i]) end
+    if first and (cmd == 'delex' or cmd == 'delifeq') and type(first.c) == 'string' then
+      local shown = view(first, first.c)
+      for i = 2, n do
+        if a[i] == shown then a[i] = first.c end
+      end
+    end
+    local r = rpcall(name, unpack(a, 1, n))
+    if failed(r) then return r end
+    for i = 1, #hit do
+      local st = hit[i]
+      if cmd == 'del' or cmd == 'unlink' then
+        if st.c then mark(st, false) end
+      else
+        mark(st)
+      end
+    end
+    return r
+  end
+
+  local function select_db(name, ...)
+    local r = rpcall(name, ...)
+    if not failed(r) then
+      all = all or {[db] = S}
+      db = tonumber((...))
+      local other = all[db]
+      if not other then
+        other = {}
+        for k, st in pairs(S) do
+          other[k] = {k = k, i = st.i, p = st.p, m = st.m, t = st.t, db = db}
+        end
+        all[db] = other
+      end
+      S = other
+    end
+    return r
+  end
+
+  -- A command whose first argument is a lock key.
+  local function locked(st, cmd, name, ...)
+    local n = select('#', ...)
+    if cmd == 'ttl' or cmd == 'pttl' or cmd == 'expiretime' or cmd == 'pexpiretime' then return ttl(st, cmd, name, ...) end
+    if find(READ, ' ' .. cmd .. ' ', 1, true) then return rpcall(name, ...) end
+    local a = {...}
+    if cmd == 'set' then
+      if n > 1 then return write(st, name, a, n, 2, options(a, 3, n, true)) end
+    elseif cmd == 'setnx' then
+      if n == 2 then return write(st, name, a, n, 2, {nx = true}) end
+    elseif cmd == 'setex' or cmd == 'psetex' then
+      if n == 3 then return write(st, name, a, n, 3, options({sub(cmd, 1, 1) == 's' and 'ex' or 'px', a[2]}, 1, 2, true)) end
+    elseif cmd == 'getset' then
+      if n == 2 then return write(st, name, a, n, 2, {get = true}) end
+    elseif cmd == 'expire' or cmd == 'pexpire' or cmd == 'expireat' or cmd == 'pexpireat' then
+      local r = n > 1 and virtual(st) and expire(st, cmd, name, a, n)
+      if r then return r end
+      local ms = sub(cmd, -2) ~= 'at' and int(a[2])
+      if ms and ms > 0 then
+        local c = touch(st)
+        r = other(cmd, name, a, n)
+        st.c = c
+        return r
+      end
+    elseif cmd == 'persist' then
+      if n == 1 and virtual(st) and (st.c or st.c == nil and rpcall('EXISTS', st.k) == 1) then
+        local v = st.v or term(st, 2)
+        renew(st, -1)
+        return v == -1 and 0 or 1
+      end
+    elseif cmd == 'getdel' then
+      local r = rpcall(name, ...)
+      if type(r) == 'string' then
+        if st.b == nil then st.b = r end
+        mark(st, false)
+        return view(st, r)
+      end
+      return r
+    elseif cmd == 'getex' then
+      local c = touch(st)
+      local o = options(a, 2, n, false)
+      if type(c) == 'string' then
+        if o and not RO and (n == 1 or virtual(st) and extend(st, o)) then return view(st, c) end
+        local r = other(cmd, name, a, n)
+        if type(r) == 'string' then return view(st, r) end
+        return r
+      end
+      return rpcall(name, ...)
+    elseif cmd == 'strlen' then
+      local c = n == 1 and look(st)
+      if type(c) == 'string' then return #view(st, c) end
+      return rpcall(name, ...)
+    elseif cmd == 'getrange' or cmd == 'substr' then
+      return n == 3 and range(st, a) or rpcall(name, ...)
+    elseif cmd == 'mget' then
+      local r = rpcall(name, ...)
+      if failed(r) then return r end
+      for i = 1, n do
+        local s = S[text(a[i])]
+        if s and type(r[i]) == 'string' then r[i] = view(s, r[i]) end
+      end
+      return r
+    elseif cmd == 'mset' or cmd == 'msetnx' then
+      if n % 2 == 0 then return several(cmd, name, a, n) end
+    elseif find(COMPUTE, ' ' .. cmd .. ' ', 1, true) then
+      return compute(st, name, ...)
+    end
+    return other(cmd, name, a, n)
+  end
+
+  -- A command whose first argument is no lock key.
+  local function unlocked(cmd, name, ...)
+    if cmd == 'select' then return select_db(name, ...) end
+    local n = select('#', ...)
+    if n > 1 then
+      local a = {...}
+      for i = 2, n do
+        local st = S[text(a[i])]
+        if st then
+          if cmd == 'mget' or cmd == 'mset' or cmd == 'msetnx' or find(READ, ' ' .. cmd .. ' ', 1, true) then return locked(st, cmd, name, ...) end
+          return other(cmd, name, a, n)
+        end
+      end
+    end
+    if cmd == 'flushdb' or cmd == 'flushall' then return other(cmd, name, {...}, n) end
+    return rpcall(name, ...)
+  end
+
+
+  function rest(...)
+    local name, k = ...
+    local cmd, st = lower(name), S[text(k)]
+    if st then return locked(st, cmd, ...) end
+    return unlocked(cmd, ...)
+  end
 end
 
 -- redis.pcall
 local function run(...)
   local name, k = ...
   if type(name) ~= 'string' then return rpcall(...) end
-  local cmd, st = lower(name), S[text(k)]
-  if not st then return unlocked(cmd, ...) end
-  if cmd ~= 'get' then return locked(st, cmd, ...) end
-  local r = rpcall(...)
-  if type(r) == 'string' then
-    st.c = r
-    return view(st, r)
+  local st = S[k]
+  if st then
+    if name == 'get' or name == 'GET' then
+      local r = rpcall(...)
+      if type(r) == 'string' then
+        st.c = r
+        -- Only what ends like a time can be stamped.
+        if string.byte(r, -3) ~= 58 then return r end
+        if not view then values() end
+        return view(st, r)
+      end
+      if not r then st.c = false end
+      return r
+    end
+    local c = st.c
+    if c and (name == 'del' or name == 'DEL') and select('#', ...) == 2 then
+      local r = rpcall(...)
+      if r == 1 then
+        if st.b == nil then st.b = c end
+        st.c, st.w = false, true
+        if not st.d then
+          st.d = true
+          D[#D + 1] = st
+        end
+      end
+      return r
+    end
+    if (name == 'exists' or name == 'EXISTS') then return rpcall(...) end
   end
-  if not r then st.c = false end
-  return r
+  if not rest then make() end
+  return rest(...)
 end
 
 -- redis.call. The error is raised from here, so the client's line is kept for the message. Lua
@@ -497,34 +540,34 @@ local function call(...)
   local r = run(...)
   if type(r) == 'table' and r.err then
     local _, where = pcall(error, '', 3)
-    line = match(where, ':(%d+): $') or TAIL
+    line = string.match(where, ':(%d+): $') or TAIL
     if not real.REDIS_VERSION_NUM then r = r.err end
     error(r, 0)
   end
   return r
 end
 
-redis = setmetatable({}, {__index = setmetatable({call = call, pcall = run}, {__index = real}), __newindex = real})
+redis = setmetatable({call = call, pcall = run}, {__index = real, __newindex = real})
+-- The text assigns to a field: that is Redis's error.
+if STRICT then redis = setmetatable({}, {__index = redis, __newindex = real}) end
 if G then
   local shadow = {redis = redis}
   _G = setmetatable({}, {__index = setmetatable(shadow, {__index = G}), __newindex = G})
   shadow._G = _G
 end
 
--- Where an error was raised, for servers without a handler of that name.
-local function handler(e)
+-- The second one: where an error was raised, for servers without a handler of that name.
+local ok, r = xpcall(client, rawget(G or _G, '__redis__err__handler') or function(e)
   local _, where = pcall(error, '', 3)
   if where == '' then _, where = pcall(error, '', 4) end
   if type(e) ~= 'table' then e = {err = 'ERR ' .. tostring(e)} end
-  e.source, e.line = '@user_script', tonumber(match(where, ':(%d+): $'))
+  e.source, e.line = '@user_script', tonumber(string.match(where, ':(%d+): $'))
   return e
-end
-
-local ok, r = xpcall(client, rawget(G or _G, '__redis__err__handler') or handler)
+end)
 if not ok then
-  local sha = sub(head, 52, 91)
+  local sha = string.sub(head, 52, 91)
   if type(r) == 'table' then
-    local message = match(text(r.err) or 'ERR', '^%Z*')
+    local message = string.match(r.err or 'ERR', '^%Z*')
     if r.source and r.line then
       local l = tonumber(r.line)
       if l > LINES then l = line end
@@ -535,43 +578,44 @@ if not ok then
     r = {err = 'ERR Error running script (call to f_' .. sha .. '): ' .. tostring(r)}
   end
 end
-if dirty_count == 0 then return r end
+if not D[1] then return r end
 
 -- What the script did to its lock keys, for Lockside to make good before the client is answered.
-local meta, m = {}, 0
+local meta = ''
 local function report(kind, st, fresh, ttl, guard)
-  m = m + 1
-  meta[m] = kind .. st.i .. ' ' .. st.db .. ' ' .. (fresh and 1 or 0) .. ' ' .. ttl .. ' ' .. #guard .. ' ' .. guard
+  meta = meta .. kind .. st.i .. ' ' .. st.db .. ' ' .. fresh .. ' ' .. ttl .. ' ' .. #guard .. ' ' .. guard
 end
-local function guard(c)
-  if type(c) == 'string' then return 's' .. c end
-  return 'o'
-end
-for j = 1, dirty_count do
-  local st = D[j]
-  if st.db ~= db then
-    rpcall('SELECT', st.db)
-    db = st.db
+-- A lock that is left, with the TTL that its rule gives it.
+local function left(st, c, fresh, pttl)
+  local k = st.k
+  local safety, default = string.match(st.t, '^(%d+) %d+ (%d+)$', 11)
+  if st.p then
+    rpcall('PEXPIRE', k, safety)
+  elseif pttl == -1 then
+    rpcall('PEXPIRE', k, default)
   end
-  local k, b, c = st.k, st.b, look(st)
-  local pttl = c and rpcall('PTTL', k)
+  local guard
+  if c == true then
+    local at, dump = rpcall('PEXPIRETIME', k), rpcall('DUMP', k)
+    guard = 'o' .. (type(at) == 'number' and string.format('%.0f', at) or '0') .. ':' .. (type(dump) == 'string' and real.sha1hex(dump) or '')
+  else
+    guard = 's' .. c
+  end
+  report('t', st, fresh and 1 or 0, string.format('%.0f', type(pttl) == 'number' and pttl or -1), guard)
+end
+for i = 1, #D do
+  local st = D[i]
+  if st.db ~= db then
+    db = st.db
+    rpcall('SELECT', db)
+  end
+  local b, c = st.b, st.c
+  if c == nil then c = look(st) end
+  local pttl = c and rpcall('PTTL', st.k)
   if pttl == -2 then c = false end
   local fresh = c and c ~= b
-  if b and (not c or fresh) then report('r', st, false, -1, guard(b)) end
-  if c and (fresh or not st.p or pttl ~= -1) then
-    if type(pttl) ~= 'number' then pttl = -1 end
-    if st.p then
-      rpcall('PEXPIRE', k, term(st, 1))
-    elseif pttl == -1 then
-      rpcall('PEXPIRE', k, term(st, 3))
-    end
-    local g = guard(c)
-    if g == 'o' then
-      local at, dump = rpcall('PEXPIRETIME', k), rpcall('DUMP', k)
-      g = 'o' .. (type(at) == 'number' and format('%.0f', at) or '0') .. ':' .. (type(dump) == 'string' and real.sha1hex(dump) or '')
-    end
-    report('t', st, fresh, format('%.0f', pttl), g)
-  end
+  if b and (not c or fresh) then report('r', st, 0, -1, b == true and 'o' or 's' .. b) end
+  if c and (fresh or not st.p or pttl ~= -1) then left(st, c, fresh, pttl) end
 end
-if m == 0 then return r end
-return {sub(head, 1, 16), table.concat(meta), r}
+if meta == '' then return r end
+return {string.sub(head, 1, 16), meta, r}

@@ -285,8 +285,9 @@ local function make()
         mark(st)
         st.w = true
       elseif not (o.nx and c) and not (o.xx and not c) then
-        mark(st, stored)
-        st.w = true
+        -- A time in the past leaves nothing.
+        mark(st, not o.at and stored or nil)
+        if not o.keepttl then st.w = true end
       end
       if r == c and shown then return shown end
       return r
@@ -328,8 +329,8 @@ local function make()
         if st and type(v) == 'string' then
           local c = touch(st)
           local same = type(c) == 'string' and view(st, c) == v
-          keep = same and cmd == 'mset' and virtual(st)
-          if keep then renew(st, -1) else hit[#hit + 1] = st end
+          keep = same and cmd == 'mset' and virtual(st) and not hit[st]
+          if keep then renew(st, -1) else hit[#hit + 1], hit[st] = st, true end
           st.n = same and c or stamp(v, st.m)
           v = st.n
         end
@@ -379,6 +380,8 @@ local function make()
           if st.c then mark(st, false) end
         else
           mark(st)
+          -- The last element may have gone, and the key with it: a later one is another.
+          if rpcall('EXISTS', st.k) == 0 then mark(st, false) end
         end
       end
       return r

@@ -316,7 +316,8 @@ const COMMANDS: &[&str] = &[
 fn lua_stamps_and_strips_as_rust_does() {
     let server = Server::start();
     let side = std::cell::RefCell::new(sidecar(&server));
-    let mut runner = TestRunner::new(Config { cases: 1_500, ..Config::default() });
+    let mut runner =
+        TestRunner::new(Config { cases: 1_500, failure_persistence: None, ..Config::default() });
     let modes = [Stamp::Auto, Stamp::Always, Stamp::Never];
     let result = runner.run(&(values(), 0..3_usize), |(value, mode)| {
         let mut side = side.borrow_mut();

@@ -7,7 +7,8 @@
 //!
 //! ```text
 //! local redis=redis local client=function() <the client's text>
-//! end local LINES,TAIL,RO,G,STRICT=<what is known of the text> <outer.lua>
+//! end local LINES,TAIL,RO,G,STRICT=<what is known of the text>
+//! <start.lua, values.lua, commands.lua, run.lua, settle.lua>
 //! ```
 //!
 //! The client's text begins on the first line, so that line numbers in errors are its own; a
@@ -34,6 +35,8 @@
 //! - An error in `return redis.call(...)` has no line number, if the text has several such lines.
 //! - A reply nested some 8,000 levels deep loses one level if the script took or released a lock.
 //! - A script that Redis kills (`SCRIPT KILL`) names the envelope's SHA in its error.
+//! - GETBIT, BITCOUNT, BITPOS, BITFIELD_RO, LCS, DUMP and OBJECT meet the stored value; RENAME and
+//!   COPY take it along, with the real TTL.
 //! - Without permission for TYPE, GET, PTTL and PEXPIRE the state of a lock can't be settled; the
 //!   client's own commands still get their own errors.
 
@@ -69,7 +72,7 @@ impl Envelope {
         let globals = contains(b"_G");
         let dots = if contains(b"...") { "..." } else { "" };
         let shadows = if globals { "redis,_G=redis,_G" } else { "redis=redis" };
-        let mut text = Vec::with_capacity(client_text.len() + OUTER.len() + 160);
+        let mut text = Vec::with_capacity(client_text.len() + BEHIND.len() + 160);
         text.extend_from_slice(shebang);
         text.extend_from_slice(
             format!("local {shadows} local client=function({dots}) ").as_bytes(),
@@ -84,7 +87,7 @@ impl Envelope {
             assigns_to_redis(body),
         );
         text.extend_from_slice(joint.as_bytes());
-        text.extend_from_slice(OUTER.as_bytes());
+        text.extend_from_slice(BEHIND.as_bytes());
         Self { sha: sha1_hex(&text), client_sha: sha1_hex(client_text), text }
     }
 
@@ -102,7 +105,16 @@ impl Envelope {
 }
 
 /// What stands behind the client's text.
-static OUTER: LazyLock<String> = LazyLock::new(|| squeeze(include_str!("envelope/outer.lua")));
+static BEHIND: LazyLock<String> = LazyLock::new(|| {
+    let parts = [
+        include_str!("envelope/start.lua"),
+        include_str!("envelope/values.lua"),
+        include_str!("envelope/commands.lua"),
+        include_str!("envelope/run.lua"),
+        include_str!("envelope/settle.lua"),
+    ];
+    squeeze(&parts.concat())
+});
 
 /// The text that runs its arguments as a command. Redis says an arity error in other words to
 /// scripts than to clients; the words for clients are put back.
@@ -266,6 +278,6 @@ mod tests {
 
     #[test]
     fn no_comment_and_no_indent_is_sent() {
-        assert!(OUTER.lines().all(|line| !line.starts_with("--") && !line.starts_with(' ')));
+        assert!(BEHIND.lines().all(|line| !line.starts_with("--") && !line.starts_with(' ')));
     }
 }

@@ -77,7 +77,7 @@ impl Call<'_> {
         bulk(out, &self.head());
     }
 
-    /// The last argument; `outer.lua` knows the offsets.
+    /// The last argument; `start.lua` knows the offsets.
     fn head(&self) -> Vec<u8> {
         let read_only = matches!(self.run, Run::TextReadOnly | Run::ShaReadOnly);
         let mut head = Vec::with_capacity(100);

@@ -102,10 +102,10 @@ fn script() -> impl Strategy<Value = String> {
 
 const BEFORE: &[&str] = &[
     "",
-    "SET lock:a 1 PX 30000",
-    "SET lock:a 2 PX 30000 ; SET lock:b a:b PX 30000",
-    "HSET lock:a f v ; EXPIRE lock:a 30",
-    "SET lock:b 1 PX 30000",
+    "SET lock:a 1 PX 30400",
+    "SET lock:a 2 PX 30400 ; SET lock:b a:b PX 30400",
+    "HSET lock:a f v ; PEXPIRE lock:a 30400",
+    "SET lock:b 1 PX 30400",
 ];
 
 #[test]

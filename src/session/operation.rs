@@ -66,9 +66,9 @@ impl Scope<'_, '_> {
         self.cx.shared
     }
 
-    /// The lock `key` of the session's database.
+    /// The lock `key` of the database that the command works in.
     fn lock_key(&self, key: &[u8]) -> LockKey {
-        LockKey::new(self.state.db, key)
+        LockKey::new(self.state.next_db(), key)
     }
 
     fn send(&mut self, args: &[&[u8]]) {

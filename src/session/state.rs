@@ -169,6 +169,17 @@ impl Default for State {
 }
 
 impl State {
+    /// The database that the next command will work in: inside MULTI, that of the last SELECT
+    /// that was queued.
+    pub(crate) fn next_db(&self) -> u32 {
+        let queued = self.transaction.iter().flat_map(|open| open.changes.iter().rev());
+        let selected = queued.filter_map(|change| match change {
+            Change::Select(db) => Some(*db),
+            _ => None,
+        });
+        selected.into_iter().next().unwrap_or(self.db)
+    }
+
     /// Takes the reply to `change`. `ok` is false for an error, and for the nil of an EXEC that
     /// a WATCH stopped.
     pub(crate) fn replied(&mut self, change: Change, ok: bool) {

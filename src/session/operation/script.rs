@@ -108,7 +108,7 @@ impl Enveloped {
             locks: &locks,
             unique: &unique,
             marker: &self.marker,
-            database: scope.state.db,
+            database: scope.state.next_db(),
         };
         let mut command = Vec::new();
         call.encode(&mut command);

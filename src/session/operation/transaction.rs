@@ -21,6 +21,8 @@ use super::{Flow, Operation, Scope, TIMED, UNTIMED};
 pub(in crate::session) struct Queued {
     /// Its place in EXEC's reply.
     place: usize,
+    /// The database that it works in.
+    db: u32,
     what: What,
 }
 
@@ -123,10 +125,11 @@ impl Queueing {
 
     pub(super) fn reply(&mut self, frame: &[u8], scope: &mut Scope<'_, '_>) -> Flow {
         let Some(what) = self.what.take() else { return scope.answer_error(script::NOSCRIPT) };
+        let db = scope.state.next_db();
         if frame == b"+QUEUED\r\n"
             && let Some(transaction) = &mut scope.state.transaction
         {
-            scope.queued.push(Queued { place: transaction.queued, what });
+            scope.queued.push(Queued { place: transaction.queued, db, what });
             transaction.queued += 1;
         }
         scope.answer(frame)
@@ -176,8 +179,8 @@ impl Executing {
         scope.state.executed(executed);
         let Some(reply) = reply.filter(|_| executed) else { return scope.answer(frame) };
         self.elements = reply.elements().map(<[u8]>::to_vec).collect();
-        for Queued { place, what } in std::mem::take(&mut self.queued) {
-            self.translate(place, what, scope);
+        for queued in std::mem::take(&mut self.queued) {
+            self.translate(queued, scope);
         }
         if self.taken.is_empty() {
             return self.answer(scope);
@@ -189,11 +192,12 @@ impl Executing {
 
     /// Turns a lock command's element into what the client sees. A later command of the same
     /// transaction may have released or overwritten what an earlier one took: that is no loss.
-    fn translate(&mut self, place: usize, what: What, scope: &mut Scope<'_, '_>) {
+    fn translate(&mut self, queued: Queued, scope: &mut Scope<'_, '_>) {
+        let Queued { place, db, what } = queued;
         let Some(element) = self.elements.get(place).cloned() else { return };
         let mut out = Vec::new();
         let locks = match what {
-            What::Acquire(ask) => acquired(&ask, &element, scope, &mut out),
+            What::Acquire(ask) => acquired(&ask, db, &element, scope, &mut out),
             What::Enveloped(call) => {
                 let Some(effect) = call.read(&element, scope) else { return };
                 out = effect.reply;
@@ -201,7 +205,7 @@ impl Executing {
                 effect.taken
             }
             What::Other(purpose) => {
-                let released = passed(&purpose, &element, scope, &mut out);
+                let released = passed(&purpose, db, &element, scope, &mut out);
                 self.taken.retain(|(_, earlier)| !released(&earlier.lock));
                 Vec::new()
             }
@@ -222,19 +226,17 @@ impl Executing {
             Next::Unknown => scope.answer_error(UNKNOWN),
             Next::Settled(held) => {
                 let lost = settlement.lost_keys(&held);
-                for ((place, _), _) in self.taken.iter().zip(&held).filter(|(_, held)| !**held) {
+                let is_lost = |lock: &LockKey| settlement.has_lost(lock, &held);
+                for (place, _) in self.taken.iter().filter(|(_, taken)| is_lost(&taken.lock)) {
                     let mut error = Vec::new();
                     encode::error(&mut error, format!("{RAN_OUT}: {lost}").as_bytes());
                     self.elements[*place] = error;
                 }
-                let end = scope.cx.wires.client_accepted();
-                let grants = settlement.grants(&held, end);
                 let flow = self.answer(scope);
                 let end = scope.cx.wires.client_accepted();
-                scope.grants.extend(grants.into_iter().map(|mut grant| {
-                    grant.reply_end = end;
-                    grant
-                }));
+                if let Step::Settling(settlement) = &self.step {
+                    scope.grants.extend(settlement.grants(&held, end));
+                }
                 flow
             }
         }
@@ -285,6 +287,7 @@ impl Executing {
 /// An acquire's element: Redis has answered a SET NX.
 fn acquired(
     ask: &Ask,
+    db: u32,
     element: &[u8],
     scope: &mut Scope<'_, '_>,
     out: &mut Vec<u8>,
@@ -308,7 +311,7 @@ fn acquired(
         return Vec::new();
     }
     ask.granted_reply(scope.state.protocol, out);
-    let lock = scope.lock_key(&ask.key);
+    let lock = LockKey::new(db, &ask.key);
     let record = ask.record(scope.client(), scope.shared());
     if !ask.is_persistent() {
         scope.shared().table.grant(lock, record);
@@ -320,6 +323,7 @@ fn acquired(
 /// The element of a command that was queued as it came; gives which locks it has released.
 fn passed(
     purpose: &Purpose,
+    db: u32,
     element: &[u8],
     scope: &Scope<'_, '_>,
     out: &mut Vec<u8>,
@@ -341,7 +345,7 @@ fn passed(
             return Box::new(move |other| locks.contains(other));
         }
         (Purpose::Keyspace(keyspace_use, args), Some(Reply::Simple(_))) => {
-            exchange::apply_keyspace(*keyspace_use, args, scope.state.db, shared);
+            exchange::apply_keyspace(*keyspace_use, args, db, shared);
             out.extend_from_slice(element);
             return Box::new(|_| true);
         }

@@ -7,7 +7,6 @@
 
 mod conn;
 mod listener;
-pub(crate) mod stream;
 mod timers;
 
 use std::io;
@@ -22,6 +21,7 @@ use slab::Slab;
 use crate::session::flights::Flights;
 use crate::session::{Session, Shared};
 use crate::upstream::Upstream;
+use crate::upstream::stream::Stream;
 
 use conn::{After, Conn, Driver, Turn};
 pub use listener::Listener;
@@ -178,7 +178,7 @@ impl Worker {
         }
         let closed = event.is_read_closed() || event.is_error() || event.is_write_closed();
         if token & LINK != 0 {
-            self.conns[index].conn.link_ready(event.is_readable() || closed);
+            self.conns[index].conn.link_ready(event.is_readable(), closed);
         } else {
             let readable = event.is_readable();
             self.drive(index, now, |driver| driver.client_ready(readable, closed));
@@ -278,7 +278,7 @@ impl Worker {
         }
     }
 
-    fn welcome(&mut self, mut client: stream::Stream, peer: Arc<str>, now: Instant) {
+    fn welcome(&mut self, mut client: Stream, peer: Arc<str>, now: Instant) {
         if self.common.clients.fetch_add(1, Ordering::Relaxed) >= self.common.limits.max_clients {
             self.common.clients.fetch_sub(1, Ordering::Relaxed);
             listener::turn_away(&mut client);

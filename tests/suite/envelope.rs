@@ -6,5 +6,6 @@
 
 mod direct;
 mod libraries;
+mod random;
 mod rig;
 mod settle;

@@ -67,6 +67,10 @@ pub(super) fn read(lock_use: &LockUse, args: Args<'_>, scope: &mut Scope<'_, '_>
         return Read::Overwrite;
     }
     let (key, value, ttl_ms) = (set.key, set.value, set.ttl_ms(now_ms));
+    if ttl_ms == Some(0) {
+        // A time that has passed: Redis answers OK, and there is no key.
+        return Read::Other;
+    }
     let expiry = set.expiry.map(expiry_args);
     if value.len() > scope.shared().max_lock_value {
         return Read::Other;
@@ -160,6 +164,9 @@ pub(in crate::session) struct Acquiring {
     ask: Box<Ask>,
     lock: LockKey,
     question: Option<Question>,
+    /// The token is unique by itself and is the one that the table has for this lock: if Redis
+    /// says that the lock is held, it may be this client's own grant of a moment ago.
+    known_token: bool,
     /// Waits for another session's acquire of the same key.
     waits: bool,
     machine: Acquire,
@@ -190,52 +197,56 @@ impl Acquiring {
             return (None, scope.answer_error(TABLE_FULL));
         }
         let lock = scope.lock_key(&ask.key);
-        let (mut operation, known) = Self::new(ask, lock, args, scope);
-        let flow = operation.start(known, scope);
+        let mut operation = Self::new(ask, lock, args, scope);
+        let flow = operation.start(scope);
         (Some(Box::new(Operation::Acquire(operation))), flow)
     }
 
-    /// The operation, and whether this token already stands as an unconfirmed grant.
-    fn new(
-        mut ask: Box<Ask>,
-        lock: LockKey,
-        args: Args<'_>,
-        scope: &Scope<'_, '_>,
-    ) -> (Self, bool) {
+    fn new(ask: Box<Ask>, lock: LockKey, args: Args<'_>, scope: &Scope<'_, '_>) -> Self {
         let shared = scope.shared();
         let presented = args.get(2).unwrap_or_default();
-        let known = value::is_unique(presented)
-            .then(|| shared.table.find(&lock))
-            .flatten()
-            .filter(|record| record.confidence == Confidence::Unconfirmed)
-            .filter(|record| value::matches(&record.stored, presented, shared.stamp_of(&ask.key)));
-        let resumed = known.is_some() && ask.persistent;
-        if let (Some(record), true) = (known, resumed) {
-            ask.stored = record.stored;
-        }
-        let coalesced = ask.form != Form::SetGet && !resumed;
+        let known_token = ask.persistent
+            && value::is_unique(presented)
+            && shared.table.find(&lock).is_some_and(|record| {
+                value::matches(&record.stored, presented, shared.stamp_of(&ask.key))
+            });
+        let coalesced = ask.form != Form::SetGet && !known_token;
         let question =
             coalesced.then(|| Question { user: scope.state.user.clone(), key: lock.clone() });
         let (machine, _) = Acquire::start(scope.cx.now, ask.lifetime);
-        let operation = Self {
+        Self {
             ask,
             lock,
             question,
+            known_token,
             waits: false,
             machine,
             sent: Request::SetNx,
             sent_text: false,
             error: Vec::new(),
             held_value: None,
-        };
-        (operation, resumed)
+        }
     }
 
-    fn start(&mut self, resumed: bool, scope: &mut Scope<'_, '_>) -> Flow {
-        if resumed {
-            let (machine, effect) = Acquire::resume(scope.cx.now, self.ask.lifetime);
-            self.machine = machine;
-            return self.carry_out(effect, scope);
+    /// Goes on with an unconfirmed grant of the same token, if that is what stands (SPEC 3).
+    fn resume(&mut self, scope: &mut Scope<'_, '_>) -> Option<Flow> {
+        if !self.known_token {
+            return None;
+        }
+        let record = scope.shared().table.find(&self.lock)?;
+        if record.confidence != Confidence::Unconfirmed {
+            return None;
+        }
+        self.known_token = false;
+        self.ask.stored = record.stored;
+        let (machine, effect) = Acquire::resume(scope.cx.now, self.ask.lifetime);
+        self.machine = machine;
+        Some(self.carry_out(effect, scope))
+    }
+
+    fn start(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
+        if let Some(flow) = self.resume(scope) {
+            return flow;
         }
         let turn = match &self.question {
             Some(question) => {
@@ -419,6 +430,13 @@ impl Acquiring {
     }
 
     fn finish(&mut self, outcome: Outcome, scope: &mut Scope<'_, '_>) -> Flow {
+        // Looked for again: the end of the client's earlier connection may have been noticed
+        // only while Redis was being asked.
+        if outcome == Outcome::Held
+            && let Some(flow) = self.resume(scope)
+        {
+            return flow;
+        }
         let ended = match outcome {
             Outcome::Granted => Ended::Granted,
             Outcome::Held => Ended::Held,
@@ -476,7 +494,7 @@ fn is_forbidden(reply: &Reply<'_>) -> bool {
         || is_error(reply, b"ERR The user executing the script")
 }
 
-pub(super) const CLIENT_GONE: &str =
+const CLIENT_GONE: &str =
     "ERR lockside: not acquired: the client has closed its side of the connection";
 pub(super) const TABLE_FULL: &str =
     "OOM lockside: not acquired: as many locks are held as limits.locks allows";

@@ -7,6 +7,7 @@
 
 mod architecture;
 mod cli;
+mod docs;
 mod envelope;
 mod limits;
 mod locks;

@@ -59,8 +59,6 @@ pub(super) struct Turn<'a> {
     pub(super) registry: &'a Registry,
     pub(super) upstream: &'a Upstream,
     pub(super) limits: &'a Limits,
-    /// Sent on every new link: the AUTH of the configuration, if there is one.
-    pub(super) greeting: &'a [u8],
     pub(super) now: Instant,
     /// All connections together hold as much as they may.
     pub(super) crowded: bool,
@@ -114,11 +112,9 @@ impl Wired<'_> {
         });
         match opened {
             Ok(stream) => {
-                let mut out = Outbox::default();
-                out.hold(self.turn.greeting);
                 self.io.link = Some(Link {
                     stream,
-                    out,
+                    out: Outbox::default(),
                     connected: false,
                     connect_by: self.io.now + self.turn.limits.connect_timeout,
                     readable: false,

@@ -53,10 +53,10 @@ impl Acquiring {
         if scope.client_gone {
             return (None, scope.answer_error(CLIENT_GONE));
         }
-        if scope.shared().table.is_full() {
+        let lock = scope.lock_key(&ask.key);
+        if scope.shared().table.is_full_for(&lock) {
             return (None, scope.answer_error(TABLE_FULL));
         }
-        let lock = scope.lock_key(&ask.key);
         let mut operation = Self::new(ask, lock, args, scope);
         let flow = operation.start(scope);
         (Some(Box::new(Operation::Acquire(operation))), flow)

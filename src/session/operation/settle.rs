@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::lock::envelope::Guard;
 use crate::lock::envelope::scripts::{self, Script};
-use crate::lock::record::{LockKey, Record};
+use crate::lock::record::{Confidence, LockKey, Record};
 use crate::resp::encode::CommandBuilder;
 use crate::resp::reply::Reply;
 
@@ -36,6 +36,8 @@ pub(super) enum Next {
     Reopen,
     /// For each lock: true when it is held now.
     Settled(Vec<bool>),
+    /// They were given back.
+    GivenBack,
     /// Nobody knows; or the client has gone, and nobody asks.
     Unknown,
 }
@@ -56,6 +58,8 @@ pub(super) struct Settlement {
     locks: Vec<Provisional>,
     held: Vec<bool>,
     awaited: VecDeque<Awaited>,
+    /// They are to be given back, whatever their client does.
+    refused: bool,
     undo: bool,
     by_text: bool,
     reopens_left: u8,
@@ -63,12 +67,22 @@ pub(super) struct Settlement {
 
 impl Settlement {
     /// Starts: sends the scripts.
-    pub(super) fn begin(mut locks: Vec<Provisional>, scope: &mut Scope<'_, '_>) -> Self {
+    pub(super) fn begin(locks: Vec<Provisional>, scope: &mut Scope<'_, '_>) -> Self {
+        Self::start(locks, false, scope)
+    }
+
+    /// Starts to give the locks back: more than may be held.
+    pub(super) fn give_back(locks: Vec<Provisional>, scope: &mut Scope<'_, '_>) -> Self {
+        Self::start(locks, true, scope)
+    }
+
+    fn start(mut locks: Vec<Provisional>, refused: bool, scope: &mut Scope<'_, '_>) -> Self {
         locks.sort_by_key(|provisional| provisional.lock.db());
         let mut settlement = Self {
             locks,
             held: Vec::new(),
             awaited: VecDeque::new(),
+            refused,
             undo: false,
             by_text: false,
             reopens_left: REOPENS,
@@ -101,9 +115,18 @@ impl Settlement {
         Next::Reopen
     }
 
+    /// Nobody knows which of them are permanent: all are kept as unconfirmed, so that people see
+    /// them.
+    pub(super) fn keep_unconfirmed(&self, scope: &Scope<'_, '_>) {
+        for Provisional { lock, record, .. } in self.locks.iter().filter(|_| !self.undo) {
+            let record = Record { confidence: Confidence::Unconfirmed, ..record.clone() };
+            scope.shared().table.grant(lock.clone(), record);
+        }
+    }
+
     /// Sends everything, at first or again on a new link.
     pub(super) fn reopened(&mut self, scope: &mut Scope<'_, '_>) {
-        self.undo = scope.client_gone;
+        self.undo = self.refused || scope.client_gone;
         self.send(scope);
     }
 
@@ -160,7 +183,7 @@ impl Settlement {
     /// Puts what is held now into the table.
     fn finish(&mut self, scope: &mut Scope<'_, '_>) -> Next {
         if self.undo {
-            return Next::Unknown;
+            return if self.refused { Next::GivenBack } else { Next::Unknown };
         }
         for (provisional, _) in self.locks.iter().zip(&self.held).filter(|(_, held)| **held) {
             let Provisional { lock, record, .. } = provisional;

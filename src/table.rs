@@ -43,6 +43,20 @@ impl Table {
         self.records.insert(key, record);
     }
 
+    /// A grant that may stand or not: kept as unconfirmed, unless a grant of the key is known that
+    /// is sure.
+    pub fn suspect(&self, key: LockKey, record: Record) {
+        let record = Record { confidence: Confidence::Unconfirmed, ..record };
+        self.records
+            .entry(key)
+            .and_modify(|known| {
+                if known.confidence == Confidence::Unconfirmed {
+                    known.clone_from(&record);
+                }
+            })
+            .or_insert(record);
+    }
+
     /// A release: the key is free, whoever held it. Gives the record that was there.
     pub fn release(&self, key: &LockKey) -> Option<Record> {
         self.releases.fetch_add(1, Ordering::Relaxed);

@@ -69,6 +69,11 @@ impl Table {
         self.records.remove_if(key, |_, record| *record.stored == *stored).is_some()
     }
 
+    /// A lock may have been released: what was remembered before is no answer any more.
+    pub fn suspect_release(&self) {
+        self.releases.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// The record of one lock.
     pub fn find(&self, key: &LockKey) -> Option<Record> {
         self.records.get(key).map(|record| record.clone())
@@ -138,10 +143,6 @@ impl Table {
     }
 
     fn keys_where(&self, filter: impl Fn(&LockKey) -> bool) -> Vec<LockKey> {
-        self.records
-            .iter()
-            .map(|entry| entry.key().clone())
-            .filter(|key| filter(key))
-            .collect()
+        self.records.iter().map(|entry| entry.key().clone()).filter(|key| filter(key)).collect()
     }
 }

@@ -121,9 +121,13 @@ pub enum Effect {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Step {
     /// SET sent. `again`: an earlier one may have been carried out too.
-    Setting { again: bool },
+    Setting {
+        again: bool,
+    },
     /// GET sent, to learn what a SET whose reply was lost has done.
-    ReadingBack { again: bool },
+    ReadingBack {
+        again: bool,
+    },
     /// Guarded PERSIST sent.
     Persisting,
     /// Plain PERSIST sent.

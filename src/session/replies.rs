@@ -66,7 +66,8 @@ impl Session {
 
     fn treat(&self, kind: u8) -> Treatment {
         let head = self.pipeline.head();
-        let confirms = matches!(head, Some(Expectation::Change(change)) if change.is_subscription());
+        let confirms =
+            matches!(head, Some(Expectation::Change(change)) if change.is_subscription());
         match kind {
             b'>' if confirms => Treatment::Capture,
             b'>' => Treatment::Pass,

@@ -68,8 +68,8 @@ fn a_grant_is_resumed() {
 /// Where scripts are forbidden: by the clock, and by what MULTI reads back.
 #[test]
 fn without_scripts() {
-    holds("plain", Laws { faults: 2, ..Laws::PLAIN }, LEAST);
-    holds("plain, resumed", Laws { faults: 1, resumes: true, ..Laws::PLAIN }, LEAST);
+    holds("plain", Laws { faults: 1, ..Laws::PLAIN }, LEAST);
+    holds("plain, resumed", Laws { faults: 0, resumes: true, ..Laws::PLAIN }, LEAST);
 }
 
 /// As above with as many faults as the machines live to see: minutes, for the soak.

@@ -116,7 +116,8 @@ impl Enveloped {
             Outcome::Raw => Some((self.own_error(frame), Vec::new())),
             Outcome::Wrapped { taken, released, reply } => {
                 released.iter().for_each(|released| self.release(released, scope));
-                let provisional = taken.iter().filter_map(|taken| self.take(taken, scope)).collect();
+                let provisional =
+                    taken.iter().filter_map(|taken| self.take(taken, scope)).collect();
                 let mut own = Vec::new();
                 match reply {
                     Some(reply) => own.extend_from_slice(reply),
@@ -360,10 +361,10 @@ impl Scripting {
     ) -> Flow {
         let text = match &mut self.step {
             Step::Settling(settlement, _) => {
-                let next = settlement.lost();
+                let next = settlement.lost(scope);
                 return self.go_on(next, scope);
             }
-            Step::Running { .. } if connected => scope.shared().unknown_outcome(reason),
+            Step::Running { .. } if connected => return scope.answer_unknown(reason),
             _ => scope.shared().unavailable(reason),
         };
         scope.answer_error(&text)

@@ -43,6 +43,8 @@ pub(super) enum Next {
 pub(super) struct Settlement {
     locks: Vec<Provisional>,
     undo: bool,
+    /// A PERSIST was sent: the keys may be permanent, whatever is heard of it.
+    persist_sent: bool,
     by_text: bool,
     reopens_left: u8,
     /// Replies to SELECT, around the script, still to come and of no interest.
@@ -57,6 +59,7 @@ impl Settlement {
         let mut settlement = Self {
             locks,
             undo: scope.client_gone,
+            persist_sent: false,
             by_text: false,
             reopens_left: REOPENS,
             before: 0,
@@ -88,8 +91,14 @@ impl Settlement {
         if self.after > 0 { Next::Wait } else { self.finish(scope) }
     }
 
-    pub(super) fn lost(&mut self) -> Next {
+    /// The link was lost. When it was once too often, locks that may stand for good are kept as
+    /// unconfirmed: seen by people, and open to a `SET NX` with the same token.
+    pub(super) fn lost(&mut self, scope: &Scope<'_, '_>) -> Next {
         if self.reopens_left == 0 {
+            for Provisional { lock, record, .. } in self.locks.iter().filter(|_| self.persist_sent)
+            {
+                scope.shared().table.suspect(lock.clone(), record.clone());
+            }
             return Next::Unknown;
         }
         self.reopens_left -= 1;
@@ -112,6 +121,7 @@ impl Settlement {
             // By its text at once: what is sent behind it can't wait for a second try.
             self.by_text = true;
         }
+        self.persist_sent |= !self.undo;
         let script = if self.undo { &scripts::COMPARE_AND_DELETE } else { &scripts::PERSIST };
         let (name, script) = call(script, self.by_text);
         let mut command = CommandBuilder::new(name);
@@ -145,6 +155,11 @@ impl Settlement {
         let held = self.answer.take().unwrap_or_default();
         if self.undo {
             return Next::Unknown;
+        }
+        if scope.client_gone {
+            self.undo = true;
+            self.send(scope);
+            return Next::Wait;
         }
         for (provisional, _) in self.locks.iter().zip(&held).filter(|(_, held)| **held) {
             let Provisional { lock, record, .. } = provisional;

@@ -70,10 +70,7 @@ impl Queueing {
 
     /// A script. An unseen SHA is sent to Redis in a form that it refuses, so that EXEC aborts
     /// with nothing applied.
-    fn begin_script(
-        args: Args<'_>,
-        scope: &mut Scope<'_, '_>,
-    ) -> (Option<Box<Operation>>, Flow) {
+    fn begin_script(args: Args<'_>, scope: &mut Scope<'_, '_>) -> (Option<Box<Operation>>, Flow) {
         let Ok(call) = ScriptCall::parse(args) else {
             return Self::as_it_came(Purpose::Pass, args, scope);
         };
@@ -265,17 +262,16 @@ impl Executing {
     ) -> Flow {
         match &mut self.step {
             Step::Settling(settlement) => {
-                let next = settlement.lost();
+                let next = settlement.lost(scope);
                 self.go_on(next, scope)
             }
             // EXEC was sent, or the whole transaction was never heard of.
             Step::Executing => {
-                let text = if connected {
-                    scope.shared().unknown_outcome(reason)
-                } else {
-                    scope.shared().unavailable(reason)
-                };
                 scope.state.executed(false);
+                if connected {
+                    return scope.answer_unknown(reason);
+                }
+                let text = scope.shared().unavailable(reason);
                 scope.answer_error(&text)
             }
         }

@@ -11,8 +11,8 @@ const STRANGER: usize = 2;
 
 /// The safety TTL in ticks of the model's clock.
 const TTL: u8 = 2;
-/// The clock stops here: long enough for a key to run out twice.
-const LAST_TICK: u8 = 5;
+/// The clock stops here: long enough for a key to run out, be set again and run out.
+const LAST_TICK: u8 = 4;
 
 /// A machine, or a Redis, that is wrong on purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -192,8 +192,7 @@ impl World {
 
     /// Everything that can happen now.
     pub(super) fn moves(&self, laws: Laws) -> Vec<Move> {
-        let mut moves: Vec<Move> =
-            [A, B].into_iter().flat_map(|who| self.moves_of(who)).collect();
+        let mut moves: Vec<Move> = [A, B].into_iter().flat_map(|who| self.moves_of(who)).collect();
         if self.faults_left == 0 {
             moves.retain(|step| !step.is_fault());
         }
@@ -404,16 +403,16 @@ impl World {
 
     fn violation_of(&self, who: usize, laws: Laws) -> Option<Violation> {
         let for_good = self.key == Some(Key { value: who, expires: None });
-        let orphan = |outcome| (laws.orphans && for_good).then_some(Violation::Orphan(who, outcome));
+        let orphan =
+            |outcome| (laws.orphans && for_good).then_some(Violation::Orphan(who, outcome));
         match &self.parties[who].phase {
             Phase::Told { outcome: Outcome::Granted, gone: true } => {
                 Some(Violation::GrantedToNobody(who))
             }
             // The unguarded twin is to be caught by what it does to the clients.
-            Phase::Told { outcome: Outcome::Granted, .. } => {
-                (!for_good && laws.twin != Twin::Unguarded)
-                    .then_some(Violation::GrantedWithoutKey(who))
-            }
+            Phase::Told { outcome: Outcome::Granted, .. } => (!for_good
+                && laws.twin != Twin::Unguarded)
+                .then_some(Violation::GrantedWithoutKey(who)),
             Phase::Told { outcome, .. } if self.may_stand(who, *outcome, laws) => None,
             Phase::Told { outcome, .. } => orphan(Some(*outcome)),
             Phase::Released => orphan(None),

@@ -8,6 +8,7 @@
 mod architecture;
 mod cli;
 mod envelope;
+mod faults;
 mod limits;
 mod locks;
 mod support;

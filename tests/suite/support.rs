@@ -4,6 +4,7 @@
 //! a deadline. It uses no code of the crate, so that a mistake there can't hide itself.
 
 pub(crate) mod client;
+pub(crate) mod fault_proxy;
 pub(crate) mod lockside;
 pub(crate) mod monitor;
 pub(crate) mod process;
@@ -13,6 +14,7 @@ pub(crate) mod wait;
 pub(crate) mod words;
 
 pub(crate) use client::Client;
+pub(crate) use fault_proxy::{Fault, FaultProxy};
 pub(crate) use lockside::{Settings, Subject};
 pub(crate) use monitor::Monitor;
 pub(crate) use redis::Redis;

@@ -88,13 +88,19 @@ impl Subject {
         if direct() {
             return Self { process: None, port: redis.port() };
         }
-        (0..3).find_map(|_| Self::attempt(redis, settings)).expect("lockside starts")
+        (0..3).find_map(|_| Self::attempt(&redis.url(), settings)).expect("lockside starts")
     }
 
-    fn attempt(redis: &Redis, settings: Settings<'_>) -> Option<Self> {
+    /// Lockside before whatever has this URL; none in direct mode.
+    pub(crate) fn before(url: &str, settings: Settings<'_>) -> Option<Self> {
+        let start = || (0..3).find_map(|_| Self::attempt(url, settings)).expect("lockside starts");
+        (!direct()).then(start)
+    }
+
+    fn attempt(upstream: &str, settings: Settings<'_>) -> Option<Self> {
         let (port, directory) = (free_port(), directory("lockside"));
         let file = directory.path().join("lockside.toml");
-        std::fs::write(&file, settings.text(port, &redis.url())).unwrap();
+        std::fs::write(&file, settings.text(port, upstream)).unwrap();
         let mut command = command();
         command.arg("--config").arg(file).env("LOCKSIDE_STATE_DIR", directory.path().join("state"));
         let mut process = Process::start("lockside", &mut command, directory);

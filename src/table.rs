@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use dashmap::DashMap;
+use dashmap::{DashMap, Entry};
 
 use crate::lock::record::{Confidence, LockKey, Record};
 
@@ -47,6 +47,23 @@ impl Table {
         }
     }
 
+    /// A grant that may stand or not: kept as unconfirmed, unless a grant of the key is known that
+    /// is sure.
+    pub fn suspect(&self, key: LockKey, record: Record) {
+        let record = Record { confidence: Confidence::Unconfirmed, ..record };
+        match self.records.entry(key) {
+            Entry::Occupied(mut known) => {
+                if known.get().confidence == Confidence::Unconfirmed {
+                    known.insert(record);
+                }
+            }
+            Entry::Vacant(place) => {
+                self.count(&record, 1);
+                place.insert(record);
+            }
+        }
+    }
+
     /// A release: the key is free, whoever held it. Gives the record that was there.
     pub fn release(&self, key: &LockKey) -> Option<Record> {
         self.releases.fetch_add(1, Ordering::Relaxed);
@@ -63,6 +80,11 @@ impl Table {
             self.count(&record, -1);
             true
         })
+    }
+
+    /// A lock may have been released: what was remembered before is no answer any more.
+    pub fn suspect_release(&self) {
+        self.releases.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The record of one lock.

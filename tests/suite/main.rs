@@ -9,6 +9,7 @@ mod architecture;
 mod cli;
 mod docs;
 mod envelope;
+mod faults;
 mod limits;
 mod locks;
 mod support;

@@ -341,10 +341,7 @@ impl Scripting {
             Next::Wait => TIMED,
             Next::Reopen => Flow::Reopen,
             Next::Unknown if scope.client_gone => Flow::Done,
-            Next::Unknown => {
-                settlement.keep_unconfirmed(scope);
-                scope.answer_error(UNKNOWN)
-            }
+            Next::Unknown => scope.answer_error(UNKNOWN),
             Next::GivenBack => scope.answer_error(TABLE_FULL),
             Next::Settled(held) if held.iter().all(|held| *held) => {
                 let flow = scope.answer(own);
@@ -377,10 +374,10 @@ impl Scripting {
     ) -> Flow {
         let text = match &mut self.step {
             Step::Settling(settlement, _) => {
-                let next = settlement.lost();
+                let next = settlement.lost(scope);
                 return self.go_on(next, scope);
             }
-            Step::Running { .. } if connected => scope.shared().unknown_outcome(reason),
+            Step::Running { .. } if connected => return scope.answer_unknown(reason),
             _ => scope.shared().unavailable(reason),
         };
         scope.answer_error(&text)

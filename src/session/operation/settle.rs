@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::lock::envelope::Guard;
 use crate::lock::envelope::scripts::{self, Script};
-use crate::lock::record::{Confidence, LockKey, Record};
+use crate::lock::record::{LockKey, Record};
 use crate::resp::encode::CommandBuilder;
 use crate::resp::reply::Reply;
 
@@ -61,6 +61,8 @@ pub(super) struct Settlement {
     /// They are to be given back, whatever their client does.
     refused: bool,
     undo: bool,
+    /// A PERSIST was sent: the keys may be permanent, whatever is heard of it.
+    persist_sent: bool,
     by_text: bool,
     reopens_left: u8,
 }
@@ -84,6 +86,7 @@ impl Settlement {
             awaited: VecDeque::new(),
             refused,
             undo: false,
+            persist_sent: false,
             by_text: false,
             reopens_left: REOPENS,
         };
@@ -106,22 +109,18 @@ impl Settlement {
         if self.awaited.is_empty() { self.finish(scope) } else { Next::Wait }
     }
 
-    /// The link was lost with what it owed.
-    pub(super) fn lost(&mut self) -> Next {
+    /// The link was lost with what it owed. When it was once too often, locks that may stand for
+    /// good are kept as unconfirmed: seen by people, and open to a `SET NX` with the same token.
+    pub(super) fn lost(&mut self, scope: &Scope<'_, '_>) -> Next {
         if self.reopens_left == 0 {
+            for Provisional { lock, record, .. } in self.locks.iter().filter(|_| self.persist_sent)
+            {
+                scope.shared().table.suspect(lock.clone(), record.clone());
+            }
             return Next::Unknown;
         }
         self.reopens_left -= 1;
         Next::Reopen
-    }
-
-    /// Nobody knows which of them are permanent: all are kept as unconfirmed, so that people see
-    /// them.
-    pub(super) fn keep_unconfirmed(&self, scope: &Scope<'_, '_>) {
-        for Provisional { lock, record, .. } in self.locks.iter().filter(|_| !self.undo) {
-            let record = Record { confidence: Confidence::Unconfirmed, ..record.clone() };
-            scope.shared().table.grant(lock.clone(), record);
-        }
     }
 
     /// Sends everything, at first or again on a new link.
@@ -156,6 +155,7 @@ impl Settlement {
     }
 
     fn send_script(&mut self, locks: Range<usize>, scope: &mut Scope<'_, '_>) {
+        self.persist_sent |= !self.undo;
         let script = if self.undo { &scripts::COMPARE_AND_DELETE } else { &scripts::PERSIST };
         let (name, script) = call(script, self.by_text);
         let mut command = CommandBuilder::new(name);
@@ -184,6 +184,11 @@ impl Settlement {
     fn finish(&mut self, scope: &mut Scope<'_, '_>) -> Next {
         if self.undo {
             return if self.refused { Next::GivenBack } else { Next::Unknown };
+        }
+        if scope.client_gone {
+            self.undo = true;
+            self.send(scope);
+            return Next::Wait;
         }
         for (provisional, _) in self.locks.iter().zip(&self.held).filter(|(_, held)| **held) {
             let Provisional { lock, record, .. } = provisional;

@@ -235,10 +235,7 @@ impl Executing {
             Next::Reopen => Flow::Reopen,
             Next::Unknown if scope.client_gone => Flow::Done,
             Next::GivenBack => Flow::Close,
-            Next::Unknown => {
-                settlement.keep_unconfirmed(scope);
-                scope.answer_error(UNKNOWN)
-            }
+            Next::Unknown => scope.answer_error(UNKNOWN),
             Next::Settled(held) => {
                 let lost = settlement.lost_keys(&held);
                 let is_lost = |lock: &LockKey| settlement.has_lost(lock, &held);
@@ -282,17 +279,16 @@ impl Executing {
     ) -> Flow {
         match &mut self.step {
             Step::Settling(settlement) => {
-                let next = settlement.lost();
+                let next = settlement.lost(scope);
                 self.go_on(next, scope)
             }
             // EXEC was sent, or the whole transaction was never heard of.
             Step::Executing => {
-                let text = if connected {
-                    scope.shared().unknown_outcome(reason)
-                } else {
-                    scope.shared().unavailable(reason)
-                };
                 scope.state.executed(false);
+                if connected {
+                    return scope.answer_unknown(reason);
+                }
+                let text = scope.shared().unavailable(reason);
                 scope.answer_error(&text)
             }
         }

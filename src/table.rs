@@ -124,10 +124,6 @@ impl Table {
     }
 
     fn keys_where(&self, filter: impl Fn(&LockKey) -> bool) -> Vec<LockKey> {
-        self.records
-            .iter()
-            .map(|entry| entry.key().clone())
-            .filter(|key| filter(key))
-            .collect()
+        self.records.iter().map(|entry| entry.key().clone()).filter(|key| filter(key)).collect()
     }
 }

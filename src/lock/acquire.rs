@@ -110,9 +110,13 @@ pub enum Effect {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Step {
     /// SET sent. `again`: an earlier one may have been carried out too.
-    Setting { again: bool },
+    Setting {
+        again: bool,
+    },
     /// GET sent, to learn what a SET whose reply was lost has done.
-    ReadingBack { again: bool },
+    ReadingBack {
+        again: bool,
+    },
     /// Guarded PERSIST sent.
     Persisting,
     /// Plain PERSIST sent.
@@ -172,7 +176,14 @@ impl Acquire {
     }
 
     fn at(step: Step, set_at: Duration, safety_ttl: Duration) -> Self {
-        Self { step, client_gone: false, reopens_left: REOPENS, set_at, safety_ttl, persistent: true }
+        Self {
+            step,
+            client_gone: false,
+            reopens_left: REOPENS,
+            set_at,
+            safety_ttl,
+            persistent: true,
+        }
     }
 
     /// Takes one input at `now` (the same clock as at the start) and says what to do.

@@ -6,8 +6,8 @@
 //! # Shape of the text
 //!
 //! ```text
-//! local redis=redis local client=function(...) <the client's text>
-//! end local LINES,RO,G=<lines>,<flags=no-writes>,<Redis's _G, if the text names _G> <outer.lua>
+//! local redis=redis local client=function() <the client's text>
+//! end local LINES,TAIL,RO,G=<its lines>,<line of its tail call>,<no-writes>,<Redis's _G> <outer.lua>
 //! ```
 //!
 //! The client's text begins on the first line, so that line numbers in errors are its own; a
@@ -29,8 +29,9 @@
 //!
 //! - Redis's own `redis` can still be reached by `loadstring` and `getfenv`; calls through it are
 //!   not translated. Assigning to the global `redis` works instead of being an error.
-//! - Locals named `arg` exist (Lua's own rule for functions with `...`), a function may have two
-//!   fewer upvalues, calls nest two levels less deep.
+//! - In a text with `...` there is a local `arg` (Lua's own rule); a function may have two fewer
+//!   upvalues; calls nest two levels less deep.
+//! - An error in `return redis.call(...)` has no line number, if the text has several such lines.
 //! - A reply nested some 8,000 levels deep loses one level if the script took or released a lock.
 //! - A script that Redis kills (`SCRIPT KILL`) names the envelope's SHA in its error.
 //! - Without permission for TYPE, GET, PTTL and PEXPIRE the state of a lock can't be settled; the
@@ -63,19 +64,24 @@ impl Envelope {
     /// The envelope of a text that Redis has compiled by itself before.
     pub fn wrap(client_text: &[u8]) -> Self {
         let (shebang, body) = split_shebang(client_text);
-        let shadows_globals = memchr::memmem::find(body, b"_G").is_some();
+        let first_line = 1 + usize::from(!shebang.is_empty());
+        let contains = |part: &[u8]| memchr::memmem::find(body, part).is_some();
+        let globals = contains(b"_G");
+        let dots = if contains(b"...") { "..." } else { "" };
+        let shadows = if globals { "redis,_G=redis,_G" } else { "redis=redis" };
         let mut text = Vec::with_capacity(client_text.len() + OUTER.len() + 160);
         text.extend_from_slice(shebang);
-        text.extend_from_slice(if shadows_globals {
-            b"local redis,_G=redis,_G local client=function(...) "
-        } else {
-            b"local redis=redis local client=function(...) "
-        });
+        text.extend_from_slice(
+            format!("local {shadows} local client=function({dots}) ").as_bytes(),
+        );
         text.extend_from_slice(body);
-        let lines = usize::from(!shebang.is_empty()) + count_lines(body);
-        let read_only = memchr::memmem::find(shebang, b"no-writes").is_some();
-        let globals = if shadows_globals { "_G" } else { "nil" };
-        let joint = format!("\nend local LINES,RO,G={lines},{read_only},{globals}\n");
+        let joint = format!(
+            "\nend local LINES,TAIL,RO,G={},{},{},{}\n",
+            first_line + line_ends(body),
+            lua_number(tail_call_line(body).map(|line| line + first_line)),
+            memchr::memmem::find(shebang, b"no-writes").is_some(),
+            if globals { "_G" } else { "nil" },
+        );
         text.extend_from_slice(joint.as_bytes());
         text.extend_from_slice(OUTER.as_bytes());
         Self { sha: sha1_hex(&text), client_sha: sha1_hex(client_text), text }
@@ -89,7 +95,7 @@ impl Envelope {
     pub fn for_command(resp3: bool) -> &'static Self {
         static RESP2: LazyLock<Envelope> = LazyLock::new(|| Envelope::wrap(COMMAND.as_bytes()));
         static RESP3: LazyLock<Envelope> =
-            LazyLock::new(|| Envelope::wrap(["redis.setresp(3) ", COMMAND].concat().as_bytes()));
+            LazyLock::new(|| Envelope::wrap([SPEAK_RESP3, COMMAND].concat().as_bytes()));
         if resp3 { &RESP3 } else { &RESP2 }
     }
 }
@@ -104,6 +110,11 @@ const COMMAND: &str = "local r=redis.pcall(unpack(ARGV)) \
     then r.err=\"ERR wrong number of arguments for '\"..string.lower(ARGV[1])..\"' command\" end \
     return r";
 
+/// In RESP3 a null inside an array would end the array, because it is nil in Lua; so the commands
+/// that answer such arrays stay with RESP2, where it is false. A null is a null for the client.
+const SPEAK_RESP3: &str = "if not string.find(' mget hmget ',' '..string.lower(ARGV[1])..' ',1,true) \
+    then redis.setresp(3) end ";
+
 /// A shebang line with its line feed, and the rest.
 fn split_shebang(text: &[u8]) -> (&[u8], &[u8]) {
     match memchr::memchr(b'\n', text) {
@@ -112,9 +123,9 @@ fn split_shebang(text: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-/// Lines of a text as Lua counts them: `\n`, `\r`, `\r\n` and `\n\r` end one.
-fn count_lines(text: &[u8]) -> usize {
-    let mut lines = 1;
+/// Line ends of a text as Lua counts them: `\n`, `\r`, `\r\n` and `\n\r` are one each.
+fn line_ends(text: &[u8]) -> usize {
+    let mut lines = 0;
     let mut bytes = text.iter().copied().peekable();
     while let Some(byte) = bytes.next() {
         if matches!(byte, b'\n' | b'\r') {
@@ -123,6 +134,34 @@ fn count_lines(text: &[u8]) -> usize {
         }
     }
     lines
+}
+
+/// The line (from 0) of the only `return redis.call(` of a text, if calls are written in no other
+/// way than `redis.call(`. Lua forgets the line of such a call; a text of one line has only one.
+fn tail_call_line(text: &[u8]) -> Option<usize> {
+    const CALL: &[u8] = b"redis.call";
+    if line_ends(text) == 0 {
+        return Some(0);
+    }
+    let mut found = None;
+    for at in memchr::memmem::find_iter(text, CALL) {
+        let (before, after) = (&text[..at], &text[at + CALL.len()..]);
+        if !after.starts_with(b"(") {
+            return None;
+        }
+        if before.trim_ascii_end().ends_with(b"return") {
+            let line = line_ends(before);
+            if found.is_some_and(|other| other != line) {
+                return None;
+            }
+            found = Some(line);
+        }
+    }
+    found
+}
+
+fn lua_number(number: Option<usize>) -> String {
+    number.map_or_else(|| "nil".to_owned(), |number| number.to_string())
 }
 
 /// A Lua text without the comments and indents that people need: every envelope carries it.
@@ -155,32 +194,46 @@ pub fn sha1_hex(text: &[u8]) -> [u8; 40] {
 mod tests {
     use super::*;
 
+    fn text_of(client_text: &str) -> String {
+        String::from_utf8(Envelope::wrap(client_text.as_bytes()).text).unwrap()
+    }
+
     #[test]
     fn the_text_depends_on_the_clients_text_alone_and_begins_on_its_first_line() {
         let envelope = Envelope::wrap(b"return 1");
         assert_eq!(envelope, Envelope::wrap(b"return 1"));
-        assert!(
-            envelope
-                .text
-                .starts_with(b"local redis=redis local client=function(...) return 1\nend ")
-        );
         assert_eq!(&envelope.client_sha, b"e0e1f9fabfc9d4800c877a703b823ac0578ff8db");
+        let start = "local redis=redis local client=function() return 1\n\
+                     end local LINES,TAIL,RO,G=1,1,false,nil\n";
+        assert!(text_of("return 1").starts_with(start));
+        assert!(text_of("return ...").contains("function(...) return"));
+        assert!(text_of("return _G.x").starts_with("local redis,_G=redis,_G local client"));
     }
 
     #[test]
     fn a_shebang_line_moves_to_the_front() {
-        let envelope = Envelope::wrap(b"#!lua flags=no-writes\nreturn 1");
-        assert!(envelope.text.starts_with(
-            b"#!lua flags=no-writes\nlocal redis=redis local client=function(...) return 1\nend local LINES,RO,G=2,true,nil\n"
-        ));
+        let start = "#!lua flags=no-writes\nlocal redis=redis local client=function() return 1\n\
+                     end local LINES,TAIL,RO,G=2,2,true,nil\n";
+        assert!(text_of("#!lua flags=no-writes\nreturn 1").starts_with(start));
     }
 
     #[test]
     fn lines_are_counted_as_lua_counts_them() {
-        for (text, lines) in
-            [("", 1), ("a", 1), ("a\n", 2), ("a\r\nb", 2), ("\r\r", 3), ("\n\n\r", 3)]
-        {
-            assert_eq!(count_lines(text.as_bytes()), lines, "{text:?}");
+        for (text, ends) in [("", 0), ("a\n", 1), ("a\r\nb", 1), ("\r\r", 2), ("\n\n\r", 2)] {
+            assert_eq!(line_ends(text.as_bytes()), ends, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_line_of_a_tail_call_is_known_only_if_there_is_one() {
+        for (text, line) in [
+            ("return redis.call('get')", Some(0)),
+            ("local x\nreturn redis.call('get')", Some(1)),
+            ("return redis.call('a')\nreturn redis.call('b')", None),
+            ("local call = redis.call\nreturn redis.call('b')", None),
+            ("redis.call('a')\nreturn 1", None),
+        ] {
+            assert_eq!(tail_call_line(text.as_bytes()), line, "{text:?}");
         }
     }
 

@@ -30,7 +30,7 @@ impl Session {
     /// the link is to be dropped.
     pub fn upstream_bytes(&mut self, buf: &[u8], cx: &mut Cx<'_>) -> Result<(), ReplyError> {
         if self.raw {
-            self.to_client(buf, cx);
+            self.pass_on(buf, cx);
             return Ok(());
         }
         let (mut pass, mut at) = (0, 0);
@@ -50,7 +50,7 @@ impl Session {
             let piece = &buf[at..at + progress.consumed];
             at += progress.consumed;
             if matches!(self.treatment, Treatment::Capture | Treatment::DropReply) {
-                self.to_client(&buf[pass..at - piece.len()], cx);
+                self.pass_on(&buf[pass..at - piece.len()], cx);
                 pass = at;
             }
             if self.treatment == Treatment::Capture {
@@ -59,14 +59,15 @@ impl Session {
                 self.reply_passed();
             }
         }
-        self.to_client(&buf[pass..], cx);
+        self.pass_on(&buf[pass..], cx);
         self.settle_end(cx);
         Ok(())
     }
 
     fn treat(&self, kind: u8) -> Treatment {
         let head = self.pipeline.head();
-        let confirms = matches!(head, Some(Expectation::Change(change)) if change.is_subscription());
+        let confirms =
+            matches!(head, Some(Expectation::Change(change)) if change.is_subscription());
         match kind {
             b'>' if confirms => Treatment::Capture,
             b'>' => Treatment::Pass,
@@ -135,7 +136,7 @@ impl Session {
         if self.preamble > 0 && !push {
             self.preamble_reply(frame, cx);
         } else if self.is_message(frame) || self.confirmed(frame) {
-            self.to_client(frame, cx);
+            self.pass_on(frame, cx);
         } else if self.operation.is_some() {
             self.step(|operation: &mut Operation, scope| operation.reply(frame, scope), cx);
         } else {
@@ -200,11 +201,11 @@ impl Session {
         }
         self.reply_done(ok);
         if wanted {
-            self.to_client(frame, cx);
+            self.pass_on(frame, cx);
         }
     }
 
-    pub(super) fn to_client(&mut self, bytes: &[u8], cx: &mut Cx<'_>) {
+    fn pass_on(&mut self, bytes: &[u8], cx: &mut Cx<'_>) {
         if !bytes.is_empty() {
             cx.wires.to_client(bytes);
         }

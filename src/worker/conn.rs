@@ -210,12 +210,8 @@ impl Driver<'_, '_> {
     /// Runs `step` with the session and its world.
     pub(super) fn with<T>(&mut self, step: impl FnOnce(&mut Session, &mut Cx<'_>) -> T) -> T {
         let mut wires = Wired { io: &mut self.conn.io, turn: self.turn };
-        let mut cx = Cx {
-            now: self.now,
-            shared: self.shared,
-            wires: &mut wires,
-            flights: self.flights,
-        };
+        let mut cx =
+            Cx { now: self.now, shared: self.shared, wires: &mut wires, flights: self.flights };
         step(&mut self.conn.session, &mut cx)
     }
 

@@ -5,4 +5,6 @@
 //! SPEC section 5 says otherwise, and each such place is a test of its own.
 
 mod direct;
+mod libraries;
 mod rig;
+mod settle;

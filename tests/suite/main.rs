@@ -1,3 +1,14 @@
-//! Integration tests.
+//! Integration tests: one binary, each test against redis-server processes of its own.
+//!
+//! `LOCKSIDE_BIN` names another Lockside binary than the one that cargo built; `LOCKSIDE_DIRECT=1`
+//! puts a plain redis-server in Lockside's place, which proves a test against Redis itself (what
+//! only Lockside does is skipped then).
+#![allow(clippy::unwrap_used, reason = "a panic is the report of a test")]
 
+mod architecture;
+mod cli;
 mod envelope;
+mod limits;
+mod locks;
+mod support;
+mod transparent;

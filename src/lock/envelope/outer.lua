@@ -1,5 +1,5 @@
 -- What stands behind the client's text in an envelope; `envelope.rs` says how the two are joined.
--- In scope: `redis` (still Redis's own), `client`, `LINES`, `RO`, `G` (Redis's own _G).
+-- In scope: `redis` (still Redis's own), `client`, and what `envelope.rs` gives in the joint.
 -- Comments and indents are taken out before use, so a comment has a line of its own.
 local real, rpcall = redis, redis.pcall
 local sub, lower, find, match, byte, format = string.sub, string.lower, string.find, string.match, string.byte, string.format
@@ -429,7 +429,7 @@ local function locked(st, cmd, name, ...)
     local c = touch(st)
     local o = options(a, 2, n, false)
     if type(c) == 'string' then
-      if o and (n == 1 or virtual(st) and extend(st, o)) then return view(st, c) end
+      if o and not RO and (n == 1 or virtual(st) and extend(st, o)) then return view(st, c) end
       local r = other(cmd, name, a, n)
       if type(r) == 'string' then return view(st, r) end
       return r
@@ -457,44 +457,47 @@ local function locked(st, cmd, name, ...)
   return other(cmd, name, a, n)
 end
 
--- redis.pcall
-local function run(name, ...)
-  local cmd, k = type(name) == 'string' and lower(name) or '', ...
-  local st = S[text(k)]
-  if st then
-    if cmd == 'get' then
-      local r = rpcall(name, ...)
-      if type(r) == 'string' then
-        st.c = r
-        return view(st, r)
-      end
-      if not r then st.c = false end
-      return r
-    end
-    return locked(st, cmd, name, ...)
-  end
+-- A command whose first argument is no lock key.
+local function unlocked(cmd, name, ...)
   if cmd == 'select' then return select_db(name, ...) end
-  if select('#', ...) > 1 then
+  local n = select('#', ...)
+  if n > 1 then
     local a = {...}
-    for i = 2, #a do
+    for i = 2, n do
       local st = S[text(a[i])]
       if st then
         if cmd == 'mget' or cmd == 'mset' or cmd == 'msetnx' or find(READ, ' ' .. cmd .. ' ', 1, true) then return locked(st, cmd, name, ...) end
-        return other(cmd, name, a, select('#', ...))
+        return other(cmd, name, a, n)
       end
     end
-  elseif cmd == 'flushdb' or cmd == 'flushall' then
-    return other(cmd, name, {...}, select('#', ...))
   end
+  if cmd == 'flushdb' or cmd == 'flushall' then return other(cmd, name, {...}, n) end
   return rpcall(name, ...)
 end
 
--- redis.call. The error is raised from here, so the client's line is kept for the message.
+-- redis.pcall
+local function run(...)
+  local name, k = ...
+  if type(name) ~= 'string' then return rpcall(...) end
+  local cmd, st = lower(name), S[text(k)]
+  if not st then return unlocked(cmd, ...) end
+  if cmd ~= 'get' then return locked(st, cmd, ...) end
+  local r = rpcall(...)
+  if type(r) == 'string' then
+    st.c = r
+    return view(st, r)
+  end
+  if not r then st.c = false end
+  return r
+end
+
+-- redis.call. The error is raised from here, so the client's line is kept for the message. Lua
+-- forgets the line of `return redis.call(...)`; TAIL has it where the text has only one.
 local function call(...)
   local r = run(...)
   if type(r) == 'table' and r.err then
     local _, where = pcall(error, '', 3)
-    line = match(where, ':(%d+): $')
+    line = match(where, ':(%d+): $') or TAIL
     if not real.REDIS_VERSION_NUM then r = r.err end
     error(r, 0)
   end

@@ -60,8 +60,7 @@ pub(super) fn read(lock_use: &LockUse, args: Args<'_>, scope: &mut Scope<'_, '_>
     let now_ms = scope.shared().clock.unix_ms();
     let parsed = match lock_use {
         LockUse::Setnx => SetForm::parse_setnx(args).map(|set| (set, Form::Setnx)),
-        _ => SetForm::parse(args)
-            .map(|set| (set, if set.get { Form::SetGet } else { Form::Set })),
+        _ => SetForm::parse(args).map(|set| (set, if set.get { Form::SetGet } else { Form::Set })),
     };
     let Ok((set, form)) = parsed else { return Read::Other };
     if set.condition != Some(Condition::Nx) {

@@ -33,10 +33,7 @@ const HELP: [&str; 11] = [
 ];
 
 /// Answers a LOCKSIDE command. It is never sent upstream.
-pub(super) fn begin(
-    args: Args<'_>,
-    scope: &mut Scope<'_, '_>,
-) -> (Option<Box<Operation>>, Flow) {
+pub(super) fn begin(args: Args<'_>, scope: &mut Scope<'_, '_>) -> (Option<Box<Operation>>, Flow) {
     if scope.state.transaction.is_some() {
         return (None, scope.answer_error("ERR lockside: LOCKSIDE is not allowed inside MULTI"));
     }
@@ -67,8 +64,7 @@ fn help(scope: &mut Scope<'_, '_>) -> Flow {
 
 fn list(glob: Option<&[u8]>, scope: &mut Scope<'_, '_>) -> Flow {
     let glob = glob.map(Glob::new);
-    let locks =
-        scope.shared().table.list(|key| glob.as_ref().is_none_or(|glob| glob.matches(key)));
+    let locks = scope.shared().table.list(|key| glob.as_ref().is_none_or(|glob| glob.matches(key)));
     let mut out = Vec::new();
     encode::array(&mut out, locks.len());
     for (lock, record) in &locks {

@@ -91,10 +91,7 @@ impl Exchange {
         Self::start(args.frame().to_vec(), Purpose::ScriptExists(shas), true, scope)
     }
 
-    pub(super) fn owner(
-        key: &[u8],
-        scope: &mut Scope<'_, '_>,
-    ) -> (Option<Box<Operation>>, Flow) {
+    pub(super) fn owner(key: &[u8], scope: &mut Scope<'_, '_>) -> (Option<Box<Operation>>, Flow) {
         let mut request = Vec::new();
         encode::command(&mut request, &[b"GET", key]);
         Self::start(request, Purpose::Owner(key.to_vec()), true, scope)

@@ -116,7 +116,8 @@ impl Enveloped {
             Outcome::Raw => Some((self.own_error(frame), Vec::new())),
             Outcome::Wrapped { taken, released, reply } => {
                 released.iter().for_each(|released| self.release(released, scope));
-                let provisional = taken.iter().filter_map(|taken| self.take(taken, scope)).collect();
+                let provisional =
+                    taken.iter().filter_map(|taken| self.take(taken, scope)).collect();
                 let mut own = Vec::new();
                 match reply {
                     Some(reply) => own.extend_from_slice(reply),

@@ -70,10 +70,7 @@ impl Queueing {
 
     /// A script. An unseen SHA is sent to Redis in a form that it refuses, so that EXEC aborts
     /// with nothing applied.
-    fn begin_script(
-        args: Args<'_>,
-        scope: &mut Scope<'_, '_>,
-    ) -> (Option<Box<Operation>>, Flow) {
+    fn begin_script(args: Args<'_>, scope: &mut Scope<'_, '_>) -> (Option<Box<Operation>>, Flow) {
         let Ok(call) = ScriptCall::parse(args) else {
             return Self::as_it_came(Purpose::Pass, args, scope);
         };

@@ -141,7 +141,7 @@ pub(super) struct Sidecar {
     /// How many of the keys, from the first, are locks.
     pub(super) locks: usize,
     pub(super) run: Run,
-    random: u64,
+    pub(super) random: u64,
 }
 
 impl Sidecar {
@@ -171,7 +171,13 @@ impl Sidecar {
         self.call(envelope, keys, command)
     }
 
-    pub(super) fn call(&mut self, envelope: &Envelope, keys: &[&[u8]], args: &[&[u8]]) -> Answer {
+    fn call(&mut self, envelope: &Envelope, keys: &[&[u8]], args: &[&[u8]]) -> Answer {
+        let frame = self.frame(envelope, keys, args);
+        self.settle(&frame, keys)
+    }
+
+    /// Redis's own reply to the envelope.
+    pub(super) fn frame(&mut self, envelope: &Envelope, keys: &[&[u8]], args: &[&[u8]]) -> Vec<u8> {
         self.random += 1;
         let unique = Unique::new(TIME, self.random).unwrap();
         let locks: Vec<_> = (0..keys.len().min(self.locks)).map(|i| self.terms(i)).collect();
@@ -180,8 +186,7 @@ impl Sidecar {
             Call { envelope, run, keys, args, locks: &locks, unique: &unique, marker, database: 0 };
         let mut out = Vec::new();
         call.encode(&mut out);
-        let frame = self.redis.exchange(&out);
-        self.settle(&frame, keys)
+        self.redis.exchange(&out)
     }
 
     fn settle(&mut self, frame: &[u8], keys: &[&[u8]]) -> Answer {
@@ -213,16 +218,11 @@ impl Sidecar {
 pub(super) struct Pair {
     pub(super) direct: Client,
     pub(super) sidecar: Sidecar,
-    pub(super) resp3: bool,
 }
 
 impl Pair {
     pub(super) fn connect(direct: &Server, enveloped: &Server, resp3: bool) -> Self {
-        Self {
-            direct: direct.connect(resp3),
-            sidecar: Sidecar::new(enveloped.connect(resp3)),
-            resp3,
-        }
+        Self { direct: direct.connect(resp3), sidecar: Sidecar::new(enveloped.connect(resp3)) }
     }
 
     pub(super) fn reset(&mut self) {

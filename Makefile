@@ -1,0 +1,43 @@
+# The commands of this project. Each brings what it needs (tests/setup) and is quick when all is
+# there; LOCKSIDE_BIN or CARGO_TARGET_DIR point the tests at another build.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench setup build test-rust test-clients
+
+PYTHON := .venv/bin/python
+
+help: ## What can be made
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+
+demo: ## Watch unchanged Redis clients take, hold, lose and release locks through Lockside
+	@tests/setup demo
+	@$(MAKE) --no-print-directory build
+	@$(PYTHON) tests/demo/demo.py
+
+test: test-rust test-clients ## Everything against real redis-server processes
+
+test-rust: setup build
+	@if cargo nextest --version >/dev/null 2>&1; then \
+		cargo nextest run --locked --all-targets; \
+	else \
+		cargo test --locked --all-targets; \
+	fi
+	cargo test --locked --doc --quiet
+
+test-clients: setup build ## The client libraries alone; FILTER=part-of-a-name runs some
+	@cargo build --locked --quiet --manifest-path tests/clients/rust/Cargo.toml \
+		--target-dir $(or $(CARGO_TARGET_DIR),target)/clients
+	$(PYTHON) tests/clients/run.py $(FILTER)
+
+bench: ## Measure beside plain Redis and HAProxy
+	@tests/setup bench
+	@$(MAKE) --no-print-directory build
+	$(PYTHON) tests/bench/bench.py
+
+setup: ## Install what the tests need
+	@tests/setup test
+
+build: ## The release binary
+	@cargo build --release --locked --bin lockside

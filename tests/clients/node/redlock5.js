@@ -1,0 +1,77 @@
+/** node-redlock 5 and @sesamecare-oss/redlock, which has the same interface and SELECTs in Lua. */
+
+import { createRequire } from 'node:module';
+import { PORT, THROUGH } from './case.js';
+import { atEnd, free, fresh, held, past, persistent, real, refused, run, same, test } from './case.js';
+
+const require = createRequire(import.meta.url);
+const name = process.argv[2];
+const library = require(name);
+const Redlock = library.Redlock ?? library.default;
+const Redis = require(name === 'redlock5' ? 'ioredis5' : 'ioredis');
+const DB = name === 'redlock5' ? undefined : 2;
+
+const clients = [0, 1].map(() => new Redis.Redis({ port: PORT, host: '127.0.0.1', db: DB }));
+clients.forEach((redis) => atEnd(() => redis.disconnect()));
+const [here, there] = clients.map((c) => new Redlock([c], { retryCount: 0, db: DB }));
+await real('SELECT', DB ?? 0);
+
+test('the life of a lock', async () => {
+  const key = fresh();
+  const lock = await here.acquire([key], 20_000);
+  await held(key, lock.value);
+  same(await clients[1].get(key), lock.value, 'get');
+  await refused(there.acquire([key], 20_000), 'second acquire');
+  await held(key, lock.value, 'after the refused acquire');
+  const longer = await lock.extend(30_000);
+  await held(key, longer.value, 'after extend');
+  await longer.release();
+  await free(key);
+  const again = await there.acquire([key], 20_000);
+  await held(key, again.value);
+});
+
+test('a stranger is refused', async () => {
+  const key = fresh();
+  const lock = await here.acquire([key], 20_000);
+  const stranger = new library.Lock(there, [key], 'stranger', [], Date.now() + 20_000);
+  await refused(stranger.extend(20_000), 'extend');
+  await refused(stranger.release(), 'release');
+  await held(key, lock.value);
+});
+
+test('several keys at once', async () => {
+  const keys = [fresh(), fresh(), fresh()];
+  const lock = await here.acquire(keys, 20_000);
+  for (const key of keys) await held(key, lock.value);
+  await refused(there.acquire([fresh(), keys[1]], 20_000), 'an overlapping set');
+  await lock.release();
+  for (const key of keys) await free(key);
+});
+
+test('using() extends by itself', async () => {
+  const key = fresh();
+  await here.using([key], 1000, { automaticExtensionThreshold: 600 }, async (signal) => {
+    await past(2000);
+    same(signal.aborted, false, 'aborted');
+    await persistent(key, 'after two TTLs');
+    await refused(there.acquire([key], 1000), 'second acquire');
+  });
+  await free(key);
+});
+
+test('work past the TTL', async () => {
+  const key = fresh();
+  const lock = await here.acquire([key], 1000);
+  await past(1000);
+  if (!THROUGH) {
+    await free(key, 'Redis has expired it');
+    return;
+  }
+  await held(key, lock.value, 'past its TTL');
+  await refused(there.acquire([key], 1000), 'second acquire');
+  await lock.release();
+  await free(key);
+});
+
+run();

@@ -1,0 +1,272 @@
+"""Locks by hand: every form of `SET NX` and of release that people write without a library."""
+
+import hashlib
+
+import redis
+
+import case as t
+from case import PORT, REDIS_PORT, THROUGH, case, cases_of, fresh, held, same
+
+COMPARE_AND_DELETE = (
+    "if redis.call('get',KEYS[1]) == ARGV[1] then return redis.call('del',KEYS[1]) "
+    "else return 0 end"
+)
+TOKEN = t.WORKER_TOKEN
+here, there = (redis.Redis(host="127.0.0.1", port=PORT) for _ in range(2))
+
+ACQUIRES = {
+    "SET NX EX": ["SET", None, TOKEN, "NX", "EX", "20"],
+    "SET NX PX": ["SET", None, TOKEN, "NX", "PX", "20000"],
+    "SET EX NX": ["SET", None, TOKEN, "EX", "20", "NX"],
+    "set px nx in lower case": ["set", None, TOKEN, "px", "20000", "nx"],
+    "SET NX EXAT": ["SET", None, TOKEN, "NX", "EXAT", "4102444800"],
+    "SET PXAT NX": ["SET", None, TOKEN, "PXAT", "4102444800000", "NX"],
+}
+
+
+@cases_of("acquire by ", ACQUIRES)
+def acquire(words):
+    key = fresh()
+    words = [key if word is None else word for word in words]
+    same(bool(here.execute_command(*words)), True, "first")
+    held(key, TOKEN)
+    same(there.execute_command(*words), None, "second")
+    same(here.get(key), TOKEN, "GET")
+    same(here.delete(key), 1, "DEL")
+    t.free(key)
+
+
+@cases_of("acquire without a TTL by ", {
+    "SET NX": lambda key: here.execute_command("SET", key, TOKEN, "NX"),
+    "SETNX": lambda key: here.execute_command("SETNX", key, TOKEN),
+    "SET NX KEEPTTL": lambda key: here.execute_command("SET", key, TOKEN, "NX", "KEEPTTL"),
+})  # fmt: skip
+def acquire_without_ttl(function):
+    key = fresh()
+    same(bool(function(key)), True, "first")
+    held(key, TOKEN, ttl=False)
+    same(bool(function(key)), False, "second")
+    same(here.get(key), TOKEN, "GET")
+
+
+@case
+def set_nx_get_answers_the_holder():
+    key = fresh()
+    same(here.set(key, TOKEN, nx=True, ex=20, get=True), None, "first")
+    held(key, TOKEN)
+    same(there.set(key, b"94:other", nx=True, ex=20, get=True), TOKEN, "second")
+    held(key, TOKEN)
+
+
+@case
+def errors_are_those_of_redis():
+    key = fresh()
+    direct = redis.Redis(host="127.0.0.1", port=REDIS_PORT)
+    for words in (
+        ["SET", key],
+        ["SET", key, "v", "NX", "XX"],
+        ["SET", key, "v", "NX", "EX", "0"],
+        ["SET", key, "v", "NX", "EX", "abc"],
+        ["SET", key, "v", "NX", "EX", "1", "PX", "1"],
+        ["SETNX", key],
+        ["EXPIRE", key, "abc"],
+        ["PEXPIRE", key],
+    ):
+        text, wanted = (
+            str(t.raises(redis.ResponseError, c.execute_command, *words)) for c in (here, direct)
+        )
+        same(text, wanted, " ".join(words))
+    t.free(key)
+
+
+@cases_of("release by ", {
+    "DEL": lambda key: here.delete(key),
+    "UNLINK": lambda key: here.unlink(key),
+    "GETDEL": lambda key: here.getdel(key) == TOKEN,
+    "DEL with other keys": lambda key: here.delete("absent:key", key),
+    "EXPIRE 0": lambda key: here.expire(key, 0),
+    "PEXPIREAT in the past": lambda key: here.pexpireat(key, 1000),
+    "compare-and-delete": lambda key: here.eval(COMPARE_AND_DELETE, 1, key, TOKEN),
+})  # fmt: skip
+def release(function):
+    key = fresh()
+    same(here.set(key, TOKEN, nx=True, ex=20), True, "acquire")
+    same(bool(function(key)), True, "release")
+    t.free(key)
+    same(there.set(key, TOKEN, nx=True, ex=20), True, "re-acquire")
+    held(key, TOKEN)
+
+
+@case
+def a_wrong_token_does_not_release():
+    key = fresh()
+    here.set(key, TOKEN, nx=True, ex=20)
+    same(there.eval(COMPARE_AND_DELETE, 1, key, b"94:other"), 0, "compare-and-delete")
+    held(key, TOKEN)
+
+
+@case
+def expiries_answer_as_redis_and_leave_no_ttl():
+    key = fresh()
+    same(here.expire(key, 20), False, "EXPIRE of nothing")
+    here.set(key, TOKEN, nx=True, ex=20)
+    for words in (["EXPIRE", key, 30], ["PEXPIRE", key, 30000], ["EXPIREAT", key, 4102444800]):
+        same(bool(here.execute_command(*words)), True, words[0])
+        held(key, TOKEN, words[0])
+    same(here.getex(key, ex=30), TOKEN, "GETEX")
+    held(key, TOKEN, "GETEX")
+    same(here.set(key, TOKEN, xx=True, px=30000), True, "SET XX PX")
+    held(key, TOKEN, "SET XX PX")
+    same(here.set(key, TOKEN, px=30000), True, "SET PX")
+    held(key, TOKEN, "SET PX")
+
+
+@case
+def a_release_in_a_watch_transaction():
+    key = fresh()
+    here.set(key, TOKEN, nx=True, px=20000)
+    with there.pipeline() as pipe:
+        pipe.watch(key)
+        same(pipe.get(key), TOKEN, "GET after WATCH")
+        pipe.multi()
+        pipe.delete(key)
+        same(pipe.execute(), [1], "EXEC")
+    t.free(key)
+
+
+@case
+def an_extend_in_a_watch_transaction():
+    key = fresh()
+    here.set(key, TOKEN, nx=True, px=20000)
+    with here.pipeline() as pipe:
+        pipe.watch(key)
+        same(pipe.get(key), TOKEN, "GET after WATCH")
+        pipe.multi()
+        pipe.pexpire(key, 30000)
+        same(pipe.execute(), [True], "EXEC")
+    held(key, TOKEN)
+
+
+@case
+def a_watched_lock_that_changes_aborts():
+    key = fresh()
+    here.set(key, TOKEN, nx=True, px=20000)
+    with there.pipeline() as pipe:
+        pipe.watch(key)
+        here.delete(key)
+        pipe.multi()
+        pipe.delete(key)
+        t.raises(redis.WatchError, pipe.execute)
+
+
+@case
+def an_acquire_inside_multi():
+    key, plain = fresh(), fresh("plain:")
+    with here.pipeline(transaction=True) as pipe:
+        pipe.set(plain, "1")
+        pipe.set(key, TOKEN, nx=True, ex=20)
+        pipe.get(key)
+        same(pipe.execute(), [True, True, TOKEN], "EXEC")
+    held(key, TOKEN)
+    with there.pipeline(transaction=True) as pipe:
+        pipe.set(key, b"94:other", nx=True, ex=20)
+        pipe.incr(plain)
+        same(pipe.execute(), [None, 2], "EXEC of the second")
+    held(key, TOKEN)
+
+
+@case
+def a_pipeline_of_acquires_and_other_commands():
+    keys = [fresh() for _ in range(20)]
+    with here.pipeline(transaction=False) as pipe:
+        for number, key in enumerate(keys):
+            pipe.set(key, b"93:%d" % number, nx=True, ex=20)
+            pipe.get(key)
+            pipe.echo(f"e{number}")
+        wanted = [r for n in range(20) for r in (True, b"93:%d" % n, b"e%d" % n)]
+        same(pipe.execute(), wanted, "replies in order")
+    for number, key in enumerate(keys):
+        held(key, b"93:%d" % number)
+
+
+@case
+def scripts_by_their_sha():
+    key, text = fresh(), COMPARE_AND_DELETE + " -- " + fresh()
+    sha = hashlib.sha1(text.encode()).hexdigest()
+    same(here.script_exists(sha), [False], "SCRIPT EXISTS before")
+    t.raises(redis.exceptions.NoScriptError, here.evalsha, sha, 1, key, TOKEN)
+    same(here.script_load(text), sha, "SCRIPT LOAD")
+    same(there.script_exists(sha, "0" * 40), [True, False], "SCRIPT EXISTS after")
+    here.set(key, TOKEN, nx=True, ex=20)
+    same(there.evalsha(sha, 1, key, b"94:other"), 0, "EVALSHA with another token")
+    held(key, TOKEN)
+    with here.pipeline(transaction=True) as pipe:
+        pipe.evalsha(sha, 1, key, TOKEN)
+        pipe.get(key)
+        same(pipe.execute(), [1, None], "EVALSHA inside MULTI")
+    t.free(key)
+
+
+@case
+def a_lock_taken_by_a_script_without_nx():
+    key = fresh()
+    text = "return redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])"
+    same(here.eval(text, 1, key, TOKEN, 20_000), b"OK", "the script's own reply")
+    held(key, TOKEN)
+    same(there.set(key, b"94:other", nx=True, ex=20), None, "second acquire")
+    same(here.delete(key), 1, "DEL")
+
+
+@case
+def a_script_sees_a_ttl_that_its_client_asked_for():
+    key, text = fresh(), "return redis.call('PTTL', KEYS[1])"
+    here.set(key, TOKEN, nx=True, px=20_000)
+    pttl = there.eval(text, 1, key)
+    same(0 < pttl <= 20_000, True, f"PTTL in a script ({pttl})")
+    same(there.eval_ro(text, 1, key) > 0, True, "PTTL in a script that only reads")
+
+
+@cases_of("views of ", t.TOKENS)
+def views(token):
+    key = fresh()
+    here.set(key, token, nx=True, px=20000)
+    held(key, token)
+    same(there.get(key), token, "GET")
+    same(there.strlen(key), len(token), "STRLEN")
+    same(there.getrange(key, 0, -1), token, "GETRANGE")
+    same(there.mget("absent:key", key), [None, token], "MGET")
+    same(there.eval("return redis.call('GET', KEYS[1])", 1, key), token, "GET in a script")
+    same(here.eval(COMPARE_AND_DELETE, 1, key, token), 1, "compare-and-delete")
+    t.free(key)
+
+
+@case
+def work_past_the_ttl():
+    key = fresh()
+    here.set(key, TOKEN, nx=True, px=1000)
+    t.past(1000)
+    again = there.set(key, b"94:other", nx=True, px=1000)
+    same(again, None if THROUGH else True, "second acquire past the TTL")
+    if THROUGH:
+        held(key, TOKEN, "past its TTL")
+        same(here.pttl(key), -1, "PTTL asked directly tells the truth")
+
+
+@case
+def a_lock_that_is_refused_gets_no_new_ttl():
+    key = fresh()
+    t.real("SET", key, "put there by another", "PX", 5000)
+    same(here.set(key, TOKEN, nx=True, ex=20), None, "acquire")
+    pttl = t.real("PTTL", key)
+    same(0 < pttl <= 5000, True, f"the other's TTL stays (PTTL {pttl})")
+
+
+@case
+def keys_outside_the_rules_are_untouched():
+    key = fresh("plain:")
+    same(here.set(key, TOKEN, nx=True, px=20000), True, "SET NX")
+    same(t.real("GET", key), TOKEN, "the value in Redis")
+    same(0 < t.real("PTTL", key) <= 20000, True, "the TTL in Redis")
+
+
+t.run()

@@ -1,0 +1,129 @@
+"""redis-py's asyncio Lock: the same life of a lock, and fifty tasks that want one."""
+
+import asyncio
+
+import redis.asyncio as redis
+from redis.exceptions import LockNotOwnedError
+
+import case as t
+from case import PORT, THROUGH, case, cases_of, fresh, held, same
+
+
+def within(function):
+    """Give an async case two clients of its own, and run it."""
+
+    def wrapper(*args):
+        async def body():
+            here, there = (redis.Redis(host="127.0.0.1", port=PORT) for _ in range(2))
+            try:
+                await asyncio.wait_for(function(here, there, *args), t.DEADLINE * 2)
+            finally:
+                await here.aclose()
+                await there.aclose()
+
+        asyncio.run(body())
+
+    wrapper.__name__ = function.__name__
+    return wrapper
+
+
+async def refused(awaitable, kind=LockNotOwnedError):
+    """Awaiting raises `kind`."""
+    try:
+        result = await awaitable
+    except kind:
+        return
+    raise t.Failed(f"expected {kind}, returned {result!r}")
+
+
+async def taken(client, key, timeout=20):
+    """A lock object that holds the key."""
+    lock = client.lock(key, timeout=timeout)
+    same(await lock.acquire(blocking=False), True, "acquire")
+    return lock
+
+
+@case
+@within
+async def the_life_of_a_lock(here, there):
+    key = fresh()
+    lock = await taken(here, key)
+    held(key, lock.local.token)
+    same(await here.get(key), lock.local.token, "GET")
+    other = there.lock(key, timeout=20)
+    same(await other.acquire(blocking=False), False, "second acquire")
+    same((await lock.owned(), await other.owned()), (True, False), "owned")
+    same((await lock.locked(), await other.locked()), (True, True), "locked")
+    same(await lock.extend(30), True, "extend")
+    same(await lock.reacquire(), True, "reacquire")
+    held(key, lock.local.token, "after extend")
+    await lock.release()
+    t.free(key)
+    same(await other.acquire(blocking=False), True, "re-acquire")
+    held(key, other.local.token)
+
+
+@case
+@within
+async def a_stranger_is_refused(here, there):
+    key = fresh()
+    lock = await taken(here, key)
+    stranger = there.lock(key, timeout=20)
+    stranger.local.token = b"stranger"
+    await refused(stranger.extend(30))
+    await refused(stranger.release())
+    held(key, lock.local.token)
+
+
+@case
+@within
+async def work_past_the_ttl(here, there):
+    key = fresh()
+    lock = await taken(here, key, timeout=1)
+    await asyncio.to_thread(t.past, 1000)
+    if not THROUGH:
+        t.free(key, "Redis has expired it")
+        await refused(lock.release())
+        return
+    held(key, lock.local.token, "past its TTL")
+    same(await there.lock(key).acquire(blocking=False), False, "second acquire")
+    same(await lock.extend(1), True, "extend past the TTL")
+    await lock.release()
+    t.free(key)
+
+
+@cases_of("", t.TOKENS)
+@within
+async def tokens(here, there, token):
+    key = fresh()
+    lock = here.lock(key, timeout=20)
+    same(await lock.acquire(blocking=False, token=token), True, "acquire")
+    held(key, token)
+    same(await there.get(key), token, "GET")
+    other = there.lock(key, timeout=20)
+    same(await other.acquire(blocking=False, token=token), False, "second acquire")
+    same(await lock.extend(30), True, "extend")
+    await lock.release()
+    t.free(key)
+
+
+@case
+@within
+async def fifty_tasks_never_hold_it_together(here, there):
+    key, inside, most, done = fresh(), 0, 0, 0
+
+    async def worker(client):
+        nonlocal inside, most, done
+        async with client.lock(key, timeout=20, sleep=0.005):
+            inside += 1
+            most = max(most, inside)
+            await asyncio.sleep(0)
+            inside -= 1
+            done += 1
+
+    await asyncio.gather(*(worker(here if i % 2 else there) for i in range(50)))
+    same((most, done), (1, 50), "most at one time, done")
+    t.free(key)
+
+
+t.run()

@@ -1,0 +1,323 @@
+#!/usr/bin/env python3
+"""`make demo`: unchanged Redis clients live through the life of a lock behind Lockside.
+
+Starts a private redis-server and Lockside on free ports, tells each step with the bytes that were
+seen, and checks that it went as told. Ends by itself, cleans up, exits non-zero otherwise.
+"""
+
+import contextlib
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import redis
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "support")]
+
+from relay import Relay  # noqa: E402
+from servers import Directory, Lockside, Redis, Resp, ServerFailed  # noqa: E402
+
+KEY = "lock:invoice:42"
+TOKEN = b"93:550e8400-e29b-41d4-a716-446655440000"
+LOCK_TTL = 2
+"""Seconds that the client asks for: short, so that the demo can outlive it."""
+
+SAFETY_TTL = 10
+"""Seconds that Lockside's first step gives a key (SPEC section 3)."""
+
+STAMPED = re.compile(re.escape(TOKEN) + rb":\d\d-\d\d-\d{4} \d\d:\d\d:\d\d")
+WIDTH = 64
+"""Longest argument in a line of MONITOR that is shown whole: a stored value is."""
+
+ROUNDS = 3
+"""Rounds of the throughput part; the median counts."""
+
+
+class NotAsTold(Exception):
+    """A step did not go as the story says."""
+
+
+class Story:
+    """What is printed: numbered steps, who said what, and the checks."""
+
+    def __init__(self, colours):
+        self.colours, self.step_number = colours, 0
+
+    def paint(self, code, text):
+        return f"\033[{code}m{text}\033[0m" if self.colours else text
+
+    def step(self, title):
+        self.step_number += 1
+        print("\n" + self.paint("1", f"{self.step_number}. {title}"), flush=True)
+
+    def says(self, who, text):
+        print(f"   {self.paint('36', f'{who:<9}')} {text}", flush=True)
+
+    def check(self, holds, claim):
+        """Print the claim if it holds; else the demo is over."""
+        if not holds:
+            raise NotAsTold(claim)
+        print(f"   {self.paint('32', 'ok')}        {claim}", flush=True)
+
+
+def shortened(line):
+    """A line of MONITOR with its long arguments cut."""
+    cut = lambda found: f'"{found[1][:WIDTH]}..."' if len(found[1]) > WIDTH else found[0]  # noqa: E731
+    return re.sub(r'"((?:[^"\\]|\\.)*)"', cut, line)
+
+
+class Monitor:
+    """Redis's MONITOR, read up to a mark that is sent by another connection."""
+
+    def __init__(self, port):
+        self.link, self.other = Resp(port), Resp(port)
+        self.link("MONITOR")
+
+    def about(self, key):
+        """What was seen of the key since the last call, without time and address."""
+        mark = f"end of step {time.monotonic_ns()}"
+        self.other("ECHO", mark)
+        lines = []
+        while mark not in (line := self.link.read().decode(errors="replace")):
+            found = re.match(r"[\d.]+ \[\d+ (\S+)\] (.*)", line)
+            if found and key in line:
+                lines.append(("lua " if found[1] == "lua" else "") + found[2])
+        return lines
+
+
+class Demo:
+    """The steps, in their order; each uses what the one before left."""
+
+    def __init__(self, story, directory, ending):
+        self.story, self.directory, self.ending = story, directory, ending
+        self.redis = self.started(Redis("redis", directory))
+        self.lockside = self.started(Lockside("lockside", directory, self.redis.port))
+        self.direct = self.redis.connect()
+        self.worker, self.rival = self.client(), self.client()
+
+    def started(self, server):
+        """Start a server that ends with the demo, whatever happens."""
+        self.ending.callback(server.kill)
+        return server.start()
+
+    def client(self):
+        """A redis-py client, pointed at Lockside and otherwise as it comes."""
+        return redis.Redis(host="127.0.0.1", port=self.lockside.port)
+
+    def run(self):
+        """Tell the story."""
+        version = re.search(rb"redis_version:(\S+)", self.direct("INFO", "server"))[1].decode()
+        print(f"Redis {version} listens on 127.0.0.1:{self.redis.port}, Lockside on "
+              f"127.0.0.1:{self.lockside.port}.")  # fmt: skip
+        print(f"The clients are redis-py {redis.__version__}, unchanged, and know only Lockside.")
+        self.acquire()
+        self.two_views()
+        self.refused()
+        self.past_the_ttl()
+        self.extend_and_release()
+        self.crash()
+        self.throughput()
+
+    def acquire(self):
+        self.story.step(f"A worker takes a lock for {LOCK_TTL} seconds")
+        monitor = Monitor(self.redis.port)
+        self.lock = self.worker.lock(KEY, timeout=LOCK_TTL)
+        won = self.lock.acquire(blocking=False, token=TOKEN)
+        self.clock = self.start_clock()
+        self.story.says("worker", f'lock("{KEY}", timeout={LOCK_TTL}).acquire() -> {won}')
+        lines = monitor.about(KEY)
+        for line in lines:
+            self.story.says("MONITOR", shortened(line))
+        self.story.check(won, "the client was told that it has the lock")
+        first = next((i for i, line in enumerate(lines) if re.match(r'"SET"', line, re.I)), None)
+        ttl = rf'"(EX" "{SAFETY_TTL}|PX" "{SAFETY_TTL}000)"'
+        safe = first is not None and re.search(rf'{ttl} "NX"|"NX" {ttl}', lines[first], re.I)
+        self.story.check(
+            safe, f"first: SET NX with a safety TTL of {SAFETY_TTL} s, not the client's"
+        )
+        rest = lines[first + 1 :]
+        self.story.check(
+            any(re.match(r'lua "persist"', line, re.I) for line in rest),
+            "then, in a script that compares the value: PERSIST",
+        )
+        pttl = self.direct("PTTL", KEY)
+        self.story.says("Redis", f"PTTL {KEY} -> {pttl}")
+        self.story.check(pttl == -1, "no TTL is left: the lock stays until it is released")
+
+    def two_views(self):
+        self.story.step("The stamp is in Redis, and no client sees it")
+        stored, seen = self.direct("GET", KEY), self.rival.get(KEY)
+        self.story.says("Redis", f"GET {KEY} -> {stored.decode()}")
+        self.story.says("client", f"GET {KEY} -> {seen.decode()}")
+        self.story.check(
+            STAMPED.fullmatch(stored), "Redis has the token with the time of the acquire"
+        )
+        self.story.check(seen == TOKEN, "the client reads back its own bytes")
+
+    def refused(self):
+        self.story.step("A second client, and a wrong token, are refused")
+        stored = self.direct("GET", KEY)
+        other = self.rival.lock(KEY, timeout=LOCK_TTL)
+        won = other.acquire(blocking=False)
+        self.story.says("rival", f'lock("{KEY}").acquire(blocking=False) -> {won}')
+        self.story.check(won is False, "the second acquire is refused")
+        other.local.token = b"94:not-the-owner"
+        try:
+            other.release()
+            answer = "released"
+        except redis.exceptions.LockNotOwnedError as problem:
+            answer = f"LockNotOwnedError: {problem}"
+        self.story.says("rival", f"release() with a wrong token -> {answer}")
+        self.story.check(answer != "released", "the wrong token is refused")
+        self.story.check(self.direct("GET", KEY) == stored, "the lock is as it was")
+
+    def past_the_ttl(self):
+        self.story.step(f"The work takes longer than {LOCK_TTL} seconds")
+        self.wait_until(lambda: self.direct("EXISTS", self.clock) == 0, LOCK_TTL + 5)
+        self.story.says("Redis", "a plain key with the same TTL, set at the same time, is gone")
+        self.story.check(self.lock.owned(), "the worker still owns the lock")
+        won = self.rival.lock(KEY, timeout=LOCK_TTL).acquire(blocking=False)
+        self.story.check(won is False, "a rival is still refused")
+
+    def extend_and_release(self):
+        self.story.step("The worker extends, and releases")
+        extended = self.lock.extend(LOCK_TTL)
+        pttl = self.direct("PTTL", KEY)
+        self.story.says("worker", f"extend({LOCK_TTL}) -> {extended}")
+        self.story.says("Redis", f"PTTL {KEY} -> {pttl}")
+        self.story.check(extended and pttl == -1, "extend answers as in Redis, and leaves no TTL")
+        self.lock.release()
+        self.story.says("worker", "release()")
+        self.story.check(self.direct("EXISTS", KEY) == 0, "the key is gone from Redis")
+        won = self.rival.set(KEY, b"94:raw", nx=True, ex=LOCK_TTL)
+        self.story.says("rival", f"SET {KEY} 94:raw NX EX {LOCK_TTL} -> {won}")
+        self.story.check(won, "a raw SET NX takes it at once")
+        self.story.check(self.rival.delete(KEY) == 1, "DEL releases it")
+
+    def crash(self):
+        self.story.step("kill -9 of Lockside between the two steps of an acquire")
+        code = self.lockside.stop()
+        self.story.check(code == 0, "SIGTERM ends Lockside with exit code 0")
+        self.relay = Relay(self.redis.port)
+        self.ending.callback(self.relay.close)
+        port = self.lockside.port
+        behind = Lockside("behind-relay", self.directory, self.relay.port, port=port)
+        self.lockside = self.started(behind)
+        self.story.says(
+            "demo", "Lockside again, with a relay before Redis that holds back step two"
+        )
+        self.relay.hold_second(KEY.encode())
+        self.lose_an_acquire()
+        pttl = self.direct("PTTL", KEY)
+        self.story.says("Redis", f"PTTL {KEY} -> {pttl}")
+        self.story.check(0 < pttl <= SAFETY_TTL * 1000, "what is left has the safety TTL")
+        start = time.monotonic()
+        self.wait_until(lambda: self.direct("EXISTS", KEY) == 0, SAFETY_TTL + 1)
+        waited = time.monotonic() - start
+        self.story.check(True, f"Redis cleared it by itself after {waited:.1f} s more")
+        self.lockside = self.started(Lockside("again", self.directory, self.redis.port, port=port))
+        lock = self.client().lock(KEY, timeout=LOCK_TTL)
+        self.story.says("demo", "Lockside is started again")
+        self.story.check(lock.acquire(blocking=False), "the next client gets the lock")
+        self.story.check(self.direct("PTTL", KEY) == -1, "and it has no TTL")
+        lock.release()
+
+    def lose_an_acquire(self):
+        """Start an acquire, and kill Lockside while its second step is on the way."""
+        answers = []
+
+        def attempt():
+            # No retries: what the caller of the lost acquire sees is the lost connection.
+            alone = Resp(self.lockside.port)
+            try:
+                answers.append(alone("SET", KEY, TOKEN, "NX", "EX", LOCK_TTL))
+            except (ConnectionError, OSError) as problem:
+                answers.append(problem)
+
+        thread = threading.Thread(target=attempt)
+        thread.start()
+        if not self.relay.holding.wait(5):
+            raise NotAsTold("Lockside sends a second command for the key")
+        self.story.says("relay", f"holds back {len(self.relay.held_back)} bytes of step two")
+        self.story.check(self.direct("EXISTS", KEY) == 1, "step one is done: the key is in Redis")
+        self.story.check(not answers, "the client has no answer yet")
+        self.lockside.kill()
+        thread.join(5)
+        self.story.says("demo", "kill -9")
+        self.story.check(isinstance(answers[0], Exception), "nobody was told OK")
+
+    def throughput(self):
+        self.story.step("Throughput beside plain Redis (redis-benchmark, 50 clients, 64 bytes)")
+        print("   requests per second, median of", ROUNDS, "short rounds; this shows the order of")
+        print("   magnitude on this machine, `make bench` measures")
+        tests = {
+            "GET": ["-n", "40000", "-t", "get"],
+            "SET": ["-n", "40000", "-t", "set"],
+            "GET, pipeline of 16": ["-n", "200000", "-P", "16", "-t", "get"],
+            "SET NX of a free lock": [
+                "-n", "20000", "-r", "1000000000", "SET", "lock:bench:__rand_int__",
+                "93:__rand_int__", "NX", "EX", "60",
+            ],
+        }  # fmt: skip
+        for name, words in tests.items():
+            plain, through = [], []
+            for _ in range(ROUNDS):
+                plain.append(self.benchmark(self.redis.port, words))
+                through.append(self.benchmark(self.lockside.port, words))
+                self.direct("FLUSHALL")
+            one, two = (sorted(rates)[ROUNDS // 2] for rates in (plain, through))
+            self.story.says("", f"{name:<22} Redis {one:>9,.0f}   Lockside {two:>9,.0f}   "
+                                f"ratio {two / one:.2f}")  # fmt: skip
+        self.story.check(self.lockside.alive(), "Lockside has served them all")
+        self.story.check(self.lockside.stop() == 0, "SIGTERM ends it with exit code 0")
+
+    def benchmark(self, port, words):
+        """Requests per second of one run."""
+        done = subprocess.run(
+            ["redis-benchmark", "-p", str(port), "-c", "50", "-d", "64", "--csv", *words],
+            capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        rate = re.search(r'^"(?!test)[^\n]*?","([\d.]+)"', done.stdout, re.MULTILINE)
+        if done.returncode or not rate or "error" in done.stderr.lower():
+            raise NotAsTold(f"redis-benchmark ran through: {done.stderr or done.stdout}")
+        return float(rate[1])
+
+    def start_clock(self):
+        """A plain key that Redis expires when a plain lock would have expired."""
+        self.direct("SET", "demo-clock", "x", "EX", LOCK_TTL)
+        return "demo-clock"
+
+    def wait_until(self, condition, seconds):
+        end = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > end:
+                raise NotAsTold(f"it happens within {seconds} s")
+            time.sleep(0.02)
+
+
+def main():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    story, demo = Story(sys.stdout.isatty()), None
+    with Directory() as directory, contextlib.ExitStack() as ending:
+        try:
+            demo = Demo(story, directory, ending)
+            demo.run()
+        except NotAsTold as problem:
+            print(f"   {story.paint('31', 'NOT SO')}    {problem}", flush=True)
+            for line in demo.lockside.log_tail().splitlines():
+                print(f"   | {line}")
+            return 1
+        except (ServerFailed, redis.RedisError, OSError) as problem:
+            print(f"   {story.paint('31', 'FAILED')}    {problem}", flush=True)
+            return 1
+    print("\nAll as told.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,284 @@
+//! The command line and signals: bad configurations, `check`, questions to a running Lockside,
+//! the orderly end.
+
+use std::fs;
+use std::process::{Command, Output};
+
+use crate::support::lockside::{command, direct};
+use crate::support::process::{directory, free_port};
+use crate::support::{Client, PATIENCE, Redis, Settings, Subject, wait_until};
+
+/// Exit code for a wrong configuration or usage, as in sysexits.h.
+const USAGE: i32 = 64;
+
+/// Runs a command line of Lockside to its end.
+fn run(arguments: &[&str]) -> Output {
+    let state = directory("cli");
+    command().args(arguments).env("LOCKSIDE_STATE_DIR", state.path()).output().unwrap()
+}
+
+fn text(output: &Output) -> String {
+    let all = [output.stdout.as_slice(), &output.stderr].concat();
+    String::from_utf8_lossy(&all).into_owned()
+}
+
+/// Each bad line, where it is, and the key that the message must name.
+const BAD: &[(&str, usize, &str)] = &[
+    ("lissten = [\"127.0.0.1:1\"]", 1, "lissten"),
+    ("listen = \"nonsense\"", 1, "listen"),
+    ("listen = [\"127.0.0.1:99999\"]", 1, "listen"),
+    ("threads = 0", 1, "threads"),
+    ("threads = \"two\"", 1, "threads"),
+    ("\nheld_cache = \"5 parsecs\"", 2, "held_cache"),
+    ("drain_timeout = -1", 1, "drain_timeout"),
+    ("[upstream]\nurl = \"http://127.0.0.1\"", 2, "url"),
+    ("[upstream]\nurl = 5", 2, "url"),
+    ("[upstream]\ncommand_timeout = \"soon\"", 2, "command_timeout"),
+    ("[limits]\nmax_bulk = \"lots\"", 2, "max_bulk"),
+    ("[limits]\nmax_clients = -1", 2, "max_clients"),
+    ("[limits]\n\nno_such = 1", 3, "no_such"),
+    ("[[rule]]\nname = \"r\"\nkeys = []", 3, "keys"),
+    ("[[rule]]\nname = \"r\"\nkeys = [\"lock:*\"]\nmode = \"sometimes\"", 4, "mode"),
+    ("[[rule]]\nname = \"r\"\nkeys = [\"lock:*\"]\nstamp = \"perhaps\"", 4, "stamp"),
+    ("[[rule]]\nname = \"r\"\nkeys = [\"lock:*\"]\nsafety_ttl = \"0s\"", 4, "safety_ttl"),
+];
+
+/// File, line, key, what was expected; nothing is bound.
+#[test]
+fn bad_configurations() {
+    if direct() {
+        return;
+    }
+    let folder = directory("bad");
+    let file = folder.path().join("bad.toml");
+    for (content, line, key) in BAD {
+        fs::write(&file, content).unwrap();
+        let name = file.to_str().unwrap();
+        for arguments in [&["--config", name][..], &["check", "--config", name]] {
+            let output = run(arguments);
+            let told = text(&output);
+            assert_eq!(output.status.code(), Some(USAGE), "{arguments:?} {content}: {told}");
+            assert!(told.contains(&format!("{name}:{line}")), "{content}: {told}");
+            assert!(told.contains(key), "{content}: {told}");
+        }
+    }
+}
+
+#[test]
+fn bad_usage() {
+    if direct() {
+        return;
+    }
+    for arguments in [
+        &["--config", "/nonexistent/lockside.toml"][..],
+        &["--no-such-flag"],
+        &["no-such-command"],
+        &["--listen", "nonsense"],
+        &["--upstream", "http://x"],
+        &["owner"],
+    ] {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(USAGE), "{arguments:?}: {}", text(&output));
+    }
+    let help = run(&["--help"]);
+    assert_eq!(help.status.code(), Some(0));
+    assert!(text(&help).contains("--config"));
+}
+
+/// A bad configuration is found before the port is taken: nobody ever listens there.
+#[test]
+fn nothing_is_bound_before_the_configuration_is_valid() {
+    if direct() {
+        return;
+    }
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let folder = directory("bad");
+    let file = folder.path().join("bad.toml");
+    let port = taken.local_addr().unwrap().port();
+    fs::write(&file, format!("listen = [\"127.0.0.1:{port}\"]\nthreads = 0\n")).unwrap();
+    let output = run(&["--config", file.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(USAGE), "{}", text(&output));
+    assert!(text(&output).contains("threads"), "not the port that is in use: {}", text(&output));
+}
+
+/// A port that is in use is another kind of failure, and says which.
+#[test]
+fn port_in_use() {
+    if direct() {
+        return;
+    }
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = run(&["--listen", &address, "--upstream", "redis://127.0.0.1:1"]);
+    assert!(!matches!(output.status.code(), Some(0 | USAGE)), "{}", text(&output));
+    assert!(text(&output).contains(&address), "{}", text(&output));
+}
+
+/// `--listen` and `--upstream` are enough.
+#[test]
+fn flags_alone() {
+    if direct() {
+        return;
+    }
+    let redis = Redis::start();
+    let (port, state) = (free_port(), directory("flags"));
+    let mut lockside = command();
+    lockside.args(["--listen", &format!("127.0.0.1:{port}"), "--upstream", &redis.url()]);
+    lockside.env("LOCKSIDE_STATE_DIR", state.path());
+    let process =
+        crate::support::process::Process::start("lockside", &mut lockside, directory("out"));
+    wait_until("it serves", || serves(port));
+    drop(process);
+}
+
+#[test]
+fn check() {
+    if direct() {
+        return;
+    }
+    let redis = Redis::start();
+    let folder = directory("check");
+    let file = folder.path().join("lockside.toml");
+    let name = file.to_str().unwrap();
+    fs::write(&file, Settings::default().text(free_port(), &redis.url())).unwrap();
+    let good = run(&["check", "--config", name]);
+    assert_eq!(good.status.code(), Some(0), "{}", text(&good));
+    let nobody = format!("redis://127.0.0.1:{}", free_port());
+    fs::write(&file, Settings::default().text(free_port(), &nobody)).unwrap();
+    let bad = run(&["check", "--config", name]);
+    assert!(!matches!(bad.status.code(), Some(0 | USAGE)), "{}", text(&bad));
+    assert!(text(&bad).contains(nobody.trim_start_matches("redis://")), "{}", text(&bad));
+}
+
+/// Passwords are never shown.
+#[test]
+fn check_hides_passwords() {
+    if direct() {
+        return;
+    }
+    let redis = Redis::start();
+    let url = format!("redis://default:hunter2secret@127.0.0.1:{}", redis.port());
+    let output = run(&["check", "--upstream", &url]);
+    assert!(!text(&output).contains("hunter2secret"), "{}", text(&output));
+}
+
+/// The environment names of the original service.
+#[test]
+fn names_of_the_original_service() {
+    if direct() {
+        return;
+    }
+    let redis = Redis::start();
+    let (port, state) = (free_port(), directory("env"));
+    let mut lockside = command();
+    lockside.args(["--listen", &format!("127.0.0.1:{port}")]);
+    lockside.env("LOCKSIDE_STATE_DIR", state.path()).env("REDIS_URL", redis.url());
+    lockside.env("REDIS_PERSISTENT_LOCKS", "false").env("REDIS_LOCK_TTL_SECONDS", "77");
+    let process =
+        crate::support::process::Process::start("lockside", &mut lockside, directory("out"));
+    wait_until("it serves", || serves(port));
+    let mut client = Client::connect(port);
+    assert_eq!(client.ask("SETNX lock:a 550e8400-e29b-41d4-a716-446655440000"), ":1\r\n");
+    let ttl = redis.ask("TTL lock:a");
+    assert!([":77\r\n", ":76\r\n", ":75\r\n"].contains(&ttl.as_str()), "{ttl}");
+    drop(process);
+}
+
+/// True if a PING at this port is answered.
+fn serves(port: u16) -> bool {
+    Client::attempt(port).is_ok_and(|mut client| {
+        let sent = client.try_send(b"PING\r\n").is_ok();
+        sent && client.frame_within(PATIENCE).is_ok_and(|reply| reply == b"+PONG\r\n")
+    })
+}
+
+/// `locks`, `owner` and `release` ask the running Lockside.
+#[test]
+fn questions_to_a_running_lockside() {
+    let redis = Redis::start();
+    let subject = Subject::start(&redis);
+    let Some(process) = subject.process() else { return };
+    let file = process.path("lockside.toml");
+    let ask = |arguments: &[&str]| {
+        let mut asking: Command = command();
+        asking.args(arguments).arg("--config").arg(&file);
+        asking.env("LOCKSIDE_STATE_DIR", process.path("state")).output().unwrap()
+    };
+    let mut client = subject.client();
+    let token = "550e8400-e29b-41d4-a716-446655440000";
+    assert_eq!(client.ask(&format!("SET lock:a 93:{token} NX PX 30000")), "+OK\r\n");
+    assert_eq!(client.ask(&format!("SET lock:b {token} NX PX 30000")), "+OK\r\n");
+    let locks = ask(&["locks"]);
+    assert_eq!(locks.status.code(), Some(0), "{}", text(&locks));
+    assert!(text(&locks).contains("lock:a") && text(&locks).contains("lock:b"), "{}", text(&locks));
+    assert!(!text(&locks).contains(token), "{}", text(&locks));
+    let owner = ask(&["owner", "lock:a"]);
+    assert!(owner.status.success() && text(&owner).contains("93"), "{}", text(&owner));
+    assert!(!text(&owner).contains(token), "{}", text(&owner));
+    let release = ask(&["release", "lock:a", "--yes"]);
+    assert_eq!(release.status.code(), Some(0), "{}", text(&release));
+    assert_eq!(redis.ask("EXISTS lock:a lock:b"), ":1\r\n");
+    assert!(!text(&ask(&["locks"])).contains("lock:a"));
+    assert_eq!(client.ask(&format!("SET lock:a {token} NX PX 30000")), "+OK\r\n");
+}
+
+/// SIGTERM: what is in flight is answered, nobody new comes in, exit code 0.
+#[test]
+fn orderly_end() {
+    let redis = Redis::start();
+    let mut subject = Subject::start(&redis);
+    if !subject.is_lockside() {
+        return;
+    }
+    let port = subject.port();
+    let (mut working, mut blocked, mut idle) =
+        (subject.client(), subject.client(), subject.client());
+    idle.fence();
+    blocked.send_line("BLPOP queue 0");
+    let mut admin = redis.client();
+    wait_until("blocked", || admin.ask("INFO clients").contains("blocked_clients:1\r"));
+    // About half a second in Redis.
+    working.send_line(
+        "EVAL \"local t = redis.call('TIME') repeat local n = redis.call('TIME') until (n[1] - t[1]) * 1000000 + n[2] - t[2] > 500000 return 'done'\" 0",
+    );
+    working.send_line("SET behind it");
+    wait_until("the script runs", || redis_is_busy(&redis));
+    subject.process().unwrap().signal("TERM");
+    assert_eq!(working.text(), "$4\r\ndone\r\n");
+    assert_eq!(working.text(), "+OK\r\n");
+    wait_until("nobody new comes in", || Client::attempt(port).is_err());
+    assert_eq!(redis.ask("RPUSH queue item"), ":1\r\n");
+    assert_eq!(blocked.text(), "*2\r\n$5\r\nqueue\r\n$4\r\nitem\r\n");
+    assert!(idle.rest().is_empty());
+    let process = subject.process_mut().unwrap();
+    wait_until("it ends", || process.exit_code().is_some());
+    assert_eq!(process.exit_code(), Some(0));
+}
+
+/// True while Redis answers nobody: it runs a script.
+fn redis_is_busy(redis: &Redis) -> bool {
+    let mut client = redis.client();
+    client.send_line("PING");
+    client.frame_within(std::time::Duration::from_millis(20)).is_err()
+}
+
+/// What does not finish within `drain_timeout` does not keep it from ending.
+#[test]
+fn the_end_has_a_limit() {
+    let redis = Redis::start();
+    let mut subject =
+        Subject::with(&redis, Settings { top: "drain_timeout = \"300ms\"", ..Default::default() });
+    if !subject.is_lockside() {
+        return;
+    }
+    let mut blocked = subject.client();
+    blocked.send_line("BLPOP queue 0");
+    let mut admin = redis.client();
+    wait_until("blocked", || admin.ask("INFO clients").contains("blocked_clients:1\r"));
+    subject.process().unwrap().signal("TERM");
+    let process = subject.process_mut().unwrap();
+    wait_until("it ends", || process.exit_code().is_some());
+    assert_eq!(process.exit_code(), Some(0));
+    blocked.rest();
+    wait_until("Redis is left", || admin.ask("INFO clients").contains("blocked_clients:0\r"));
+}

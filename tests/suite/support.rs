@@ -1,0 +1,20 @@
+//! What every test stands on: processes, raw clients, scripts of a conversation, waiting.
+//!
+//! Nothing here asserts anything about Lockside; it only starts, sends, reads and waits, each with
+//! a deadline. It uses no code of the crate, so that a mistake there can't hide itself.
+
+pub(crate) mod client;
+pub(crate) mod lockside;
+pub(crate) mod monitor;
+pub(crate) mod process;
+pub(crate) mod redis;
+pub(crate) mod scenario;
+pub(crate) mod wait;
+pub(crate) mod wire;
+pub(crate) mod words;
+
+pub(crate) use client::Client;
+pub(crate) use lockside::{Settings, Subject};
+pub(crate) use monitor::Monitor;
+pub(crate) use redis::Redis;
+pub(crate) use wait::{PATIENCE, poll_for, wait_until};

@@ -17,7 +17,7 @@ RELEASED_KEYS = 40_000
 """Locks that are taken before releases are measured; half as many releases are sent, each for a
 random one of them."""
 VALUE = "x" * 64
-ACQUIRE = ["SET", "lock:bench:__rand_int__", "owner:__rand_int__", "NX", "PX", "30000"]
+ACQUIRE = ["SET", "lock:bench:__rand_int__", "550e8400-e29b-41d4-a716-__rand_int__", "NX", "PX", "30000"]
 HELD_KEY = "lock:bench:held"
 IDLE_CONNECTIONS = 1_000
 BATCH = 200

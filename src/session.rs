@@ -96,6 +96,8 @@ pub struct Session {
     /// The link carries a replication stream: bytes, not replies.
     raw: bool,
     deadline: Option<Duration>,
+    /// A complete command waits for what is outstanding.
+    command_waits: bool,
     client_gone: bool,
     end: Option<End>,
 }
@@ -121,6 +123,7 @@ impl Session {
             reopening: false,
             raw: false,
             deadline: None,
+            command_waits: false,
             client_gone: false,
             end: None,
         }
@@ -144,6 +147,11 @@ impl Session {
     /// True when nothing is under way: no reply outstanding, no operation.
     pub fn is_idle(&self) -> bool {
         self.operation.is_none() && self.pipeline.is_empty() && self.skimmer.is_none()
+    }
+
+    /// True while a complete command waits for replies to those before it.
+    pub fn command_waits(&self) -> bool {
+        self.command_waits
     }
 
     /// True for a session that only listens: a subscriber, a MONITOR, a replica. It has no end

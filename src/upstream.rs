@@ -8,7 +8,9 @@ use mio::net::{TcpStream, UnixStream};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::config::Address;
-use crate::worker::stream::Stream;
+pub(crate) mod stream;
+
+use stream::Stream;
 
 /// The upstream: its place, and for a name the addresses it had when it was last looked up.
 ///

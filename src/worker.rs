@@ -7,7 +7,6 @@
 
 mod conn;
 mod listener;
-pub(crate) mod stream;
 mod timers;
 
 use std::io;
@@ -22,6 +21,7 @@ use slab::Slab;
 use crate::session::flights::Flights;
 use crate::session::{Session, Shared};
 use crate::upstream::Upstream;
+use crate::upstream::stream::Stream;
 
 use conn::{After, Conn, Driver, Turn};
 pub use listener::Listener;
@@ -180,11 +180,10 @@ impl Worker {
         let slot = self.conns.get_mut(index).filter(|slot| slot.generation == generation);
         let Some(Slot { conn, .. }) = slot else { return };
         let closed = event.is_read_closed() || event.is_error() || event.is_write_closed();
-        let readable = event.is_readable() || closed;
         if token & LINK != 0 {
-            conn.link_ready(readable);
+            conn.link_ready(event.is_readable(), closed);
         } else {
-            conn.client_ready(readable);
+            conn.client_ready(event.is_readable(), closed);
             if closed {
                 self.drive(index, now, |driver| driver.client_closed());
             }
@@ -283,7 +282,7 @@ impl Worker {
         }
     }
 
-    fn welcome(&mut self, mut client: stream::Stream, peer: Arc<str>, now: Instant) {
+    fn welcome(&mut self, mut client: Stream, peer: Arc<str>, now: Instant) {
         if self.common.clients.fetch_add(1, Ordering::Relaxed) >= self.common.limits.max_clients {
             self.common.clients.fetch_sub(1, Ordering::Relaxed);
             listener::turn_away(&mut client);

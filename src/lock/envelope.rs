@@ -7,7 +7,8 @@
 //!
 //! ```text
 //! local redis=redis local client=function() <the client's text>
-//! end local LINES,TAIL,RO,G=<its lines>,<line of its tail call>,<no-writes>,<Redis's _G> <outer.lua>
+//! end local LINES,TAIL,RO,G,STRICT=<what is known of the text>
+//! <start.lua, values.lua, commands.lua, run.lua, settle.lua>
 //! ```
 //!
 //! The client's text begins on the first line, so that line numbers in errors are its own; a
@@ -34,6 +35,8 @@
 //! - An error in `return redis.call(...)` has no line number, if the text has several such lines.
 //! - A reply nested some 8,000 levels deep loses one level if the script took or released a lock.
 //! - A script that Redis kills (`SCRIPT KILL`) names the envelope's SHA in its error.
+//! - GETBIT, BITCOUNT, BITPOS, BITFIELD_RO, LCS, DUMP and OBJECT meet the stored value; RENAME and
+//!   COPY take it along, with the real TTL.
 //! - Without permission for TYPE, GET, PTTL and PEXPIRE the state of a lock can't be settled; the
 //!   client's own commands still get their own errors.
 
@@ -69,21 +72,22 @@ impl Envelope {
         let globals = contains(b"_G");
         let dots = if contains(b"...") { "..." } else { "" };
         let shadows = if globals { "redis,_G=redis,_G" } else { "redis=redis" };
-        let mut text = Vec::with_capacity(client_text.len() + OUTER.len() + 160);
+        let mut text = Vec::with_capacity(client_text.len() + BEHIND.len() + 160);
         text.extend_from_slice(shebang);
         text.extend_from_slice(
             format!("local {shadows} local client=function({dots}) ").as_bytes(),
         );
         text.extend_from_slice(body);
         let joint = format!(
-            "\nend local LINES,TAIL,RO,G={},{},{},{}\n",
+            "\nend local LINES,TAIL,RO,G,STRICT={},{},{},{},{}\n",
             first_line + line_ends(body),
             lua_number(tail_call_line(body).map(|line| line + first_line)),
             memchr::memmem::find(shebang, b"no-writes").is_some(),
             if globals { "_G" } else { "nil" },
+            assigns_to_redis(body),
         );
         text.extend_from_slice(joint.as_bytes());
-        text.extend_from_slice(OUTER.as_bytes());
+        text.extend_from_slice(BEHIND.as_bytes());
         Self { sha: sha1_hex(&text), client_sha: sha1_hex(client_text), text }
     }
 
@@ -101,7 +105,16 @@ impl Envelope {
 }
 
 /// What stands behind the client's text.
-static OUTER: LazyLock<String> = LazyLock::new(|| squeeze(include_str!("envelope/outer.lua")));
+static BEHIND: LazyLock<String> = LazyLock::new(|| {
+    let parts = [
+        include_str!("envelope/start.lua"),
+        include_str!("envelope/values.lua"),
+        include_str!("envelope/commands.lua"),
+        include_str!("envelope/run.lua"),
+        include_str!("envelope/settle.lua"),
+    ];
+    squeeze(&parts.concat())
+});
 
 /// The text that runs its arguments as a command. Redis says an arity error in other words to
 /// scripts than to clients; the words for clients are put back.
@@ -160,6 +173,18 @@ fn tail_call_line(text: &[u8]) -> Option<usize> {
     found
 }
 
+/// Whether a text may assign to a field of `redis`, which is an error of Redis's own: anything but
+/// `redis.name` without `=` behind it. A wrong yes costs one more table for each call.
+fn assigns_to_redis(text: &[u8]) -> bool {
+    const REDIS: &[u8] = b"redis";
+    memchr::memmem::find_iter(text, REDIS).any(|at| {
+        let Some(field) = text[at + REDIS.len()..].strip_prefix(b".") else { return true };
+        let behind = field.iter().position(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_');
+        let behind = behind.map_or(&b""[..], |end| field[end..].trim_ascii_start());
+        (behind.starts_with(b"=") && !behind.starts_with(b"==")) || behind.starts_with(b",")
+    })
+}
+
 fn lua_number(number: Option<usize>) -> String {
     number.map_or_else(|| "nil".to_owned(), |number| number.to_string())
 }
@@ -204,7 +229,7 @@ mod tests {
         assert_eq!(envelope, Envelope::wrap(b"return 1"));
         assert_eq!(&envelope.client_sha, b"e0e1f9fabfc9d4800c877a703b823ac0578ff8db");
         let start = "local redis=redis local client=function() return 1\n\
-                     end local LINES,TAIL,RO,G=1,1,false,nil\n";
+                     end local LINES,TAIL,RO,G,STRICT=1,1,false,nil,false\n";
         assert!(text_of("return 1").starts_with(start));
         assert!(text_of("return ...").contains("function(...) return"));
         assert!(text_of("return _G.x").starts_with("local redis,_G=redis,_G local client"));
@@ -213,7 +238,7 @@ mod tests {
     #[test]
     fn a_shebang_line_moves_to_the_front() {
         let start = "#!lua flags=no-writes\nlocal redis=redis local client=function() return 1\n\
-                     end local LINES,TAIL,RO,G=2,2,true,nil\n";
+                     end local LINES,TAIL,RO,G,STRICT=2,2,true,nil,false\n";
         assert!(text_of("#!lua flags=no-writes\nreturn 1").starts_with(start));
     }
 
@@ -238,7 +263,21 @@ mod tests {
     }
 
     #[test]
+    fn an_assignment_to_redis_is_seen() {
+        for (text, seen) in [
+            ("return redis.call('get')", false),
+            ("local call = redis.call if redis.call == 1 then end", false),
+            ("redis.call = 1", true),
+            ("redis['x'] = 1", true),
+            ("redis.a, redis.b = 1", true),
+            ("local r = redis r.x = 1", true),
+        ] {
+            assert_eq!(assigns_to_redis(text.as_bytes()), seen, "{text}");
+        }
+    }
+
+    #[test]
     fn no_comment_and_no_indent_is_sent() {
-        assert!(OUTER.lines().all(|line| !line.starts_with("--") && !line.starts_with(' ')));
+        assert!(BEHIND.lines().all(|line| !line.starts_with("--") && !line.starts_with(' ')));
     }
 }

@@ -1,7 +1,7 @@
 //! The two views of a lock's value: what the client wrote, and what stands in Redis.
 //!
 //! Pure: bytes in, bytes out. The time and the random bits of a stamp are handed in. The same
-//! rules exist a second time in Lua (`envelope/outer.lua`), because scripts stamp and strip inside
+//! rules exist a second time in Lua (`envelope/values.lua`), because scripts stamp and strip inside
 //! Redis; `tests/suite/envelope.rs` holds the two against each other.
 //!
 //! # Grammar (SPEC section 4)

@@ -53,6 +53,7 @@ impl Session {
             self.forward(buf, cx);
             return buf.len();
         }
+        self.command_waits = false;
         let mut requests = std::mem::take(&mut self.requests);
         let mut cut = Cut { buf, run: 0, at: 0 };
         while self.takes_commands() && cut.at < buf.len() {
@@ -94,7 +95,10 @@ impl Session {
                         self.carry_out(route, args, cx);
                         cut.skip(len);
                     }
-                    Taken::Later => return false,
+                    Taken::Later => {
+                        self.command_waits = true;
+                        return false;
+                    }
                 }
                 true
             }

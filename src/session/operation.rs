@@ -66,9 +66,9 @@ impl Scope<'_, '_> {
         self.cx.shared
     }
 
-    /// The lock `key` of the session's database.
+    /// The lock `key` of the database that the command works in.
     fn lock_key(&self, key: &[u8]) -> LockKey {
-        LockKey::new(self.state.db, key)
+        LockKey::new(self.state.next_db(), key)
     }
 
     fn send(&mut self, args: &[&[u8]]) {
@@ -129,6 +129,10 @@ impl Operation {
     ) -> (Option<Box<Self>>, Flow) {
         let in_transaction = scope.state.transaction.is_some();
         match route {
+            // Redis refuses any command on keys here, in words that name the client's own.
+            Route::Lock(_) | Route::Keyspace(_) if scope.state.only_listens() => {
+                Exchange::pass(args, scope)
+            }
             Route::Refuse(text) => (None, scope.answer_error(&text)),
             Route::Ask(Ask::Lockside) => ask::begin(args, scope),
             Route::Ask(_) if in_transaction => Exchange::pass(args, scope),

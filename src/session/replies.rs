@@ -183,6 +183,17 @@ impl Session {
         true
     }
 
+    /// Subscriptions that were made inside MULTI are confirmed inside EXEC's reply.
+    fn confirmed_inside(&mut self, frame: &[u8]) {
+        let Some((reply, _)) = Reply::parse(frame) else { return };
+        for element in reply.elements().filter(|element| element.starts_with(b"*")) {
+            let confirmed = first_text(element).and_then(confirmation);
+            if let (Some((topic, _)), Some(total)) = (confirmed, last_integer(element)) {
+                self.state.subscriptions.confirm(topic, total);
+            }
+        }
+    }
+
     /// The reply of a change that has to be looked at.
     fn changed(&mut self, frame: &[u8], cx: &mut Cx<'_>) {
         let ok = !matches!(frame.first(), Some(b'-' | b'_')) && frame != b"*-1\r\n";
@@ -200,6 +211,7 @@ impl Session {
             self.state.reply_mode = ReplyMode::On;
         }
         self.reply_done(ok);
+        self.confirmed_inside(frame);
         if wanted {
             self.pass_on(frame, cx);
         }

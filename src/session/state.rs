@@ -169,6 +169,17 @@ impl Default for State {
 }
 
 impl State {
+    /// The database that the next command will work in: inside MULTI, that of the last SELECT
+    /// that was queued.
+    pub(crate) fn next_db(&self) -> u32 {
+        let queued = self.transaction.iter().flat_map(|open| open.changes.iter().rev());
+        let selected = queued.filter_map(|change| match change {
+            Change::Select(db) => Some(*db),
+            _ => None,
+        });
+        selected.into_iter().next().unwrap_or(self.db)
+    }
+
     /// Takes the reply to `change`. `ok` is false for an error, and for the nil of an EXEC that
     /// a WATCH stopped.
     pub(crate) fn replied(&mut self, change: Change, ok: bool) {
@@ -210,6 +221,11 @@ impl State {
             Change::Exec => self.transaction.as_ref().is_some_and(|open| !open.changes.is_empty()),
             _ => false,
         }
+    }
+
+    /// True while the connection takes no commands on keys.
+    pub(crate) fn only_listens(&self) -> bool {
+        self.monitor || self.mixes_messages()
     }
 
     /// True when a new link can take this one's place: nothing is lost that cannot be replayed.
@@ -276,6 +292,8 @@ impl State {
             Change::Reset => *self = Self::default(),
             Change::Monitor => self.monitor = true,
             Change::Lasting => self.lasting = true,
+            // SKIP while replies are off changes nothing, as in Redis.
+            Change::Reply(ReplyMode::Skip) if self.reply_mode == ReplyMode::Off => {}
             Change::Reply(mode) => self.reply_mode = mode,
             Change::Exec
             | Change::Subscribe(_)

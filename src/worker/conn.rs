@@ -11,7 +11,7 @@ use crate::session::{Cx, Session, Wires};
 use crate::upstream::Upstream;
 
 use super::Limits;
-use super::stream::{Outbox, Stream};
+use crate::upstream::stream::{Outbox, Stream};
 
 /// The link to Redis.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ struct Link {
     connected: bool,
     connect_by: Instant,
     readable: bool,
+    /// Redis has ended its side: what is left to read ends with the end.
+    closed: bool,
     /// The sending side was ended, after the client ended its own.
     shut: bool,
 }
@@ -31,6 +33,8 @@ pub(super) struct Conn {
     pub(super) io: Io,
     input: BytesMut,
     client_readable: bool,
+    /// The client has ended its side: what is left to read ends with the end.
+    client_closed: bool,
     client_eof: bool,
     /// When a connection whose client has gone is closed, finished or not.
     linger_until: Option<Instant>,
@@ -118,6 +122,7 @@ impl Wired<'_> {
                     connected: false,
                     connect_by: self.io.now + self.turn.limits.connect_timeout,
                     readable: false,
+                    closed: false,
                     shut: false,
                 });
             }
@@ -163,21 +168,24 @@ impl Conn {
             },
             input: BytesMut::new(),
             client_readable: true,
+            client_closed: false,
             client_eof: false,
             linger_until: None,
             reminder: None,
         }
     }
 
-    /// The client's socket is ready.
-    pub(super) fn client_ready(&mut self, readable: bool) {
-        self.client_readable |= readable;
+    /// The client's socket is ready. `closed`: its other end sends no more.
+    pub(super) fn client_ready(&mut self, readable: bool, closed: bool) {
+        self.client_closed |= closed;
+        self.client_readable |= readable || closed;
     }
 
     /// The link's socket is ready.
-    pub(super) fn link_ready(&mut self, readable: bool) {
+    pub(super) fn link_ready(&mut self, readable: bool, closed: bool) {
         if let Some(link) = &mut self.io.link {
-            link.readable |= readable;
+            link.closed |= closed;
+            link.readable |= readable || closed;
         }
     }
 
@@ -225,7 +233,7 @@ impl Driver<'_, '_> {
         step(&mut self.conn.session, &mut cx)
     }
 
-    /// The client's other end sends no more.
+    /// Tells the session that the client's other end sends no more.
     pub(super) fn client_closed(&mut self) {
         self.with(|session, cx| session.client_gone(cx));
     }
@@ -299,8 +307,9 @@ impl Driver<'_, '_> {
                     return false;
                 }
                 Ok(count) => {
-                    // A short read has emptied the socket; the next byte is a new event.
-                    link.readable = count == self.scratch.len();
+                    // A short read has emptied the socket; the next byte is a new event. The end
+                    // is none, if it was there with the last one.
+                    link.readable = link.closed || count == self.scratch.len();
                     self.link_bytes(count);
                 }
                 Err(error) => return self.link_read_failed(&error),
@@ -379,7 +388,8 @@ impl Driver<'_, '_> {
             match self.conn.io.client.read(self.scratch) {
                 Ok(0) => self.conn.client_eof = true,
                 Ok(count) => {
-                    self.conn.client_readable = count == self.scratch.len();
+                    let more = self.conn.client_closed || count == self.scratch.len();
+                    self.conn.client_readable = more;
                     self.client_bytes(count);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -446,7 +456,8 @@ impl Driver<'_, '_> {
         if self.conn.io.client_dead {
             self.conn.linger_until.get_or_insert(self.turn.now + self.turn.limits.linger);
         }
-        let taken = self.conn.input.is_empty() || !self.conn.session.takes_commands();
+        // What is left is half a command, unless a whole one waits for its turn.
+        let taken = self.conn.input.is_empty() || !self.conn.session.command_waits();
         if let Some(link) = &mut self.conn.io.link
             && taken
             && link.connected

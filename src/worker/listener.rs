@@ -9,7 +9,7 @@ use mio::event::Source;
 use mio::net::{TcpListener, UnixListener};
 use mio::{Interest, Registry, Token};
 
-use super::stream::Stream;
+use crate::upstream::stream::Stream;
 use crate::upstream::{listen_tcp, tune_tcp};
 
 /// A bound listener of one worker.

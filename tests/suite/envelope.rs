@@ -4,7 +4,10 @@
 //! envelope on keys that are locks. What a client can see must be the same bytes, except where
 //! SPEC section 5 says otherwise, and each such place is a test of its own.
 
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
 mod direct;
 mod libraries;
+mod random;
 mod rig;
 mod settle;

@@ -71,14 +71,13 @@ impl Call<'_> {
         for part in self.keys.iter().chain(self.args) {
             bulk(out, part);
         }
-        // Taken off from the end: the head first, then the locks.
-        for terms in self.locks.iter().rev() {
+        for terms in self.locks {
             bulk(out, terms.encode().as_bytes());
         }
         bulk(out, &self.head());
     }
 
-    /// The last argument; `outer.lua` knows the offsets.
+    /// The last argument; `start.lua` knows the offsets.
     fn head(&self) -> Vec<u8> {
         let read_only = matches!(self.run, Run::TextReadOnly | Run::ShaReadOnly);
         let mut head = Vec::with_capacity(100);
@@ -87,7 +86,7 @@ impl Call<'_> {
         head.extend_from_slice(self.unique.timestamp());
         head.extend_from_slice(&self.envelope.client_sha);
         head.push(if read_only { b'r' } else { b'w' });
-        head.extend_from_slice(format!("{}/{}", self.locks.len(), self.database).as_bytes());
+        head.extend_from_slice(format!("{:07}{}", self.locks.len(), self.database).as_bytes());
         head
     }
 }
@@ -143,9 +142,9 @@ mod tests {
         let sha = std::str::from_utf8(&envelope.sha).unwrap();
         let expected = format!(
             "*7\r\n$7\r\nEVALSHA\r\n$40\r\n{sha}\r\n$1\r\n1\r\n$6\r\nlock:a\r\n$5\r\ntoken\r\n\
-             $29\r\npa0000001 10000 30000 3600000\r\n$95\r\n{}",
+             $29\r\npa0000001 10000 30000 3600000\r\n$100\r\n{}",
             "mmmmmmmmmmmmmmmm000000000000000123-11-2026 13:20:05\
-             e0e1f9fabfc9d4800c877a703b823ac0578ff8dbw1/5\r\n"
+             e0e1f9fabfc9d4800c877a703b823ac0578ff8dbw00000015\r\n"
         );
         assert_eq!(String::from_utf8(out).unwrap(), expected);
     }

@@ -12,7 +12,7 @@ use crate::resp::encode::{self, Protocol};
 use crate::resp::reply::Reply;
 use crate::scripts::Script;
 
-use super::acquire::{CLIENT_GONE, TABLE_FULL};
+use super::acquire::TABLE_FULL;
 use super::exchange::Exchange;
 use super::settle::{Next, Provisional, Settlement, stored_of};
 use super::{Flow, Operation, Scope, TIMED, UNTIMED};
@@ -31,6 +31,16 @@ impl Body {
             Self::Command(envelope) => envelope,
         }
     }
+}
+
+/// What a call of an envelope did.
+pub(super) struct Effect {
+    /// The client's own reply.
+    pub(super) reply: Vec<u8>,
+    /// Locks that are still provisional.
+    pub(super) taken: Vec<Provisional>,
+    /// Locks that are free, or another's, now.
+    pub(super) released: Vec<LockKey>,
 }
 
 /// One call of an envelope, with what is needed to send it and to read its reply.
@@ -98,22 +108,21 @@ impl Enveloped {
             locks: &locks,
             unique: &unique,
             marker: &self.marker,
-            database: scope.state.db,
+            database: scope.state.next_db(),
         };
         let mut command = Vec::new();
         call.encode(&mut command);
         scope.cx.wires.to_upstream(&command);
     }
 
-    /// Reads a reply: the client's own part, what was taken, and the table follows what was
-    /// released.
-    pub(super) fn read(
-        &self,
-        frame: &[u8],
-        scope: &mut Scope<'_, '_>,
-    ) -> Option<(Vec<u8>, Vec<Provisional>)> {
+    /// Reads a reply; the table follows what was released. `None` if it makes no sense.
+    pub(super) fn read(&self, frame: &[u8], scope: &mut Scope<'_, '_>) -> Option<Effect> {
         match envelope::unwrap(frame, &self.marker).ok()? {
-            Outcome::Raw => Some((self.own_error(frame), Vec::new())),
+            Outcome::Raw => Some(Effect {
+                reply: self.own_error(frame),
+                taken: Vec::new(),
+                released: Vec::new(),
+            }),
             Outcome::Wrapped { taken, released, reply } => {
                 released.iter().for_each(|released| self.release(released, scope));
                 let provisional =
@@ -123,7 +132,11 @@ impl Enveloped {
                     Some(reply) => own.extend_from_slice(reply),
                     None => encode::null(&mut own, scope.state.protocol),
                 }
-                Some((own, provisional))
+                let key = |released: &Released<'_>| {
+                    Some(LockKey::new(released.database, self.keys.get(released.index)?))
+                };
+                let released = released.iter().filter_map(key).collect();
+                Some(Effect { reply: own, taken: provisional, released })
             }
         }
     }
@@ -263,9 +276,6 @@ impl Scripting {
         text: Option<Vec<u8>>,
         scope: &mut Scope<'_, '_>,
     ) -> (Option<Box<Operation>>, Flow) {
-        if scope.client_gone {
-            return (None, scope.answer_error(CLIENT_GONE));
-        }
         if scope.shared().table.is_full() {
             return (None, scope.answer_error(TABLE_FULL));
         }
@@ -312,14 +322,14 @@ impl Scripting {
     }
 
     fn ran(&mut self, frame: &[u8], scope: &mut Scope<'_, '_>) -> Flow {
-        let Some((own, taken)) = self.call.read(frame, scope) else {
+        let Some(effect) = self.call.read(frame, scope) else {
             return scope.answer_error(UNREADABLE);
         };
-        if taken.is_empty() {
-            return scope.answer(&own);
+        if effect.taken.is_empty() {
+            return scope.answer(&effect.reply);
         }
-        let settlement = Settlement::begin(taken, scope);
-        self.step = Step::Settling(settlement, own);
+        let settlement = Settlement::begin(effect.taken, scope);
+        self.step = Step::Settling(settlement, effect.reply);
         TIMED
     }
 

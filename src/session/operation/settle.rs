@@ -1,18 +1,20 @@
-//! Step 4 for locks that a script or a transaction took: one guarded PERSIST for all of them, or
-//! a guarded delete when their client has gone (SPEC 3 and 5).
+//! Step 4 for locks that a script or a transaction took: one guarded PERSIST for all of a
+//! database, or a guarded delete when their client has gone (SPEC 3 and 5).
 //!
 //! The driver of a [`Settlement`] hands it replies, and does what it says; both scripts may run
 //! late or twice without harm, so a lost link is simply tried again.
 
+use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
+use crate::lock::envelope::Guard;
 use crate::lock::envelope::scripts::{self, Script};
-use crate::lock::record::Record;
+use crate::lock::record::{LockKey, Record};
 use crate::resp::encode::CommandBuilder;
 use crate::resp::reply::Reply;
 
 use super::{Grant, Scope};
-use crate::lock::record::LockKey;
 
 /// How often a lost link is replaced before the outcome is called unknown.
 const REOPENS: u8 = 2;
@@ -38,122 +40,141 @@ pub(super) enum Next {
     Unknown,
 }
 
-/// The settlement of some locks of one database.
+/// A reply that is still to come.
+#[derive(Debug)]
+enum Awaited {
+    /// A SELECT's, of no interest.
+    Select,
+    /// The script's, for these locks.
+    Script(Range<usize>),
+}
+
+/// The settlement of some locks.
 #[derive(Debug)]
 pub(super) struct Settlement {
+    /// Those of one database stand together.
     locks: Vec<Provisional>,
+    held: Vec<bool>,
+    awaited: VecDeque<Awaited>,
     undo: bool,
     by_text: bool,
     reopens_left: u8,
-    /// Replies to SELECT, around the script, still to come and of no interest.
-    before: usize,
-    after: usize,
-    answer: Option<Vec<bool>>,
 }
 
 impl Settlement {
-    /// Starts: sends the script. `locks` are of one database.
-    pub(super) fn begin(locks: Vec<Provisional>, scope: &mut Scope<'_, '_>) -> Self {
+    /// Starts: sends the scripts.
+    pub(super) fn begin(mut locks: Vec<Provisional>, scope: &mut Scope<'_, '_>) -> Self {
+        locks.sort_by_key(|provisional| provisional.lock.db());
         let mut settlement = Self {
             locks,
-            undo: scope.client_gone,
+            held: Vec::new(),
+            awaited: VecDeque::new(),
+            undo: false,
             by_text: false,
             reopens_left: REOPENS,
-            before: 0,
-            after: 0,
-            answer: None,
         };
-        settlement.send(scope);
+        settlement.reopened(scope);
         settlement
     }
 
     pub(super) fn reply(&mut self, frame: &[u8], scope: &mut Scope<'_, '_>) -> Next {
-        if self.before > 0 {
-            self.before -= 1;
-            return Next::Wait;
-        }
-        if self.answer.is_none() {
-            let parsed = Reply::parse(frame).map(|(reply, _)| reply);
-            if matches!(parsed, Some(Reply::Error(text)) if text.starts_with(b"NOSCRIPT"))
-                && !self.by_text
-            {
+        if let Some(Awaited::Script(locks)) = self.awaited.pop_front() {
+            let reply = Reply::parse(frame).map(|(reply, _)| reply);
+            let missing =
+                matches!(reply, Some(Reply::Error(text)) if text.starts_with(b"NOSCRIPT"));
+            if missing && !self.by_text {
                 self.by_text = true;
                 self.send(scope);
                 return Next::Wait;
             }
-            self.answer = Some(self.read(parsed));
-        } else {
-            self.after -= 1;
+            self.read(reply, locks);
         }
-        if self.after > 0 { Next::Wait } else { self.finish(scope) }
+        if self.awaited.is_empty() { self.finish(scope) } else { Next::Wait }
     }
 
+    /// The link was lost with what it owed.
     pub(super) fn lost(&mut self) -> Next {
         if self.reopens_left == 0 {
             return Next::Unknown;
         }
         self.reopens_left -= 1;
-        self.answer = None;
         Next::Reopen
     }
 
+    /// Sends everything, at first or again on a new link.
     pub(super) fn reopened(&mut self, scope: &mut Scope<'_, '_>) {
         self.undo = scope.client_gone;
         self.send(scope);
     }
 
     fn send(&mut self, scope: &mut Scope<'_, '_>) {
+        self.awaited.clear();
+        self.held = vec![false; self.locks.len()];
         let here = scope.state.db;
-        let db = self.locks.first().map_or(here, |provisional| provisional.lock.db());
-        let elsewhere = db != here;
-        (self.before, self.after) = if elsewhere { (1, 1) } else { (0, 0) };
-        if elsewhere {
-            scope.send(&[b"SELECT", db.to_string().as_bytes()]);
+        let mut selected = here;
+        let mut from = 0;
+        while let Some(db) = self.locks.get(from).map(|provisional| provisional.lock.db()) {
+            let count = self.locks[from..].iter().take_while(|lock| lock.lock.db() == db).count();
             // By its text at once: what is sent behind it can't wait for a second try.
-            self.by_text = true;
+            self.by_text |= db != here || count < self.locks.len();
+            self.select(&mut selected, db, scope);
+            self.send_script(from..from + count, scope);
+            from += count;
         }
+        self.select(&mut selected, here, scope);
+    }
+
+    fn select(&mut self, selected: &mut u32, db: u32, scope: &mut Scope<'_, '_>) {
+        if *selected != db {
+            *selected = db;
+            scope.send(&[b"SELECT", db.to_string().as_bytes()]);
+            self.awaited.push_back(Awaited::Select);
+        }
+    }
+
+    fn send_script(&mut self, locks: Range<usize>, scope: &mut Scope<'_, '_>) {
         let script = if self.undo { &scripts::COMPARE_AND_DELETE } else { &scripts::PERSIST };
         let (name, script) = call(script, self.by_text);
         let mut command = CommandBuilder::new(name);
         command.arg(script);
-        command.integer(i64::try_from(self.locks.len()).unwrap_or(i64::MAX));
-        for provisional in &self.locks {
+        command.integer(i64::try_from(locks.len()).unwrap_or(i64::MAX));
+        for provisional in &self.locks[locks.clone()] {
             command.arg(provisional.lock.key());
         }
-        for provisional in &self.locks {
+        for provisional in &self.locks[locks.clone()] {
             command.arg(&provisional.guard);
         }
         let mut bytes = Vec::new();
         command.write(&mut bytes);
         scope.cx.wires.to_upstream(&bytes);
-        if elsewhere {
-            scope.send(&[b"SELECT", here.to_string().as_bytes()]);
-        }
+        self.awaited.push_back(Awaited::Script(locks));
     }
 
-    fn read(&self, reply: Option<Reply<'_>>) -> Vec<bool> {
-        let answers: Vec<bool> = reply.map_or_else(Vec::new, |reply| {
-            let ours = |element| matches!(Reply::parse(element), Some((Reply::Integer(1), _)));
-            reply.elements().map(ours).collect()
-        });
-        let known = answers.into_iter().chain(std::iter::repeat(false));
-        known.take(self.locks.len()).map(|ours| ours && !self.undo).collect()
+    fn read(&mut self, reply: Option<Reply<'_>>, locks: Range<usize>) {
+        let Some(reply) = reply else { return };
+        for (held, element) in self.held[locks].iter_mut().zip(reply.elements()) {
+            *held = matches!(Reply::parse(element), Some((Reply::Integer(1), _)));
+        }
     }
 
     /// Puts what is held now into the table.
     fn finish(&mut self, scope: &mut Scope<'_, '_>) -> Next {
-        let held = self.answer.take().unwrap_or_default();
         if self.undo {
             return Next::Unknown;
         }
-        for (provisional, _) in self.locks.iter().zip(&held).filter(|(_, held)| **held) {
+        for (provisional, _) in self.locks.iter().zip(&self.held).filter(|(_, held)| **held) {
             let Provisional { lock, record, .. } = provisional;
             scope.shared().table.grant(lock.clone(), record.clone());
         }
-        Next::Settled(held)
+        Next::Settled(std::mem::take(&mut self.held))
     }
 
-    /// The grants that the client is about to be told of.
+    /// True when this lock could not be made persistent.
+    pub(super) fn has_lost(&self, lock: &LockKey, held: &[bool]) -> bool {
+        self.locks.iter().zip(held).any(|(lost, held)| !held && lost.lock == *lock)
+    }
+
+    /// The grants that the client was told of, in a reply that ends at `reply_end`.
     pub(super) fn grants(&self, held: &[bool], reply_end: u64) -> Vec<Grant> {
         let held = self.locks.iter().zip(held).filter(|(_, held)| **held);
         held.map(|(Provisional { lock, record, .. }, _)| Grant {
@@ -184,9 +205,9 @@ pub(super) fn value_guard(stored: &[u8]) -> Vec<u8> {
 }
 
 /// A record's stored value from a guard; empty for a lock that is not a string.
-pub(super) fn stored_of(guard: &crate::lock::envelope::Guard<'_>) -> Arc<[u8]> {
+pub(super) fn stored_of(guard: &Guard<'_>) -> Arc<[u8]> {
     match guard {
-        crate::lock::envelope::Guard::Value(stored) => Arc::from(*stored),
-        crate::lock::envelope::Guard::Other(_) => Arc::from(&b""[..]),
+        Guard::Value(stored) => Arc::from(*stored),
+        Guard::Other(_) => Arc::from(&b""[..]),
     }
 }

@@ -3,6 +3,7 @@
 
 use crate::command::script::{ScriptCall, Source};
 use crate::command::{KeyspaceUse, LockUse};
+use crate::lock::record::LockKey;
 use crate::resp::Args;
 use crate::resp::encode;
 use crate::resp::reply::Reply;
@@ -20,6 +21,8 @@ use super::{Flow, Operation, Scope, TIMED, UNTIMED};
 pub(in crate::session) struct Queued {
     /// Its place in EXEC's reply.
     place: usize,
+    /// The database that it works in.
+    db: u32,
     what: What,
 }
 
@@ -122,10 +125,11 @@ impl Queueing {
 
     pub(super) fn reply(&mut self, frame: &[u8], scope: &mut Scope<'_, '_>) -> Flow {
         let Some(what) = self.what.take() else { return scope.answer_error(script::NOSCRIPT) };
+        let db = scope.state.next_db();
         if frame == b"+QUEUED\r\n"
             && let Some(transaction) = &mut scope.state.transaction
         {
-            scope.queued.push(Queued { place: transaction.queued, what });
+            scope.queued.push(Queued { place: transaction.queued, db, what });
             transaction.queued += 1;
         }
         scope.answer(frame)
@@ -143,8 +147,8 @@ pub(in crate::session) struct Executing {
     step: Step,
     /// The client's reply, element by element.
     elements: Vec<Vec<u8>>,
-    /// Which element each lock of the settlement belongs to.
-    settling: Vec<usize>,
+    /// Locks that the transaction took and still has, each with its place in the reply.
+    taken: Vec<(usize, Provisional)>,
 }
 
 impl Executing {
@@ -154,7 +158,7 @@ impl Executing {
             queued: std::mem::take(scope.queued),
             step: Step::Executing,
             elements: Vec::new(),
-            settling: Vec::new(),
+            taken: Vec::new(),
         };
         (Some(Box::new(Operation::Exec(operation))), UNTIMED)
     }
@@ -175,39 +179,42 @@ impl Executing {
         scope.state.executed(executed);
         let Some(reply) = reply.filter(|_| executed) else { return scope.answer(frame) };
         self.elements = reply.elements().map(<[u8]>::to_vec).collect();
-        let taken = self.translate(scope);
-        if taken.is_empty() {
+        for queued in std::mem::take(&mut self.queued) {
+            self.translate(queued, scope);
+        }
+        if self.taken.is_empty() {
             return self.answer(scope);
         }
-        self.step = Step::Settling(Settlement::begin(taken, scope));
+        let locks = self.taken.iter().map(|(_, provisional)| provisional.clone()).collect();
+        self.step = Step::Settling(Settlement::begin(locks, scope));
         TIMED
     }
 
-    /// Turns each lock command's element into what the client sees; gives what was taken.
-    fn translate(&mut self, scope: &mut Scope<'_, '_>) -> Vec<Provisional> {
-        let mut taken = Vec::new();
-        for Queued { place, what } in std::mem::take(&mut self.queued) {
-            let Some(element) = self.elements.get_mut(place) else { continue };
-            let mut out = Vec::new();
-            let locks = match what {
-                What::Acquire(ask) => acquired(&ask, element, scope, &mut out),
-                What::Enveloped(call) => match call.read(element, scope) {
-                    Some((own, locks)) => {
-                        out = own;
-                        locks
-                    }
-                    None => Vec::new(),
-                },
-                What::Other(purpose) => {
-                    passed(&purpose, element, scope, &mut out);
-                    Vec::new()
-                }
-            };
-            *element = out;
-            self.settling.extend(locks.iter().map(|_| place));
-            taken.extend(locks);
+    /// Turns a lock command's element into what the client sees. A later command of the same
+    /// transaction may have released or overwritten what an earlier one took: that is no loss.
+    fn translate(&mut self, queued: Queued, scope: &mut Scope<'_, '_>) {
+        let Queued { place, db, what } = queued;
+        let Some(element) = self.elements.get(place).cloned() else { return };
+        let mut out = Vec::new();
+        let locks = match what {
+            What::Acquire(ask) => acquired(&ask, db, &element, scope, &mut out),
+            What::Enveloped(call) => {
+                let Some(effect) = call.read(&element, scope) else { return };
+                out = effect.reply;
+                self.taken.retain(|(_, earlier)| !effect.released.contains(&earlier.lock));
+                effect.taken
+            }
+            What::Other(purpose) => {
+                let released = passed(&purpose, db, &element, scope, &mut out);
+                self.taken.retain(|(_, earlier)| !released(&earlier.lock));
+                Vec::new()
+            }
+        };
+        self.elements[place] = out;
+        for provisional in locks {
+            self.taken.retain(|(_, earlier)| earlier.lock != provisional.lock);
+            self.taken.push((place, provisional));
         }
-        taken
     }
 
     fn go_on(&mut self, next: Next, scope: &mut Scope<'_, '_>) -> Flow {
@@ -219,19 +226,17 @@ impl Executing {
             Next::Unknown => scope.answer_error(UNKNOWN),
             Next::Settled(held) => {
                 let lost = settlement.lost_keys(&held);
-                for (place, _) in self.settling.iter().zip(&held).filter(|(_, held)| !**held) {
+                let is_lost = |lock: &LockKey| settlement.has_lost(lock, &held);
+                for (place, _) in self.taken.iter().filter(|(_, taken)| is_lost(&taken.lock)) {
                     let mut error = Vec::new();
                     encode::error(&mut error, format!("{RAN_OUT}: {lost}").as_bytes());
                     self.elements[*place] = error;
                 }
-                let end = scope.cx.wires.client_accepted();
-                let grants = settlement.grants(&held, end);
                 let flow = self.answer(scope);
                 let end = scope.cx.wires.client_accepted();
-                scope.grants.extend(grants.into_iter().map(|mut grant| {
-                    grant.reply_end = end;
-                    grant
-                }));
+                if let Step::Settling(settlement) = &self.step {
+                    scope.grants.extend(settlement.grants(&held, end));
+                }
                 flow
             }
         }
@@ -282,6 +287,7 @@ impl Executing {
 /// An acquire's element: Redis has answered a SET NX.
 fn acquired(
     ask: &Ask,
+    db: u32,
     element: &[u8],
     scope: &mut Scope<'_, '_>,
     out: &mut Vec<u8>,
@@ -305,7 +311,7 @@ fn acquired(
         return Vec::new();
     }
     ask.granted_reply(scope.state.protocol, out);
-    let lock = scope.lock_key(&ask.key);
+    let lock = LockKey::new(db, &ask.key);
     let record = ask.record(scope.client(), scope.shared());
     if !ask.is_persistent() {
         scope.shared().table.grant(lock, record);
@@ -314,24 +320,38 @@ fn acquired(
     vec![Provisional { lock, guard: value_guard(&ask.stored), record }]
 }
 
-/// The element of a command that was queued as it came.
-fn passed(purpose: &Purpose, element: &[u8], scope: &Scope<'_, '_>, out: &mut Vec<u8>) {
+/// The element of a command that was queued as it came; gives which locks it has released.
+fn passed(
+    purpose: &Purpose,
+    db: u32,
+    element: &[u8],
+    scope: &Scope<'_, '_>,
+    out: &mut Vec<u8>,
+) -> Box<dyn Fn(&LockKey) -> bool> {
     let reply = Reply::parse(element).map(|(reply, _)| reply);
+    let shared = scope.shared();
     match (purpose, reply) {
-        (Purpose::View(keys), _) => return view::show(element, keys, scope.shared(), out),
+        (Purpose::View(keys), _) => view::show(element, keys, shared, out),
         (Purpose::TakeOut(lock), Some(Reply::Bulk(_))) => {
-            scope.shared().table.release(lock);
-            return view::show(element, &[Some(lock.key().to_vec())], scope.shared(), out);
+            shared.table.release(lock);
+            view::show(element, &[Some(lock.key().to_vec())], shared, out);
+            let lock = lock.clone();
+            return Box::new(move |other| *other == lock);
         }
         (Purpose::Delete(locks), Some(Reply::Integer(_))) => {
-            locks.iter().for_each(|lock| drop(scope.shared().table.release(lock)));
+            locks.iter().for_each(|lock| drop(shared.table.release(lock)));
+            out.extend_from_slice(element);
+            let locks = locks.clone();
+            return Box::new(move |other| locks.contains(other));
         }
         (Purpose::Keyspace(keyspace_use, args), Some(Reply::Simple(_))) => {
-            exchange::apply_keyspace(*keyspace_use, args, scope.state.db, scope.shared());
+            exchange::apply_keyspace(*keyspace_use, args, db, shared);
+            out.extend_from_slice(element);
+            return Box::new(|_| true);
         }
-        _ => {}
+        _ => out.extend_from_slice(element),
     }
-    out.extend_from_slice(element);
+    Box::new(|_| false)
 }
 
 const UNKNOWN: &str = "TRYAGAIN lockside: unknown outcome: EXEC ran, but Redis did not say \

@@ -46,7 +46,11 @@ def the_same_command_again_by_a_new_connection():
     same(cli(*words), "OK", "acquire by a connection that ends at once")
     # SPEC 3: nothing shows that the OK arrived, so the same unique token again is the same grant.
     # Not so with a token that is not unique, nor once another byte came from the connection.
-    same(cli(*words), "OK" if THROUGH else "", "the same token again")
+    if THROUGH:
+        # It is the same grant from the moment on that Lockside has seen the connection end.
+        t.until(lambda: cli(*words) == "OK", "the same token is granted again")
+    else:
+        same(cli(*words), "", "the same token again")
     held(key, TOKEN)
     words = ["SET", other, "1", "NX", "EX", "20"]
     same([cli(*words), cli(*words)], ["OK", ""], "a constant token twice")

@@ -405,6 +405,22 @@ const SAME: &[(&str, &str, &[&str])] = &[
         "local c = coroutine.create(function() redis.call('incr', KEYS[1], 'v') end) return {coroutine.resume(c)}",
         &[],
     ),
+    // A lock's name as a value of another key.
+    (
+        "SET lock:a v",
+        "return {redis.call('set', 'x', KEYS[1]), redis.call('get', 'x'), redis.call('get', KEYS[1])}",
+        &[],
+    ),
+    (
+        "SET lock:a v",
+        "return {redis.call('setnx', 'x', KEYS[1]), redis.call('getset', 'x', KEYS[1]), redis.call('append', 'x', KEYS[1]), redis.call('mset', 'x', KEYS[1])}",
+        &[],
+    ),
+    (
+        "SET lock:a v",
+        "return {redis.call('sadd', 'x', KEYS[1]), redis.call('sismember', 'x', KEYS[1]), redis.call('copy', 'x', KEYS[1]), redis.call('get', KEYS[1])}",
+        &[],
+    ),
     // Deep and cyclic, where nothing was taken.
     ("", "local t = {} for i = 1, 3000 do t = {t} end return t", &[]),
     ("", "local t = {} t[1] = t return t", &[]),

@@ -111,6 +111,20 @@ fn a_script_that_only_reads_writes_nothing() {
 }
 
 #[test]
+fn a_read_only_script_sees_the_virtual_ttl() {
+    let server = Server::start();
+    let mut side = sidecar(&server);
+    side.command(&[KEY], &[b"SET", KEY, b"1", b"NX"]);
+    for (run, shebang) in [(Run::TextReadOnly, ""), (Run::Text, "#!lua flags=no-writes\n")] {
+        side.run = run;
+        let script =
+            format!("{shebang}return {{redis.call('pttl', KEYS[1]), redis.call('get', KEYS[1])}}");
+        let reply = side.script(script.as_bytes(), &[KEY], &[]).reply;
+        assert_eq!(text(&reply), "*2\\r\\n:30000\\r\\n$1\\r\\n1\\r\\n");
+    }
+}
+
+#[test]
 fn read_only_scripts_refuse_writes_in_redis_own_words() {
     let (one, two) = (Server::start(), Server::start());
     let mut pair = Pair::connect(&one, &two, false);
@@ -302,7 +316,8 @@ const COMMANDS: &[&str] = &[
 fn lua_stamps_and_strips_as_rust_does() {
     let server = Server::start();
     let side = std::cell::RefCell::new(sidecar(&server));
-    let mut runner = TestRunner::new(Config { cases: 1_500, ..Config::default() });
+    let mut runner =
+        TestRunner::new(Config { cases: 1_500, failure_persistence: None, ..Config::default() });
     let modes = [Stamp::Auto, Stamp::Always, Stamp::Never];
     let result = runner.run(&(values(), 0..3_usize), |(value, mode)| {
         let mut side = side.borrow_mut();

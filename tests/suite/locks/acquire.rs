@@ -78,9 +78,6 @@ a> SET lock:a v NX GET
 a> SETNX lock:a v
 a> GET lock:a
 a> LRANGE lock:a 0 -1
-
-a> SET lock:a v NX EXAT 1
-a> EXISTS lock:a
 "#,
     );
 }
@@ -108,9 +105,12 @@ fn two_steps_and_nothing_after_nil() {
     );
     assert!(!seen.iter().any(|command| command.to_uppercase().starts_with("\"PERSIST\"")));
     stage.assert_permanent("lock:a");
+    monitor.seen();
 
     assert_eq!(second.ask(&format!("SET lock:a {OTHER} NX PX 30000")), NIL);
-    let seen = monitor.seen_with("lock:a");
+    // What this test itself asked Redis is no matter.
+    let mut seen = monitor.seen_with("lock:a");
+    seen.retain(|command| !command.starts_with("\"PTTL\""));
     assert!(seen.len() <= 1, "{seen:?}");
     assert!(seen.iter().all(|command| command.starts_with("\"SET\"")), "{seen:?}");
 }

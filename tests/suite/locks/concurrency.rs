@@ -143,6 +143,31 @@ fn a_constant_token_is_never_let_in_again() {
     }
 }
 
+/// A client that sends its release and closes at once, without reading: the lock is free.
+#[test]
+fn released_and_gone() {
+    const SCRIPT: &str = "EVAL \"if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) else return 0 end\" 1";
+    let mut stage = Stage::start();
+    for round in 0..40 {
+        let (key, token) = (format!("lock:{round}"), format!("{round}:{TOKEN}"));
+        stage.take(&key, &token);
+        let mut client = stage.subject.client();
+        client.send_line(&match round % 4 {
+            0 => format!("DEL {key}"),
+            1 => format!("GETDEL {key}"),
+            2 => format!("EXPIRE {key} 0"),
+            _ => format!("{SCRIPT} {key} {token}"),
+        });
+        if round % 8 < 4 {
+            client.finish();
+        }
+        drop(client);
+        wait_until(&format!("round {round} is free"), || {
+            stage.direct.ask(&format!("EXISTS {key}")) == ZERO
+        });
+    }
+}
+
 /// A client that closes right behind its SET NX leaves no permanent key behind that nobody owns:
 /// it is gone, or it runs out, or (the grant was complete) the same token is let in again.
 #[test]

@@ -27,6 +27,35 @@ fn settled_after_exec() {
     assert_eq!(stage.stored("lock:a"), TOKEN);
 }
 
+/// A transaction that changes the database takes each lock where it says.
+#[test]
+fn databases_inside() {
+    const SCRIPT: &str = "EVAL \"return redis.call('set', KEYS[1], ARGV[1], 'NX', 'PX', 30000)\" 1";
+    let mut stage = Stage::start();
+    let client = &mut stage.client;
+    assert_eq!(client.ask("MULTI"), OK);
+    for command in [
+        format!("SET lock:a {TOKEN} NX PX 30000"),
+        "SELECT 1".to_owned(),
+        format!("SET lock:a {OTHER} NX PX 30000"),
+        format!("{SCRIPT} lock:b {TOKEN}"),
+        "SELECT 2".to_owned(),
+        format!("SETNX lock:c {TOKEN}"),
+    ] {
+        assert_eq!(client.ask(&command), "+QUEUED\r\n", "{command}");
+    }
+    assert_eq!(client.ask("EXEC"), "*6\r\n+OK\r\n+OK\r\n+OK\r\n+OK\r\n+OK\r\n:1\r\n");
+    stage.assert_permanent("lock:a");
+    assert_eq!(stage.stored("lock:a"), TOKEN);
+    assert_eq!(stage.direct.ask("SELECT 1"), OK);
+    stage.assert_permanent("lock:a");
+    stage.assert_permanent("lock:b");
+    assert_eq!(stage.stored("lock:a"), OTHER);
+    assert_eq!(stage.direct.ask("SELECT 2"), OK);
+    stage.assert_permanent("lock:c");
+    assert_eq!(stage.client.ask("GET lock:c"), as_bulk(TOKEN), "EXEC leaves database 2 selected");
+}
+
 /// EXEC's array neither grows nor shrinks, whatever the lock commands inside it are.
 #[test]
 fn the_array_of_exec_stays() {

@@ -91,7 +91,12 @@ impl Client {
 
     /// Everything up to the end of the connection; panics if it stays open.
     pub(crate) fn rest(&mut self) -> Vec<u8> {
-        let deadline = Instant::now() + PATIENCE;
+        self.rest_within(PATIENCE)
+    }
+
+    /// As `rest`, with another patience.
+    pub(crate) fn rest_within(&mut self, patience: Duration) -> Vec<u8> {
+        let deadline = Instant::now() + patience;
         loop {
             match self.fill(deadline) {
                 Ok(()) => {}

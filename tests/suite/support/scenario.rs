@@ -78,7 +78,10 @@ impl Pair {
     /// Both servers with these arguments, Lockside with these settings.
     pub(crate) fn with(redis: &[&str], settings: Settings<'_>) -> Self {
         let (reference, upstream) = (Redis::with(redis), Redis::with(redis));
-        let subject = Subject::with(&upstream, settings);
+        // What one conversation left is cleared behind Lockside's back, so nothing of it may be
+        // remembered.
+        let top = if settings.top.is_empty() { "held_cache = \"0ms\"" } else { settings.top };
+        let subject = Subject::with(&upstream, Settings { top, ..settings });
         Self { reference, upstream, subject }
     }
 
@@ -273,8 +276,9 @@ impl Side {
     /// An empty server whose other clients are gone or idle.
     fn reset(&mut self) {
         ask_until(&mut self.admin, "CLIENT LIST", |list| list.lines().all(is_idle));
+        // Through Lockside, so that it knows of no lock any more.
         for line in ["FLUSHALL", "SCRIPT FLUSH", "FUNCTION FLUSH"] {
-            assert_eq!(self.admin.ask(line), "+OK\r\n", "{line}");
+            assert_eq!(self.fence.ask(line), "+OK\r\n", "{line}");
         }
     }
 }

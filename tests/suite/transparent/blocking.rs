@@ -124,6 +124,32 @@ fn gone_clients_free_their_links() {
     wait_until("their connections are gone", || count(&mut admin) <= 3);
 }
 
+/// The same for clients that go in the middle of a command, or with a reply not read.
+#[test]
+fn gone_in_the_middle_of_a_command() {
+    let pair = Pair::start();
+    let mut admin = pair.upstream().client();
+    assert_eq!(admin.call(&["SET", "big", &"v".repeat(1 << 20)]), b"+OK\r\n");
+    let rests: [&[u8]; 6] = [
+        b"*2\r\n$3\r\nGET\r\n$1",
+        b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1000\r\nvvv",
+        b"PIN",
+        b"*3\r\n$3\r\nSET\r\n$6\r\nlock:a\r\n$1",
+        b"MULTI\r\n*2\r\n$3\r\nGE",
+        b"GET big\r\nGET big\r\nGET bi",
+    ];
+    for (number, rest) in rests.iter().cycle().take(60).enumerate() {
+        let mut client = pair.subject().client();
+        client.fence();
+        client.send(rest);
+        if number % 2 == 0 {
+            client.finish();
+        }
+    }
+    let mut count = || admin.ask("CLIENT LIST").matches("id=").count();
+    wait_until("their connections are gone", || count() <= 3);
+}
+
 /// A client that half-closes after its commands gets all replies that Redis would send.
 #[test]
 fn finished_writers_get_their_replies() {

@@ -32,6 +32,16 @@ a>2^ PUNSUBSCRIBE
 a> UNSUBSCRIBE x
 a> SET k v
 
+a> SUBSCRIBE x
+a> GET lock:a
+a> SET lock:a 1 NX
+a> STRLEN lock:a
+a> DEL lock:a
+a> EXPIRE lock:a 10
+a> LOLWUT
+a> UNSUBSCRIBE x
+a> EXISTS lock:a
+
 a>2 SSUBSCRIBE s1 s2
 a> SUNSUBSCRIBE s1
 a> SUNSUBSCRIBE

@@ -1,0 +1,43 @@
+-- After the client's script.
+
+if not D[1] then return r end
+
+-- What the script did to its lock keys, for Lockside to make good before the client is answered:
+-- kind, key, database, fresh, TTL, length of the guard, guard.
+local meta = ''
+for i = 1, #D do
+  local st = D[i]
+  if st.db ~= db then
+    db = st.db
+    rpcall('SELECT', db)
+  end
+  local k, b, c = st.k, st.b, st.c
+  if c == nil then c = look(st) end
+  local pttl = c and rpcall('PTTL', k)
+  if pttl == -2 then c = false end
+  local fresh = c and c ~= b
+  if b and (not c or fresh) then
+    local guard = b == true and 'o' or 's' .. b
+    meta = meta .. 'r' .. st.i .. ' ' .. db .. ' 0 -1 ' .. #guard .. ' ' .. guard
+  end
+  if c and (fresh or not st.p or pttl ~= -1) then
+    -- A lock that is left gets the TTL of its rule.
+    local safety, default = string.match(st.t, '^(%d+) %d+ (%d+)$', 11)
+    if st.p then
+      rpcall('PEXPIRE', k, safety)
+    elseif pttl == -1 then
+      rpcall('PEXPIRE', k, default)
+    end
+    local guard
+    if c == true then
+      local at, dump = rpcall('PEXPIRETIME', k), rpcall('DUMP', k)
+      guard = 'o' .. (type(at) == 'number' and string.format('%.0f', at) or '0') .. ':' .. (type(dump) == 'string' and real.sha1hex(dump) or '')
+    else
+      guard = 's' .. c
+    end
+    pttl = type(pttl) == 'number' and pttl >= 0 and string.format('%.0f', pttl) or '-1'
+    meta = meta .. 't' .. st.i .. ' ' .. db .. (fresh and ' 1 ' or ' 0 ') .. pttl .. ' ' .. #guard .. ' ' .. guard
+  end
+end
+if meta == '' then return r end
+return {string.sub(head, 1, 16), meta, r}

@@ -12,7 +12,6 @@ import argparse
 import json
 import os
 import resource
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -25,9 +24,10 @@ from workloads import WORKLOADS, fill, idle_memory, run
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGETS = ("direct", "haproxy", "lockside")
-SECONDS = 1.0
+SECONDS = 1.4
 """How long one run takes, about; a full benchmark has 7 rounds of 10 workloads and 3 targets."""
 QUICK_SECONDS = 0.2
+ROUNDS, QUICK_ROUNDS = 7, 2
 WARM_UP = 0.25
 """Share of a run that finds the rate of a target first."""
 
@@ -66,7 +66,7 @@ def arguments():
     if unknown := set(options.targets) - set(TARGETS):
         parser.error(f"unknown target: {', '.join(sorted(unknown))}")
     if options.rounds is None:
-        options.rounds = 2 if options.quick else 7
+        options.rounds = QUICK_ROUNDS if options.quick else ROUNDS
     if options.rounds < 1:
         parser.error("--rounds: at least 1")
     options.seconds = QUICK_SECONDS if options.quick else SECONDS
@@ -103,7 +103,7 @@ def measure(options, binary):
                 memory[name]["end"] = stack.processes[name].memory()
         finally:
             stack.stop()
-    return Report(runs, memory, options.rounds, command_line(), versions(binary))
+    return Report(runs, memory, options.rounds, command_line(options), versions(binary))
 
 
 def rounds(options, stack, cores):
@@ -132,8 +132,14 @@ def requests_for(workload, stack, name, core, seconds):
     return min(workload.most, max(2_000, int(rate * seconds)))
 
 
-def command_line():
-    return "tests/bench/bench.py " + shlex.join(sys.argv[1:]) if sys.argv[1:] else "make bench"
+def command_line(options):
+    """The command that measures the same again."""
+    only = [part for name in options.only or () for part in ("--only", name)]
+    targets = ["--targets", ",".join(options.targets)] if tuple(options.targets) != TARGETS else []
+    rounds = ["--rounds", str(options.rounds)] if options.rounds != ROUNDS else []
+    quick = ["--quick"] if options.quick else []
+    changed = quick + rounds + only + targets
+    return " ".join(["tests/bench/bench.py", *changed]) if changed else "make bench"
 
 
 def versions(binary):

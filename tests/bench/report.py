@@ -14,6 +14,8 @@ TARGET_RSS = 10 * 1024
 """KiB of resident memory of an idle process."""
 TARGET_CONNECTION = 32
 """KiB of resident memory for each idle connection."""
+QUIET = 0.3
+"""Cores that others may keep busy before the report warns of it."""
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 
 
@@ -73,7 +75,17 @@ class Report:
     def _head(self):
         return (f"Measured {time.strftime('%Y-%m-%d')} on {machine()}.\n\n"
                 f"{self.versions}.\n\nCommand: `{self.command}`; median of {self.rounds} interleaved "
-                "rounds, in brackets the least and the greatest.\n")
+                "rounds, in brackets the least and the greatest.\n\n{self._load()}\n")
+
+    def _load(self):
+        loads = [result.foreign for targets in self.runs.values()
+                 for results in targets.values() for result in results]
+        busy = median(loads) if loads else 0.0
+        text = f"Other programs kept {busy:.1f} cores busy meanwhile (median)."
+        if busy > QUIET:
+            text += (" So requests per second and latencies are those of a crowded machine; read "
+                     "the CPU columns and the ratios, and these with their spread.")
+        return text
 
     def _goal_table(self):
         rows = ["### Targets\n", "| | target | measured |", "|:--|:--|:--|"]
@@ -160,7 +172,8 @@ def machine():
             break
     memory = int(Path("/proc/meminfo").read_text().split()[1]) / 1024 / 1024
     cores = len(os.sched_getaffinity(0))
-    return f"{cores} cores ({model}), {memory:.0f} GiB, Linux {platform.release()}"
+    kernel = platform.release().partition("-")[0]
+    return f"{cores} cores ({model}), {memory:.0f} GiB, Linux {kernel}"
 
 
 def _spread(ratio):

@@ -49,7 +49,8 @@ fn redis_is_down() {
 /// The password in the configuration is for `lockside check`: it lets no client in.
 #[test]
 fn a_configured_password_opens_no_link() {
-    let redis = Redis::with(&["--requirepass", "secret"]);
+    let redis = Redis::start();
+    assert_eq!(redis.ask("CONFIG SET requirepass secret"), "+OK\r\n");
     let settings = Settings { credentials: ":secret@", ..Settings::default() };
     let subject = Subject::with(&redis, settings);
     let mut client = subject.client();

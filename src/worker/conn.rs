@@ -202,7 +202,10 @@ impl Conn {
         }
         let connect = connect.map(|link| link.connect_by);
         let session = session.map(|at| origin + at);
-        [connect, session, self.linger_until].into_iter().flatten().min()
+        // An operation is let finish, however long ago the connection was to be closed: a time
+        // that has passed and changes nothing would be due again at once, for ever.
+        let linger = self.linger_until.filter(|_| !self.session.has_operation());
+        [connect, session, linger].into_iter().flatten().min()
     }
 
     /// True when nothing is under way, waits to be read or waits to be written.

@@ -72,16 +72,22 @@ fn without_scripts() {
     holds("plain, resumed", Laws { faults: 0, resumes: true, ..Laws::PLAIN }, LEAST);
 }
 
-/// As above with as many faults as the machines live to see: minutes, for the soak.
+/// As above with as many faults as the machines live to see: minutes and gigabytes, for the soak.
 #[test]
 #[ignore = "takes minutes"]
 fn any_number_of_faults() {
-    let faults = u8::MAX;
-    holds("guarded, any faults", Laws { faults, ..Laws::GUARDED }, 100 * LEAST);
-    holds("resumed, any faults", Laws { faults, resumes: true, ..Laws::GUARDED }, 100 * LEAST);
-    let two_late = Laws { faults, late: 2, orphans: false, ..Laws::GUARDED };
-    holds("two late, any faults", two_late, 100 * LEAST);
-    holds("plain, any faults", Laws { faults, ..Laws::PLAIN }, 100 * LEAST);
+    let laws = Laws { faults: u8::MAX, ..Laws::GUARDED };
+    holds("guarded, any faults", laws, 50 * LEAST);
+    holds("resumed, any faults", Laws { resumes: true, ..laws }, 50 * LEAST);
+}
+
+/// One holder, with two late requests, and without scripts, for the soak.
+#[test]
+#[ignore = "takes minutes"]
+fn more_faults() {
+    let laws = Laws { faults: 4, late: 2, orphans: false, ..Laws::GUARDED };
+    holds("two late", laws, 50 * LEAST);
+    holds("plain, two faults", Laws { faults: 2, ..Laws::PLAIN }, 50 * LEAST);
 }
 
 /// Why PERSIST is guarded: A sets, A's TTL runs out, B sets, A's late PERSIST answers 1, and both

@@ -217,6 +217,45 @@ fn unconfirmed_grant_is_resumed() {
     }
 }
 
+/// The client takes no more bytes, and goes: a grant whose reply was never written is given back.
+#[test]
+fn reply_that_cannot_be_written() {
+    let tables = "[limits]\nclient_output = \"64MiB\"\n";
+    let Some(mut stage) = Stage::with(Settings { tables, ..Settings::default() }) else { return };
+    assert_eq!(
+        stage.direct.call(&[b"SET".as_slice(), b"big", &vec![b'x'; 16 << 20]]),
+        OK.as_bytes()
+    );
+    let mut client = stage.subject.client();
+    ["GET big", "GET big", &take("lock:a", TOKEN)].iter().for_each(|line| client.send_line(line));
+    wait_until("granted", || stage.direct.ask("PTTL lock:a") == NO_TTL);
+    drop(client);
+    stage.wait_free("lock:a");
+    assert_eq!(stage.client.ask("LOCKSIDE OWNER lock:a"), NIL);
+}
+
+/// As before, and the old link does not end either: Lockside gives the lock back over another one
+/// after a while, and serves everybody else all the time.
+#[test]
+fn reply_that_cannot_be_written_and_a_link_that_hangs() {
+    let tables = "[limits]\nclient_output = \"64MiB\"\n";
+    let Some(mut stage) = Stage::with(Settings { tables, ..Settings::default() }) else { return };
+    assert_eq!(
+        stage.direct.call(&[b"SET".as_slice(), b"big", &vec![b'x'; 16 << 20]]),
+        OK.as_bytes()
+    );
+    stage.proxy.next("GET hangs", Fault::HoldReply);
+    let mut client = stage.subject.client();
+    client.send(
+        format!("GET big\r\nGET big\r\n{}\r\nGET hangs\r\n", take("lock:a", TOKEN)).as_bytes(),
+    );
+    stage.proxy.wait_held(1);
+    stage.assert_held("lock:a", TOKEN);
+    drop(client);
+    stage.wait_free("lock:a");
+    assert_eq!(stage.client.ask("LOCKSIDE OWNER lock:a"), NIL);
+}
+
 /// What the client had set up on its connection holds on the new link too.
 #[test]
 fn state_is_replayed() {

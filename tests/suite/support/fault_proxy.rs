@@ -150,7 +150,10 @@ fn accept(listener: &TcpListener, redis: u16, shared: &Shared) {
             let Ok(redis) = TcpStream::connect(("127.0.0.1", redis)) else { return };
             let _ = (redis.set_nodelay(true), link.set_nodelay(true));
             // An end of any kind ends the link; whoever is left on it sees the close.
+            // The plan keeps a handle too, so that dropping this one would not close it.
+            let Ok(handle) = link.try_clone() else { return };
             let _ = Link { link, redis, shared }.run();
+            let _ = handle.shutdown(Shutdown::Both);
         });
     }
 }

@@ -137,7 +137,8 @@ def command_line(options):
     """The command that measures the same again."""
     only = [part for name in options.only or () for part in ("--only", name)]
     targets = ["--targets", ",".join(options.targets)] if tuple(options.targets) != TARGETS else []
-    rounds = ["--rounds", str(options.rounds)] if options.rounds != ROUNDS else []
+    usual = QUICK_ROUNDS if options.quick else ROUNDS
+    rounds = ["--rounds", str(options.rounds)] if options.rounds != usual else []
     quick = ["--quick"] if options.quick else []
     changed = quick + rounds + only + targets
     return " ".join(["tests/bench/bench.py", *changed]) if changed else "make bench"

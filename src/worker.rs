@@ -56,9 +56,6 @@ pub struct Common {
     pub upstream: Upstream,
     /// Their limits.
     pub limits: Limits,
-    /// Sent on every new link before anything else, with one reply that is swallowed: the AUTH
-    /// of the configuration. Empty when there is none.
-    pub greeting: Vec<u8>,
     /// Connections in all workers.
     pub clients: AtomicUsize,
     /// Set when the process is to end.
@@ -251,7 +248,6 @@ impl Worker {
             registry: self.poll.registry(),
             upstream: &self.common.upstream,
             limits: &self.common.limits,
-            greeting: &self.common.greeting,
             now,
             crowded: self.buffered > self.common.limits.total_buffer,
         };

@@ -59,8 +59,6 @@ pub(super) struct Turn<'a> {
     pub(super) registry: &'a Registry,
     pub(super) upstream: &'a Upstream,
     pub(super) limits: &'a Limits,
-    /// Sent on every new link: the AUTH of the configuration, if there is one.
-    pub(super) greeting: &'a [u8],
     pub(super) now: Instant,
     /// All connections together hold as much as they may.
     pub(super) crowded: bool,
@@ -101,7 +99,8 @@ impl Wires for Wired<'_> {
     }
 
     fn client_accepted(&self) -> u64 {
-        self.io.client_out.accepted()
+        // To a client that is dead nothing was written of what comes now.
+        if self.io.client_dead { u64::MAX } else { self.io.client_out.accepted() }
     }
 }
 
@@ -114,11 +113,9 @@ impl Wired<'_> {
         });
         match opened {
             Ok(stream) => {
-                let mut out = Outbox::default();
-                out.hold(self.turn.greeting);
                 self.io.link = Some(Link {
                     stream,
-                    out,
+                    out: Outbox::default(),
                     connected: false,
                     connect_by: self.io.now + self.turn.limits.connect_timeout,
                     readable: false,

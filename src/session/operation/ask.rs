@@ -64,7 +64,9 @@ fn help(scope: &mut Scope<'_, '_>) -> Flow {
 
 fn list(glob: Option<&[u8]>, scope: &mut Scope<'_, '_>) -> Flow {
     let glob = glob.map(Glob::new);
-    let locks = scope.shared().table.list(|key| glob.as_ref().is_none_or(|glob| glob.matches(key)));
+    let locks = scope.shared().table.list(scope.shared().clock.unix_ms(), |key| {
+        glob.as_ref().is_none_or(|glob| glob.matches(key))
+    });
     let mut out = Vec::new();
     encode::array(&mut out, locks.len());
     for (lock, record) in &locks {
@@ -132,7 +134,11 @@ pub(super) fn owner(
     let lock = scope.lock_key(key);
     let known = shared.table.find(&lock);
     match reply {
-        Reply::Null => encode::null(out, protocol),
+        Reply::Null => {
+            // Gone without a release through this process.
+            shared.table.release(&lock);
+            encode::null(out, protocol);
+        }
         Reply::Bulk(there) => {
             let record = known.filter(|record| *record.stored == **there);
             let record = record.unwrap_or_else(|| unknown_record(there, key, shared));

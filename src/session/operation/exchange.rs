@@ -10,6 +10,7 @@ use crate::resp::reply::Reply;
 use crate::session::Shared;
 
 use super::ask;
+use super::grant;
 use super::settle;
 use super::view;
 use super::{Flow, Grant, Operation, Scope, TIMED, UNTIMED};
@@ -198,7 +199,10 @@ impl Exchange {
             return Flow::Reopen;
         }
         match &self.purpose {
-            Purpose::GiveBack(_) => Flow::Done,
+            Purpose::GiveBack(grants) => {
+                grant::leave_unconfirmed(grants, scope.shared());
+                Flow::Done
+            }
             Purpose::Mode => {
                 let mut out = Vec::new();
                 ask::blocked(reason, &mut out);
@@ -206,10 +210,7 @@ impl Exchange {
             }
             // What Redis closes on its own account (QUIT, a protocol error) has no reply.
             Purpose::Pass if connected => Flow::Close,
-            purpose if connected && purpose.changes_something() => {
-                let text = scope.shared().unknown_outcome(reason);
-                scope.answer_error(&text)
-            }
+            purpose if connected && purpose.changes_something() => scope.answer_unknown(reason),
             _ => {
                 let text = scope.shared().unavailable(reason);
                 scope.answer_error(&text)

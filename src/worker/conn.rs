@@ -345,14 +345,12 @@ impl Driver<'_, '_> {
         }
     }
 
-    #[inline]
     fn report_link_error(&mut self) {
         if self.conn.io.link_error.is_some() {
             self.end_link();
         }
     }
 
-    #[cold]
     fn end_link(&mut self) {
         // A session that is told of a failed link may open another, which may fail at once.
         for _ in 0..READS_A_TURN {

@@ -82,7 +82,7 @@ def raise_file_limit():
 
 def lockside_binary(given):
     """The release build that is to be measured."""
-    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+    target = Path(os.environ.get("CARGO_TARGET_DIR") or "target")
     binary = Path(given).resolve() if given else (ROOT / target / "release" / "lockside")
     if not binary.is_file():
         raise Missing(f"{binary.name} is not built: cargo build --release")
@@ -103,7 +103,8 @@ def measure(options, binary):
                 memory[name]["end"] = stack.processes[name].memory()
         finally:
             stack.stop()
-    return Report(runs, memory, options.rounds, command_line(options), versions(binary))
+    found = versions(binary, options.targets)
+    return Report(runs, memory, options.rounds, command_line(options), found)
 
 
 def rounds(options, stack, cores):
@@ -136,21 +137,25 @@ def command_line(options):
     """The command that measures the same again."""
     only = [part for name in options.only or () for part in ("--only", name)]
     targets = ["--targets", ",".join(options.targets)] if tuple(options.targets) != TARGETS else []
-    rounds = ["--rounds", str(options.rounds)] if options.rounds != ROUNDS else []
+    usual = QUICK_ROUNDS if options.quick else ROUNDS
+    rounds = ["--rounds", str(options.rounds)] if options.rounds != usual else []
     quick = ["--quick"] if options.quick else []
     changed = quick + rounds + only + targets
     return " ".join(["tests/bench/bench.py", *changed]) if changed else "make bench"
 
 
-def versions(binary):
+def versions(binary, targets):
     """What was measured."""
-    programs = [[need("redis-server", "redis-server"), "--version"], [need("haproxy", "haproxy"), "-v"]]
+    def first_line(*program):
+        return subprocess.run(program, capture_output=True, text=True).stdout.split("\n")[0]
+
+    redis = first_line(need("redis-server", "redis-server"), "--version")
+    found = ["Redis " + redis.split("v=")[1].split()[0]]
+    if "haproxy" in targets:
+        found.append(" ".join(first_line(need("haproxy", "haproxy"), "-v").split()[:3]))
     if binary:
-        programs.append([str(binary), "--version"])
-    lines = [subprocess.run(program, capture_output=True, text=True).stdout for program in programs]
-    redis, haproxy, *lockside = [line.splitlines()[0] for line in lines]
-    redis = redis.split("v=")[1].split()[0]
-    return ", ".join([f"Redis {redis}", " ".join(haproxy.split()[:3]), *lockside])
+        found.append(first_line(str(binary), "--version"))
+    return ", ".join(found)
 
 
 def as_json(report):

@@ -56,7 +56,8 @@ def ask(port, *args, timeout=60.0):
     """One command to a Redis server or proxy; gives the first line or bulk of its reply."""
     with socket.create_connection(("127.0.0.1", port), timeout) as link:
         parts = [str(arg).encode() for arg in args]
-        link.sendall(b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(p), p) for p in parts))
+        bulks = b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts)
+        link.sendall(b"*%d\r\n%s" % (len(parts), bulks))
         reader = link.makefile("rb")
         line = reader.readline().rstrip(b"\r\n")
         if line.startswith(b"-"):
@@ -132,10 +133,11 @@ class Process:
         fields = Path(f"/proc/{self.child.pid}/stat").read_text().rpartition(")")[2].split()
         user, system = int(fields[11]) * TICK, int(fields[12]) * TICK
         try:
-            tasks = [Path(f"/proc/{self.child.pid}/task/{tid}/schedstat") for tid in self._threads()]
+            tasks = Path(f"/proc/{self.child.pid}/task").glob("*/schedstat")
             total = sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
         except OSError:
-            total = user + system
+            total = 0.0
+        total = total or user + system
         return Cost(total, user, system)
 
     def memory(self):

@@ -29,7 +29,8 @@ class Report:
     def _ratio(self, workload, target, other, figure):
         """Median, least and greatest of the ratios of the same round; None if there are none."""
         pairs = zip(self.runs[workload].get(target, []), self.runs[workload].get(other, []))
-        ratios = sorted(getattr(a, figure) / getattr(b, figure) for a, b in pairs if getattr(b, figure))
+        pairs = [(getattr(one, figure), getattr(two, figure)) for one, two in pairs]
+        ratios = sorted(one / two for one, two in pairs if two)
         return (median(ratios), ratios[0], ratios[-1]) if ratios else None
 
     def goals(self):
@@ -75,7 +76,7 @@ class Report:
     def _head(self):
         return (f"Measured {time.strftime('%Y-%m-%d')} on {machine()}.\n\n"
                 f"{self.versions}.\n\nCommand: `{self.command}`; median of {self.rounds} interleaved "
-                "rounds, in brackets the least and the greatest.\n\n{self._load()}\n")
+                f"rounds, in brackets the least and the greatest.\n\n{self._load()}\n")
 
     def _load(self):
         loads = [result.foreign for targets in self.runs.values()
@@ -101,7 +102,7 @@ class Report:
         asked = (("haproxy", "proxy"), ("haproxy", "rps"), ("direct", "rps"), ("direct", "p50"),
                  ("direct", "p99"), ("direct", "redis"))
         for workload in self._measured():
-            ratios = [self._ratio(workload.name, "lockside", other, figure) for other, figure in asked]
+            ratios = [self._ratio(workload.name, "lockside", *other) for other in asked]
             if any(ratios):
                 cells = " | ".join(_spread(ratio) for ratio in ratios)
                 rows.append(f"| {workload.name} | {cells} |")
@@ -135,8 +136,9 @@ class Report:
         if not workload.setup or not results:
             return []
         names = {name for result in results for name in result.upstream}
-        shares = {name: median(result.upstream.get(name, 0) for result in results) for name in names}
-        shares = sorted(shares.items(), key=lambda item: -item[1])
+        shares = [(name, median(result.upstream.get(name, 0) for result in results))
+                  for name in names]
+        shares.sort(key=lambda share: (-share[1], share[0]))
         text = ", ".join(f"{name} {share:.2f}" for name, share in shares if share >= 0.005)
         return [f"\nCommands in Redis for each request through Lockside, those that scripts call "
                 f"included: {text or 'none'}."]

@@ -17,7 +17,8 @@ RELEASED_KEYS = 40_000
 """Locks that are taken before releases are measured; half as many releases are sent, each for a
 random one of them."""
 VALUE = "x" * 64
-ACQUIRE = ["SET", "lock:bench:__rand_int__", "550e8400-e29b-41d4-a716-__rand_int__", "NX", "PX", "30000"]
+TOKEN = "550e8400-e29b-41d4-a716-__rand_int__"
+ACQUIRE = ["SET", "lock:bench:__rand_int__", TOKEN, "NX", "PX", "30000"]
 HELD_KEY = "lock:bench:held"
 IDLE_CONNECTIONS = 1_000
 BATCH = 200
@@ -42,7 +43,8 @@ class Workload:
 
 
 def _plain(name, title, test, clients, pipeline, guess, **more):
-    arguments = ("-t", test, "-d", "64", "-r", str(RANDOM_KEYS), "-c", str(clients), "-P", str(pipeline))
+    arguments = ("-t", test, "-d", "64", "-r", str(RANDOM_KEYS),
+                 "-c", str(clients), "-P", str(pipeline))
     return Workload(name, title, arguments, guess, **more)
 
 

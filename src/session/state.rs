@@ -271,8 +271,9 @@ impl State {
     }
 
     fn end_transaction(&mut self, executed: bool) {
-        self.watching = false;
+        // EXEC or DISCARD without MULTI is an error that ends no WATCH.
         let Some(transaction) = self.transaction.take() else { return };
+        self.watching = false;
         if executed {
             transaction.changes.into_iter().for_each(|change| self.apply(change));
         }

@@ -133,9 +133,10 @@ impl Operation {
             Route::Lock(_) | Route::Keyspace(_) if scope.state.only_listens() => {
                 Exchange::pass(args, scope)
             }
+            Route::Refuse(text) if in_transaction => Queueing::refuse(text, scope),
             Route::Refuse(text) => (None, scope.answer_error(&text)),
             Route::Ask(Ask::Lockside) => ask::begin(args, scope),
-            Route::Ask(_) if in_transaction => Exchange::pass(args, scope),
+            Route::Ask(_) if in_transaction => Queueing::pass(args, scope),
             Route::Ask(Ask::Info) => Exchange::info(args, scope),
             Route::Ask(Ask::ScriptExists) => Exchange::script_exists(args, scope),
             Route::Exec => Executing::begin(scope),

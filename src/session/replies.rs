@@ -114,6 +114,9 @@ impl Session {
                 if let Some(change) = self.pipeline.change_done() {
                     self.state.replied(change, ok);
                 }
+                if self.state.transaction.is_none() {
+                    self.queued.clear();
+                }
             }
             None => {}
         }

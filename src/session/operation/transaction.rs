@@ -35,7 +35,8 @@ enum What {
 
 /// A lock command on its way into the transaction.
 pub(in crate::session) struct Queueing {
-    what: Option<What>,
+    /// What is queued, or the error that the client gets because nothing is.
+    what: Result<What, String>,
 }
 
 impl Queueing {
@@ -46,14 +47,17 @@ impl Queueing {
     ) -> (Option<Box<Operation>>, Flow) {
         match lock_use {
             LockUse::Set | LockUse::Setnx => match acquire::read(lock_use, args, scope) {
+                Read::Acquire(_) if scope.shared().table.is_full() => {
+                    Self::refuse(acquire::TABLE_FULL.to_owned(), scope)
+                }
                 Read::Acquire(ask) => {
                     scope.cx.wires.to_upstream(&ask.command());
                     Self::queue(What::Acquire(ask))
                 }
-                Read::Overwrite => Self::enveloped(Enveloped::command(args, scope), scope),
+                Read::Overwrite => Self::computed(args, scope),
                 Read::Other => Self::as_it_came(Purpose::Pass, args, scope),
             },
-            LockUse::Computed => Self::enveloped(Enveloped::command(args, scope), scope),
+            LockUse::Computed => Self::computed(args, scope),
             LockUse::Script { .. } => Self::begin_script(args, scope),
             lock_use => {
                 let purpose = exchange::purpose(lock_use, args, scope);
@@ -89,20 +93,46 @@ impl Queueing {
                 let enveloped = Enveloped::script(&call, script, scope);
                 Self::enveloped(enveloped, scope)
             }
-            None => {
-                // A wrong number of arguments: Redis marks the transaction as failed.
-                scope.send(&[b"EVALSHA"]);
-                Self::queue_nothing()
-            }
+            None => Self::refuse(script::NOSCRIPT.to_owned(), scope),
         }
+    }
+
+    /// A command that Lockside refuses: Redis is sent one that it refuses too, so that EXEC
+    /// aborts with nothing applied.
+    pub(super) fn refuse(
+        text: String,
+        scope: &mut Scope<'_, '_>,
+    ) -> (Option<Box<Operation>>, Flow) {
+        // A wrong number of arguments: Redis marks the transaction as failed.
+        scope.send(&[b"EVALSHA"]);
+        (Some(Box::new(Operation::Queue(Self { what: Err(text) }))), TIMED)
+    }
+
+    /// A command that is no lock's, but has a place in the transaction.
+    pub(super) fn pass(
+        args: Args<'_>,
+        scope: &mut Scope<'_, '_>,
+    ) -> (Option<Box<Operation>>, Flow) {
+        Self::as_it_came(Purpose::Pass, args, scope)
+    }
+
+    fn computed(args: Args<'_>, scope: &mut Scope<'_, '_>) -> (Option<Box<Operation>>, Flow) {
+        if script::is_too_much(args, scope) {
+            return Self::refuse(script::TOO_MUCH.to_owned(), scope);
+        }
+        Self::enveloped(Enveloped::command(args, scope), scope)
     }
 
     /// By its text: inside MULTI there is no second try.
     fn enveloped(
-        enveloped: Enveloped,
+        mut enveloped: Enveloped,
         scope: &mut Scope<'_, '_>,
     ) -> (Option<Box<Operation>>, Flow) {
+        if enveloped.finds_no_room(scope) {
+            return Self::refuse(acquire::TABLE_FULL.to_owned(), scope);
+        }
         enveloped.send(true, scope);
+        enveloped.forget_arguments();
         Self::queue(What::Enveloped(Box::new(enveloped)))
     }
 
@@ -116,15 +146,14 @@ impl Queueing {
     }
 
     fn queue(what: What) -> (Option<Box<Operation>>, Flow) {
-        (Some(Box::new(Operation::Queue(Self { what: Some(what) }))), TIMED)
-    }
-
-    fn queue_nothing() -> (Option<Box<Operation>>, Flow) {
-        (Some(Box::new(Operation::Queue(Self { what: None }))), TIMED)
+        (Some(Box::new(Operation::Queue(Self { what: Ok(what) }))), TIMED)
     }
 
     pub(super) fn reply(&mut self, frame: &[u8], scope: &mut Scope<'_, '_>) -> Flow {
-        let Some(what) = self.what.take() else { return scope.answer_error(script::NOSCRIPT) };
+        let what = match std::mem::replace(&mut self.what, Err(String::new())) {
+            Ok(what) => what,
+            Err(text) => return scope.answer_error(&text),
+        };
         let db = scope.state.next_db();
         if frame == b"+QUEUED\r\n"
             && let Some(transaction) = &mut scope.state.transaction

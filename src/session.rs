@@ -165,9 +165,10 @@ impl Session {
         self.operation.is_some()
     }
 
-    /// The client was heard of: its grants were received.
-    pub fn heard_of_client(&mut self) {
-        self.grants.clear();
+    /// The client was heard of: it has the grants whose replies are among the `written` bytes
+    /// that its socket took.
+    pub fn heard_of_client(&mut self, written: u64) {
+        self.grants.retain(|grant| grant.reply_end > written);
     }
 
     /// The client's connection has ended, in one direction or both.
@@ -188,9 +189,7 @@ impl Session {
     /// [`Session::has_operation`] says no.
     pub fn last_rites(&mut self, written: u64, cx: &mut Cx<'_>) -> bool {
         let grants = std::mem::take(&mut self.grants);
-        let unsent = operation::settle_grants(grants, written, cx.shared);
-        let here = unsent.into_iter().filter(|grant| grant.key.db() == self.state.db);
-        let here: Vec<Grant> = here.collect();
+        let here = operation::settle_grants(grants, written, self.state.db, cx.shared);
         if here.is_empty() || self.has_operation() {
             return false;
         }

@@ -101,7 +101,8 @@ impl Wires for Wired<'_> {
     }
 
     fn client_accepted(&self) -> u64 {
-        self.io.client_out.accepted()
+        // What is handed over for a client that is gone is never written.
+        if self.io.client_dead { u64::MAX } else { self.io.client_out.accepted() }
     }
 }
 
@@ -407,7 +408,7 @@ impl Driver<'_, '_> {
     }
 
     fn client_bytes(&mut self, count: usize) {
-        self.conn.session.heard_of_client();
+        self.conn.session.heard_of_client(self.conn.io.client_out.written());
         let scratch = std::mem::take(&mut self.scratch);
         if self.conn.input.is_empty() && self.conn.session.takes_commands() {
             let bytes = &scratch[..count];

@@ -74,6 +74,10 @@ pub(super) struct Wired<'a> {
 
 impl Wires for Wired<'_> {
     fn to_upstream(&mut self, bytes: &[u8]) {
+        // What follows lost bytes must not go out without them.
+        if self.io.link_error.is_some() {
+            return;
+        }
         if self.io.link.is_none() {
             self.open();
         }

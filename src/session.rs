@@ -63,6 +63,8 @@ pub struct Cx<'a> {
 /// Why a session is to end, once the client has its last reply.
 #[derive(Debug)]
 enum End {
+    /// When Redis closes the link, as it does after QUIT; commands behind that are not run.
+    ByRedis,
     /// As soon as nothing is outstanding: with this error.
     Words(Vec<u8>),
     /// As soon as the operation under way has answered.

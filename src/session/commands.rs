@@ -128,6 +128,11 @@ impl Session {
                 self.pipeline.expect_plain();
                 Taken::Forward
             }
+            Route::State(StateUse::Quit) => {
+                self.pipeline.expect_plain();
+                self.end = Some(End::ByRedis);
+                Taken::Forward
+            }
             Route::Exec if self.queued.is_empty() => {
                 self.pipeline.expect(Change::Exec);
                 Taken::Forward

@@ -46,6 +46,9 @@ pub trait Wires {
     fn reopen(&mut self);
     /// How many bytes for the client were handed over so far.
     fn client_accepted(&self) -> u64;
+    /// True while so much waits for the client that no operation may begin: its reply would not
+    /// be read in time, or add to what waits.
+    fn client_is_behind(&self) -> bool;
 }
 
 /// Everything outside of a session that it works with.

@@ -147,7 +147,9 @@ impl Session {
             }
             Route::Ignore => Taken::Instead(route),
             // Exclusive: it has to wait for what is outstanding.
-            route if self.pipeline.is_empty() => Taken::Instead(route),
+            route if self.pipeline.is_empty() && !cx.wires.client_is_behind() => {
+                Taken::Instead(route)
+            }
             _ => Taken::Later,
         }
     }

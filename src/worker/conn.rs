@@ -108,6 +108,10 @@ impl Wires for Wired<'_> {
         // What is handed over for a client that is gone is never written.
         if self.io.client_dead { u64::MAX } else { self.io.client_out.accepted() }
     }
+
+    fn client_is_behind(&self) -> bool {
+        self.io.client_out.len() > self.turn.limits.client_output
+    }
 }
 
 impl Wired<'_> {
@@ -292,7 +296,9 @@ impl Driver<'_, '_> {
     /// Reads Redis's replies, unless the client does not take those that it has.
     fn read_link(&mut self) -> bool {
         for _ in 0..READS_A_TURN {
-            if self.conn.io.client_out.len() > self.turn.limits.client_output {
+            // An operation's reply is one, and has a deadline.
+            let behind = self.conn.io.client_out.len() > self.turn.limits.client_output;
+            if behind && !self.conn.session.has_operation() {
                 return false;
             }
             let Some(link) = &mut self.conn.io.link else { return false };
@@ -407,7 +413,8 @@ impl Driver<'_, '_> {
         // not read either, it may be a client that writes all before it reads: it is let go on,
         // up to the limit for one client.
         let stuck = conn.io.client_out.len() > limits.client_output;
-        let waiting = !conn.session.takes_commands() && conn.input.len() > self.scratch.len();
+        let waits = !conn.session.takes_commands() || conn.session.command_waits();
+        let waiting = waits && conn.input.len() > self.scratch.len();
         !link_full && (!waiting || stuck)
     }
 

@@ -208,6 +208,11 @@ impl Session {
                 cx.shared.scripts.insert(&text);
             }
             Some(Change::ScriptFlush) if ok && !queued => cx.shared.scripts.clear(),
+            Some(Change::Exec) => {
+                if let Some((reply, _)) = Reply::parse(frame) {
+                    self.state.forget_refused(reply.elements());
+                }
+            }
             _ => {}
         }
         let wanted = self.state.reply_mode == ReplyMode::On;

@@ -205,6 +205,9 @@ impl Executing {
     fn executed(&mut self, frame: &[u8], scope: &mut Scope<'_, '_>) -> Flow {
         let reply = Reply::parse(frame).map(|(reply, _)| reply);
         let executed = matches!(reply, Some(Reply::Aggregate { .. }));
+        if let Some(reply) = &reply {
+            scope.state.forget_refused(reply.elements());
+        }
         scope.state.executed(executed);
         let Some(reply) = reply.filter(|_| executed) else { return scope.answer(frame) };
         self.elements = reply.elements().map(<[u8]>::to_vec).collect();

@@ -170,6 +170,7 @@ async fn watch(common: &Arc<Common>, crew: &[Hand]) -> Result<(), Failure> {
                 if crew.iter().any(|(worker, _)| worker.is_finished()) {
                     return Ok(());
                 }
+                common.shared.table.forget_expired(unix_ms());
                 resolve_again(common);
             }
         }

@@ -74,6 +74,12 @@ impl Table {
         }
     }
 
+    /// Forgets locks of `ttl` rules that have run out, which nobody releases.
+    pub fn forget_expired(&self, now_unix_ms: u64) {
+        let runs = |record: &Record| record.expires_at_ms.is_none_or(|at| at > now_unix_ms);
+        self.records.retain(|_, record| runs(record));
+    }
+
     /// FLUSHDB: every lock of one database is released.
     pub fn flush_db(&self, db: u32) {
         self.releases.fetch_add(1, Ordering::Relaxed);

@@ -300,3 +300,6 @@ impl Session {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

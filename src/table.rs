@@ -133,3 +133,31 @@ impl Table {
         self.records.iter().map(|entry| entry.key().clone()).filter(|key| filter(key)).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(expires_at_ms: Option<u64>) -> Record {
+        Record {
+            stored: b"v"[..].into(),
+            rule: "r".into(),
+            granted_at_ms: 0,
+            asked_ttl_ms: None,
+            confidence: Confidence::Held,
+            client: "c".into(),
+            expires_at_ms,
+        }
+    }
+
+    #[test]
+    fn only_what_has_run_out_is_forgotten() {
+        let table = Table::new(10);
+        for (key, expires_at_ms) in [("never", None), ("later", Some(101)), ("past", Some(100))] {
+            table.grant(LockKey::new(0, key.as_bytes()), record(expires_at_ms));
+        }
+        table.forget_expired(100);
+        assert_eq!(table.len(), 2);
+        assert!(table.find(&LockKey::new(0, b"past")).is_none());
+    }
+}

@@ -46,6 +46,9 @@ pub trait Wires {
     fn reopen(&mut self);
     /// How many bytes for the client were handed over so far.
     fn client_accepted(&self) -> u64;
+    /// True while so much waits for the client that no operation may begin: its reply would not
+    /// be read in time, or add to what waits.
+    fn client_is_behind(&self) -> bool;
 }
 
 /// Everything outside of a session that it works with.
@@ -63,6 +66,8 @@ pub struct Cx<'a> {
 /// Why a session is to end, once the client has its last reply.
 #[derive(Debug)]
 enum End {
+    /// When Redis closes the link, as it does after QUIT; commands behind that are not run.
+    ByRedis,
     /// As soon as nothing is outstanding: with this error.
     Words(Vec<u8>),
     /// As soon as the operation under way has answered.
@@ -165,9 +170,10 @@ impl Session {
         self.operation.is_some()
     }
 
-    /// The client was heard of: its grants were received.
-    pub fn heard_of_client(&mut self) {
-        self.grants.clear();
+    /// The client was heard of: it has the grants whose replies are among the `written` bytes
+    /// that its socket took.
+    pub fn heard_of_client(&mut self, written: u64) {
+        self.grants.retain(|grant| grant.reply_end > written);
     }
 
     /// The client's connection has ended, in one direction or both.
@@ -188,12 +194,8 @@ impl Session {
     /// [`Session::has_operation`] says no.
     pub fn last_rites(&mut self, written: u64, cx: &mut Cx<'_>) -> bool {
         let grants = std::mem::take(&mut self.grants);
-        let unsent = operation::settle_grants(grants, written, cx.shared);
-        let (here, elsewhere): (Vec<Grant>, Vec<Grant>) =
-            unsent.into_iter().partition(|grant| grant.key.db() == self.state.db);
-        operation::leave_unconfirmed(&elsewhere, cx.shared);
+        let here = operation::settle_grants(grants, written, self.state.db, cx.shared);
         if here.is_empty() || self.has_operation() {
-            operation::leave_unconfirmed(&here, cx.shared);
             return false;
         }
         self.pipeline.abandon();
@@ -298,3 +300,6 @@ impl Session {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -108,6 +108,11 @@ impl Table {
         }
     }
 
+    /// Forgets locks of `ttl` rules that have run out, which nobody releases.
+    pub fn forget_expired(&self, now_unix_ms: u64) {
+        self.keep(|_, record| record.expires_at_ms.is_none_or(|at| at > now_unix_ms));
+    }
+
     /// FLUSHDB: every lock of one database is released.
     pub fn flush_db(&self, db: u32) {
         self.releases.fetch_add(1, Ordering::Relaxed);
@@ -150,11 +155,6 @@ impl Table {
         locks
     }
 
-    /// Forgets the locks of `ttl` rules that have run out by themselves.
-    pub fn forget_expired(&self, now_ms: u64) {
-        self.keep(|_, record| record.expires_at_ms.is_none_or(|at| at > now_ms));
-    }
-
     /// How many grants are unconfirmed.
     pub fn unconfirmed(&self) -> usize {
         self.unconfirmed.load(Ordering::Relaxed)
@@ -179,5 +179,33 @@ impl Table {
 
     fn keys_where(&self, filter: impl Fn(&LockKey) -> bool) -> Vec<LockKey> {
         self.records.iter().map(|entry| entry.key().clone()).filter(|key| filter(key)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(expires_at_ms: Option<u64>) -> Record {
+        Record {
+            stored: b"v"[..].into(),
+            rule: "r".into(),
+            granted_at_ms: 0,
+            asked_ttl_ms: None,
+            confidence: Confidence::Held,
+            client: "c".into(),
+            expires_at_ms,
+        }
+    }
+
+    #[test]
+    fn only_what_has_run_out_is_forgotten() {
+        let table = Table::new(10);
+        for (key, expires_at_ms) in [("never", None), ("later", Some(101)), ("past", Some(100))] {
+            table.grant(LockKey::new(0, key.as_bytes()), record(expires_at_ms));
+        }
+        table.forget_expired(100);
+        assert_eq!(table.len(), 2);
+        assert!(table.find(&LockKey::new(0, b"past")).is_none());
     }
 }

@@ -249,6 +249,8 @@ impl Acquire {
             Input::Ours if self.client_gone => self.undo(),
             Input::Ours => self.finish(Outcome::Granted),
             Input::Anothers | Input::Gone => self.finish(Outcome::RanOut),
+            // Where scripts are forbidden nothing could take a permanent key back.
+            Input::Forbidden if self.client_gone => self.finish(Outcome::Abandoned),
             Input::Forbidden if now.saturating_sub(self.set_at) * 2 < self.safety_ttl => {
                 self.send(Step::PlainPersisting, Request::PlainPersist)
             }

@@ -128,6 +128,11 @@ impl Session {
                 self.pipeline.expect_plain();
                 Taken::Forward
             }
+            Route::State(StateUse::Quit) => {
+                self.pipeline.expect_plain();
+                self.end = Some(End::ByRedis);
+                Taken::Forward
+            }
             Route::Exec if self.queued.is_empty() => {
                 self.pipeline.expect(Change::Exec);
                 Taken::Forward
@@ -142,7 +147,9 @@ impl Session {
             }
             Route::Ignore => Taken::Instead(route),
             // Exclusive: it has to wait for what is outstanding.
-            route if self.pipeline.is_empty() => Taken::Instead(route),
+            route if self.pipeline.is_empty() && !cx.wires.client_is_behind() => {
+                Taken::Instead(route)
+            }
             _ => Taken::Later,
         }
     }

@@ -25,6 +25,9 @@ impl Session {
             encode::error(&mut replies, cx.shared.unavailable(reason).as_bytes());
         }
         cx.wires.to_client(&replies);
+        if matches!(self.end, Some(End::ByRedis)) {
+            self.end = Some(End::Now);
+        }
         self.settle_end(cx);
     }
 

@@ -27,7 +27,7 @@ use super::{Cx, Shared};
 
 use acquire::Acquiring;
 use exchange::Exchange;
-pub(super) use grant::{Grant, leave_unconfirmed, settle_grants};
+pub(super) use grant::{Grant, settle_grants};
 use script::Scripting;
 pub(super) use transaction::Queued;
 use transaction::{Executing, Queueing};
@@ -141,9 +141,10 @@ impl Operation {
             Route::Lock(_) | Route::Keyspace(_) if scope.state.only_listens() => {
                 Exchange::pass(args, scope)
             }
+            Route::Refuse(text) if in_transaction => Queueing::refuse(text, scope),
             Route::Refuse(text) => (None, scope.answer_error(&text)),
             Route::Ask(Ask::Lockside) => ask::begin(args, scope),
-            Route::Ask(_) if in_transaction => Exchange::pass(args, scope),
+            Route::Ask(_) if in_transaction => Queueing::pass(args, scope),
             Route::Ask(Ask::Info) => Exchange::info(args, scope),
             Route::Ask(Ask::ScriptExists) => Exchange::script_exists(args, scope),
             Route::Exec => Executing::begin(scope),

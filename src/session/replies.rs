@@ -114,6 +114,9 @@ impl Session {
                 if let Some(change) = self.pipeline.change_done() {
                     self.state.replied(change, ok);
                 }
+                if self.state.transaction.is_none() {
+                    self.queued.clear();
+                }
             }
             None => {}
         }
@@ -135,7 +138,7 @@ impl Session {
         let push = frame.first() == Some(&b'>');
         if self.preamble > 0 && !push {
             self.preamble_reply(frame, cx);
-        } else if self.is_message(frame) || self.confirmed(frame) {
+        } else if self.is_message(frame) || self.confirmed(frame) || push {
             self.pass_on(frame, cx);
         } else if self.operation.is_some() {
             self.step(|operation: &mut Operation, scope| operation.reply(frame, scope), cx);
@@ -186,7 +189,8 @@ impl Session {
     /// Subscriptions that were made inside MULTI are confirmed inside EXEC's reply.
     fn confirmed_inside(&mut self, frame: &[u8]) {
         let Some((reply, _)) = Reply::parse(frame) else { return };
-        for element in reply.elements().filter(|element| element.starts_with(b"*")) {
+        let nested = |element: &&[u8]| matches!(element.first(), Some(b'*' | b'>'));
+        for element in reply.elements().filter(nested) {
             let confirmed = first_text(element).and_then(confirmation);
             if let (Some((topic, _)), Some(total)) = (confirmed, last_integer(element)) {
                 self.state.subscriptions.confirm(topic, total);
@@ -204,6 +208,11 @@ impl Session {
                 cx.shared.scripts.insert(&text);
             }
             Some(Change::ScriptFlush) if ok && !queued => cx.shared.scripts.clear(),
+            Some(Change::Exec) => {
+                if let Some((reply, _)) = Reply::parse(frame) {
+                    self.state.forget_refused(reply.elements());
+                }
+            }
             _ => {}
         }
         let wanted = self.state.reply_mode == ReplyMode::On;

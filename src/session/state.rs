@@ -127,8 +127,8 @@ impl Subscriptions {
 pub(crate) struct Transaction {
     /// Commands queued so far: the place of the next one in EXEC's reply.
     pub(crate) queued: usize,
-    /// Changes that take effect when EXEC succeeds.
-    changes: Vec<Change>,
+    /// Changes that take effect when EXEC succeeds, each with its place in EXEC's reply.
+    changes: Vec<(usize, Change)>,
 }
 
 /// The state of one connection to Redis, as far as Lockside has to know it.
@@ -173,7 +173,7 @@ impl State {
     /// that was queued.
     pub(crate) fn next_db(&self) -> u32 {
         let queued = self.transaction.iter().flat_map(|open| open.changes.iter().rev());
-        let selected = queued.filter_map(|change| match change {
+        let selected = queued.filter_map(|(_, change)| match change {
             Change::Select(db) => Some(*db),
             _ => None,
         });
@@ -187,8 +187,8 @@ impl State {
             && !change.is_immediate()
         {
             if ok {
+                transaction.changes.push((transaction.queued, change));
                 transaction.queued += 1;
-                transaction.changes.push(change);
             }
             return;
         }
@@ -265,16 +265,27 @@ impl State {
         commands.len()
     }
 
+    /// Takes the elements of EXEC's reply: what Redis refused changes nothing.
+    pub(crate) fn forget_refused<'a>(&mut self, elements: impl Iterator<Item = &'a [u8]>) {
+        let Some(open) = &mut self.transaction else { return };
+        if open.changes.is_empty() {
+            return;
+        }
+        let refused: Vec<bool> = elements.map(|element| element.starts_with(b"-")).collect();
+        open.changes.retain(|(place, _)| !refused.get(*place).copied().unwrap_or(false));
+    }
+
     /// EXEC of a transaction with lock commands was answered.
     pub(crate) fn executed(&mut self, executed: bool) {
         self.end_transaction(executed);
     }
 
     fn end_transaction(&mut self, executed: bool) {
-        self.watching = false;
+        // EXEC or DISCARD without MULTI is an error that ends no WATCH.
         let Some(transaction) = self.transaction.take() else { return };
+        self.watching = false;
         if executed {
-            transaction.changes.into_iter().for_each(|change| self.apply(change));
+            transaction.changes.into_iter().for_each(|(_, change)| self.apply(change));
         }
     }
 

@@ -72,6 +72,10 @@ pub(super) struct Wired<'a> {
 
 impl Wires for Wired<'_> {
     fn to_upstream(&mut self, bytes: &[u8]) {
+        // What follows lost bytes must not go out without them.
+        if self.io.link_error.is_some() {
+            return;
+        }
         if self.io.link.is_none() {
             self.open();
         }
@@ -99,8 +103,12 @@ impl Wires for Wired<'_> {
     }
 
     fn client_accepted(&self) -> u64 {
-        // To a client that is dead nothing was written of what comes now.
+        // What is handed over for a client that is gone is never written.
         if self.io.client_dead { u64::MAX } else { self.io.client_out.accepted() }
+    }
+
+    fn client_is_behind(&self) -> bool {
+        self.io.client_out.len() > self.turn.limits.client_output
     }
 }
 
@@ -294,7 +302,9 @@ impl Driver<'_, '_> {
     /// Reads Redis's replies, unless the client does not take those that it has.
     fn read_link(&mut self) -> bool {
         for _ in 0..READS_A_TURN {
-            if self.conn.io.client_out.len() > self.turn.limits.client_output {
+            // An operation's reply is one, and has a deadline.
+            let behind = self.conn.io.client_out.len() > self.turn.limits.client_output;
+            if behind && !self.conn.session.has_operation() {
                 return false;
             }
             let Some(link) = &mut self.conn.io.link else { return false };
@@ -415,12 +425,13 @@ impl Driver<'_, '_> {
         // not read either, it may be a client that writes all before it reads: it is let go on,
         // up to the limit for one client.
         let stuck = conn.io.client_out.len() > limits.client_output;
-        let waiting = !conn.session.takes_commands() && conn.input.len() > self.scratch.len();
+        let waits = !conn.session.takes_commands() || conn.session.command_waits();
+        let waiting = waits && conn.input.len() > self.scratch.len();
         !link_full && (!waiting || stuck)
     }
 
     fn client_bytes(&mut self, count: usize) {
-        self.conn.session.heard_of_client();
+        self.conn.session.heard_of_client(self.conn.io.client_out.written());
         let scratch = std::mem::take(&mut self.scratch);
         if self.conn.input.is_empty() && self.conn.session.takes_commands() {
             let bytes = &scratch[..count];

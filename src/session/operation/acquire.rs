@@ -67,7 +67,9 @@ impl Acquiring {
     fn new(ask: Box<Ask>, lock: LockKey, args: Args<'_>, scope: &Scope<'_, '_>) -> Self {
         let shared = scope.shared();
         let presented = args.get(2).unwrap_or_default();
+        // SET … NX GET answers with the holder's value, which is this client's own if the grant is.
         let known_token = ask.persistent
+            && ask.form != Form::SetGet
             && value::is_unique(presented)
             && shared.table.find(&lock).is_some_and(|record| {
                 value::matches(&record.stored, presented, shared.stamp_of(&ask.key))
@@ -251,14 +253,14 @@ impl Acquiring {
     fn read_reply(&mut self, reply: &Reply<'_>, frame: &[u8], scope: &Scope<'_, '_>) -> Input {
         match self.sent {
             Request::SetNx => self.read_set(reply, frame, scope),
-            Request::ReadBack => self.read_value(reply),
+            Request::ReadBack => self.read_value(reply, scope),
             Request::Persist => self.read_guarded(reply, frame),
             Request::PlainPersist => match reply {
                 Reply::Integer(1) => Input::TtlRemoved,
                 Reply::Integer(_) => Input::TtlAbsent,
                 _ => self.refused(frame),
             },
-            Request::Confirm => self.read_confirmation(reply, frame),
+            Request::Confirm => self.read_confirmation(reply, frame, scope),
             Request::CompareAndDelete => match self.read_guarded(reply, frame) {
                 Input::Ours | Input::Anothers | Input::Gone => Input::Undone,
                 error => error,
@@ -268,22 +270,29 @@ impl Acquiring {
 
     fn read_set(&mut self, reply: &Reply<'_>, frame: &[u8], scope: &Scope<'_, '_>) -> Input {
         match (reply, self.ask.form) {
-            (Reply::Simple(_), _) | (Reply::Null, Form::SetGet) => Input::Taken,
+            (Reply::Simple(b"OK"), _) | (Reply::Null, Form::SetGet) => Input::Taken,
             (Reply::Null, _) => Input::Occupied,
             (Reply::Bulk(there), Form::SetGet) => {
-                let stamp = scope.shared().stamp_of(&self.ask.key);
-                self.held_value = Some(value::strip(there, stamp).to_vec());
+                self.note_holder(there, scope);
                 Input::Occupied
             }
             _ => self.refused(frame),
         }
     }
 
-    fn read_value(&mut self, reply: &Reply<'_>) -> Input {
+    fn note_holder(&mut self, stored: &[u8], scope: &Scope<'_, '_>) {
+        let stamp = scope.shared().stamp_of(&self.ask.key);
+        self.held_value = Some(value::strip(stored, stamp).to_vec());
+    }
+
+    fn read_value(&mut self, reply: &Reply<'_>, scope: &Scope<'_, '_>) -> Input {
         match reply {
             Reply::Bulk(there) if **there == *self.ask.stored => Input::Ours,
             Reply::Null => Input::Gone,
-            Reply::Bulk(_) => Input::Anothers,
+            Reply::Bulk(there) => {
+                self.note_holder(there, scope);
+                Input::Anothers
+            }
             // Another's key, of another type.
             reply if is_error(reply, b"WRONGTYPE") => Input::Anothers,
             _ => Input::Refused,
@@ -301,10 +310,15 @@ impl Acquiring {
         }
     }
 
-    fn read_confirmation(&mut self, reply: &Reply<'_>, frame: &[u8]) -> Input {
+    fn read_confirmation(
+        &mut self,
+        reply: &Reply<'_>,
+        frame: &[u8],
+        scope: &Scope<'_, '_>,
+    ) -> Input {
         let mut parts = reply.elements().filter_map(Reply::parse).map(|(part, _)| part);
         match (parts.next(), parts.next()) {
-            (Some(value), Some(ttl)) => match self.read_value(&value) {
+            (Some(value), Some(ttl)) => match self.read_value(&value, scope) {
                 Input::Ours if ttl != Reply::Integer(-1) => Input::Provisional,
                 there => there,
             },
@@ -368,6 +382,8 @@ impl Acquiring {
         let mut reply = Vec::new();
         match (self.ask.form, self.held_value.take()) {
             (Form::SetGet, Some(value)) => encode::bulk(&mut reply, &value),
+            // A null would say that the lock was taken.
+            (Form::SetGet, None) => return scope.answer_error(HELD_BY_OTHER_TYPE),
             (Form::Setnx, _) => encode::integer(&mut reply, 0),
             _ => encode::null(&mut reply, scope.state.protocol),
         }
@@ -392,6 +408,8 @@ pub(super) const TABLE_FULL: &str =
     "OOM lockside: not acquired: as many locks are held as limits.locks allows";
 const RAN_OUT: &str = "TRYAGAIN lockside: not acquired: the key ran out or was taken by another \
     before it was made permanent; ask again";
+const HELD_BY_OTHER_TYPE: &str =
+    "WRONGTYPE Operation against a key holding the wrong kind of value";
 const UNKNOWN: &str = "TRYAGAIN lockside: unknown outcome: Redis did not say whether the lock was \
     taken; a key that was set is gone after the safety TTL; ask again with the same token";
 pub(super) const UNCONFIRMED: &str = "TRYAGAIN lockside: unknown outcome: Redis did not say \

@@ -15,17 +15,18 @@ pub(in crate::session) struct Grant {
     pub(in crate::session) reply_end: u64,
 }
 
-/// The connection has ended after `written` bytes reached its socket. Grants whose reply went out
-/// become unconfirmed; those whose reply could not be written are given back, to be released.
+/// The connection has ended after `written` bytes reached its socket. All its grants become
+/// unconfirmed; given back, to be released, are those of database `db` whose reply could not be
+/// written.
 pub(in crate::session) fn settle_grants(
-    grants: Vec<Grant>,
+    mut grants: Vec<Grant>,
     written: u64,
+    db: u32,
     shared: &Shared,
 ) -> Vec<Grant> {
-    let (sent, unsent): (Vec<_>, Vec<_>) =
-        grants.into_iter().partition(|grant| grant.reply_end <= written);
-    leave_unconfirmed(&sent, shared);
-    unsent
+    leave_unconfirmed(&grants, shared);
+    grants.retain(|grant| grant.reply_end > written && grant.key.db() == db);
+    grants
 }
 
 /// Nobody knows whether the client has heard of these, and they stay.

@@ -115,6 +115,18 @@ impl Enveloped {
         scope.cx.wires.to_upstream(&command);
     }
 
+    /// True when another lock would pass the limit, and this call may take one: it writes, and
+    /// none of its keys is a lock that is held already, which it may want to release.
+    pub(super) fn finds_no_room(&self, scope: &Scope<'_, '_>) -> bool {
+        let table = &scope.shared().table;
+        !self.read_only && self.keys.iter().all(|key| table.is_full_for(&scope.lock_key(key)))
+    }
+
+    /// The call was sent and will not be sent again.
+    pub(super) fn forget_arguments(&mut self) {
+        self.args = Vec::new();
+    }
+
     /// Reads a reply; the table follows what was released. `None` if it makes no sense.
     pub(super) fn read(&self, frame: &[u8], scope: &mut Scope<'_, '_>) -> Option<Effect> {
         match envelope::unwrap(frame, &self.marker).ok()? {
@@ -239,8 +251,7 @@ impl Scripting {
         args: Args<'_>,
         scope: &mut Scope<'_, '_>,
     ) -> (Option<Box<Operation>>, Flow) {
-        let too_large = |arg: &[u8]| arg.len() > scope.cx.shared.max_computed_argument;
-        if args.len() > MAX_COMPUTED_ARGS || args.iter().any(too_large) {
+        if is_too_much(args, scope) {
             return (None, scope.answer_error(TOO_MUCH));
         }
         let call = Enveloped::command(args, scope);
@@ -384,12 +395,18 @@ impl Scripting {
     }
 }
 
-pub(super) fn is_noscript(frame: &[u8]) -> bool {
+/// True for a command that can't be run in the envelope: too many arguments, or too large.
+pub(super) fn is_too_much(args: Args<'_>, scope: &Scope<'_, '_>) -> bool {
+    let too_large = |arg: &[u8]| arg.len() > scope.shared().max_computed_argument;
+    args.len() > MAX_COMPUTED_ARGS || args.iter().any(too_large)
+}
+
+fn is_noscript(frame: &[u8]) -> bool {
     frame.starts_with(b"-NOSCRIPT") && Reply::parse(frame).is_some()
 }
 
 /// Lua's stack takes no more.
-pub(super) const MAX_COMPUTED_ARGS: usize = 7000;
+const MAX_COMPUTED_ARGS: usize = 7000;
 pub(super) const TOO_MUCH: &str =
     "ERR lockside: too many or too large arguments for a command on a lock key";
 /// Redis's own words, so that every client sends the text.

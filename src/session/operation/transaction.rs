@@ -35,8 +35,8 @@ enum What {
 
 /// A lock command on its way into the transaction.
 pub(in crate::session) struct Queueing {
-    /// Or why it is refused.
-    what: Result<What, &'static str>,
+    /// What is queued, or the error that the client gets because nothing is.
+    what: Result<What, String>,
 }
 
 impl Queueing {
@@ -50,17 +50,16 @@ impl Queueing {
                 Read::Acquire(ask)
                     if scope.shared().table.is_full_for(&scope.lock_key(&ask.key)) =>
                 {
-                    scope.send(&[b"SET"]);
-                    Self::queue_nothing(acquire::TABLE_FULL)
+                    Self::refuse(acquire::TABLE_FULL.to_owned(), scope)
                 }
                 Read::Acquire(ask) => {
                     scope.cx.wires.to_upstream(&ask.command());
                     Self::queue(What::Acquire(ask))
                 }
-                Read::Overwrite => Self::enveloped(Enveloped::command(args, scope), scope),
+                Read::Overwrite => Self::computed(args, scope),
                 Read::Other => Self::as_it_came(Purpose::Pass, args, scope),
             },
-            LockUse::Computed => Self::enveloped(Enveloped::command(args, scope), scope),
+            LockUse::Computed => Self::computed(args, scope),
             LockUse::Script { .. } => Self::begin_script(args, scope),
             lock_use => {
                 let purpose = exchange::purpose(lock_use, args, scope);
@@ -96,19 +95,46 @@ impl Queueing {
                 let enveloped = Enveloped::script(&call, script, scope);
                 Self::enveloped(enveloped, scope)
             }
-            None => {
-                scope.send(&[b"EVALSHA"]);
-                Self::queue_nothing(script::NOSCRIPT)
-            }
+            None => Self::refuse(script::NOSCRIPT.to_owned(), scope),
         }
+    }
+
+    /// A command that Lockside refuses: Redis is sent one that it refuses too, so that EXEC
+    /// aborts with nothing applied.
+    pub(super) fn refuse(
+        text: String,
+        scope: &mut Scope<'_, '_>,
+    ) -> (Option<Box<Operation>>, Flow) {
+        // A wrong number of arguments: Redis marks the transaction as failed.
+        scope.send(&[b"EVALSHA"]);
+        (Some(Box::new(Operation::Queue(Self { what: Err(text) }))), TIMED)
+    }
+
+    /// A command that is no lock's, but has a place in the transaction.
+    pub(super) fn pass(
+        args: Args<'_>,
+        scope: &mut Scope<'_, '_>,
+    ) -> (Option<Box<Operation>>, Flow) {
+        Self::as_it_came(Purpose::Pass, args, scope)
+    }
+
+    fn computed(args: Args<'_>, scope: &mut Scope<'_, '_>) -> (Option<Box<Operation>>, Flow) {
+        if script::is_too_much(args, scope) {
+            return Self::refuse(script::TOO_MUCH.to_owned(), scope);
+        }
+        Self::enveloped(Enveloped::command(args, scope), scope)
     }
 
     /// By its text: inside MULTI there is no second try.
     fn enveloped(
-        enveloped: Enveloped,
+        mut enveloped: Enveloped,
         scope: &mut Scope<'_, '_>,
     ) -> (Option<Box<Operation>>, Flow) {
+        if enveloped.finds_no_room(scope) {
+            return Self::refuse(acquire::TABLE_FULL.to_owned(), scope);
+        }
         enveloped.send(true, scope);
+        enveloped.forget_arguments();
         Self::queue(What::Enveloped(Box::new(enveloped)))
     }
 
@@ -125,16 +151,10 @@ impl Queueing {
         (Some(Box::new(Operation::Queue(Self { what: Ok(what) }))), TIMED)
     }
 
-    /// What was sent has too few arguments: Redis marks the transaction as failed, and EXEC
-    /// aborts with nothing applied.
-    fn queue_nothing(words: &'static str) -> (Option<Box<Operation>>, Flow) {
-        (Some(Box::new(Operation::Queue(Self { what: Err(words) }))), TIMED)
-    }
-
     pub(super) fn reply(&mut self, frame: &[u8], scope: &mut Scope<'_, '_>) -> Flow {
-        let what = match std::mem::replace(&mut self.what, Err("ERR lockside: queued before")) {
+        let what = match std::mem::replace(&mut self.what, Err(String::new())) {
             Ok(what) => what,
-            Err(words) => return scope.answer_error(words),
+            Err(text) => return scope.answer_error(&text),
         };
         let db = scope.state.next_db();
         if frame == b"+QUEUED\r\n"
@@ -187,6 +207,9 @@ impl Executing {
     fn executed(&mut self, frame: &[u8], scope: &mut Scope<'_, '_>) -> Flow {
         let reply = Reply::parse(frame).map(|(reply, _)| reply);
         let executed = matches!(reply, Some(Reply::Aggregate { .. }));
+        if let Some(reply) = &reply {
+            scope.state.forget_refused(reply.elements());
+        }
         scope.state.executed(executed);
         let Some(reply) = reply.filter(|_| executed) else { return scope.answer(frame) };
         self.elements = reply.elements().map(<[u8]>::to_vec).collect();

@@ -1,10 +1,11 @@
 //! Builds every part from the settings, starts them, and drains them in order. The only place
 //! that knows all parts.
 
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -200,6 +201,10 @@ fn unix_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// 64 bits that nobody can guess and that do not repeat: SipHash of a counter under a key that the
+/// system chose once. Asking the system for each would cost every acquire a system call.
 fn random() -> u64 {
-    uuid::Uuid::new_v4().as_u64_pair().1
+    static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    KEY.hash_one(COUNT.fetch_add(1, Ordering::Relaxed))
 }

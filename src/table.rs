@@ -15,6 +15,8 @@ pub struct Table {
     records: DashMap<LockKey, Record>,
     limit: usize,
     releases: AtomicU64,
+    /// How many records there are: to ask the map itself takes all its locks.
+    held: AtomicUsize,
     unconfirmed: AtomicUsize,
 }
 
@@ -26,17 +28,17 @@ impl Table {
 
     /// True when a lock of this name would pass the limit.
     pub fn is_full_for(&self, key: &LockKey) -> bool {
-        self.records.len() >= self.limit && !self.records.contains_key(key)
+        self.len() >= self.limit && !self.records.contains_key(key)
     }
 
     /// How many locks are held.
     pub fn len(&self) -> usize {
-        self.records.len()
+        self.held.load(Ordering::Relaxed)
     }
 
     /// True when no lock is held.
     pub fn is_empty(&self) -> bool {
-        self.records.is_empty()
+        self.len() == 0
     }
 
     /// A grant: replaces whatever was known of the key.
@@ -132,7 +134,9 @@ impl Table {
         let moved: Vec<_> = moved.iter().filter_map(|key| self.records.remove(key)).collect();
         for (key, record) in moved {
             let db = if key.db() == one { other } else { one };
-            self.records.insert(key.in_db(db), record);
+            if let Some(earlier) = self.records.insert(key.in_db(db), record) {
+                self.count(&earlier, -1);
+            }
         }
     }
 
@@ -172,6 +176,7 @@ impl Table {
 
     /// A record comes (1) or goes (-1).
     fn count(&self, record: &Record, change: isize) {
+        self.held.fetch_add(change as usize, Ordering::Relaxed);
         if record.confidence == Confidence::Unconfirmed {
             self.unconfirmed.fetch_add(change as usize, Ordering::Relaxed);
         }

@@ -8,6 +8,7 @@
 mod conn;
 mod listener;
 mod timers;
+mod wires;
 
 use std::io;
 use std::sync::Arc;
@@ -23,9 +24,10 @@ use crate::session::{Session, Shared};
 use crate::upstream::Upstream;
 use crate::upstream::stream::Stream;
 
-use conn::{After, Conn, Driver, Turn};
+use conn::{After, Conn, Driver};
 pub use listener::Listener;
 use timers::Timers;
+use wires::Turn;
 
 /// Limits of a worker's loop (SPEC 9).
 #[derive(Debug, Clone)]

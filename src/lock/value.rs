@@ -83,9 +83,19 @@ impl Unique {
     }
 }
 
+/// True for a value that [`stamp`] leaves as it is, so that no stamp has to be made for it.
+pub fn stays(value: &[u8], mode: Stamp) -> bool {
+    match mode {
+        Stamp::Never => true,
+        Stamp::Always => false,
+        // No pair is a token: a token with a colon in it is not UTF-8.
+        Stamp::Auto => is_token(value) && stamp_start(value).is_none(),
+    }
+}
+
 /// The stored value for a client value.
 pub fn stamp<'a>(value: &'a [u8], mode: Stamp, unique: &Unique) -> Cow<'a, [u8]> {
-    if mode == Stamp::Never {
+    if stays(value, mode) {
         return Cow::Borrowed(value);
     }
     if stamp_start(value).is_some() {
@@ -97,9 +107,6 @@ pub fn stamp<'a>(value: &'a [u8], mode: Stamp, unique: &Unique) -> Cow<'a, [u8]>
         stored.push(b':');
         stored.extend_from_slice(&unique.timestamp);
         return Cow::Owned(stored);
-    }
-    if mode == Stamp::Auto && is_token(value) {
-        return Cow::Borrowed(value);
     }
     Cow::Owned(marked(value, unique))
 }

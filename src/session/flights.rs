@@ -5,7 +5,9 @@
 //! A "held" also answers for a few milliseconds, until a release is seen. Pure but for its map:
 //! the driver hands in the time.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+use std::collections::hash_map::{Entry, HashMap};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,10 +17,17 @@ use crate::lock::record::LockKey;
 pub type SessionId = (usize, u32);
 
 /// One question: a user's (its ACL may differ from another's), about one lock.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question {
     pub(crate) user: Arc<[u8]>,
     pub(crate) key: LockKey,
+}
+
+/// By the key alone: it is hashed several times an acquire, and one lock has few users.
+impl Hash for Question {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key.hash(state);
+    }
 }
 
 /// What an acquire has to do.
@@ -114,12 +123,16 @@ impl Flights {
         {
             return Turn::Held;
         }
-        if let Some(flight) = self.under_way.get_mut(question) {
-            flight.waiting.push_back((session, releases));
-            return Turn::Wait;
+        match self.under_way.entry(question.clone()) {
+            Entry::Occupied(mut flight) => {
+                flight.get_mut().waiting.push_back((session, releases));
+                Turn::Wait
+            }
+            Entry::Vacant(place) => {
+                place.insert(Flight::asked_at(releases));
+                Turn::Ask
+            }
         }
-        self.under_way.insert(question.clone(), Flight::asked_at(releases));
-        Turn::Ask
     }
 
     /// The acquire that asked has ended. `releases` is the table's count now.
@@ -179,8 +192,10 @@ impl Flights {
             && *until <= now
         {
             let Some((until, question)) = self.expiries.pop_front() else { return };
-            if self.held.get(&question).is_some_and(|known| known.until <= until) {
-                self.held.remove(&question);
+            if let Entry::Occupied(known) = self.held.entry(question)
+                && known.get().until <= until
+            {
+                known.remove();
             }
         }
     }

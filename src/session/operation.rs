@@ -72,7 +72,9 @@ impl Scope<'_, '_> {
     }
 
     fn send(&mut self, args: &[&[u8]]) {
-        let mut command = Vec::new();
+        // With its header no argument is longer than this, but for huge ones.
+        let len = args.iter().map(|arg| arg.len() + 16).sum::<usize>() + 16;
+        let mut command = Vec::with_capacity(len);
         encode::command(&mut command, args);
         self.cx.wires.to_upstream(&command);
     }

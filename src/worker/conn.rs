@@ -5,27 +5,12 @@ use std::io::{self, Read};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
-use mio::{Registry, Token};
+use mio::Token;
 
-use crate::session::{Cx, Session, Wires};
-use crate::upstream::Upstream;
-
-use super::Limits;
+use crate::session::{Cx, Session};
 use crate::upstream::stream::{Outbox, Stream};
 
-/// The link to Redis.
-#[derive(Debug)]
-struct Link {
-    stream: Stream,
-    out: Outbox,
-    connected: bool,
-    connect_by: Instant,
-    readable: bool,
-    /// Redis has ended its side: what is left to read ends with the end.
-    closed: bool,
-    /// The sending side was ended, after the client ended its own.
-    shut: bool,
-}
+use super::wires::{Io, Link, Turn, Wired, describe};
 
 /// One connection.
 pub(super) struct Conn {
@@ -40,107 +25,6 @@ pub(super) struct Conn {
     linger_until: Option<Instant>,
     /// When the earliest reminder of this connection is due.
     pub(super) reminder: Option<Instant>,
-}
-
-/// The sockets of a connection: what the session acts on.
-pub(super) struct Io {
-    client: Stream,
-    client_out: Outbox,
-    client_dead: bool,
-    link: Option<Link>,
-    link_error: Option<String>,
-    link_token: Token,
-    attempt: usize,
-    now: Instant,
-}
-
-/// What one connection needs of its worker for a turn.
-pub(super) struct Turn<'a> {
-    pub(super) registry: &'a Registry,
-    pub(super) upstream: &'a Upstream,
-    pub(super) limits: &'a Limits,
-    pub(super) now: Instant,
-    /// All connections together hold as much as they may.
-    pub(super) crowded: bool,
-}
-
-/// [`Io`] with what it needs to open a link.
-pub(super) struct Wired<'a> {
-    pub(super) io: &'a mut Io,
-    pub(super) turn: &'a Turn<'a>,
-}
-
-impl Wires for Wired<'_> {
-    fn to_upstream(&mut self, bytes: &[u8]) {
-        // What follows lost bytes must not go out without them.
-        if self.io.link_error.is_some() {
-            return;
-        }
-        if self.io.link.is_none() {
-            self.open();
-        }
-        let Some(link) = &mut self.io.link else { return };
-        if !link.connected {
-            link.out.hold(bytes);
-        } else if let Err(error) = link.out.send(&mut link.stream, bytes) {
-            self.io.link_error = Some(describe(&error));
-        }
-    }
-
-    fn to_client(&mut self, bytes: &[u8]) {
-        if self.io.client_dead {
-            return;
-        }
-        if self.io.client_out.send(&mut self.io.client, bytes).is_err() {
-            self.io.client_died();
-        }
-    }
-
-    fn reopen(&mut self) {
-        self.io.link = None;
-        self.io.link_error = None;
-        self.open();
-    }
-
-    fn client_accepted(&self) -> u64 {
-        // What is handed over for a client that is gone is never written.
-        if self.io.client_dead { u64::MAX } else { self.io.client_out.accepted() }
-    }
-
-    fn client_is_behind(&self) -> bool {
-        self.io.client_out.len() > self.turn.limits.client_output
-    }
-}
-
-impl Wired<'_> {
-    fn open(&mut self) {
-        self.io.attempt += 1;
-        let opened = self.turn.upstream.connect(self.io.attempt - 1).and_then(|mut stream| {
-            stream.register(self.turn.registry, self.io.link_token)?;
-            Ok(stream)
-        });
-        match opened {
-            Ok(stream) => {
-                self.io.link = Some(Link {
-                    stream,
-                    out: Outbox::default(),
-                    connected: false,
-                    connect_by: self.io.now + self.turn.limits.connect_timeout,
-                    readable: false,
-                    closed: false,
-                    shut: false,
-                });
-            }
-            Err(error) => self.io.link_error = Some(describe(&error)),
-        }
-    }
-}
-
-impl Io {
-    fn client_died(&mut self) {
-        self.client_dead = true;
-        self.client_out.clear();
-    }
 }
 
 /// What to do with a connection after its turn.
@@ -500,14 +384,3 @@ impl Driver<'_, '_> {
 const TOO_LARGE: &str = "ERR lockside: a command is larger than limits.client_buffer allows";
 const CROWDED: &str =
     "ERR lockside: the commands of all clients together are larger than limits.total_buffer allows";
-
-/// An io error for people, without numbers that only a programmer reads.
-fn describe(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => "connection refused".into(),
-        io::ErrorKind::ConnectionReset => "connection reset".into(),
-        io::ErrorKind::BrokenPipe => "connection closed".into(),
-        io::ErrorKind::NotFound => "no such address".into(),
-        _ => error.to_string(),
-    }
-}

@@ -40,6 +40,7 @@ pub(super) enum Purpose {
 
 /// One question under way.
 pub(in crate::session) struct Exchange {
+    /// Kept only while it may be repeated.
     request: Vec<u8>,
     purpose: Purpose,
     /// Asking again does no harm, and it has not been asked again yet.
@@ -55,7 +56,7 @@ impl Exchange {
     ) -> (Option<Box<Operation>>, Flow) {
         let purpose = purpose(lock_use, args, scope);
         let may_repeat = matches!(purpose, Purpose::View(_));
-        Self::start(args.frame().to_vec(), purpose, may_repeat, scope)
+        Self::start(args.frame(), purpose, may_repeat, scope)
     }
 
     /// FLUSHDB, FLUSHALL, SWAPDB: what they do to Redis happens to the table.
@@ -65,7 +66,7 @@ impl Exchange {
         scope: &mut Scope<'_, '_>,
     ) -> (Option<Box<Operation>>, Flow) {
         let rest = args.iter().skip(1).map(<[u8]>::to_vec).collect();
-        Self::start(args.frame().to_vec(), Purpose::Keyspace(keyspace_use, rest), false, scope)
+        Self::start(args.frame(), Purpose::Keyspace(keyspace_use, rest), false, scope)
     }
 
     /// A command that turned out to need nothing: Redis sees it as it came.
@@ -73,7 +74,7 @@ impl Exchange {
         args: Args<'_>,
         scope: &mut Scope<'_, '_>,
     ) -> (Option<Box<Operation>>, Flow) {
-        Self::start(args.frame().to_vec(), Purpose::Pass, false, scope)
+        Self::start(args.frame(), Purpose::Pass, false, scope)
     }
 
     pub(super) fn info(
@@ -81,7 +82,7 @@ impl Exchange {
         scope: &mut Scope<'_, '_>,
     ) -> (Option<Box<Operation>>, Flow) {
         let purpose = if ask::info_wants_lockside(args) { Purpose::Info } else { Purpose::Pass };
-        Self::start(args.frame().to_vec(), purpose, true, scope)
+        Self::start(args.frame(), purpose, true, scope)
     }
 
     pub(super) fn script_exists(
@@ -89,19 +90,19 @@ impl Exchange {
         scope: &mut Scope<'_, '_>,
     ) -> (Option<Box<Operation>>, Flow) {
         let shas = args.iter().skip(2).map(<[u8]>::to_vec).collect();
-        Self::start(args.frame().to_vec(), Purpose::ScriptExists(shas), true, scope)
+        Self::start(args.frame(), Purpose::ScriptExists(shas), true, scope)
     }
 
     pub(super) fn owner(key: &[u8], scope: &mut Scope<'_, '_>) -> (Option<Box<Operation>>, Flow) {
         let mut request = Vec::new();
         encode::command(&mut request, &[b"GET", key]);
-        Self::start(request, Purpose::Owner(key.to_vec()), true, scope)
+        Self::start(&request, Purpose::Owner(key.to_vec()), true, scope)
     }
 
     pub(super) fn mode(scope: &mut Scope<'_, '_>) -> (Option<Box<Operation>>, Flow) {
         let mut request = Vec::new();
         encode::command(&mut request, &[b"PING"]);
-        Self::start(request, Purpose::Mode, false, scope)
+        Self::start(&request, Purpose::Mode, false, scope)
     }
 
     /// Takes back grants of the session's database that nobody has heard of.
@@ -120,16 +121,17 @@ impl Exchange {
         }
         let mut request = Vec::new();
         command.write(&mut request);
-        Self::start(request, Purpose::GiveBack(grants), true, scope)
+        Self::start(&request, Purpose::GiveBack(grants), true, scope)
     }
 
     fn start(
-        request: Vec<u8>,
+        request: &[u8],
         purpose: Purpose,
         may_repeat: bool,
         scope: &mut Scope<'_, '_>,
     ) -> (Option<Box<Operation>>, Flow) {
-        scope.cx.wires.to_upstream(&request);
+        scope.cx.wires.to_upstream(request);
+        let request = if may_repeat { request.to_vec() } else { Vec::new() };
         let operation = Self { request, purpose, may_repeat };
         let flow = operation.waiting();
         (Some(Box::new(Operation::Exchange(operation))), flow)

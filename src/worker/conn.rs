@@ -75,13 +75,10 @@ pub(super) struct Wired<'a> {
 impl Wires for Wired<'_> {
     fn to_upstream(&mut self, bytes: &[u8]) {
         // What follows lost bytes must not go out without them.
-        if self.io.link_error.is_some() {
-            return;
-        }
-        if self.io.link.is_none() {
+        if self.io.link.is_none() && self.io.link_error.is_none() {
             self.open();
         }
-        let Some(link) = &mut self.io.link else { return };
+        let (Some(link), None) = (&mut self.io.link, &self.io.link_error) else { return };
         if !link.connected {
             link.out.hold(bytes);
         } else if let Err(error) = link.out.send(&mut link.stream, bytes) {

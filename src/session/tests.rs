@@ -365,3 +365,17 @@ fn no_operation_begins_while_the_client_does_not_read() {
     assert_eq!(rig.client(&[TAKE]), 0);
     rig.assert_sent(&[SENT_SET]);
 }
+
+#[test]
+fn whom_redis_does_not_let_in_is_shown_no_locks() {
+    let mut rig = Rig::new();
+    rig.client(&[TAKE]);
+    rig.redis(OK);
+    rig.redis(HELD_NOW);
+    rig.told();
+    let no = "-NOAUTH Authentication required.\r\n";
+    assert_eq!(rig.ask("LOCKSIDE LOCKS", no), no);
+    let told = rig.ask("LOCKSIDE LOCKS", "+PONG\r\n");
+    assert!(told.starts_with("*1\r\n") && told.contains("550e8400"));
+    assert!(!told.contains("550e8400-"), "no more than the first characters of a token");
+}

@@ -434,6 +434,8 @@ impl Driver<'_, '_> {
         }
         if self.conn.client_eof {
             self.with(|session, cx| session.client_gone(cx));
+            // An acquire that waited has been answered by that: what stands behind it is next.
+            self.take_input();
         }
         if !self.conn.client_eof || self.conn.session.has_operation() {
             return;

@@ -198,3 +198,35 @@ fn a_granted_lock_outlives_its_link() {
         broken.subject.client().ask("DEL lock:a") == ONE
     });
 }
+
+/// A client that ends its side right behind its commands still reads: each of them has its reply,
+/// and the one of a command that follows is not taken for that of the acquire.
+#[test]
+fn an_acquire_of_a_finished_writer_has_its_own_reply() {
+    let redis = Redis::start();
+    let subject = Subject::start(&redis);
+    for round in 0..20 {
+        let mut client = subject.client();
+        client.send(format!("SET lock:{round} {TOKEN} NX\r\nECHO behind\r\n").as_bytes());
+        client.finish();
+        let replies = String::from_utf8(client.rest()).unwrap();
+        let (first, rest) = replies.split_at(replies.find("\r\n").unwrap() + 2);
+        assert!(first == OK || first.starts_with("-ERR lockside: not acquired"), "{replies}");
+        assert_eq!(rest, "$6\r\nbehind\r\n", "{replies}");
+    }
+}
+
+/// The same while it waits for another's acquire of the key.
+#[test]
+fn a_finished_writer_that_waits_has_its_own_reply() {
+    let Some(mut broken) = Broken::start() else { return };
+    broken.hold_between();
+    let mut waiting = broken.subject.client();
+    waiting.send(b"SET lock:a other NX\r\nECHO behind\r\n");
+    waiting.finish();
+    let replies = String::from_utf8(waiting.rest()).unwrap();
+    assert!(replies.starts_with("-ERR lockside: not acquired"), "{replies}");
+    assert!(replies.ends_with("\r\n$6\r\nbehind\r\n"), "{replies}");
+    broken.wire.release();
+    assert_eq!(broken.told().as_deref(), Some(OK));
+}

@@ -41,7 +41,7 @@ pub(super) fn begin(args: Args<'_>, scope: &mut Scope<'_, '_>) -> (Option<Box<Op
     match (word.as_slice(), args.len()) {
         (b"MODE", 2) => Exchange::mode(scope),
         (b"OWNER", 3) => Exchange::owner(args.get(2).unwrap_or_default(), scope),
-        (b"LOCKS", 2 | 3) => (None, list(args.get(2), scope)),
+        (b"LOCKS", 2 | 3) => Exchange::locks(args.get(2), scope),
         (b"HELP", 2) => (None, help(scope)),
         (b"FENCE" | b"HISTORY", _) => {
             let text = "ERR lockside: this needs a ledger, which this version does not have yet";
@@ -62,15 +62,20 @@ fn help(scope: &mut Scope<'_, '_>) -> Flow {
     scope.answer(&out)
 }
 
-fn list(glob: Option<&[u8]>, scope: &mut Scope<'_, '_>) -> Flow {
+/// LOCKSIDE LOCKS, from Redis's answer to a PING on the asker's own link: who may not ask Redis
+/// anything is told nothing here either.
+pub(super) fn list(glob: Option<&[u8]>, scope: &Scope<'_, '_>, out: &mut Vec<u8>) {
     let glob = glob.map(Glob::new);
     let locks = scope.shared().table.list(|key| glob.as_ref().is_none_or(|glob| glob.matches(key)));
-    let mut out = Vec::new();
-    encode::array(&mut out, locks.len());
+    encode::array(out, locks.len());
     for (lock, record) in &locks {
-        describe(lock, record, scope.shared(), scope.state.protocol, &mut out);
+        describe(lock, record, scope.shared(), scope.state.protocol, out);
     }
-    scope.answer(&out)
+}
+
+/// True for the errors of a client that has not proved who it is.
+pub(super) fn is_stranger(reply: &Reply<'_>) -> bool {
+    matches!(reply, Reply::Error(text) if text.starts_with(b"NOAUTH") || text.starts_with(b"NOPERM"))
 }
 
 /// One lock as a map, for LOCKS and OWNER.

@@ -33,6 +33,8 @@ pub(super) enum Purpose {
     Owner(Vec<u8>),
     /// LOCKSIDE MODE.
     Mode,
+    /// LOCKSIDE LOCKS, of the keys that match.
+    Locks(Option<Vec<u8>>),
     /// Grants whose reply could not be written are taken back; nobody reads the answer.
     GiveBack(Vec<Grant>),
 }
@@ -98,9 +100,20 @@ impl Exchange {
     }
 
     pub(super) fn mode(scope: &mut Scope<'_, '_>) -> (Option<Box<Operation>>, Flow) {
+        Self::ping(Purpose::Mode, scope)
+    }
+
+    pub(super) fn locks(
+        glob: Option<&[u8]>,
+        scope: &mut Scope<'_, '_>,
+    ) -> (Option<Box<Operation>>, Flow) {
+        Self::ping(Purpose::Locks(glob.map(<[u8]>::to_vec)), scope)
+    }
+
+    fn ping(purpose: Purpose, scope: &mut Scope<'_, '_>) -> (Option<Box<Operation>>, Flow) {
         let mut request = Vec::new();
         encode::command(&mut request, &[b"PING"]);
-        Self::start(request, Purpose::Mode, false, scope)
+        Self::start(request, purpose, false, scope)
     }
 
     /// Takes back grants of the session's database that nobody has heard of.
@@ -172,6 +185,8 @@ impl Exchange {
             }
             Purpose::Owner(key) => ask::owner(key, &reply, frame, scope, &mut out),
             Purpose::Mode => ask::mode(&reply, frame, &mut out),
+            Purpose::Locks(_) if ask::is_stranger(&reply) => out.extend_from_slice(frame),
+            Purpose::Locks(glob) => ask::list(glob.as_deref(), scope, &mut out),
             Purpose::GiveBack(grants) => {
                 for grant in grants {
                     scope.shared().table.release_if(&grant.key, &grant.stored);
@@ -202,6 +217,12 @@ impl Exchange {
             Purpose::Mode => {
                 let mut out = Vec::new();
                 ask::blocked(reason, &mut out);
+                scope.answer(&out)
+            }
+            // Redis can't say who the asker is. With the configuration's AUTH all clients are one.
+            Purpose::Locks(glob) if scope.shared().greets_upstream => {
+                let mut out = Vec::new();
+                ask::list(glob.as_deref(), scope, &mut out);
                 scope.answer(&out)
             }
             // What Redis closes on its own account (QUIT, a protocol error) has no reply.

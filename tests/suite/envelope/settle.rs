@@ -267,6 +267,29 @@ fn what_a_script_takes_away_is_reported_with_what_stood_there() {
     }
 }
 
+/// A client that is told an error does not hold the lock: it runs out by the client's own TTL.
+#[test]
+fn what_a_failed_script_took_runs_out_as_in_redis() {
+    let server = Server::start();
+    let mut side = sidecar(&server);
+    for end in ["error('boom')", "return redis.error_reply('NO')", "return redis.call('nope')"] {
+        for take in ["'set', KEYS[1], '1', 'NX', 'PX', 5000", "'psetex', KEYS[1], 5000, '1'"] {
+            side.redis.say("DEL lock:a");
+            let script = format!("redis.call({take}) {end}");
+            let answer = side.script(script.as_bytes(), &[KEY], &[]);
+            assert_eq!(answer.reply[0], b'-', "{script}");
+            assert!(answer.changes.is_empty(), "{script}: {:?}", answer.changes);
+            let ttl = side.redis.integer("PTTL lock:a");
+            assert!(ttl > 0 && ttl <= 5000, "{script}: {ttl}");
+        }
+    }
+    // One that was held before stays.
+    side.redis.say("DEL lock:a");
+    side.command(&[KEY], &[b"SET", KEY, b"1", b"NX"]);
+    side.script(b"redis.call('pexpire', KEYS[1], 5000) error('boom')", &[KEY], &[]);
+    assert_eq!(side.redis.integer("PTTL lock:a"), -1);
+}
+
 #[test]
 fn binary_values_go_through_unchanged() {
     let server = Server::start();

@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench setup build test-rust test-clients
+.PHONY: help demo test prove bench setup build test-rust test-clients
 
 PYTHON := .venv/bin/python
 
@@ -30,6 +30,9 @@ test-clients: setup build ## The client libraries alone; FILTER=part-of-a-name r
 	@cargo build --locked --quiet --manifest-path tests/clients/rust/Cargo.toml \
 		--target-dir $(or $(CARGO_TARGET_DIR),target)/clients
 	$(PYTHON) tests/clients/run.py $(FILTER)
+
+prove: build ## What takes long: every order of events of an acquire
+	cargo nextest run --locked --lib --run-ignored only
 
 bench: ## Measure beside plain Redis and HAProxy
 	@tests/setup bench

@@ -12,7 +12,6 @@ use mio::Waker;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{Address, Listen, Settings};
-use crate::resp::encode;
 use crate::resp::request;
 use crate::scripts::{Bounds, Scripts};
 use crate::session::{Clock, Shared, Stamper};
@@ -20,8 +19,9 @@ use crate::table::Table;
 use crate::upstream::Upstream;
 use crate::worker::{Common, Limits, Listener, Worker};
 
-/// How often the upstream's name is looked up again.
-const RESOLVE_EVERY: Duration = Duration::from_secs(5);
+/// How often the upstream's name is looked up again, and expired locks of `ttl` rules are
+/// forgotten.
+const HOUSEKEEPING: Duration = Duration::from_secs(5);
 /// Commands that wait for one link before its client is not read any more.
 const UPSTREAM_OUTPUT: usize = 256 * 1024;
 /// An unfinished command above this is passed on as it comes, where it may be.
@@ -101,7 +101,6 @@ fn common(settings: &Settings) -> Result<Common, Failure> {
         max_lock_value: limits.lock_value,
         max_computed_argument: limits.client_output,
         command_timeout: settings.upstream.command_timeout,
-        greets_upstream: settings.upstream.password.is_some(),
         upstream: settings.upstream.address.to_string().into(),
         started_ms: unix_ms(),
     };
@@ -118,22 +117,9 @@ fn common(settings: &Settings) -> Result<Common, Failure> {
             linger: LINGER,
             drain_timeout: settings.drain_timeout,
         },
-        greeting: greeting(settings),
         clients: AtomicUsize::new(0),
         draining: AtomicBool::new(false),
     })
-}
-
-/// The AUTH of the configuration, sent first on every link.
-fn greeting(settings: &Settings) -> Vec<u8> {
-    let mut greeting = Vec::new();
-    if let Some(password) = &settings.upstream.password {
-        let mut auth: Vec<&[u8]> = vec![b"AUTH"];
-        auth.extend(settings.upstream.username.as_deref().map(str::as_bytes));
-        auth.push(password.expose().as_bytes());
-        encode::command(&mut greeting, &auth);
-    }
-    greeting
 }
 
 /// The listeners of one worker. Workers share a TCP port; a unix socket has one owner.
@@ -161,7 +147,7 @@ fn spawn(index: usize, worker: Worker) -> io::Result<JoinHandle<io::Result<usize
 async fn watch(common: &Arc<Common>, crew: &[Hand]) -> Result<(), Failure> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut again = tokio::time::interval(RESOLVE_EVERY);
+    let mut again = tokio::time::interval(HOUSEKEEPING);
     loop {
         tokio::select! {
             _ = terminate.recv() => return Ok(()),
@@ -170,6 +156,7 @@ async fn watch(common: &Arc<Common>, crew: &[Hand]) -> Result<(), Failure> {
                 if crew.iter().any(|(worker, _)| worker.is_finished()) {
                     return Ok(());
                 }
+                common.shared.table.forget_expired(unix_ms());
                 resolve_again(common);
             }
         }

@@ -194,9 +194,11 @@ impl Session {
     pub fn last_rites(&mut self, written: u64, cx: &mut Cx<'_>) -> bool {
         let grants = std::mem::take(&mut self.grants);
         let unsent = operation::settle_grants(grants, written, cx.shared);
-        let here = unsent.into_iter().filter(|grant| grant.key.db() == self.state.db);
-        let here: Vec<Grant> = here.collect();
+        let (here, elsewhere): (Vec<Grant>, Vec<Grant>) =
+            unsent.into_iter().partition(|grant| grant.key.db() == self.state.db);
+        operation::leave_unconfirmed(&elsewhere, cx.shared);
         if here.is_empty() || self.has_operation() {
+            operation::leave_unconfirmed(&here, cx.shared);
             return false;
         }
         self.pipeline.abandon();

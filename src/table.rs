@@ -3,29 +3,30 @@
 //! A [`DashMap`] that workers and the control thread share. No guard of it is ever held across a
 //! call that can wait: every method takes what it needs and lets go.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use dashmap::DashMap;
+use dashmap::{DashMap, Entry};
 
 use crate::lock::record::{Confidence, LockKey, Record};
 
 /// All held locks of this process.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Table {
     records: DashMap<LockKey, Record>,
     limit: usize,
     releases: AtomicU64,
+    unconfirmed: AtomicUsize,
 }
 
 impl Table {
     /// An empty table that takes at most `limit` locks (SPEC 9: 1,000,000 by default).
     pub fn new(limit: usize) -> Self {
-        Self { records: DashMap::with_shard_amount(16), limit, releases: AtomicU64::new(0) }
+        Self { records: DashMap::with_shard_amount(16), limit, ..Self::default() }
     }
 
-    /// True when another lock would pass the limit.
-    pub fn is_full(&self) -> bool {
-        self.records.len() >= self.limit
+    /// True when a lock of this name would pass the limit.
+    pub fn is_full_for(&self, key: &LockKey) -> bool {
+        self.records.len() >= self.limit && !self.records.contains_key(key)
     }
 
     /// How many locks are held.
@@ -40,19 +41,50 @@ impl Table {
 
     /// A grant: replaces whatever was known of the key.
     pub fn grant(&self, key: LockKey, record: Record) {
-        self.records.insert(key, record);
+        self.count(&record, 1);
+        if let Some(earlier) = self.records.insert(key, record) {
+            self.count(&earlier, -1);
+        }
+    }
+
+    /// A grant that may stand or not: kept as unconfirmed, unless a grant of the key is known that
+    /// is sure.
+    pub fn suspect(&self, key: LockKey, record: Record) {
+        let record = Record { confidence: Confidence::Unconfirmed, ..record };
+        match self.records.entry(key) {
+            Entry::Occupied(mut known) => {
+                if known.get().confidence == Confidence::Unconfirmed {
+                    known.insert(record);
+                }
+            }
+            Entry::Vacant(place) => {
+                self.count(&record, 1);
+                place.insert(record);
+            }
+        }
     }
 
     /// A release: the key is free, whoever held it. Gives the record that was there.
     pub fn release(&self, key: &LockKey) -> Option<Record> {
         self.releases.fetch_add(1, Ordering::Relaxed);
-        self.records.remove(key).map(|(_, record)| record)
+        let (_, record) = self.records.remove(key)?;
+        self.count(&record, -1);
+        Some(record)
     }
 
     /// A release of exactly this grant; a later one of the same key stays.
     pub fn release_if(&self, key: &LockKey, stored: &[u8]) -> bool {
         self.releases.fetch_add(1, Ordering::Relaxed);
-        self.records.remove_if(key, |_, record| *record.stored == *stored).is_some()
+        let removed = self.records.remove_if(key, |_, record| *record.stored == *stored);
+        removed.is_some_and(|(_, record)| {
+            self.count(&record, -1);
+            true
+        })
+    }
+
+    /// A lock may have been released: what was remembered before is no answer any more.
+    pub fn suspect_release(&self) {
+        self.releases.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The record of one lock.
@@ -70,20 +102,22 @@ impl Table {
         if let Some(mut record) = self.records.get_mut(key)
             && *record.stored == *stored
         {
+            self.count(&record, -1);
             record.confidence = confidence;
+            self.count(&record, 1);
         }
     }
 
     /// FLUSHDB: every lock of one database is released.
     pub fn flush_db(&self, db: u32) {
         self.releases.fetch_add(1, Ordering::Relaxed);
-        self.records.retain(|key, _| key.db() != db);
+        self.keep(|key, _| key.db() != db);
     }
 
     /// FLUSHALL: every lock is released.
     pub fn flush_all(&self) {
         self.releases.fetch_add(1, Ordering::Relaxed);
-        self.records.clear();
+        self.keep(|_, _| false);
     }
 
     /// SWAPDB: the locks of two databases change places.
@@ -103,11 +137,12 @@ impl Table {
         self.releases.load(Ordering::Relaxed)
     }
 
-    /// All locks whose key passes `filter`, in key order.
-    pub fn list(&self, filter: impl Fn(&[u8]) -> bool) -> Vec<(LockKey, Record)> {
+    /// All locks that stand at `now_ms` and whose key passes `filter`, in key order.
+    pub fn list(&self, now_ms: u64, filter: impl Fn(&[u8]) -> bool) -> Vec<(LockKey, Record)> {
         let mut locks: Vec<(LockKey, Record)> = self
             .records
             .iter()
+            .filter(|entry| entry.value().expires_at_ms.is_none_or(|at| at > now_ms))
             .filter(|entry| filter(entry.key().key()))
             .map(|entry| (entry.key().clone(), entry.value().clone()))
             .collect();
@@ -115,12 +150,31 @@ impl Table {
         locks
     }
 
+    /// Forgets the locks of `ttl` rules that have run out by themselves.
+    pub fn forget_expired(&self, now_ms: u64) {
+        self.keep(|_, record| record.expires_at_ms.is_none_or(|at| at > now_ms));
+    }
+
     /// How many grants are unconfirmed.
     pub fn unconfirmed(&self) -> usize {
-        self.records
-            .iter()
-            .filter(|entry| entry.value().confidence == Confidence::Unconfirmed)
-            .count()
+        self.unconfirmed.load(Ordering::Relaxed)
+    }
+
+    fn keep(&self, stays: impl Fn(&LockKey, &Record) -> bool) {
+        self.records.retain(|key, record| {
+            let stays = stays(key, record);
+            if !stays {
+                self.count(record, -1);
+            }
+            stays
+        });
+    }
+
+    /// A record comes (1) or goes (-1).
+    fn count(&self, record: &Record, change: isize) {
+        if record.confidence == Confidence::Unconfirmed {
+            self.unconfirmed.fetch_add(change as usize, Ordering::Relaxed);
+        }
     }
 
     fn keys_where(&self, filter: impl Fn(&LockKey) -> bool) -> Vec<LockKey> {

@@ -56,9 +56,6 @@ pub struct Common {
     pub upstream: Upstream,
     /// Their limits.
     pub limits: Limits,
-    /// Sent on every new link before anything else, with one reply that is swallowed: the AUTH
-    /// of the configuration. Empty when there is none.
-    pub greeting: Vec<u8>,
     /// Connections in all workers.
     pub clients: AtomicUsize,
     /// Set when the process is to end.
@@ -89,6 +86,8 @@ pub struct Worker {
     /// Connections that have more to do at once.
     busy: Vec<usize>,
     origin: Instant,
+    /// From `origin` to this turn of the loop: worked out once, used by every connection.
+    elapsed: Duration,
     generation: u32,
     accept_again: Option<Instant>,
     drain_until: Option<Instant>,
@@ -124,6 +123,7 @@ impl Worker {
             scratch: vec![0; SCRATCH],
             busy: Vec::new(),
             origin,
+            elapsed: Duration::ZERO,
             generation: 0,
             accept_again: None,
             drain_until: None,
@@ -142,6 +142,7 @@ impl Worker {
                 result => result?,
             }
             let now = Instant::now();
+            self.elapsed = now.saturating_duration_since(self.origin);
             for event in &events {
                 self.event(event, now);
             }
@@ -173,15 +174,16 @@ impl Worker {
         }
         let index = (token & 0xffff_ffff) >> 1;
         let generation = (token >> 32) as u32;
-        if self.conns.get(index).is_none_or(|slot| slot.generation != generation) {
-            return;
-        }
+        let slot = self.conns.get_mut(index).filter(|slot| slot.generation == generation);
+        let Some(Slot { conn, .. }) = slot else { return };
         let closed = event.is_read_closed() || event.is_error() || event.is_write_closed();
         if token & LINK != 0 {
-            self.conns[index].conn.link_ready(event.is_readable(), closed);
+            conn.link_ready(event.is_readable(), closed);
         } else {
-            let readable = event.is_readable();
-            self.drive(index, now, |driver| driver.client_ready(readable, closed));
+            conn.client_ready(event.is_readable(), closed);
+            if closed {
+                self.drive(index, now, |driver| driver.client_closed());
+            }
         }
         self.turn(index, now);
     }
@@ -210,8 +212,7 @@ impl Worker {
                 self.turn(index, now);
             }
             if !delivered {
-                let now = now.saturating_duration_since(self.origin);
-                self.flights.undelivered(verdict, &question, now);
+                self.flights.undelivered(verdict, &question, self.elapsed);
             }
         }
         if self.accept_again.is_some_and(|at| at <= now) {
@@ -247,7 +248,6 @@ impl Worker {
             registry: self.poll.registry(),
             upstream: &self.common.upstream,
             limits: &self.common.limits,
-            greeting: &self.common.greeting,
             now,
             crowded: self.buffered > self.common.limits.total_buffer,
         };
@@ -257,7 +257,7 @@ impl Worker {
             scratch: &mut self.scratch,
             shared: &self.common.shared,
             flights: &mut self.flights,
-            now: now.saturating_duration_since(self.origin),
+            now: self.elapsed,
         });
     }
 

@@ -6,8 +6,10 @@
 //!
 //! * Every `Send` is answered by exactly one of: the reply of that request, [`Input::Lost`] (the
 //!   link broke before the reply) or [`Input::TimedOut`] (no reply in time; the driver has dropped
-//!   the link, so that a late reply can never be read as the answer to something else).
-//! * `Reopen` is answered by [`Input::Reopened`] or [`Input::ReopenFailed`].
+//!   the link, so that a late reply can never be read as the answer to something else), or
+//!   [`Input::ReopenFailed`] (the link never stood, and the request was not carried out).
+//! * `Reopen` is answered by [`Input::Reopened`], which may be hopeful (the link is being opened),
+//!   or [`Input::ReopenFailed`].
 //! * [`Input::ClientGone`] may come at any moment and is answered by `Wait`.
 //! * After `Finish` the machine takes no more input.
 //!
@@ -26,7 +28,7 @@ use std::time::Duration;
 const REOPENS: u8 = 2;
 
 /// What the driver has to report.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Input {
     /// The SET's reply: the key was free and now holds the stored value, with the safety TTL.
     Taken,
@@ -38,6 +40,8 @@ pub enum Input {
     Anothers,
     /// There is no such key.
     Gone,
+    /// The key holds the stored value, with a TTL (the answer to a confirmation).
+    Provisional,
     /// The guarded step is forbidden to this user (ACL) or unknown to this server.
     Forbidden,
     /// The plain PERSIST's reply: 1.
@@ -46,7 +50,7 @@ pub enum Input {
     TtlAbsent,
     /// An error reply, which the driver keeps for the client.
     Refused,
-    /// The reply of compare-and-delete, whatever it was.
+    /// The reply of compare-and-delete: the stored value stands there no more.
     Undone,
     /// The link broke; nobody knows whether the last request was carried out.
     Lost,
@@ -61,7 +65,7 @@ pub enum Input {
 }
 
 /// A request on the session's own link.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Request {
     /// `SET key stored NX EX safety_ttl`, with the client's GET if it asked for it.
     SetNx,
@@ -71,12 +75,15 @@ pub enum Request {
     Persist,
     /// Plain `PERSIST key`, where scripts are forbidden.
     PlainPersist,
+    /// The key's value and TTL at one moment (`MULTI`, `GET`, `PTTL`, `EXEC`), where scripts are
+    /// forbidden: neither alone proves that the stored value stands there for good.
+    Confirm,
     /// The guarded delete script.
     CompareAndDelete,
 }
 
 /// How an acquire ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// OK: the key holds the stored value without a TTL.
     Granted,
@@ -90,6 +97,10 @@ pub enum Outcome {
     /// The outcome could not be found out. The client gets an error that says so; a provisional
     /// key that may stand runs out by its safety TTL.
     Unknown,
+    /// As `Unknown`, but a PERSIST was sent and never answered (or could not be taken back): the
+    /// key may hold the stored value for good. The driver records an unconfirmed grant, so that
+    /// the same token can [resume](Acquire::resume) it; else nobody could ever release the lock.
+    Unconfirmed,
     /// Nobody is there to answer; what was taken was given back, or runs out.
     Abandoned,
 }
@@ -121,7 +132,7 @@ enum Step {
     Persisting,
     /// Plain PERSIST sent.
     PlainPersisting,
-    /// GET sent after a plain PERSIST that can't be trusted.
+    /// Value and TTL asked for, after a plain PERSIST that can't be trusted.
     Confirming,
     /// Guarded PERSIST of an unconfirmed grant sent (SPEC 3, the same-token retry).
     Resuming,
@@ -152,6 +163,8 @@ pub struct Acquire {
     safety_ttl: Duration,
     /// False for a `ttl` rule: the key keeps the client's own TTL and step 4 falls away.
     persistent: bool,
+    /// A PERSIST was sent: it may have been carried out, or may be still.
+    persist_sent: bool,
 }
 
 impl Acquire {
@@ -183,6 +196,7 @@ impl Acquire {
             set_at,
             safety_ttl,
             persistent: true,
+            persist_sent: step == Step::Resuming,
         }
     }
 
@@ -221,12 +235,12 @@ impl Acquire {
             Input::Ours => self.taken(),
             Input::Anothers => self.finish(Outcome::Held),
             Input::Gone if self.client_gone => self.finish(Outcome::Abandoned),
-            Input::Gone if again => self.finish(Outcome::Unknown),
+            Input::Gone if again => self.finish_unknown(),
             // `set_at` stays: the earlier SET may still be carried out, and its TTL would count
             // from then.
             Input::Gone => self.send(Step::Setting { again: true }, Request::SetNx),
             Input::Lost | Input::TimedOut => self.reopen(Resume::ReadBack { again }),
-            _ => self.finish(Outcome::Unknown),
+            _ => self.finish_unknown(),
         }
     }
 
@@ -240,7 +254,7 @@ impl Acquire {
             }
             Input::Forbidden => self.finish(Outcome::RanOut),
             Input::Lost | Input::TimedOut => self.reopen(Resume::Persist),
-            _ => self.finish(Outcome::Unknown),
+            _ => self.finish_unknown(),
         }
     }
 
@@ -250,9 +264,9 @@ impl Acquire {
         let in_time = now.saturating_sub(self.set_at) < self.safety_ttl;
         match input {
             Input::TtlRemoved if in_time && !self.client_gone => self.finish(Outcome::Granted),
-            Input::TtlRemoved | Input::TtlAbsent => self.send(Step::Confirming, Request::ReadBack),
+            Input::TtlRemoved | Input::TtlAbsent => self.send(Step::Confirming, Request::Confirm),
             Input::Lost | Input::TimedOut => self.reopen(Resume::Confirm),
-            _ => self.finish(Outcome::Unknown),
+            _ => self.finish_unknown(),
         }
     }
 
@@ -262,7 +276,7 @@ impl Acquire {
             Input::Ours => self.finish(Outcome::Granted),
             Input::Anothers | Input::Gone => self.finish(Outcome::RanOut),
             Input::Lost | Input::TimedOut => self.reopen(Resume::Confirm),
-            _ => self.finish(Outcome::Unknown),
+            _ => self.finish_unknown(),
         }
     }
 
@@ -273,16 +287,19 @@ impl Acquire {
             Input::Ours => self.finish(Outcome::Granted),
             Input::Anothers => self.finish(Outcome::Held),
             Input::Gone if self.client_gone => self.finish(Outcome::Abandoned),
-            Input::Gone | Input::Forbidden => self.set(now),
+            Input::Gone => self.set(now, false),
+            // The grant may stand: then the SET finds it there.
+            Input::Forbidden => self.set(now, true),
             Input::Lost | Input::TimedOut => self.reopen(Resume::Resuming),
-            _ => self.finish(Outcome::Unknown),
+            _ => self.finish_unknown(),
         }
     }
 
     fn on_undo(&mut self, input: Input) -> Effect {
         match input {
+            Input::Undone => self.finish(Outcome::Abandoned),
             Input::Lost | Input::TimedOut => self.reopen(Resume::Undo),
-            _ => self.finish(Outcome::Abandoned),
+            _ => self.finish_unknown(),
         }
     }
 
@@ -292,10 +309,10 @@ impl Acquire {
                 self.send(Step::ReadingBack { again }, Request::ReadBack)
             }
             (Input::Reopened, Resume::Persist) => self.send(Step::Persisting, Request::Persist),
-            (Input::Reopened, Resume::Confirm) => self.send(Step::Confirming, Request::ReadBack),
+            (Input::Reopened, Resume::Confirm) => self.send(Step::Confirming, Request::Confirm),
             (Input::Reopened, Resume::Resuming) => self.send(Step::Resuming, Request::Persist),
             (Input::Reopened, Resume::Undo) => self.undo(),
-            _ => self.finish(Outcome::Unknown),
+            _ => self.finish_unknown(),
         }
     }
 
@@ -307,12 +324,13 @@ impl Acquire {
         if !self.persistent {
             return self.finish(Outcome::Granted);
         }
+        self.persist_sent = true;
         self.send(Step::Persisting, Request::Persist)
     }
 
-    fn set(&mut self, now: Duration) -> Effect {
+    fn set(&mut self, now: Duration, again: bool) -> Effect {
         self.set_at = now;
-        self.send(Step::Setting { again: false }, Request::SetNx)
+        self.send(Step::Setting { again }, Request::SetNx)
     }
 
     fn undo(&mut self) -> Effect {
@@ -326,11 +344,16 @@ impl Acquire {
 
     fn reopen(&mut self, resume: Resume) -> Effect {
         if self.reopens_left == 0 {
-            return self.finish(Outcome::Unknown);
+            return self.finish_unknown();
         }
         self.reopens_left -= 1;
         self.step = Step::Reopening(resume);
         Effect::Reopen
+    }
+
+    fn finish_unknown(&mut self) -> Effect {
+        let outcome = if self.persist_sent { Outcome::Unconfirmed } else { Outcome::Unknown };
+        self.finish(outcome)
     }
 
     fn finish(&mut self, outcome: Outcome) -> Effect {
@@ -338,3 +361,6 @@ impl Acquire {
         Effect::Finish(outcome)
     }
 }
+
+#[cfg(test)]
+mod tests;

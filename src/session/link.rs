@@ -57,9 +57,7 @@ impl Session {
         }
         self.linked = true;
         let mut commands = Vec::new();
-        // The AUTH of the configuration goes out with the link itself.
-        let greeting = usize::from(cx.shared.greets_upstream);
-        self.preamble = greeting + self.state.replay(&mut commands);
+        self.preamble = self.state.replay(&mut commands);
         self.forward(&commands, cx);
     }
 

@@ -27,7 +27,7 @@ use super::{Cx, Shared};
 
 use acquire::Acquiring;
 use exchange::Exchange;
-pub(super) use grant::{Grant, settle_grants};
+pub(super) use grant::{Grant, leave_unconfirmed, settle_grants};
 use script::Scripting;
 pub(super) use transaction::Queued;
 use transaction::{Executing, Queueing};
@@ -91,6 +91,14 @@ impl Scope<'_, '_> {
         let mut reply = Vec::new();
         encode::error(&mut reply, text.as_bytes());
         self.answer(&reply)
+    }
+
+    /// The command was sent and never answered: it may have released a lock, so that no "held" is
+    /// remembered over it.
+    fn answer_unknown(&mut self, reason: &str) -> Flow {
+        self.shared().table.suspect_release();
+        let text = self.shared().unknown_outcome(reason);
+        self.answer_error(&text)
     }
 
     /// Who the client is, for people: its name if it has set one, and its address.

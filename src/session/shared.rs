@@ -54,8 +54,6 @@ pub struct Shared {
     pub max_computed_argument: usize,
     /// How long one step of a lock command may take before its link is given up.
     pub command_timeout: Duration,
-    /// Every new link begins with the AUTH of the configuration, which has a reply.
-    pub greets_upstream: bool,
     /// The upstream's address, without credentials, for error texts.
     pub upstream: Arc<str>,
     /// When the process began, in milliseconds since the Unix epoch.

@@ -59,8 +59,6 @@ pub(super) struct Turn<'a> {
     pub(super) registry: &'a Registry,
     pub(super) upstream: &'a Upstream,
     pub(super) limits: &'a Limits,
-    /// Sent on every new link: the AUTH of the configuration, if there is one.
-    pub(super) greeting: &'a [u8],
     pub(super) now: Instant,
     /// All connections together hold as much as they may.
     pub(super) crowded: bool,
@@ -101,7 +99,8 @@ impl Wires for Wired<'_> {
     }
 
     fn client_accepted(&self) -> u64 {
-        self.io.client_out.accepted()
+        // To a client that is dead nothing was written of what comes now.
+        if self.io.client_dead { u64::MAX } else { self.io.client_out.accepted() }
     }
 }
 
@@ -114,11 +113,9 @@ impl Wired<'_> {
         });
         match opened {
             Ok(stream) => {
-                let mut out = Outbox::default();
-                out.hold(self.turn.greeting);
                 self.io.link = Some(Link {
                     stream,
-                    out,
+                    out: Outbox::default(),
                     connected: false,
                     connect_by: self.io.now + self.turn.limits.connect_timeout,
                     readable: false,
@@ -175,6 +172,12 @@ impl Conn {
         }
     }
 
+    /// The client's socket is ready. `closed`: its other end sends no more.
+    pub(super) fn client_ready(&mut self, readable: bool, closed: bool) {
+        self.client_closed |= closed;
+        self.client_readable |= readable || closed;
+    }
+
     /// The link's socket is ready.
     pub(super) fn link_ready(&mut self, readable: bool, closed: bool) {
         if let Some(link) = &mut self.io.link {
@@ -192,8 +195,13 @@ impl Conn {
     /// When this connection wants to be looked at again, whatever its sockets do.
     pub(super) fn deadline(&self, origin: Instant) -> Option<Instant> {
         let connect = self.io.link.as_ref().filter(|link| !link.connected);
+        let session = self.session.deadline();
+        // Asked after every turn, and nearly always there is none.
+        if connect.is_none() && session.is_none() && self.linger_until.is_none() {
+            return None;
+        }
         let connect = connect.map(|link| link.connect_by);
-        let session = self.session.deadline().map(|at| origin + at);
+        let session = session.map(|at| origin + at);
         [connect, session, self.linger_until].into_iter().flatten().min()
     }
 
@@ -222,13 +230,9 @@ impl Driver<'_, '_> {
         step(&mut self.conn.session, &mut cx)
     }
 
-    /// The client's socket is ready. `closed`: its other end sends no more.
-    pub(super) fn client_ready(&mut self, readable: bool, closed: bool) {
-        self.conn.client_closed |= closed;
-        self.conn.client_readable |= readable || closed;
-        if closed {
-            self.with(|session, cx| session.client_gone(cx));
-        }
+    /// Tells the session that the client's other end sends no more.
+    pub(super) fn client_closed(&mut self) {
+        self.with(|session, cx| session.client_gone(cx));
     }
 
     /// Does what the sockets allow now.
@@ -338,7 +342,15 @@ impl Driver<'_, '_> {
         }
     }
 
+    #[inline]
     fn report_link_error(&mut self) {
+        if self.conn.io.link_error.is_some() {
+            self.end_link();
+        }
+    }
+
+    #[cold]
+    fn end_link(&mut self) {
         // A session that is told of a failed link may open another, which may fail at once.
         for _ in 0..READS_A_TURN {
             let Some(reason) = self.conn.io.link_error.take() else { return };
@@ -349,7 +361,7 @@ impl Driver<'_, '_> {
 
     /// Hands what waits to the session.
     fn take_input(&mut self) {
-        if !self.conn.session.takes_commands() || self.conn.input.is_empty() {
+        if self.conn.input.is_empty() || !self.conn.session.takes_commands() {
             return;
         }
         let mut input = std::mem::take(&mut self.conn.input);

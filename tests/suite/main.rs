@@ -7,7 +7,9 @@
 
 mod architecture;
 mod cli;
+mod docs;
 mod envelope;
+mod faults;
 mod limits;
 mod locks;
 mod support;

@@ -4,6 +4,7 @@
 //! a deadline. It uses no code of the crate, so that a mistake there can't hide itself.
 
 pub(crate) mod client;
+pub(crate) mod fault_proxy;
 pub(crate) mod lockside;
 pub(crate) mod monitor;
 pub(crate) mod process;
@@ -14,7 +15,8 @@ pub(crate) mod wire;
 pub(crate) mod words;
 
 pub(crate) use client::Client;
-pub(crate) use lockside::{Settings, Subject};
+pub(crate) use fault_proxy::{Fault, FaultProxy};
+pub(crate) use lockside::{Settings, Subject, direct};
 pub(crate) use monitor::Monitor;
 pub(crate) use redis::Redis;
 pub(crate) use wait::{PATIENCE, poll_for, wait_until};

@@ -30,6 +30,8 @@ pub(in crate::session) struct Acquiring {
     waits: bool,
     machine: Acquire,
     sent: Request,
+    /// Replies of no interest before the one that answers what was sent.
+    skip: u8,
     /// The script was sent by its text, because Redis did not have it.
     sent_text: bool,
     /// Redis's own words, for the client.
@@ -52,10 +54,10 @@ impl Acquiring {
         if scope.client_gone {
             return (None, scope.answer_error(CLIENT_GONE));
         }
-        if scope.shared().table.is_full() {
+        let lock = scope.lock_key(&ask.key);
+        if scope.shared().table.is_full_for(&lock) {
             return (None, scope.answer_error(TABLE_FULL));
         }
-        let lock = scope.lock_key(&ask.key);
         let mut operation = Self::new(ask, lock, args, scope);
         let flow = operation.start(scope);
         (Some(Box::new(Operation::Acquire(operation))), flow)
@@ -81,6 +83,7 @@ impl Acquiring {
             waits: false,
             machine,
             sent: Request::SetNx,
+            skip: 0,
             sent_text: false,
             error: Vec::new(),
             held_value: None,
@@ -166,6 +169,10 @@ impl Acquiring {
     }
 
     pub(super) fn reply(&mut self, frame: &[u8], scope: &mut Scope<'_, '_>) -> Flow {
+        if self.skip > 0 {
+            self.skip -= 1;
+            return TIMED;
+        }
         // What can't be read is no yes.
         let reply = Reply::parse(frame).map_or(Reply::Error(b""), |(reply, _)| reply);
         if is_error(&reply, b"NOSCRIPT") && !self.sent_text {
@@ -220,11 +227,17 @@ impl Acquiring {
 
     fn send(&mut self, request: Request, scope: &mut Scope<'_, '_>) -> Flow {
         self.sent = request;
+        self.skip = if request == Request::Confirm { 3 } else { 0 };
         let key = self.ask.key.as_slice();
         match request {
             Request::SetNx => scope.cx.wires.to_upstream(&self.ask.command()),
             Request::ReadBack => scope.send(&[b"GET", key]),
             Request::PlainPersist => scope.send(&[b"PERSIST", key]),
+            Request::Confirm => {
+                let commands: [&[&[u8]]; 4] =
+                    [&[b"MULTI"], &[b"GET", key], &[b"PTTL", key], &[b"EXEC"]];
+                commands.iter().for_each(|command| scope.send(command));
+            }
             Request::Persist => self.send_guarded(&scripts::PERSIST, scope),
             Request::CompareAndDelete => self.send_guarded(&scripts::COMPARE_AND_DELETE, scope),
         }
@@ -246,7 +259,11 @@ impl Acquiring {
                 Reply::Integer(_) => Input::TtlAbsent,
                 _ => self.refused(frame),
             },
-            Request::CompareAndDelete => Input::Undone,
+            Request::Confirm => self.read_confirmation(reply, frame),
+            Request::CompareAndDelete => match self.read_guarded(reply, frame) {
+                Input::Ours | Input::Anothers | Input::Gone => Input::Undone,
+                error => error,
+            },
         }
     }
 
@@ -285,6 +302,17 @@ impl Acquiring {
         }
     }
 
+    fn read_confirmation(&mut self, reply: &Reply<'_>, frame: &[u8]) -> Input {
+        let mut parts = reply.elements().filter_map(Reply::parse).map(|(part, _)| part);
+        match (parts.next(), parts.next()) {
+            (Some(value), Some(ttl)) => match self.read_value(&value) {
+                Input::Ours if ttl != Reply::Integer(-1) => Input::Provisional,
+                there => there,
+            },
+            _ => self.refused(frame),
+        }
+    }
+
     fn refused(&mut self, frame: &[u8]) -> Input {
         self.error = frame.to_vec();
         Input::Refused
@@ -303,9 +331,11 @@ impl Acquiring {
             Outcome::Held => Ended::Held,
             _ => Ended::Unclear,
         };
-        if outcome == Outcome::Granted {
-            let record = self.ask.record(scope.client(), scope.shared());
-            scope.shared().table.grant(self.lock.clone(), record);
+        let record = || self.ask.record(scope.client(), scope.shared());
+        match outcome {
+            Outcome::Granted => scope.shared().table.grant(self.lock.clone(), record()),
+            Outcome::Unconfirmed => scope.shared().table.suspect(self.lock.clone(), record()),
+            _ => {}
         }
         if let Some(question) = self.question.take() {
             let (now, releases) = (scope.cx.now, scope.shared().table.releases_seen());
@@ -317,6 +347,7 @@ impl Acquiring {
             Outcome::Refused => scope.answer(&self.error),
             Outcome::RanOut => scope.answer_error(RAN_OUT),
             Outcome::Unknown => scope.answer_error(UNKNOWN),
+            Outcome::Unconfirmed => scope.answer_error(UNCONFIRMED),
             Outcome::Abandoned => scope.answer_error(CLIENT_GONE),
         }
     }
@@ -355,7 +386,7 @@ fn is_forbidden(reply: &Reply<'_>) -> bool {
         || is_error(reply, b"ERR The user executing the script")
 }
 
-const CLIENT_GONE: &str =
+pub(super) const CLIENT_GONE: &str =
     "ERR lockside: not acquired: the client has closed its side of the connection";
 pub(super) const TABLE_FULL: &str =
     "OOM lockside: not acquired: as many locks are held as limits.locks allows";
@@ -363,3 +394,6 @@ const RAN_OUT: &str = "TRYAGAIN lockside: not acquired: the key ran out or was t
     before it was made permanent; ask again";
 const UNKNOWN: &str = "TRYAGAIN lockside: unknown outcome: Redis did not say whether the lock was \
     taken; a key that was set is gone after the safety TTL; ask again with the same token";
+pub(super) const UNCONFIRMED: &str = "TRYAGAIN lockside: unknown outcome: Redis did not say \
+    whether the lock was made permanent; ask again with the same token: if it is unique and the \
+    lock stands, the answer is OK";

@@ -66,7 +66,9 @@ fn help(scope: &mut Scope<'_, '_>) -> Flow {
 /// anything is told nothing here either.
 pub(super) fn list(glob: Option<&[u8]>, scope: &Scope<'_, '_>, out: &mut Vec<u8>) {
     let glob = glob.map(Glob::new);
-    let locks = scope.shared().table.list(|key| glob.as_ref().is_none_or(|glob| glob.matches(key)));
+    let locks = scope.shared().table.list(scope.shared().clock.unix_ms(), |key| {
+        glob.as_ref().is_none_or(|glob| glob.matches(key))
+    });
     encode::array(out, locks.len());
     for (lock, record) in &locks {
         describe(lock, record, scope.shared(), scope.state.protocol, out);
@@ -137,7 +139,11 @@ pub(super) fn owner(
     let lock = scope.lock_key(key);
     let known = shared.table.find(&lock);
     match reply {
-        Reply::Null => encode::null(out, protocol),
+        Reply::Null => {
+            // Gone without a release through this process.
+            shared.table.release(&lock);
+            encode::null(out, protocol);
+        }
         Reply::Bulk(there) => {
             let record = known.filter(|record| *record.stored == **there);
             let record = record.unwrap_or_else(|| unknown_record(there, key, shared));

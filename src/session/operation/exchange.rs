@@ -10,6 +10,7 @@ use crate::resp::reply::Reply;
 use crate::session::Shared;
 
 use super::ask;
+use super::grant;
 use super::settle;
 use super::view;
 use super::{Flow, Grant, Operation, Scope, TIMED, UNTIMED};
@@ -213,24 +214,18 @@ impl Exchange {
             return Flow::Reopen;
         }
         match &self.purpose {
-            Purpose::GiveBack(_) => Flow::Done,
+            Purpose::GiveBack(grants) => {
+                grant::leave_unconfirmed(grants, scope.shared());
+                Flow::Done
+            }
             Purpose::Mode => {
                 let mut out = Vec::new();
                 ask::blocked(reason, &mut out);
                 scope.answer(&out)
             }
-            // Redis can't say who the asker is. With the configuration's AUTH all clients are one.
-            Purpose::Locks(glob) if scope.shared().greets_upstream => {
-                let mut out = Vec::new();
-                ask::list(glob.as_deref(), scope, &mut out);
-                scope.answer(&out)
-            }
             // What Redis closes on its own account (QUIT, a protocol error) has no reply.
             Purpose::Pass if connected => Flow::Close,
-            purpose if connected && purpose.changes_something() => {
-                let text = scope.shared().unknown_outcome(reason);
-                scope.answer_error(&text)
-            }
+            purpose if connected && purpose.changes_something() => scope.answer_unknown(reason),
             _ => {
                 let text = scope.shared().unavailable(reason);
                 scope.answer_error(&text)

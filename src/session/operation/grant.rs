@@ -24,8 +24,13 @@ pub(in crate::session) fn settle_grants(
 ) -> Vec<Grant> {
     let (sent, unsent): (Vec<_>, Vec<_>) =
         grants.into_iter().partition(|grant| grant.reply_end <= written);
-    for grant in sent {
+    leave_unconfirmed(&sent, shared);
+    unsent
+}
+
+/// Nobody knows whether the client has heard of these, and they stay.
+pub(in crate::session) fn leave_unconfirmed(grants: &[Grant], shared: &Shared) {
+    for grant in grants {
         shared.table.set_confidence(&grant.key, &grant.stored, Confidence::Unconfirmed);
     }
-    unsent
 }

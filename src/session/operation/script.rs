@@ -276,9 +276,6 @@ impl Scripting {
         text: Option<Vec<u8>>,
         scope: &mut Scope<'_, '_>,
     ) -> (Option<Box<Operation>>, Flow) {
-        if scope.shared().table.is_full() {
-            return (None, scope.answer_error(TABLE_FULL));
-        }
         let mut operation = Self { call, step: Step::Loading, text };
         let flow = match &operation.text {
             Some(text) => {
@@ -328,7 +325,12 @@ impl Scripting {
         if effect.taken.is_empty() {
             return scope.answer(&effect.reply);
         }
-        let settlement = Settlement::begin(effect.taken, scope);
+        let table = &scope.shared().table;
+        let full = effect.taken.iter().any(|taken| table.is_full_for(&taken.lock));
+        let settlement = match full {
+            true => Settlement::give_back(effect.taken, scope),
+            false => Settlement::begin(effect.taken, scope),
+        };
         self.step = Step::Settling(settlement, effect.reply);
         TIMED
     }
@@ -340,6 +342,7 @@ impl Scripting {
             Next::Reopen => Flow::Reopen,
             Next::Unknown if scope.client_gone => Flow::Done,
             Next::Unknown => scope.answer_error(UNKNOWN),
+            Next::GivenBack => scope.answer_error(TABLE_FULL),
             Next::Settled(held) if held.iter().all(|held| *held) => {
                 let flow = scope.answer(own);
                 let end = scope.cx.wires.client_accepted();
@@ -371,10 +374,10 @@ impl Scripting {
     ) -> Flow {
         let text = match &mut self.step {
             Step::Settling(settlement, _) => {
-                let next = settlement.lost();
+                let next = settlement.lost(scope);
                 return self.go_on(next, scope);
             }
-            Step::Running { .. } if connected => scope.shared().unknown_outcome(reason),
+            Step::Running { .. } if connected => return scope.answer_unknown(reason),
             _ => scope.shared().unavailable(reason),
         };
         scope.answer_error(&text)
@@ -393,6 +396,6 @@ pub(super) const TOO_MUCH: &str =
 pub(super) const NOSCRIPT: &str = "NOSCRIPT No matching script. Please use EVAL.";
 const UNREADABLE: &str = "ERR lockside: unknown outcome: the script's report could not be read";
 const UNKNOWN: &str = "TRYAGAIN lockside: unknown outcome: the script ran, but Redis did not say \
-    whether its locks were made persistent; those that were not are gone after the safety TTL";
+    whether its locks were made persistent; they are shown as unconfirmed until they are released";
 pub(super) const RAN_OUT: &str = "TRYAGAIN lockside: not acquired: the script ran, but these keys \
     ran out or were taken by another before they were made persistent";

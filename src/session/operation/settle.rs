@@ -36,6 +36,8 @@ pub(super) enum Next {
     Reopen,
     /// For each lock: true when it is held now.
     Settled(Vec<bool>),
+    /// They were given back.
+    GivenBack,
     /// Nobody knows; or the client has gone, and nobody asks.
     Unknown,
 }
@@ -56,20 +58,35 @@ pub(super) struct Settlement {
     locks: Vec<Provisional>,
     held: Vec<bool>,
     awaited: VecDeque<Awaited>,
+    /// They are to be given back, whatever their client does.
+    refused: bool,
     undo: bool,
+    /// A PERSIST was sent: the keys may be permanent, whatever is heard of it.
+    persist_sent: bool,
     by_text: bool,
     reopens_left: u8,
 }
 
 impl Settlement {
     /// Starts: sends the scripts.
-    pub(super) fn begin(mut locks: Vec<Provisional>, scope: &mut Scope<'_, '_>) -> Self {
+    pub(super) fn begin(locks: Vec<Provisional>, scope: &mut Scope<'_, '_>) -> Self {
+        Self::start(locks, false, scope)
+    }
+
+    /// Starts to give the locks back: more than may be held.
+    pub(super) fn give_back(locks: Vec<Provisional>, scope: &mut Scope<'_, '_>) -> Self {
+        Self::start(locks, true, scope)
+    }
+
+    fn start(mut locks: Vec<Provisional>, refused: bool, scope: &mut Scope<'_, '_>) -> Self {
         locks.sort_by_key(|provisional| provisional.lock.db());
         let mut settlement = Self {
             locks,
             held: Vec::new(),
             awaited: VecDeque::new(),
+            refused,
             undo: false,
+            persist_sent: false,
             by_text: false,
             reopens_left: REOPENS,
         };
@@ -92,9 +109,14 @@ impl Settlement {
         if self.awaited.is_empty() { self.finish(scope) } else { Next::Wait }
     }
 
-    /// The link was lost with what it owed.
-    pub(super) fn lost(&mut self) -> Next {
+    /// The link was lost with what it owed. When it was once too often, locks that may stand for
+    /// good are kept as unconfirmed: seen by people, and open to a `SET NX` with the same token.
+    pub(super) fn lost(&mut self, scope: &Scope<'_, '_>) -> Next {
         if self.reopens_left == 0 {
+            for Provisional { lock, record, .. } in self.locks.iter().filter(|_| self.persist_sent)
+            {
+                scope.shared().table.suspect(lock.clone(), record.clone());
+            }
             return Next::Unknown;
         }
         self.reopens_left -= 1;
@@ -103,7 +125,7 @@ impl Settlement {
 
     /// Sends everything, at first or again on a new link.
     pub(super) fn reopened(&mut self, scope: &mut Scope<'_, '_>) {
-        self.undo = scope.client_gone;
+        self.undo = self.refused || scope.client_gone;
         self.send(scope);
     }
 
@@ -133,6 +155,7 @@ impl Settlement {
     }
 
     fn send_script(&mut self, locks: Range<usize>, scope: &mut Scope<'_, '_>) {
+        self.persist_sent |= !self.undo;
         let script = if self.undo { &scripts::COMPARE_AND_DELETE } else { &scripts::PERSIST };
         let (name, script) = call(script, self.by_text);
         let mut command = CommandBuilder::new(name);
@@ -160,7 +183,12 @@ impl Settlement {
     /// Puts what is held now into the table.
     fn finish(&mut self, scope: &mut Scope<'_, '_>) -> Next {
         if self.undo {
-            return Next::Unknown;
+            return if self.refused { Next::GivenBack } else { Next::Unknown };
+        }
+        if scope.client_gone {
+            self.undo = true;
+            self.send(scope);
+            return Next::Wait;
         }
         for (provisional, _) in self.locks.iter().zip(&self.held).filter(|(_, held)| **held) {
             let Provisional { lock, record, .. } = provisional;

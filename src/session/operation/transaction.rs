@@ -35,7 +35,8 @@ enum What {
 
 /// A lock command on its way into the transaction.
 pub(in crate::session) struct Queueing {
-    what: Option<What>,
+    /// Or why it is refused.
+    what: Result<What, &'static str>,
 }
 
 impl Queueing {
@@ -46,6 +47,12 @@ impl Queueing {
     ) -> (Option<Box<Operation>>, Flow) {
         match lock_use {
             LockUse::Set | LockUse::Setnx => match acquire::read(lock_use, args, scope) {
+                Read::Acquire(ask)
+                    if scope.shared().table.is_full_for(&scope.lock_key(&ask.key)) =>
+                {
+                    scope.send(&[b"SET"]);
+                    Self::queue_nothing(acquire::TABLE_FULL)
+                }
                 Read::Acquire(ask) => {
                     scope.cx.wires.to_upstream(&ask.command());
                     Self::queue(What::Acquire(ask))
@@ -90,9 +97,8 @@ impl Queueing {
                 Self::enveloped(enveloped, scope)
             }
             None => {
-                // A wrong number of arguments: Redis marks the transaction as failed.
                 scope.send(&[b"EVALSHA"]);
-                Self::queue_nothing()
+                Self::queue_nothing(script::NOSCRIPT)
             }
         }
     }
@@ -116,15 +122,20 @@ impl Queueing {
     }
 
     fn queue(what: What) -> (Option<Box<Operation>>, Flow) {
-        (Some(Box::new(Operation::Queue(Self { what: Some(what) }))), TIMED)
+        (Some(Box::new(Operation::Queue(Self { what: Ok(what) }))), TIMED)
     }
 
-    fn queue_nothing() -> (Option<Box<Operation>>, Flow) {
-        (Some(Box::new(Operation::Queue(Self { what: None }))), TIMED)
+    /// What was sent has too few arguments: Redis marks the transaction as failed, and EXEC
+    /// aborts with nothing applied.
+    fn queue_nothing(words: &'static str) -> (Option<Box<Operation>>, Flow) {
+        (Some(Box::new(Operation::Queue(Self { what: Err(words) }))), TIMED)
     }
 
     pub(super) fn reply(&mut self, frame: &[u8], scope: &mut Scope<'_, '_>) -> Flow {
-        let Some(what) = self.what.take() else { return scope.answer_error(script::NOSCRIPT) };
+        let what = match std::mem::replace(&mut self.what, Err("ERR lockside: queued before")) {
+            Ok(what) => what,
+            Err(words) => return scope.answer_error(words),
+        };
         let db = scope.state.next_db();
         if frame == b"+QUEUED\r\n"
             && let Some(transaction) = &mut scope.state.transaction
@@ -223,6 +234,7 @@ impl Executing {
             Next::Wait => TIMED,
             Next::Reopen => Flow::Reopen,
             Next::Unknown if scope.client_gone => Flow::Done,
+            Next::GivenBack => Flow::Close,
             Next::Unknown => scope.answer_error(UNKNOWN),
             Next::Settled(held) => {
                 let lost = settlement.lost_keys(&held);
@@ -267,17 +279,16 @@ impl Executing {
     ) -> Flow {
         match &mut self.step {
             Step::Settling(settlement) => {
-                let next = settlement.lost();
+                let next = settlement.lost(scope);
                 self.go_on(next, scope)
             }
             // EXEC was sent, or the whole transaction was never heard of.
             Step::Executing => {
-                let text = if connected {
-                    scope.shared().unknown_outcome(reason)
-                } else {
-                    scope.shared().unavailable(reason)
-                };
                 scope.state.executed(false);
+                if connected {
+                    return scope.answer_unknown(reason);
+                }
+                let text = scope.shared().unavailable(reason);
                 scope.answer_error(&text)
             }
         }
@@ -355,4 +366,4 @@ fn passed(
 }
 
 const UNKNOWN: &str = "TRYAGAIN lockside: unknown outcome: EXEC ran, but Redis did not say \
-    whether its locks were made persistent; those that were not are gone after the safety TTL";
+    whether its locks were made persistent; they are shown as unconfirmed until they are released";

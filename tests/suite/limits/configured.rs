@@ -172,6 +172,19 @@ fn locks() {
     let refused = client.ask("SET lock:3 token-3 NX EX 30");
     assert!(refused.starts_with("-OOM lockside: "), "{refused}");
     assert_eq!(redis.ask("EXISTS lock:3"), ":0\r\n");
+    let taking = "return redis.call('SET', KEYS[1], ARGV[1], 'PX', 30000)";
+    let refused = client.call(&["EVAL", taking, "1", "lock:3", "token-3"]);
+    assert!(refused.starts_with(b"-OOM lockside: "), "{}", String::from_utf8_lossy(&refused));
+    assert_eq!(redis.ask("EXISTS lock:3"), ":0\r\n");
+    assert!(client.ask("MULTI").starts_with("+OK"));
+    assert!(client.ask("SET lock:3 token-3 NX").starts_with("-OOM lockside: "));
+    assert!(client.ask("EXEC").starts_with("-EXECABORT"));
+    // Whoever holds one goes on.
+    let releasing = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) \
+        else return 0 end";
+    assert_eq!(client.ask("EXPIRE lock:2 60"), ":1\r\n");
+    assert_eq!(client.call(&["EVAL", releasing, "1", "lock:2", "token-2"]), b":1\r\n");
+    assert_eq!(client.ask("SET lock:2 token-2 NX EX 30"), "+OK\r\n");
     assert_eq!(client.ask("GET lock:1"), "$7\r\ntoken-1\r\n");
     assert_eq!(client.ask("DEL lock:1"), ":1\r\n");
     assert_eq!(client.ask("SET lock:3 token-3 NX EX 30"), "+OK\r\n");

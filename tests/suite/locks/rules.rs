@@ -39,6 +39,10 @@ fn ttl_mode() {
     assert!((38..=40).contains(&seconds(&stage.direct.ask("TTL job:a"))));
     assert_eq!(stage.client.ask("GET job:a"), as_bulk(TOKEN));
     assert_eq!(stage.client.ask("DEL job:a"), ONE);
+    assert_eq!(stage.client.ask(&format!("SET job:d {TOKEN} NX PX 50")), OK);
+    crate::support::wait_until("it runs out and leaves the list", || {
+        stage.client.ask("LOCKSIDE LOCKS job:d") == "*0\r\n"
+    });
 }
 
 /// What a rule excludes is an ordinary key.

@@ -39,6 +39,8 @@ pub(crate) struct Settings<'a> {
     pub(crate) upstream: &'a str,
     /// Whole tables: `[limits]`, `[[rule]]`.
     pub(crate) tables: &'a str,
+    /// `user:password@` of the upstream's URL, or nothing.
+    pub(crate) credentials: &'a str,
 }
 
 impl Settings<'_> {
@@ -99,8 +101,8 @@ impl Subject {
     fn attempt(upstream: u16, settings: Settings<'_>) -> Option<Self> {
         let (port, directory) = (free_port(), directory("lockside"));
         let file = directory.path().join("lockside.toml");
-        std::fs::write(&file, settings.text(port, &format!("redis://127.0.0.1:{upstream}")))
-            .unwrap();
+        let url = format!("redis://{}127.0.0.1:{upstream}", settings.credentials);
+        std::fs::write(&file, settings.text(port, &url)).unwrap();
         let mut command = command();
         command.arg("--config").arg(file).env("LOCKSIDE_STATE_DIR", directory.path().join("state"));
         let mut process = Process::start("lockside", &mut command, directory);

@@ -1,7 +1,7 @@
 //! When Redis itself ends a connection or turns it away: its client sees that, the others do not.
 
 use crate::support::scenario::Pair;
-use crate::support::{Client, Redis, Subject, poll_for, wait_until};
+use crate::support::{Client, Redis, Settings, Subject, poll_for, wait_until};
 
 /// Redis is killed and started again: whoever was connected is closed or told so, and who connects
 /// afterwards is served. Lockside itself stays.
@@ -44,6 +44,22 @@ fn redis_is_down() {
         let closed = end.is_err_and(|error| error.kind() != std::io::ErrorKind::TimedOut);
         assert!(told || closed, "{line}");
     }
+}
+
+/// The password in the configuration is for `lockside check`: it lets no client in.
+#[test]
+fn a_configured_password_opens_no_link() {
+    let redis = Redis::start();
+    assert_eq!(redis.ask("CONFIG SET requirepass secret"), "+OK\r\n");
+    let settings = Settings { credentials: ":secret@", ..Settings::default() };
+    let subject = Subject::with(&redis, settings);
+    let mut client = subject.client();
+    for line in ["GET k", "SET lock:a 1 NX", "EVAL return(1) 1 lock:a"] {
+        let refused = client.ask(line);
+        assert!(refused.starts_with("-NOAUTH"), "{line}: {refused}");
+    }
+    assert_eq!(client.ask("AUTH secret"), "+OK\r\n");
+    assert_eq!(client.ask("SET lock:a 1 NX"), "+OK\r\n");
 }
 
 /// Redis refuses one client more than it takes: that client hears it in Redis's words.

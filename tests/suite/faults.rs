@@ -1,0 +1,100 @@
+//! Lost, late and held commands between Lockside and Redis (SPEC 3 and 5): what the client is
+//! told, and what stands in Redis, which is asked directly.
+
+mod acquire;
+mod coalesce;
+mod settle;
+
+use crate::support::{Client, FaultProxy, Redis, Settings, Subject, wait_until};
+
+/// Tokens that are unique by themselves, so that they are stored as they are.
+const TOKEN: &str = "550e8400-e29b-41d4-a716-446655440000";
+const OTHER: &str = "6ba7b810-9dad-41d1-80b4-00c04fd430c8";
+
+const OK: &str = "+OK\r\n";
+const NIL: &str = "$-1\r\n";
+const ONE: &str = ":1\r\n";
+const ZERO: &str = ":0\r\n";
+const NO_TTL: &str = ":-1\r\n";
+
+/// A lock that nobody finishes is gone soon.
+const SHORT: &str = "[[rule]]\nname = \"r\"\nkeys = [\"lock:*\"]\nsafety_ttl = \"1s\"\n";
+
+/// A Redis, a link to it that fails on purpose, and a Lockside before that.
+struct Stage {
+    _redis: Redis,
+    proxy: FaultProxy,
+    subject: Subject,
+    client: Client,
+    direct: Client,
+}
+
+impl Stage {
+    /// None in direct mode: nothing here is about Redis alone.
+    fn start() -> Option<Self> {
+        Self::with(Settings::default())
+    }
+
+    /// With a safety TTL of a second.
+    fn short() -> Option<Self> {
+        Self::with(Settings { tables: SHORT, ..Settings::default() })
+    }
+
+    fn with(settings: Settings<'_>) -> Option<Self> {
+        if crate::support::direct() {
+            return None;
+        }
+        let redis = Redis::start();
+        let proxy = FaultProxy::start(&redis);
+        let subject = Subject::before(proxy.port(), settings);
+        let (mut client, direct) = (subject.client(), redis.client());
+        // Redis knows the guarded scripts from now on.
+        assert_eq!(client.ask(&format!("SET lock:warm {TOKEN} NX")), OK);
+        assert_eq!(client.ask("DEL lock:warm"), ONE);
+        Some(Self { _redis: redis, proxy, subject, client, direct })
+    }
+
+    /// The key is this token's for good.
+    fn assert_held(&mut self, key: &str, token: &str) {
+        assert_eq!(self.direct.ask(&format!("GET {key}")), bulk(token));
+        assert_eq!(self.direct.ask(&format!("PTTL {key}")), NO_TTL);
+        assert!(self.proxy.is_done(), "each fault has met its command");
+    }
+
+    fn wait_free(&mut self, key: &str) {
+        wait_until("the key is gone", || self.direct.ask(&format!("EXISTS {key}")) == ZERO);
+    }
+
+    /// Lockside has seen by now that a client has closed, and has read what clients sent before:
+    /// one loop serves all sockets, in the order in which they became ready.
+    fn gone_is_seen(&self) {
+        self.input_is_read();
+    }
+
+    fn input_is_read(&self) {
+        let mut client = self.subject.client();
+        client.fence();
+        client.fence();
+    }
+
+    /// How many commands of this name Redis has carried out, scripts' included.
+    fn calls(&mut self, command: &str) -> u64 {
+        let stats = self.direct.ask("INFO commandstats");
+        let line = stats.lines().find_map(|line| {
+            line.strip_prefix(&format!("cmdstat_{command}:calls="))?.split(',').next()
+        });
+        line.map_or(0, |calls| calls.parse().unwrap())
+    }
+}
+
+fn bulk(text: &str) -> String {
+    format!("${}\r\n{text}\r\n", text.len())
+}
+
+fn take(key: &str, token: &str) -> String {
+    format!("SET {key} {token} NX PX 30000")
+}
+
+fn assert_unknown(reply: &str) {
+    assert!(reply.starts_with("-TRYAGAIN lockside: unknown outcome"), "{reply}");
+}

@@ -181,10 +181,15 @@ impl Session {
         if std::mem::replace(&mut self.client_gone, true) {
             return;
         }
-        if let Some(operation) = &mut self.operation
-            && operation.client_gone(self.id, cx) == Flow::Done
-        {
-            self.operation = None;
+        // The deadline of what is under way stays as it is.
+        if let Some(mut operation) = self.operation.take() {
+            let mut scope = self.scope(cx);
+            let flow = operation.client_gone(&mut scope);
+            if flow == Flow::Done {
+                self.follow(flow, cx);
+            } else {
+                self.operation = Some(operation);
+            }
         }
     }
 
@@ -232,7 +237,13 @@ impl Session {
         step: impl FnOnce(&mut Scope<'_, '_>) -> (Option<Box<Operation>>, Flow),
         cx: &mut Cx<'_>,
     ) {
-        let mut scope = Scope {
+        let (operation, flow) = step(&mut self.scope(cx));
+        self.operation = operation;
+        self.follow(flow, cx);
+    }
+
+    fn scope<'s, 'c>(&'s mut self, cx: &'s mut Cx<'c>) -> Scope<'s, 'c> {
+        Scope {
             id: self.id,
             peer: &self.peer,
             client_gone: self.client_gone,
@@ -240,10 +251,7 @@ impl Session {
             queued: &mut self.queued,
             grants: &mut self.grants,
             cx,
-        };
-        let (operation, flow) = step(&mut scope);
-        self.operation = operation;
-        self.follow(flow, cx);
+        }
     }
 
     /// Runs a step of the operation under way.

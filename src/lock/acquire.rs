@@ -268,6 +268,8 @@ impl Acquire {
             Input::TtlRemoved if in_time && !self.client_gone => self.finish(Outcome::Granted),
             Input::TtlRemoved | Input::TtlAbsent => self.send(Step::Confirming, Request::Confirm),
             Input::Lost | Input::TimedOut => self.reopen(Resume::Confirm),
+            // A clear no, in words that say which permission is missing: the key runs out.
+            Input::Refused => self.finish(Outcome::Refused),
             _ => self.finish_unknown(),
         }
     }

@@ -234,9 +234,9 @@ impl Operation {
     }
 
     /// The client has gone. `Done` when there is nothing left to finish without it.
-    pub(super) fn client_gone(&mut self, id: SessionId, cx: &mut Cx<'_>) -> Flow {
+    pub(super) fn client_gone(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
         match self {
-            Self::Acquire(operation) => operation.client_gone(id, cx),
+            Self::Acquire(operation) => operation.client_gone(scope),
             _ => UNTIMED,
         }
     }

@@ -337,11 +337,10 @@ impl Driver<'_, '_> {
 
     /// The client sends no more: Redis is told the same, once it has everything.
     fn finish_client(&mut self) {
-        if self.conn.io.client_dead {
-            self.conn.client_eof = true;
-        }
+        self.conn.client_eof |= self.conn.io.client_dead;
         if self.conn.client_eof {
             self.with(|session, cx| session.client_gone(cx));
+            self.take_input(); // An acquire that waited is answered by that.
         }
         if !self.conn.client_eof || self.conn.session.has_operation() {
             return;

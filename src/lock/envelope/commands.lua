@@ -67,12 +67,18 @@ local function make()
     return st.p and not st.w and not RO
   end
 
-  -- The holder asks for more time: nothing to write, unless the key still has a TTL.
+  -- More time is asked for. Nothing to write for a key without TTL. One with a TTL was taken behind
+  -- Lockside, or its acquire is under way: its holder makes it a lock; for anyone else it runs out,
+  -- but not sooner than is told.
   local function renew(st, ms)
     st.v = ms
-    if type(st.c) == 'string' and presented(view(st, st.c)) and rpcall('PTTL', st.k) ~= -1 then
+    local left = rpcall('PTTL', st.k)
+    if left == -1 then return end
+    if type(st.c) == 'string' and presented(view(st, st.c)) then
       touch(st)
       mark(st, st.c)
+    elseif type(left) == 'number' and left >= 0 and ms > left then
+      rpcall('PEXPIRE', st.k, string.format('%.0f', ms))
     end
   end
 

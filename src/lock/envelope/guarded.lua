@@ -4,6 +4,8 @@ for i, k in ipairs(KEYS) do
   local ours, gone = false, false
   if kind == 's' then
     local value = redis.pcall('GET', k)
+    -- Who may not read it is told so, not that it is another's.
+    if type(value) == 'table' and string.sub(value.err, 1, 9) ~= 'WRONGTYPE' then return value end
     ours, gone = value == guard, value == false
   else
     local found = redis.call('TYPE', k).ok

@@ -4,7 +4,10 @@ if not D[1] then return r end
 
 -- What the script did to its lock keys, for Lockside to make good before the client is answered:
 -- kind, key, database, fresh, TTL, length of the guard, guard.
-local meta = ''
+local meta = {}
+-- What a script took before it failed is nobody's: nobody is told of it. With a TTL of the client's
+-- own it runs out, as in Redis.
+local failed = type(r) == 'table' and r.err
 for i = 1, #D do
   local st = D[i]
   if st.db ~= db then
@@ -18,9 +21,10 @@ for i = 1, #D do
   local fresh = c and c ~= b
   if b and (not c or fresh) then
     local guard = b == true and 'o' or 's' .. b
-    meta = meta .. 'r' .. st.i .. ' ' .. db .. ' 0 -1 ' .. #guard .. ' ' .. guard
+    meta[#meta + 1] = 'r' .. st.i .. ' ' .. db .. ' 0 -1 ' .. #guard .. ' ' .. guard
   end
-  if c and (fresh or not st.p or pttl ~= -1) then
+  local left = failed and fresh and not b and type(pttl) == 'number' and pttl >= 0
+  if c and not left and (fresh or not st.p or pttl ~= -1) then
     -- A lock that is left gets the TTL of its rule.
     local safety, default = string.match(st.t, '^(%d+) %d+ (%d+)$', 11)
     if st.p then
@@ -36,8 +40,8 @@ for i = 1, #D do
       guard = 's' .. c
     end
     pttl = type(pttl) == 'number' and pttl >= 0 and string.format('%.0f', pttl) or '-1'
-    meta = meta .. 't' .. st.i .. ' ' .. db .. (fresh and ' 1 ' or ' 0 ') .. pttl .. ' ' .. #guard .. ' ' .. guard
+    meta[#meta + 1] = 't' .. st.i .. ' ' .. db .. (fresh and ' 1 ' or ' 0 ') .. pttl .. ' ' .. #guard .. ' ' .. guard
   end
 end
-if meta == '' then return r end
-return {string.sub(head, 1, 16), meta, r}
+if not meta[1] then return r end
+return {string.sub(head, 1, 16), table.concat(meta), r}

@@ -10,8 +10,7 @@ use crate::lock::value;
 use crate::resp::Args;
 use crate::resp::encode;
 use crate::resp::reply::Reply;
-use crate::session::Cx;
-use crate::session::flights::{Ended, Question, SessionId, Turn, Verdict};
+use crate::session::flights::{Ended, Question, Turn, Verdict};
 
 use super::exchange::Exchange;
 use super::script::Scripting;
@@ -158,14 +157,16 @@ impl Acquiring {
         }
     }
 
-    pub(super) fn client_gone(&mut self, id: SessionId, cx: &mut Cx<'_>) -> Flow {
+    /// A client that has only ended its side still reads: it gets an answer, or the reply to its
+    /// next command would pass for this one's.
+    pub(super) fn client_gone(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
         if self.waits {
             if let Some(question) = &self.question {
-                cx.flights.leave(question, id);
+                scope.cx.flights.leave(question, scope.id);
             }
-            return Flow::Done;
+            return scope.answer_error(CLIENT_GONE);
         }
-        self.machine.on(Input::ClientGone, cx.now);
+        self.machine.on(Input::ClientGone, scope.cx.now);
         TIMED
     }
 
@@ -360,9 +361,8 @@ impl Acquiring {
             Outcome::Refused => scope.answer(&self.error),
             Outcome::RanOut => scope.answer_error(RAN_OUT),
             Outcome::Unknown => scope.answer_error(UNKNOWN),
-            Outcome::Unconfirmed if scope.client_gone => Flow::Done,
             Outcome::Unconfirmed => scope.answer_error(UNCONFIRMED),
-            Outcome::Abandoned => Flow::Done,
+            Outcome::Abandoned => scope.answer_error(CLIENT_GONE),
         }
     }
 
@@ -402,7 +402,7 @@ fn is_forbidden(reply: &Reply<'_>) -> bool {
         || is_error(reply, b"ERR The user executing the script")
 }
 
-const CLIENT_GONE: &str =
+pub(super) const CLIENT_GONE: &str =
     "ERR lockside: not acquired: the client has closed its side of the connection";
 pub(super) const TABLE_FULL: &str =
     "OOM lockside: not acquired: as many locks are held as limits.locks allows";

@@ -62,18 +62,9 @@ fn help(scope: &mut Scope<'_, '_>) -> Flow {
     scope.answer(&out)
 }
 
-/// LOCKSIDE LOCKS, behind Redis's answer to a PING on the asker's own link: whom Redis does not
-/// let in is told nothing here either.
-pub(super) fn list(
-    glob: Option<&[u8]>,
-    reply: &Reply<'_>,
-    frame: &[u8],
-    scope: &Scope<'_, '_>,
-    out: &mut Vec<u8>,
-) {
-    if matches!(reply, Reply::Error(text) if text.starts_with(b"NOAUTH")) {
-        return out.extend_from_slice(frame);
-    }
+/// LOCKSIDE LOCKS, from Redis's answer to a PING on the asker's own link: who may not ask Redis
+/// anything is told nothing here either.
+pub(super) fn list(glob: Option<&[u8]>, scope: &Scope<'_, '_>, out: &mut Vec<u8>) {
     let glob = glob.map(Glob::new);
     let locks = scope.shared().table.list(scope.shared().clock.unix_ms(), |key| {
         glob.as_ref().is_none_or(|glob| glob.matches(key))
@@ -82,6 +73,11 @@ pub(super) fn list(
     for (lock, record) in &locks {
         describe(lock, record, scope.shared(), scope.state.protocol, out);
     }
+}
+
+/// True for the errors of a client that has not proved who it is.
+pub(super) fn is_stranger(reply: &Reply<'_>) -> bool {
+    matches!(reply, Reply::Error(text) if text.starts_with(b"NOAUTH") || text.starts_with(b"NOPERM"))
 }
 
 /// One lock as a map, for LOCKS and OWNER.

@@ -34,7 +34,7 @@ pub(super) enum Purpose {
     Owner(Vec<u8>),
     /// LOCKSIDE MODE.
     Mode,
-    /// LOCKSIDE LOCKS, of keys that match.
+    /// LOCKSIDE LOCKS, of the keys that match.
     Locks(Option<Vec<u8>>),
     /// Grants whose reply could not be written are taken back; nobody reads the answer.
     GiveBack(Vec<Grant>),
@@ -102,18 +102,20 @@ impl Exchange {
     }
 
     pub(super) fn mode(scope: &mut Scope<'_, '_>) -> (Option<Box<Operation>>, Flow) {
-        let mut request = Vec::new();
-        encode::command(&mut request, &[b"PING"]);
-        Self::start(&request, Purpose::Mode, false, scope)
+        Self::ping(Purpose::Mode, scope)
     }
 
     pub(super) fn locks(
         glob: Option<&[u8]>,
         scope: &mut Scope<'_, '_>,
     ) -> (Option<Box<Operation>>, Flow) {
+        Self::ping(Purpose::Locks(glob.map(<[u8]>::to_vec)), scope)
+    }
+
+    fn ping(purpose: Purpose, scope: &mut Scope<'_, '_>) -> (Option<Box<Operation>>, Flow) {
         let mut request = Vec::new();
         encode::command(&mut request, &[b"PING"]);
-        Self::start(request, Purpose::Locks(glob.map(<[u8]>::to_vec)), true, scope)
+        Self::start(&request, purpose, false, scope)
     }
 
     /// Takes back grants of the session's database that nobody has heard of.
@@ -186,7 +188,8 @@ impl Exchange {
             }
             Purpose::Owner(key) => ask::owner(key, &reply, frame, scope, &mut out),
             Purpose::Mode => ask::mode(&reply, frame, &mut out),
-            Purpose::Locks(glob) => ask::list(glob.as_deref(), &reply, frame, scope, &mut out),
+            Purpose::Locks(_) if ask::is_stranger(&reply) => out.extend_from_slice(frame),
+            Purpose::Locks(glob) => ask::list(glob.as_deref(), scope, &mut out),
             Purpose::GiveBack(grants) => {
                 // Where scripts are forbidden there is no answer, and the grants stay unconfirmed.
                 for (grant, _) in grants.iter().zip(reply.elements()) {

@@ -12,7 +12,7 @@ use crate::resp::encode::{self, Protocol};
 use crate::resp::reply::Reply;
 use crate::scripts::Script;
 
-use super::acquire::TABLE_FULL;
+use super::acquire::{CLIENT_GONE, TABLE_FULL};
 use super::exchange::Exchange;
 use super::settle::{Next, Provisional, Settlement, stored_of};
 use super::{Flow, Operation, Scope, TIMED, UNTIMED};
@@ -351,7 +351,7 @@ impl Scripting {
         match next {
             Next::Wait => TIMED,
             Next::Reopen => Flow::Reopen,
-            Next::Unknown if scope.client_gone => Flow::Done,
+            Next::Unknown if scope.client_gone => scope.answer_error(CLIENT_GONE),
             Next::Unknown => scope.answer_error(UNKNOWN),
             Next::GivenBack => scope.answer_error(TABLE_FULL),
             Next::Settled(held) if held.iter().all(|held| *held) => {

@@ -256,7 +256,7 @@ impl Executing {
         match next {
             Next::Wait => TIMED,
             Next::Reopen => Flow::Reopen,
-            Next::Unknown if scope.client_gone => Flow::Done,
+            Next::Unknown if scope.client_gone => scope.answer_error(acquire::CLIENT_GONE),
             Next::GivenBack => Flow::Close,
             Next::Unknown => scope.answer_error(UNKNOWN),
             Next::Settled(held) => {

@@ -267,6 +267,57 @@ fn what_a_script_takes_away_is_reported_with_what_stood_there() {
     }
 }
 
+/// A client that is told an error does not hold the lock: it runs out by the client's own TTL.
+#[test]
+fn what_a_failed_script_took_runs_out_as_in_redis() {
+    let server = Server::start();
+    let mut side = sidecar(&server);
+    for end in ["error('boom')", "return redis.error_reply('NO')", "return redis.call('nope')"] {
+        for take in ["'set', KEYS[1], '1', 'NX', 'PX', 5000", "'psetex', KEYS[1], 5000, '1'"] {
+            side.redis.say("DEL lock:a");
+            let script = format!("redis.call({take}) {end}");
+            let answer = side.script(script.as_bytes(), &[KEY], &[]);
+            assert_eq!(answer.reply[0], b'-', "{script}");
+            assert!(answer.changes.is_empty(), "{script}: {:?}", answer.changes);
+            let ttl = side.redis.integer("PTTL lock:a");
+            assert!(ttl > 0 && ttl <= 5000, "{script}: {ttl}");
+        }
+    }
+    // One that was held before stays.
+    side.redis.say("DEL lock:a");
+    side.command(&[KEY], &[b"SET", KEY, b"1", b"NX"]);
+    side.script(b"redis.call('pexpire', KEYS[1], 5000) error('boom')", &[KEY], &[]);
+    assert_eq!(side.redis.integer("PTTL lock:a"), -1);
+}
+
+/// A key that was taken behind Lockside, or is too large for a lock, has a TTL: who is told that it
+/// was extended can rely on that. It is not made permanent, since nobody proved to hold it.
+#[test]
+fn more_time_for_a_key_with_a_ttl_is_given() {
+    let server = Server::start();
+    let mut side = sidecar(&server);
+    let owned = b"if redis.call('hexists', KEYS[1], 'me') == 1 then \
+        return redis.call('pexpire', KEYS[1], 100000) end return 0";
+    let extended = |side: &mut Sidecar, ttl: i64| {
+        let left = side.redis.integer("PTTL lock:a");
+        assert!(left > ttl - 5_000 && left <= ttl, "{left} of {ttl}");
+    };
+    for command in ["EXPIRE lock:a 100", "PEXPIRE lock:a 100000", "GETEX lock:a EX 100"] {
+        side.redis.say("SET lock:a foreign PX 9000");
+        let parts: Vec<&[u8]> = command.split(' ').map(str::as_bytes).collect();
+        side.command(&[KEY], &parts);
+        extended(&mut side, 100_000);
+    }
+    // Not sooner than it stands.
+    side.command(&[KEY], &[b"EXPIRE", KEY, b"10"]);
+    extended(&mut side, 100_000);
+    side.redis.say("DEL lock:a");
+    side.redis.say("HSET lock:a me 1");
+    side.redis.say("PEXPIRE lock:a 9000");
+    assert_eq!(side.script(owned, &[KEY], &[]).reply, b":1\r\n");
+    extended(&mut side, 100_000);
+}
+
 #[test]
 fn binary_values_go_through_unchanged() {
     let server = Server::start();

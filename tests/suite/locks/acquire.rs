@@ -240,3 +240,25 @@ fn heavy_many_locks() {
     assert!((0..COUNT).all(|_| stage.client.text() == ONE));
     wait_until("Redis is empty", || stage.direct.ask("DBSIZE") == ZERO);
 }
+
+/// A user who lacks a permission that step 4 needs is told which, and may take locks where another
+/// way is left.
+#[test]
+fn missing_permissions_are_named() {
+    let Some(mut stage) = Stage::lockside("") else { return };
+    for (user, rights, reply) in [
+        ("noget", "+@all -get", OK),
+        ("noeval", "+@all -@scripting", OK),
+        ("nopersist", "+@all -persist", "-NOPERM"),
+        ("least", "-@all +set +get +del", "-NOPERM"),
+    ] {
+        let set = format!("ACL SETUSER {user} on >p ~* {rights}");
+        assert_eq!(stage.direct.ask(&set), OK);
+        let mut client = stage.subject.client();
+        assert_eq!(client.ask(&format!("AUTH {user} p")), OK);
+        let told = client.ask(&format!("SET lock:{user} {TOKEN} NX"));
+        assert!(told.starts_with(reply), "{user}: {told}");
+        let ttl = stage.direct.ask(&format!("PTTL lock:{user}"));
+        assert_eq!(ttl == ":-1\r\n", reply == OK, "{user}: {ttl}");
+    }
+}

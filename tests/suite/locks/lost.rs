@@ -198,3 +198,60 @@ fn a_granted_lock_outlives_its_link() {
         broken.subject.client().ask("DEL lock:a") == ONE
     });
 }
+
+/// A client that ends its side right behind its commands still reads: each of them has its reply,
+/// and the one of a command that follows is not taken for that of the acquire.
+#[test]
+fn an_acquire_of_a_finished_writer_has_its_own_reply() {
+    let redis = Redis::start();
+    let subject = Subject::start(&redis);
+    for round in 0..20 {
+        let mut client = subject.client();
+        client.send(format!("SET lock:{round} {TOKEN} NX\r\nECHO behind\r\n").as_bytes());
+        client.finish();
+        let replies = String::from_utf8(client.rest()).unwrap();
+        let (first, rest) = replies.split_at(replies.find("\r\n").unwrap() + 2);
+        assert!(first == OK || first.starts_with("-ERR lockside: not acquired"), "{replies}");
+        assert_eq!(rest, "$6\r\nbehind\r\n", "{replies}");
+    }
+}
+
+/// The same for locks that a script or a transaction takes.
+#[test]
+fn a_script_of_a_finished_writer_has_its_own_reply() {
+    let redis = Redis::start();
+    let subject = Subject::start(&redis);
+    const SCRIPT: &str = "EVAL \"return redis.call('set',KEYS[1],'t','NX','PX',9000)\" 1";
+    const SET: &str = "MULTI\r\nSET";
+    for round in 0..20 {
+        for (before, after, queued) in
+            [(SCRIPT, "", ""), (SET, " t NX\r\nEXEC", "+OK\r\n+QUEUED\r\n")]
+        {
+            let mut client = subject.client();
+            let key = format!("lock:{round}{}", before.len());
+            client.send(format!("{before} {key}{after}\r\nECHO behind\r\n").as_bytes());
+            client.finish();
+            let replies = String::from_utf8(client.rest()).unwrap();
+            let own = replies.strip_prefix(queued).unwrap_or_else(|| panic!("{replies}"));
+            let own = own.strip_suffix("$6\r\nbehind\r\n").unwrap_or_else(|| panic!("{replies}"));
+            assert!([OK, "*1\r\n+OK\r\n"].contains(&own) || own.starts_with('-'), "{replies}");
+        }
+    }
+}
+
+/// The same while it waits for another's acquire of the key.
+#[test]
+fn a_finished_writer_that_waits_has_its_own_reply() {
+    let Some(mut broken) = Broken::start() else { return };
+    broken.hold_between();
+    let mut waiting = broken.subject.client();
+    waiting.send(b"SET lock:a other NX\r\nLOCKSIDE HELP\r\n");
+    // Lockside has read it, and it waits.
+    broken.subject.client().fence();
+    waiting.finish();
+    let replies = String::from_utf8(waiting.rest()).unwrap();
+    assert!(replies.starts_with("-ERR lockside: not acquired"), "{replies}");
+    assert!(replies.contains("\r\n*"), "and the help behind it: {replies}");
+    broken.wire.release();
+    assert_eq!(broken.told().as_deref(), Some(OK));
+}

@@ -67,3 +67,19 @@ fn info_has_a_section() {
     assert_eq!(stage.client.ask("INFO server"), "+QUEUED\r\n");
     assert!(stage.client.ask("EXEC").starts_with("*1\r\n"));
 }
+
+/// Who holds what is nothing for a client that Redis does not let in.
+#[test]
+fn nothing_is_told_without_a_password() {
+    let Some(mut stage) = Stage::lockside("") else { return };
+    stage.take("lock:a", TOKEN);
+    assert_eq!(stage.direct.ask("CONFIG SET requirepass secret"), "+OK\r\n");
+    let mut stranger = stage.subject.client();
+    for line in
+        ["LOCKSIDE LOCKS", "LOCKSIDE LOCKS lock:*", "LOCKSIDE OWNER lock:a", "LOCKSIDE MODE"]
+    {
+        assert_eq!(stranger.ask(line), "-NOAUTH Authentication required.\r\n", "{line}");
+    }
+    assert_eq!(stranger.ask("AUTH secret"), "+OK\r\n");
+    assert!(stranger.ask("LOCKSIDE LOCKS").contains("lock:a"));
+}

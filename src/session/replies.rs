@@ -113,6 +113,10 @@ impl Session {
             Some(Expectation::Change(_)) => {
                 if let Some(change) = self.pipeline.change_done() {
                     self.state.replied(change, ok);
+                    // DISCARD or RESET: what was queued is no part of the next transaction.
+                    if self.state.transaction.is_none() {
+                        self.queued.clear();
+                    }
                 }
                 if self.state.transaction.is_none() {
                     self.queued.clear();

@@ -203,3 +203,25 @@ fn unseen_script_in_a_transaction() {
     assert_eq!(stage.client.ask(&evalsha), "+QUEUED\r\n");
     assert_eq!(stage.client.ask("EXEC"), format!("*1\r\n{NIL}"));
 }
+
+/// What was queued before a DISCARD or a RESET is no part of the next transaction's reply.
+#[test]
+fn a_discarded_lock_leaves_the_next_transaction_alone() {
+    let mut stage = Stage::start();
+    let client = &mut stage.client;
+    for (end, said) in [("DISCARD", OK), ("RESET", "+RESET\r\n")] {
+        for lock in [format!("SETNX lock:a {TOKEN}"), format!("SET lock:a {TOKEN} NX PX 30000")] {
+            assert_eq!(client.ask("MULTI"), OK);
+            assert_eq!(client.ask(&lock), "+QUEUED\r\n");
+            assert_eq!(client.ask(end), said);
+            assert_eq!(client.ask("MULTI"), OK);
+            for command in ["SET plain v", "GETDEL lock:none", "DEL plain"] {
+                assert_eq!(client.ask(command), "+QUEUED\r\n");
+            }
+            assert_eq!(client.ask("EXEC"), "*3\r\n+OK\r\n$-1\r\n:1\r\n", "{end} {lock}");
+            assert_eq!(client.ask("MULTI"), OK);
+            assert_eq!(client.ask("GET lock:none"), "+QUEUED\r\n");
+            assert_eq!(client.ask("EXEC"), "*1\r\n$-1\r\n", "{end} {lock}");
+        }
+    }
+}

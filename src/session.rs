@@ -134,6 +134,11 @@ impl Session {
         }
     }
 
+    /// Bytes of a reply that is being collected whole.
+    pub fn buffered(&self) -> usize {
+        self.captured.len()
+    }
+
     /// When [`Session::timed_out`] is to be called, if nothing happens before.
     pub fn deadline(&self) -> Option<Duration> {
         self.deadline

@@ -17,7 +17,7 @@
 //! one of my own writes did it, and sending the same `SET NX` again is harmless.
 //!
 //! M2 puts the ledger's claim between the SET that succeeded and the PERSIST: that is the one
-//! arrow `Setting -> Persisting` in [`Acquire::taken`].
+//! arrow `Setting -> Persisting` in `Acquire::taken`.
 
 use std::time::Duration;
 

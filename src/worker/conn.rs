@@ -81,7 +81,7 @@ impl Conn {
     /// Bytes that this connection holds in memory.
     pub(super) fn buffered(&self) -> usize {
         let link = self.io.link.as_ref().map_or(0, |link| link.out.len());
-        self.input.len() + self.io.client_out.len() + link
+        self.input.len() + self.io.client_out.len() + link + self.session.buffered()
     }
 
     /// When this connection wants to be looked at again, whatever its sockets do.

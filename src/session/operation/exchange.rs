@@ -270,13 +270,33 @@ pub(super) fn apply_keyspace(
         KeyspaceUse::FlushDb => shared.table.flush_db(db),
         KeyspaceUse::FlushAll => shared.table.flush_all(),
         KeyspaceUse::SwapDb => {
-            let number = |index: usize| {
-                let text = std::str::from_utf8(args.get(index)?).ok()?;
-                text.parse().ok()
-            };
-            if let (Some(one), Some(other)) = (number(0), number(1)) {
+            if let Some((one, other)) = swapped(args) {
                 shared.table.swap_dbs(one, other);
             }
         }
     }
+}
+
+/// What FLUSHDB, FLUSHALL or SWAPDB made of one lock: its name now, or nothing.
+pub(super) fn after_keyspace(
+    keyspace_use: KeyspaceUse,
+    args: &[Vec<u8>],
+    db: u32,
+    lock: &LockKey,
+) -> Option<LockKey> {
+    match keyspace_use {
+        KeyspaceUse::FlushAll => None,
+        KeyspaceUse::FlushDb => (lock.db() != db).then(|| lock.clone()),
+        KeyspaceUse::SwapDb => Some(match swapped(args) {
+            Some((one, other)) if lock.db() == one => lock.in_db(other),
+            Some((one, other)) if lock.db() == other => lock.in_db(one),
+            _ => lock.clone(),
+        }),
+    }
+}
+
+/// The two databases of a SWAPDB.
+fn swapped(args: &[Vec<u8>]) -> Option<(u32, u32)> {
+    let number = |index: usize| std::str::from_utf8(args.get(index)?).ok()?.parse().ok();
+    Some((number(0)?, number(1)?))
 }

@@ -9,7 +9,6 @@ use crate::lock::record::{Confidence, LockKey, Record};
 use crate::lock::rule::{Mode, Rule};
 use crate::resp::Args;
 use crate::resp::encode::{self, Protocol};
-use crate::resp::reply::Reply;
 use crate::scripts::Script;
 
 use super::acquire::{CLIENT_GONE, TABLE_FULL};
@@ -401,8 +400,16 @@ pub(super) fn is_too_much(args: Args<'_>, scope: &Scope<'_, '_>) -> bool {
     args.len() > MAX_COMPUTED_ARGS || args.iter().any(too_large)
 }
 
+/// The error in place of an element that makes no sense.
+pub(super) fn unreadable() -> Vec<u8> {
+    let mut error = Vec::new();
+    encode::error(&mut error, UNREADABLE.as_bytes());
+    error
+}
+
 fn is_noscript(frame: &[u8]) -> bool {
-    frame.starts_with(b"-NOSCRIPT") && Reply::parse(frame).is_some()
+    // Redis's own words: what a client's script says with that code is its reply.
+    frame.starts_with(b"-NOSCRIPT No matching script")
 }
 
 /// Lua's stack takes no more.

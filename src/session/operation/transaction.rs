@@ -233,14 +233,16 @@ impl Executing {
         let locks = match what {
             What::Acquire(ask) => acquired(&ask, db, &element, scope, &mut out),
             What::Enveloped(call) => {
-                let Some(effect) = call.read(&element, scope) else { return };
+                let Some(effect) = call.read(&element, scope) else {
+                    self.elements[place] = script::unreadable();
+                    return;
+                };
                 out = effect.reply;
                 self.taken.retain(|(_, earlier)| !effect.released.contains(&earlier.lock));
                 effect.taken
             }
             What::Other(purpose) => {
-                let released = passed(&purpose, db, &element, scope, &mut out);
-                self.taken.retain(|(_, earlier)| !released(&earlier.lock));
+                passed(&purpose, db, &element, &mut self.taken, scope, &mut out);
                 Vec::new()
             }
         };
@@ -354,38 +356,39 @@ fn acquired(
     vec![Provisional { lock, guard: value_guard(&ask.stored), record }]
 }
 
-/// The element of a command that was queued as it came; gives which locks it has released.
+/// The element of a command that was queued as it came. `taken` loses the locks that it has
+/// released, and follows those that it has moved.
 fn passed(
     purpose: &Purpose,
     db: u32,
     element: &[u8],
+    taken: &mut Vec<(usize, Provisional)>,
     scope: &Scope<'_, '_>,
     out: &mut Vec<u8>,
-) -> Box<dyn Fn(&LockKey) -> bool> {
+) {
     let reply = Reply::parse(element).map(|(reply, _)| reply);
     let shared = scope.shared();
     match (purpose, reply) {
-        (Purpose::View(keys), _) => view::show(element, keys, shared, out),
+        (Purpose::View(keys), _) => return view::show(element, keys, shared, out),
         (Purpose::TakeOut(lock), Some(Reply::Bulk(_))) => {
             shared.table.release(lock);
-            view::show(element, &[Some(lock.key().to_vec())], shared, out);
-            let lock = lock.clone();
-            return Box::new(move |other| *other == lock);
+            taken.retain(|(_, earlier)| earlier.lock != *lock);
+            return view::show(element, &[Some(lock.key().to_vec())], shared, out);
         }
         (Purpose::Delete(locks), Some(Reply::Integer(_))) => {
             locks.iter().for_each(|lock| drop(shared.table.release(lock)));
-            out.extend_from_slice(element);
-            let locks = locks.clone();
-            return Box::new(move |other| locks.contains(other));
+            taken.retain(|(_, earlier)| !locks.contains(&earlier.lock));
         }
         (Purpose::Keyspace(keyspace_use, args), Some(Reply::Simple(_))) => {
             exchange::apply_keyspace(*keyspace_use, args, db, shared);
-            out.extend_from_slice(element);
-            return Box::new(|_| true);
+            taken.retain_mut(|(_, earlier)| {
+                let now = exchange::after_keyspace(*keyspace_use, args, db, &earlier.lock);
+                now.map(|now| earlier.lock = now).is_some()
+            });
         }
-        _ => out.extend_from_slice(element),
+        _ => {}
     }
-    Box::new(|_| false)
+    out.extend_from_slice(element);
 }
 
 const UNKNOWN: &str = "TRYAGAIN lockside: unknown outcome: EXEC ran, but Redis did not say \

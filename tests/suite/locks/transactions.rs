@@ -56,6 +56,28 @@ fn databases_inside() {
     assert_eq!(stage.client.ask("GET lock:c"), as_bulk(TOKEN), "EXEC leaves database 2 selected");
 }
 
+/// What the rest of a transaction does to whole databases happens to what it took before.
+#[test]
+fn databases_flushed_and_swapped_inside() {
+    let mut stage = Stage::start();
+    let client = &mut stage.client;
+    assert_eq!(client.ask("MULTI"), OK);
+    for command in [
+        format!("SET lock:a {TOKEN} NX PX 30000"),
+        "SELECT 1".to_owned(),
+        format!("SET lock:gone {TOKEN} NX PX 30000"),
+        "FLUSHDB".to_owned(),
+        "SWAPDB 0 3".to_owned(),
+    ] {
+        assert_eq!(client.ask(&command), "+QUEUED\r\n", "{command}");
+    }
+    assert_eq!(client.ask("EXEC"), "*5\r\n+OK\r\n+OK\r\n+OK\r\n+OK\r\n+OK\r\n");
+    assert_eq!(stage.direct.ask("EXISTS lock:a lock:gone"), ":0\r\n");
+    assert_eq!(stage.direct.ask("SELECT 3"), OK);
+    stage.assert_permanent("lock:a");
+    assert_eq!(stage.stored("lock:a"), TOKEN);
+}
+
 /// EXEC's array neither grows nor shrinks, whatever the lock commands inside it are.
 #[test]
 fn the_array_of_exec_stays() {

@@ -46,6 +46,8 @@ pub fn run(settings: Settings) -> ExitCode {
 enum Failure {
     #[error("can't listen at {place}: {error}; is another process there? see `listen`")]
     Listen { place: String, error: io::Error },
+    #[error("listen and upstream are both {place}; the upstream must be a Redis")]
+    Loop { place: String },
     #[error("can't use the state directory {place}: {error}; see `state_dir`")]
     State { place: String, error: io::Error },
     #[error("can't start: {0}")]
@@ -61,9 +63,11 @@ fn serve(settings: Settings) -> Result<(), Failure> {
     if let Err(error) = common.upstream.resolve() {
         tracing::warn!(upstream = %common.upstream.address(), %error, "can't look up the upstream");
     }
+    refuse_loop(&settings, &common.upstream)?;
+    let places = claim_places(&settings)?;
     let mut crew = Vec::new();
     for index in 0..settings.threads {
-        let listeners = listeners(&settings, index)?;
+        let listeners = listeners(&places, settings.threads, index)?;
         let (worker, waker) = Worker::new(common.clone(), listeners, settings.held_cache, origin)?;
         crew.push((spawn(index, worker)?, waker));
     }
@@ -123,12 +127,38 @@ fn common(settings: &Settings) -> Result<Common, Failure> {
     })
 }
 
+/// A Lockside that is its own Redis would connect to itself until nothing is left.
+fn refuse_loop(settings: &Settings, upstream: &Upstream) -> Result<(), Failure> {
+    let own = |place: &&Listen| match place {
+        Listen::Tcp(address) => upstream.is_at(*address),
+        Listen::Unix(path) => *upstream.address() == Address::Unix(path.clone()),
+    };
+    match settings.listen.iter().find(own) {
+        Some(place) => Err(Failure::Loop { place: place.to_string() }),
+        None => Ok(()),
+    }
+}
+
+/// Where to listen, with ports chosen. Workers share a port by SO_REUSEPORT, which would let
+/// another process share it too, unseen: so each port is bound alone for a moment first.
+fn claim_places(settings: &Settings) -> Result<Vec<Listen>, Failure> {
+    let claim = |place: &Listen| match place {
+        Listen::Tcp(address) if settings.threads > 1 => {
+            let failed = |error| Failure::Listen { place: place.to_string(), error };
+            let alone = Listener::tcp(*address, false).map_err(failed)?;
+            Ok(Listen::Tcp(alone.local_addr().unwrap_or(*address)))
+        }
+        place => Ok(place.clone()),
+    };
+    settings.listen.iter().map(claim).collect()
+}
+
 /// The listeners of one worker. Workers share a TCP port; a unix socket has one owner.
-fn listeners(settings: &Settings, worker: usize) -> Result<Vec<Listener>, Failure> {
+fn listeners(places: &[Listen], threads: usize, worker: usize) -> Result<Vec<Listener>, Failure> {
     let mut listeners = Vec::new();
-    for place in &settings.listen {
+    for place in places {
         let listener = match place {
-            Listen::Tcp(address) => Listener::tcp(*address, settings.threads > 1),
+            Listen::Tcp(address) => Listener::tcp(*address, threads > 1),
             Listen::Unix(path) if worker == 0 => Listener::unix(path),
             Listen::Unix(_) => continue,
         };

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use mio::net::{TcpStream, UnixStream};
@@ -20,12 +21,14 @@ use stream::Stream;
 pub struct Upstream {
     address: Address,
     resolved: RwLock<Arc<[SocketAddr]>>,
+    /// The last attempt to connect failed.
+    away: AtomicBool,
 }
 
 impl Upstream {
     /// An upstream whose name has not been looked up yet.
     pub fn new(address: Address) -> Self {
-        Self { address, resolved: RwLock::new(Arc::from([])) }
+        Self { address, resolved: RwLock::new(Arc::from([])), away: AtomicBool::new(false) }
     }
 
     /// The place, as configured.
@@ -41,6 +44,30 @@ impl Upstream {
             *self.resolved.write().unwrap_or_else(PoisonError::into_inner) = found;
         }
         Ok(())
+    }
+
+    /// True if the upstream, as last looked up, is what listens at `address`.
+    pub fn is_at(&self, address: SocketAddr) -> bool {
+        let resolved = self.resolved.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let everywhere = address.ip().is_unspecified();
+        resolved.iter().any(|upstream| {
+            let here = upstream.ip() == address.ip() || everywhere && upstream.ip().is_loopback();
+            here && upstream.port() == address.port()
+        })
+    }
+
+    /// A link could not be opened. People are told once, not for each.
+    pub(crate) fn note_away(&self, reason: &str) {
+        if !self.away.swap(true, Ordering::Relaxed) {
+            tracing::warn!(upstream = %self.address, reason, "the upstream is unavailable");
+        }
+    }
+
+    /// A link stands.
+    pub(crate) fn note_there(&self) {
+        if self.away.load(Ordering::Relaxed) && self.away.swap(false, Ordering::Relaxed) {
+            tracing::info!(upstream = %self.address, "the upstream answers again");
+        }
     }
 
     /// Starts to connect. Success means only that it is under way. `attempt` chooses among the

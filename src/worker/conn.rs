@@ -170,7 +170,10 @@ impl Driver<'_, '_> {
         let Some(link) = &mut io.link else { return };
         if !link.connected && !link.out.is_empty() {
             match link.stream.take_error() {
-                Ok(None) if link.stream.is_connected() => link.connected = true,
+                Ok(None) if link.stream.is_connected() => {
+                    link.connected = true;
+                    self.turn.upstream.note_there();
+                }
                 Ok(None) => return,
                 Ok(Some(error)) | Err(error) => {
                     io.link_error = Some(describe(&error));
@@ -250,6 +253,9 @@ impl Driver<'_, '_> {
         for _ in 0..READS_A_TURN {
             let Some(reason) = self.conn.io.link_error.take() else { return };
             let connected = self.conn.io.link.take().is_some_and(|link| link.connected);
+            if !connected {
+                self.turn.upstream.note_away(&reason);
+            }
             self.with(|session, cx| session.link_failed(&reason, connected, cx));
         }
     }

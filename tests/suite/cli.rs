@@ -101,6 +101,36 @@ fn nothing_is_bound_before_the_configuration_is_valid() {
     assert!(text(&output).contains("threads"), "not the port that is in use: {}", text(&output));
 }
 
+/// Workers of one process share their port; two processes do not.
+#[test]
+fn a_port_is_not_shared_with_another_process() {
+    let redis = Redis::start();
+    let subject = Subject::with(&redis, Settings { top: "threads = 2", ..Settings::default() });
+    if !subject.is_lockside() {
+        return;
+    }
+    (0..8).for_each(|_| subject.client().fence());
+    let listen = format!("127.0.0.1:{}", subject.port());
+    let second = run(&["--listen", &listen, "--threads", "2", "--upstream", &redis.url()]);
+    assert_eq!(second.status.code(), Some(1), "{}", text(&second));
+    assert!(text(&second).contains(&listen), "{}", text(&second));
+}
+
+/// A Lockside that is its own upstream is refused at once.
+#[test]
+fn its_own_upstream() {
+    if direct() {
+        return;
+    }
+    for listen in ["127.0.0.1", "0.0.0.0"] {
+        let port = free_port();
+        let upstream = format!("redis://127.0.0.1:{port}");
+        let output = run(&["--listen", &format!("{listen}:{port}"), "--upstream", &upstream]);
+        assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+        assert!(text(&output).contains("must be a Redis"), "{}", text(&output));
+    }
+}
+
 /// A port that is in use is another kind of failure, and says which.
 #[test]
 fn port_in_use() {

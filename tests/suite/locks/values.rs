@@ -138,3 +138,39 @@ fn is_timestamp(text: &str) -> bool {
     let shape: String = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
     shape == "00-00-0000 00:00:00"
 }
+
+/// Each reply is in the protocol that its client speaks when it comes.
+#[test]
+fn protocols_change_between_lock_commands() {
+    crate::support::scenario::Pair::start().compare_lines(
+        r#"
+a> SET lock:a 550e8400-e29b-41d4-a716-446655440000 NX PX 30000
+a>~ HELLO 3
+a> GET lock:a
+a> SET lock:a 1 NX
+a> SET lock:a 1 NX GET
+a> GETEX lock:b
+a> MGET lock:a lock:b k
+a> EVAL "return {redis.call('get', KEYS[1]), redis.call('get', KEYS[2]), false}" 2 lock:a lock:b
+a> GETDEL lock:a
+a> GETDEL lock:a
+a> SET lock:a 1 NX GET
+a>~ HELLO 2
+a> SET lock:a 2 NX GET
+a> GETDEL lock:a
+a> GETDEL lock:a
+a> EVAL "return redis.call('get', KEYS[1])" 1 lock:a
+a> MULTI
+a> SETNX lock:a 550e8400-e29b-41d4-a716-446655440000
+a> GET lock:b
+a> MGET lock:a lock:b
+a> EXEC
+a>~ HELLO 3
+a> MULTI
+a> SET lock:a x NX
+a> GET lock:b
+a> EXEC
+a> STRLEN lock:a
+"#,
+    );
+}

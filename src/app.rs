@@ -105,6 +105,7 @@ fn common(settings: &Settings) -> Result<Common, Failure> {
         stream_above: STREAM_ABOVE,
         max_lock_value: limits.lock_value,
         max_computed_argument: limits.client_output,
+        max_captured: limits.client_buffer,
         command_timeout: settings.upstream.command_timeout,
         upstream: settings.upstream.address.to_string().into(),
         started_ms: unix_ms(),
@@ -117,7 +118,8 @@ fn common(settings: &Settings) -> Result<Common, Failure> {
             client_buffer: limits.client_buffer,
             client_output: limits.client_output,
             upstream_output: UPSTREAM_OUTPUT,
-            total_buffer: limits.total_buffer,
+            // Each worker counts its own.
+            total_buffer: limits.total_buffer / settings.threads,
             connect_timeout: settings.upstream.connect_timeout,
             linger: LINGER,
             drain_timeout: settings.drain_timeout,

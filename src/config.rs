@@ -91,7 +91,8 @@ pub struct Limits {
     pub max_args: usize,
     /// Bytes of one inline line. Redis's own bound.
     pub max_inline: usize,
-    /// Bytes of an unfinished command of one client. Redis's `client-query-buffer-limit`.
+    /// Bytes of an unfinished command of one client, as Redis's `client-query-buffer-limit`; also
+    /// of one reply to a command on lock keys, which has to be read as a whole.
     pub client_buffer: usize,
     /// Bytes that wait for one client to read; past it Lockside stops reading that client's
     /// upstream link, so a slow reader slows itself alone.

@@ -32,6 +32,7 @@ use flights::{Flights, SessionId, Verdict};
 use operation::{Flow, Grant, Operation, Queued, Scope};
 use pipeline::Pipeline;
 use replies::Treatment;
+pub use replies::Unusable;
 pub use shared::{Clock, Shared};
 pub use stamper::Stamper;
 use state::State;

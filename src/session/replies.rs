@@ -25,10 +25,20 @@ pub(super) enum Treatment {
     Capture,
 }
 
+/// Why a link can't be used any more.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    /// What Redis sends makes no sense.
+    #[error("its reply made no sense: {0}")]
+    Nonsense(#[from] ReplyError),
+    /// A reply on lock keys, which has to be read as a whole, is too large for that.
+    #[error("its reply is larger than limits.client_buffer allows for a command on lock keys")]
+    TooLarge,
+}
+
 impl Session {
-    /// Takes bytes of Redis; all of them. An error means that the stream makes no sense any more:
-    /// the link is to be dropped.
-    pub fn upstream_bytes(&mut self, buf: &[u8], cx: &mut Cx<'_>) -> Result<(), ReplyError> {
+    /// Takes bytes of Redis; all of them. An error means that the link is to be dropped.
+    pub fn upstream_bytes(&mut self, buf: &[u8], cx: &mut Cx<'_>) -> Result<(), Unusable> {
         if self.raw {
             self.pass_on(buf, cx);
             return Ok(());
@@ -54,6 +64,9 @@ impl Session {
                 pass = at;
             }
             if self.treatment == Treatment::Capture {
+                if self.captured.len() + piece.len() > cx.shared.max_captured {
+                    return Err(Unusable::TooLarge);
+                }
                 self.capture(piece, progress.done, cx);
             } else if progress.done && self.treatment != Treatment::Pass {
                 self.reply_passed();

@@ -52,6 +52,8 @@ pub struct Shared {
     pub max_lock_value: usize,
     /// A computed command on a lock key with a larger argument is refused.
     pub max_computed_argument: usize,
+    /// A reply that has to be read as a whole may have this many bytes.
+    pub max_captured: usize,
     /// How long one step of a lock command may take before its link is given up.
     pub command_timeout: Duration,
     /// The upstream's address, without credentials, for error texts.

@@ -76,6 +76,7 @@ impl Rig {
             request_limits: Limits::default(),
             stream_above: 1 << 20,
             max_lock_value: 4096,
+            max_captured: 1 << 20,
             max_computed_argument: 1 << 20,
             command_timeout: Duration::from_secs(5),
             upstream: "redis:1".into(),

@@ -237,8 +237,8 @@ impl Driver<'_, '_> {
         let result = self.with(|session, cx| session.upstream_bytes(&scratch[..count], cx));
         self.scratch = scratch;
         if let Err(error) = result {
-            tracing::warn!(%error, "Redis sent what is no reply; the link is dropped");
-            self.conn.io.link_error = Some("its reply made no sense".into());
+            tracing::warn!(%error, "a link to Redis is dropped");
+            self.conn.io.link_error = Some(error.to_string());
         }
     }
 

@@ -45,6 +45,9 @@ impl Queueing {
         args: Args<'_>,
         scope: &mut Scope<'_, '_>,
     ) -> (Option<Box<Operation>>, Flow) {
+        if scope.queued.len() >= MAX_QUEUED {
+            return Self::refuse(TOO_MANY.to_owned(), scope);
+        }
         match lock_use {
             LockUse::Set | LockUse::Setnx => match acquire::read(lock_use, args, scope) {
                 Read::Acquire(ask)
@@ -391,5 +394,8 @@ fn passed(
     out.extend_from_slice(element);
 }
 
+/// Lock commands in one transaction; no lock client sends more than a handful.
+const MAX_QUEUED: usize = 65_536;
+const TOO_MANY: &str = "OOM lockside: too many commands on lock keys in one transaction";
 const UNKNOWN: &str = "TRYAGAIN lockside: unknown outcome: EXEC ran, but Redis did not say \
     whether its locks were made persistent; they are shown as unconfirmed until they are released";

@@ -162,6 +162,26 @@ fn large_keys_and_values_are_no_locks() {
     }
 }
 
+/// A reply that has to be read as a whole, to find locks in it, is bounded; any other streams.
+#[test]
+fn replies_on_lock_keys() {
+    let Some((redis, subject)) = limited("client_buffer = \"64KiB\"") else { return };
+    let mut client = subject.client();
+    redis.ask(&format!("SET big {}", "v".repeat(200 * 1024)));
+    assert_eq!(client.ask("GET big").len(), 200 * 1024 + "$204800\r\n\r\n".len());
+    let large = client.ask("MGET big lock:a");
+    assert!(
+        large.starts_with("-MASTERDOWN lockside: ") && large.contains("client_buffer"),
+        "{large}"
+    );
+    let script = "return string.rep('x', 200 * 1024)";
+    let large = client.call(&["EVAL", script, "1", "lock:a"]);
+    let large = String::from_utf8_lossy(&large).into_owned();
+    assert!(large.starts_with("-TRYAGAIN lockside: unknown outcome"), "{large}");
+    assert_eq!(client.ask("SET lock:a token-a NX"), "+OK\r\n");
+    client.fence();
+}
+
 #[test]
 fn locks() {
     let Some((redis, subject)) = limited("locks = 3") else { return };

@@ -86,7 +86,7 @@ fn any_number_of_faults() {
 #[ignore = "takes minutes"]
 fn more_faults() {
     let laws = Laws { faults: 4, late: 2, orphans: false, ..Laws::GUARDED };
-    holds("two late", laws, 50 * LEAST);
+    holds("two late", laws, 40 * LEAST);
     holds("plain, two faults", Laws { faults: 2, ..Laws::PLAIN }, 50 * LEAST);
 }
 

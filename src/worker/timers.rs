@@ -1,4 +1,5 @@
-//! The deadlines of one worker: a heap with at most one entry for each connection.
+//! The deadlines of one worker: a heap with one entry for most connections, a few more for one
+//! whose deadline was brought forward.
 //!
 //! An entry that comes due is only a reminder to ask the connection when its deadline really is;
 //! so setting and clearing a deadline on the path of a command costs nothing.

@@ -22,6 +22,10 @@ pub mod lock;
 
 pub mod table;
 
+pub mod mode;
+
+pub mod ledger;
+
 pub mod scripts;
 
 pub mod upstream;

@@ -1,0 +1,122 @@
+//! The ledger: the durable record of lock events, and the one door to it (SPEC 8).
+//!
+//! Whoever wants something durable hands [`Ask`]s to a [`Door`] and gets an [`Answer`] once it is
+//! durable and everything before it was read. Behind the door one committer writes them in
+//! groups. This module and `entry` and `fold` are pure; `committer` is a sans-io machine that a
+//! thread drives (`thread`); `sqlite` and `memory` are stores.
+
+use std::sync::Arc;
+
+use crate::lock::record::LockKey;
+
+pub mod entry;
+pub mod fold;
+pub mod store;
+
+pub use entry::{Cause, Claim, Entry, Guarantee, Position, Row, Start};
+
+/// Names one request; never used again within the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
+/// Who gets the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Asker {
+    /// A session of a worker: the worker's number, and its name for the session.
+    Session(usize, (usize, u32)),
+    /// Nobody waits: it is written as soon as it can be, however long that takes.
+    Nobody,
+}
+
+/// One thing to be written.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Ask {
+    /// A claim. Dead at once if the lock is held.
+    Claim(Claim),
+    /// A claim under a `ttl` rule, which ends the holder first if that has run out by more than
+    /// `max_clock_skew` at the claim's own time.
+    ClaimExpiring(Claim),
+    /// `fast`: a grant that Redis has made, with its fence.
+    Grant(Claim, u64),
+    /// A value found in Redis.
+    Observe(Claim),
+    /// The hold ends. Names the claim that the asker has seen as the holder.
+    Release(LockKey, Position, Cause),
+    /// The lock ends, whoever holds it when this is written.
+    ReleaseAny(LockKey, Cause),
+    /// The holder's expiry moves (`ttl` rules).
+    Extend(LockKey, Position, u64),
+    /// The holder was heard of.
+    Heard(LockKey, Position),
+    /// The mode changed.
+    Degraded,
+    /// The mode changed; Redis's `run_id`.
+    Healthy(Arc<str>),
+}
+
+/// What became of one [`Ask`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// The claim holds the lock: it is the holder now, with this fence (SPEC 8). Also for a value
+    /// that was the holder's already.
+    Won {
+        /// The claim that holds, under whose name it is to be released.
+        claim: Position,
+        /// Higher than that of every earlier holder.
+        fence: u64,
+    },
+    /// Another holds it, or the value is dead.
+    Lost {
+        /// The holder, if there is one.
+        holder: Option<Arc<fold::Holder>>,
+    },
+    /// The release ended a hold.
+    Released,
+    /// There was no such hold (any more).
+    NotHeld,
+    /// Written.
+    Noted,
+}
+
+/// The answer to a request: one outcome for each of its asks, in their order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// Which request.
+    pub ticket: Ticket,
+    /// What became of it.
+    pub outcomes: Vec<Outcome>,
+}
+
+/// Why nothing was written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unavailable {
+    /// The store fails, or hangs.
+    #[error("the ledger does not answer ({0})")]
+    NotAnswering(Arc<str>),
+    /// More is waiting than the queue may hold.
+    #[error("the ledger is behind: too much is waiting to be written")]
+    Full,
+}
+
+/// The one door to everything durable. Calls never block.
+pub trait Door: Send + Sync {
+    /// Writes these together, in one exchange, and answers when they are durable.
+    ///
+    /// # Errors
+    /// When the ledger is known not to answer, or its queue is full: nothing was and nothing will
+    /// be written. [`Asker::Nobody`] is never refused for a ledger that does not answer.
+    fn submit(&self, asker: Asker, asks: Vec<Ask>) -> Result<Ticket, Unavailable>;
+
+    /// The asker does not wait any more, and has told its client that nothing was acquired: what
+    /// is not written yet never will be, and claims that win are withdrawn. No answer comes.
+    fn withdraw(&self, ticket: Ticket);
+
+    /// The asker does not wait any more; what it asked for is still to be done.
+    fn forget(&self, ticket: Ticket);
+
+    /// None while the ledger answers; else why not.
+    fn trouble(&self) -> Option<Arc<str>>;
+
+    /// True while releases wait to become durable whose askers have been told so.
+    fn is_releasing(&self, key: &LockKey) -> bool;
+}

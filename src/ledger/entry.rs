@@ -1,0 +1,186 @@
+//! What a log says: one entry for each thing that happened to a lock. Pure.
+//!
+//! Entries are immutable and have a [`Position`] of their own, never reused: writing one again, or
+//! its late arrival, changes nothing (SPEC 8).
+
+use std::sync::Arc;
+
+use crate::lock::record::LockKey;
+
+/// Where an entry stands: the log it belongs to, and its place there. Logs are numbered by the
+/// store, entries of a log from 1; neither number is ever used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position {
+    /// The log: one for each run of a sidecar.
+    pub log: u64,
+    /// The entry's place in its log.
+    pub seq: u64,
+}
+
+/// One entry with its place.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    /// Where it stands.
+    pub at: Position,
+    /// What it says.
+    pub entry: Entry,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Entry {
+    /// The first entry of a log: who writes it, and under which terms.
+    Start(Start),
+    /// Somebody asks for a lock. On a free key it wins; on a held one it is dead by that alone.
+    Claim(Claim),
+    /// `guarantee = "fast"`: a grant that Redis has made already. It can't lose.
+    Grant(Claim, u64),
+    /// A permanent value that was found in Redis and that the ledger did not know (SPEC 7).
+    Observe(Claim),
+    /// The lock's TTL was moved (`ttl` rules): the holder `claim` expires then.
+    Extend {
+        /// The lock.
+        key: LockKey,
+        /// The claim that holds it.
+        claim: Position,
+        /// Milliseconds since the Unix epoch.
+        expires_at_ms: u64,
+    },
+    /// The holder's end: no claim of the same key and value is ever a holder after it.
+    Release {
+        /// The lock.
+        key: LockKey,
+        /// The claim that held it.
+        claim: Position,
+        /// Why.
+        cause: Cause,
+        /// Milliseconds since the Unix epoch.
+        at_ms: u64,
+    },
+    /// The writer gives up a claim of its own whose client was told "not acquired".
+    Withdraw {
+        /// The lock.
+        key: LockKey,
+        /// The claim.
+        claim: Position,
+    },
+    /// The holder was heard of after it was told OK: it knows that it holds the lock.
+    Heard {
+        /// The lock.
+        key: LockKey,
+        /// The claim.
+        claim: Position,
+    },
+    /// This sidecar has lost Redis, or has met another run of it.
+    Degraded,
+    /// This sidecar serves by Redis again, by this run of it.
+    Healthy(Arc<str>),
+    /// The writer lives.
+    Heartbeat,
+    /// The last entry of an orderly exit.
+    End,
+}
+
+/// The terms of a log (SPEC 8): a reader under other terms refuses to start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Start {
+    /// Version of this format; [`FORMAT`] when written here. An older one is read.
+    pub format: u32,
+    /// Names the upstream.
+    pub namespace: Arc<str>,
+    /// `strict` or `fast`.
+    pub guarantee: Guarantee,
+    /// The upstream's address, without credentials.
+    pub upstream: Arc<str>,
+    /// The writer, for people: host name and process id.
+    pub writer: Arc<str>,
+    /// Milliseconds since the Unix epoch.
+    pub at_ms: u64,
+}
+
+/// Version of the entries' format that is written.
+pub const FORMAT: u32 = 1;
+
+/// What OK means (SPEC 2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Guarantee {
+    /// A claim has won in the ledger.
+    #[default]
+    Strict,
+    /// In calm times: Redis has it; the ledger hears of it later.
+    Fast,
+}
+
+impl Guarantee {
+    /// The word in the configuration and in the ledger.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Strict => "strict",
+            Self::Fast => "fast",
+        }
+    }
+}
+
+/// One acquire of one lock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// The lock.
+    pub key: LockKey,
+    /// What stands in Redis. Empty for a lock that is not a string.
+    pub stored: Arc<[u8]>,
+    /// What tells a lock that is not a string from the next: as the guarded scripts take it.
+    pub other: Option<Arc<[u8]>>,
+    /// The rule's name.
+    pub rule: Arc<str>,
+    /// The client's name and address, for people.
+    pub client: Arc<str>,
+    /// When it was asked for, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// The TTL that the client asked for, in milliseconds.
+    pub asked_ttl_ms: Option<u64>,
+    /// `ttl` rules: when it runs out, in milliseconds since the Unix epoch.
+    pub expires_at_ms: Option<u64>,
+    /// Made without Redis: the marker `DEGRADED:{worker_id}:{timestamp}:{hex}` (SPEC 6).
+    pub marker: Option<Arc<str>>,
+}
+
+/// Why a hold has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Cause {
+    /// Its client released it, or overwrote it.
+    Client,
+    /// Its reply could not be written.
+    Undelivered,
+    /// `lockside release`.
+    Operator,
+    /// It was held for longer than `max_hold`.
+    MaxHold,
+    /// Its TTL has passed (`ttl` rules).
+    Expired,
+    /// The database was flushed.
+    Flushed,
+}
+
+impl Cause {
+    /// All causes.
+    pub const ALL: [Self; 6] = [
+        Self::Client,
+        Self::Undelivered,
+        Self::Operator,
+        Self::MaxHold,
+        Self::Expired,
+        Self::Flushed,
+    ];
+
+    /// The word in the ledger and in `LOCKSIDE HISTORY`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Undelivered => "undelivered",
+            Self::Operator => "operator",
+            Self::MaxHold => "max_hold",
+            Self::Expired => "expired",
+            Self::Flushed => "flushed",
+        }
+    }
+}

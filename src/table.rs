@@ -200,6 +200,10 @@ mod tests {
             confidence: Confidence::Held,
             client: "c".into(),
             expires_at_ms,
+            claim: None,
+            fence: None,
+            other: None,
+            marker: None,
         }
     }
 

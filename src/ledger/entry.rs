@@ -6,16 +6,7 @@
 use std::sync::Arc;
 
 use crate::lock::record::LockKey;
-
-/// Where an entry stands: the log it belongs to, and its place there. Logs are numbered by the
-/// store, entries of a log from 1; neither number is ever used again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Position {
-    /// The log: one for each run of a sidecar.
-    pub log: u64,
-    /// The entry's place in its log.
-    pub seq: u64,
-}
+pub use crate::lock::record::Position;
 
 /// One entry with its place.
 #[derive(Debug, Clone, PartialEq)]

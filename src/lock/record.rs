@@ -39,6 +39,16 @@ impl Borrow<[u8]> for LockKey {
     }
 }
 
+/// Where an entry stands in the ledger, and so a claim's name: the log it belongs to, and its place
+/// there. Logs are numbered by the store, entries of a log from 1; neither number is ever used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position {
+    /// The log: one for each run of a sidecar.
+    pub log: u64,
+    /// The entry's place in its log.
+    pub seq: u64,
+}
+
 /// How sure Lockside is that somebody knows of the grant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Confidence {
@@ -76,4 +86,12 @@ pub struct Record {
     pub client: Arc<str>,
     /// When it runs out by itself, for a `ttl` rule, in milliseconds since the Unix epoch.
     pub expires_at_ms: Option<u64>,
+    /// The ledger's claim that holds it; none for a grant that is not in the ledger (yet).
+    pub claim: Option<Position>,
+    /// Higher than that of every earlier holder (SPEC 8).
+    pub fence: Option<u64>,
+    /// What tells a lock that is not a string from the next, as the guarded scripts take it.
+    pub other: Option<Arc<[u8]>>,
+    /// Granted without Redis: the grant's marker (SPEC 6).
+    pub marker: Option<Arc<str>>,
 }

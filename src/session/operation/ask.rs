@@ -168,6 +168,10 @@ fn unknown_record(stored: &[u8], key: &[u8], shared: &Shared) -> Record {
         confidence: crate::lock::record::Confidence::Held,
         client: "unknown: not granted through this process".into(),
         expires_at_ms: None,
+        claim: None,
+        fence: None,
+        other: None,
+        marker: None,
     }
 }
 

@@ -191,6 +191,10 @@ impl Enveloped {
                 .ttl_ms
                 .filter(|_| !persistent)
                 .map(|ttl_ms| now_ms.saturating_add(ttl_ms)),
+            claim: None,
+            fence: None,
+            other: None,
+            marker: None,
         };
         if !persistent {
             shared.table.grant(lock, record);

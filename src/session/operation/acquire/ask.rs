@@ -140,6 +140,10 @@ impl Ask {
             confidence: Confidence::Held,
             client,
             expires_at_ms: (!self.persistent).then(|| now_ms.saturating_add(lifetime_ms)),
+            claim: None,
+            fence: None,
+            other: None,
+            marker: None,
         }
     }
 

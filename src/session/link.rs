@@ -2,6 +2,7 @@
 
 use super::operation::Operation;
 use super::{Cx, End, Session};
+use crate::mode::View;
 use crate::resp::encode;
 use crate::resp::reply::ReplyScanner;
 
@@ -29,6 +30,12 @@ impl Session {
             self.end = Some(End::Now);
         }
         self.settle_end(cx);
+    }
+
+    /// True if the link is no use with this view: a lock operation waits for a Redis that does not
+    /// answer, or a session with nothing under way has a link that may never answer again.
+    pub fn gives_up_link(&self, view: View) -> bool {
+        !view.reachable && self.linked && (self.operation.is_some() || self.pipeline.is_empty())
     }
 
     /// An operation wants a new link.

@@ -8,6 +8,8 @@ use jiff::tz::TimeZone;
 
 use super::flights::Flights;
 use super::{Clock, Cx, Session, Shared, Stamper, Wires};
+use super::shared::Repairs;
+use crate::ledger::{Ask, Asker, Door, Guarantee, Ticket, Unavailable};
 use crate::lock::record::{Confidence, LockKey};
 use crate::lock::rule::{Glob, Rule, Rules};
 use crate::resp::request::Limits;
@@ -54,6 +56,31 @@ impl Wires for Fake {
     }
 }
 
+/// A ledger that only follows, and needs nothing.
+struct Nobody;
+
+impl Door for Nobody {
+    fn submit(&self, _: Asker, _: Vec<Ask>) -> Result<Ticket, Unavailable> {
+        Ok(Ticket(0))
+    }
+    fn withdraw(&self, _: Ticket) {}
+    fn forget(&self, _: Ticket) {}
+    fn trouble(&self) -> Option<Arc<str>> {
+        None
+    }
+    fn is_releasing(&self, _: &LockKey) -> bool {
+        false
+    }
+}
+
+impl Repairs for Nobody {
+    fn touch(&self, _: &LockKey) {}
+    fn is_due(&self, _: &LockKey) -> bool {
+        false
+    }
+    fn look_at_all(&self) {}
+}
+
 struct Rig {
     session: Session,
     shared: Shared,
@@ -81,6 +108,12 @@ impl Rig {
             command_timeout: Duration::from_secs(5),
             upstream: "redis:1".into(),
             started_ms: 0,
+            door: Arc::new(Nobody),
+            guarantee: Guarantee::Fast,
+            board: Arc::default(),
+            repairs: Arc::new(Nobody),
+            acquire_timeout: None,
+            release_wait: Duration::from_secs(5),
         };
         Self {
             session: Session::new((1, 1), Arc::from("peer")),
@@ -93,6 +126,7 @@ impl Rig {
     fn with<T>(&mut self, step: impl FnOnce(&mut Session, &mut Cx<'_>) -> T) -> T {
         let mut cx = Cx {
             now: Duration::from_secs(1),
+            worker: 0,
             shared: &self.shared,
             wires: &mut self.wires,
             flights: &mut self.flights,

@@ -42,8 +42,9 @@ Examples:
   lockside release lock:orders:17                free a lock whose holder is gone
 
 Environment: LOCKSIDE_CONFIG, LOCKSIDE_LISTEN, LOCKSIDE_UPSTREAM (or REDIS_URL),
-LOCKSIDE_THREADS, LOCKSIDE_STATE_DIR, LOCKSIDE_TIME_ZONE, LOCKSIDE_LOG (level),
-LOCKSIDE_LOG_FORMAT, REDIS_PERSISTENT_LOCKS, REDIS_SAFETY_TTL, REDIS_LOCK_TTL_SECONDS.
+LOCKSIDE_THREADS, LOCKSIDE_STATE_DIR, LOCKSIDE_TIME_ZONE, LOCKSIDE_GUARANTEE,
+LOCKSIDE_NAMESPACE, LOCKSIDE_LEDGER (its file), LOCKSIDE_LOG (level), LOCKSIDE_LOG_FORMAT,
+REDIS_PERSISTENT_LOCKS, REDIS_SAFETY_TTL, REDIS_LOCK_TTL_SECONDS.
 Flags override the environment, and that overrides the file.
 
 Exit codes: 0 done, 1 no, 2 can't reach, 64 wrong arguments or configuration.";

@@ -28,4 +28,6 @@ pub mod ledger;
 
 pub mod scripts;
 
+pub mod degraded;
+
 pub mod upstream;

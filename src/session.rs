@@ -10,6 +10,7 @@
 //! outstanding, then has the link to itself as an `operation`; so its view of the connection's
 //! state is exact, and its replies cannot be confused with others.
 
+mod alone;
 mod change;
 mod commands;
 pub mod flights;
@@ -34,7 +35,7 @@ use operation::{Flow, Grant, Operation, Queued, Scope};
 use pipeline::Pipeline;
 use replies::Treatment;
 pub use replies::Unusable;
-pub use shared::{Clock, Repairs, Shared};
+pub use shared::{Access, Bell, Clock, Gate, Repairs, Shared};
 pub use stamper::Stamper;
 use state::State;
 
@@ -243,6 +244,17 @@ impl Session {
     pub fn ledger_answered(&mut self, answer: &Answer, cx: &mut Cx<'_>) {
         if let Some(mut operation) = self.operation.take() {
             let flow = operation.answered(answer, &mut self.scope(cx));
+            self.operation = Some(operation);
+            if let Some(flow) = flow {
+                self.follow(flow, cx);
+            }
+        }
+    }
+
+    /// A companion key that this session may block on has changed.
+    pub fn rung(&mut self, cx: &mut Cx<'_>) {
+        if let Some(mut operation) = self.operation.take() {
+            let flow = operation.rung(&mut self.scope(cx));
             self.operation = Some(operation);
             if let Some(flow) = flow {
                 self.follow(flow, cx);

@@ -28,7 +28,7 @@ use crate::upstream::stream::Stream;
 
 use conn::{After, Conn, Driver};
 pub use listener::Listener;
-pub use mail::{Mailbox, Mailboxes};
+pub use mail::{Letter, Mailbox, Mailboxes};
 use timers::Timers;
 use wires::Turn;
 
@@ -208,10 +208,13 @@ impl Worker {
     fn open_mail(&mut self, now: Instant) {
         let common = self.common.clone();
         let letters = common.mail.get(self.number).map(Mailbox::take).unwrap_or_default();
-        for ((index, generation), answer) in letters {
+        for ((index, generation), letter) in letters {
             if self.conns.get(index).is_some_and(|slot| slot.generation == generation) {
                 self.drive(index, now, |driver| {
-                    driver.with(|session, cx| session.ledger_answered(&answer, cx));
+                    driver.with(|session, cx| match &letter {
+                        Letter::Answer(answer) => session.ledger_answered(answer, cx),
+                        Letter::Bell => session.rung(cx),
+                    });
                 });
                 self.turn(index, now);
             }

@@ -10,20 +10,27 @@ impl Session {
     /// The link has failed: refused, timed out while connecting, reset, or closed by Redis.
     /// `connected`: whether it ever stood.
     pub fn link_failed(&mut self, reason: &str, connected: bool, cx: &mut Cx<'_>) {
+        let half = !self.replies.at_boundary();
         self.forget_link();
         if self.operation.is_some() {
             self.step(|operation, scope| operation.link_failed(reason, connected, scope), cx);
             return;
         }
         let unanswered = self.pipeline.abandon();
-        if connected || self.skimmer.is_some() || !self.state.is_replayable() {
-            // As a client of Redis itself would see it.
+        if half || self.raw || self.skimmer.is_some() || self.state.ends_with_link() {
+            // Nothing that could be said would be understood: as a client of Redis would see it.
             self.end = Some(End::Now);
             return;
         }
+        self.state.lose_link();
+        self.queued.clear();
+        let text = match connected {
+            true => cx.shared.unknown_outcome(reason),
+            false => cx.shared.unavailable(reason),
+        };
         let mut replies = Vec::new();
         for _ in 0..unanswered {
-            encode::error(&mut replies, cx.shared.unavailable(reason).as_bytes());
+            encode::error(&mut replies, text.as_bytes());
         }
         cx.wires.to_client(&replies);
         if matches!(self.end, Some(End::ByRedis)) {

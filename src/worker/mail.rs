@@ -10,14 +10,20 @@ use mio::Waker;
 use crate::ledger::Answer;
 use crate::session::flights::SessionId;
 
-/// An answer for a session.
-pub type Letter = (SessionId, Answer);
+/// What a session is told.
+#[derive(Debug)]
+pub enum Letter {
+    /// The ledger's answer.
+    Answer(Answer),
+    /// A companion key that it may block on has changed.
+    Bell,
+}
 
 /// One worker's mailbox. It holds no more letters than its sessions have asked questions, which
 /// is at most a few for each connection.
 #[derive(Debug, Default)]
 pub struct Mailbox {
-    letters: Mutex<Vec<Letter>>,
+    letters: Mutex<Vec<(SessionId, Letter)>>,
     waker: OnceLock<Waker>,
 }
 
@@ -29,7 +35,7 @@ impl Mailbox {
     }
 
     /// Puts these in, and wakes the worker.
-    pub fn put(&self, letters: Vec<Letter>) {
+    pub fn put(&self, letters: impl IntoIterator<Item = (SessionId, Letter)>) {
         self.letters.lock().unwrap_or_else(PoisonError::into_inner).extend(letters);
         self.wake();
     }
@@ -44,7 +50,7 @@ impl Mailbox {
         }
     }
 
-    pub(super) fn take(&self) -> Vec<Letter> {
+    pub(super) fn take(&self) -> Vec<(SessionId, Letter)> {
         std::mem::take(&mut *self.letters.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

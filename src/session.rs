@@ -99,6 +99,8 @@ pub struct Session {
     grants: Vec<Grant>,
     /// False until something was sent on the present link.
     linked: bool,
+    /// The link has met the run of Redis that the last repair pass was made for.
+    verified: bool,
     /// Replies to what a new link begins with, still to come.
     preamble: usize,
     /// An operation waits for the new link.
@@ -131,6 +133,7 @@ impl Session {
             queued: Vec::new(),
             grants: Vec::new(),
             linked: false,
+            verified: false,
             preamble: 0,
             reopening: false,
             raw: false,
@@ -329,7 +332,8 @@ impl Session {
             }
             Flow::Reopen => self.reopen(cx),
             Flow::Done => {
-                self.operation = None;
+                let verified = self.operation.take().is_some_and(|ended| ended.has_verified());
+                self.verified |= verified;
                 if matches!(self.end, Some(End::AfterOperation)) {
                     self.end = Some(End::Now);
                 }

@@ -50,6 +50,9 @@ impl Session {
                 Route::Ignore => return,
                 Route::Exec => encode::error(&mut out, b"ERR EXEC without MULTI"),
                 Route::State(state_use) => self.change_alone(state_use, args, cx, &mut out),
+                Route::Ask(Ask::Info) => {
+                    operation::info_alone(cx.shared, self.state.protocol, &mut out);
+                }
                 Route::Ask(Ask::ScriptExists) => script_exists(args, cx, &mut out),
                 Route::Ask(_) | Route::Lock(_) | Route::Refuse(_) => {
                     self.run(|scope| Operation::begin(route, args, scope), cx);

@@ -4,6 +4,7 @@ use super::operation::Operation;
 use super::state::Change;
 use super::{Cx, End, Session, change};
 use crate::command::StateUse;
+use crate::mode::{Mode, View};
 use crate::resp::Args;
 use crate::resp::request::{ProtocolError, RequestScanner, Scanned};
 use crate::router::{self, Route};
@@ -163,10 +164,24 @@ impl Session {
             Route::Ignore => Taken::Instead(route),
             // Exclusive: it has to wait for what is outstanding.
             route if self.pipeline.is_empty() && !cx.wires.client_is_behind() => {
+                if self.has_to_verify(&route, view, cx) {
+                    self.run(|scope| Operation::verify(scope), cx);
+                    return Taken::Later;
+                }
                 Taken::Instead(route)
             }
             _ => Taken::Later,
         }
+    }
+
+    /// True before the first lock command on a new link.
+    fn has_to_verify(&self, route: &Route, view: View, cx: &Cx<'_>) -> bool {
+        !self.verified
+            && matches!(route, Route::Lock(_))
+            && view.mode == Mode::Healthy
+            && self.state.transaction.is_none()
+            && !self.state.only_listens()
+            && cx.shared.reports.expects()
     }
 
     /// Carries out a command that is not simply forwarded.

@@ -2,7 +2,7 @@
 
 use super::operation::Operation;
 use super::{Cx, End, Session};
-use crate::mode::View;
+use crate::mode::{Report, View};
 use crate::resp::encode;
 use crate::resp::reply::ReplyScanner;
 
@@ -10,6 +10,8 @@ impl Session {
     /// The link has failed: refused, timed out while connecting, reset, or closed by Redis.
     /// `connected`: whether it ever stood.
     pub fn link_failed(&mut self, reason: &str, connected: bool, cx: &mut Cx<'_>) {
+        let report = if connected { Report::Reset } else { Report::Refused };
+        cx.shared.reports.note(report);
         let half = !self.replies.at_boundary();
         self.forget_link();
         if self.operation.is_some() {
@@ -98,6 +100,7 @@ impl Session {
         self.captured = Vec::new();
         self.preamble = 0;
         self.linked = false;
+        self.verified = false;
         self.reopening = false;
     }
 }

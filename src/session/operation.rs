@@ -14,6 +14,7 @@ mod script;
 mod serve;
 mod settle;
 mod transaction;
+mod verify;
 mod view;
 
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use crate::command::{LockUse, lookup};
 use crate::degraded::Words;
 use crate::ledger::Answer;
 use crate::lock::record::LockKey;
-use crate::mode::Mode;
+use crate::mode::{Mode, Report, Sign};
 use crate::resp::Args;
 use crate::resp::encode;
 use crate::router::{Ask, Route};
@@ -39,9 +40,11 @@ pub(super) use grant::{Grant, settle_grants};
 use replay::Replaying;
 use script::Scripting;
 use serve::Serving;
+pub(super) use ask::info_alone;
 pub(super) use serve::with_world;
 pub(super) use transaction::Queued;
 use transaction::{Executing, Queueing};
+use verify::Verifying;
 
 /// How a session goes on after a step of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +104,14 @@ impl Scope<'_, '_> {
         let rules = &self.shared().rules;
         let ours = |key: &[u8]| rules.find(key).is_some() || rules.companion_of(key).is_some();
         words.args().get(0).and_then(lookup).is_some_and(|spec| spec.keys(words.args()).any(ours))
+    }
+
+    /// True if this client may use the locks of any rule while Redis can't be asked.
+    fn may_use_some_locks(&self) -> bool {
+        let shared = self.shared();
+        let proved = self.state.is_authenticated();
+        let may = |name: &str| shared.gate.access(&self.state.user, proved, name);
+        shared.rules.iter().any(|(_, rule)| may(&rule.name) == Access::Granted)
     }
 
     /// The error for a user that Redis was not seen to let use these locks (SPEC 6).
@@ -171,6 +182,7 @@ pub(super) enum Operation {
     Exec(Executing),
     Serve(Serving),
     Replay(Replaying),
+    Verify(Verifying),
 }
 
 /// EXEC of a transaction that was held back.
@@ -246,6 +258,16 @@ impl Operation {
         }
     }
 
+    /// Asks a new link which run of Redis it has met.
+    pub(super) fn verify(scope: &mut Scope<'_, '_>) -> (Option<Box<Self>>, Flow) {
+        Verifying::begin(scope)
+    }
+
+    /// True for a [`Operation::verify`] that has found the expected run.
+    pub(super) fn has_verified(&self) -> bool {
+        matches!(self, Self::Verify(operation) if operation.done)
+    }
+
     /// A command that is served without Redis.
     pub(super) fn serve(
         args: Args<'_>,
@@ -275,6 +297,11 @@ impl Operation {
 
     /// A whole reply of Redis to what the operation sent.
     pub(super) fn reply(&mut self, frame: &[u8], scope: &mut Scope<'_, '_>) -> Flow {
+        if let Some(text) = frame.strip_prefix(b"-")
+            && let Some(sign) = Sign::of_error(text)
+        {
+            scope.shared().reports.note(Report::Error(sign));
+        }
         match self {
             Self::Acquire(operation) => operation.reply(frame, scope),
             Self::Exchange(operation) => operation.reply(frame, scope),
@@ -282,6 +309,7 @@ impl Operation {
             Self::Queue(operation) => operation.reply(frame, scope),
             Self::Exec(operation) => operation.reply(frame, scope),
             Self::Replay(operation) => operation.reply(frame, scope),
+            Self::Verify(operation) => operation.reply(frame, scope),
             Self::Serve(_) => Flow::Close,
         }
     }
@@ -293,7 +321,7 @@ impl Operation {
             Self::Exchange(operation) => operation.reopened(scope),
             Self::Script(operation) => operation.reopened(scope),
             Self::Exec(operation) => operation.reopened(scope),
-            Self::Queue(_) | Self::Serve(_) | Self::Replay(_) => Flow::Close,
+            Self::Queue(_) | Self::Serve(_) | Self::Replay(_) | Self::Verify(_) => Flow::Close,
         }
     }
 
@@ -310,6 +338,7 @@ impl Operation {
             Self::Script(operation) => operation.link_failed(reason, connected, scope),
             Self::Exec(operation) => operation.link_failed(reason, connected, scope),
             Self::Replay(operation) => operation.link_failed(reason, connected, scope),
+            Self::Verify(operation) => operation.link_failed(scope),
             // Redis has no part in it.
             Self::Serve(operation) => operation.waiting(),
             Self::Queue(operation) => operation.link_failed(scope),
@@ -318,6 +347,11 @@ impl Operation {
 
     /// No reply came in time; the session has forgotten the link.
     pub(super) fn timed_out(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
+        let report = match self {
+            Self::Exchange(_) | Self::Verify(_) => Report::ReadTimeout,
+            _ => Report::WriteTimeout,
+        };
+        scope.shared().reports.note(report);
         match self {
             Self::Acquire(operation) => operation.timed_out(scope),
             _ => self.link_failed("no reply in time", true, scope),
@@ -332,7 +366,7 @@ impl Operation {
             Self::Script(operation) => operation.answered(answer, scope),
             Self::Exec(operation) => operation.answered(answer, scope),
             Self::Serve(operation) => operation.answered(answer, scope),
-            Self::Queue(_) | Self::Replay(_) => None,
+            Self::Queue(_) | Self::Replay(_) | Self::Verify(_) => None,
         }
     }
 
@@ -344,6 +378,7 @@ impl Operation {
             Self::Script(operation) => operation.ledger_late(scope),
             Self::Exec(operation) => operation.ledger_late(scope),
             Self::Serve(operation) => operation.ledger_late(scope),
+            Self::Verify(_) => Flow::Done,
             Self::Queue(_) | Self::Replay(_) => Flow::Close,
         }
     }

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::degraded::Companions;
+use crate::health::Reports;
 use crate::ledger::{Door, Guarantee};
 use crate::lock::acquire::Ledger;
 use crate::lock::record::LockKey;
 use crate::lock::rule::{Rule, Rules};
 use crate::lock::value::Stamp;
-use crate::mode::{Board, Mode};
+use crate::mode::{Board, History, Mode};
 use crate::resp::request::Limits;
 use crate::scripts::Scripts;
 use crate::table::Table;
@@ -66,6 +67,10 @@ pub struct Shared {
     pub guarantee: Guarantee,
     /// Whether Redis is asked first.
     pub board: Arc<Board>,
+    /// Changes of the mode, and why Redis is not used.
+    pub history: Arc<History>,
+    /// Where it is said what links have met.
+    pub reports: Reports,
     /// Locks that Redis may not have as the ledger has them.
     pub repairs: Arc<dyn Repairs>,
     /// Values of companion keys, while Redis can't be asked.

@@ -202,7 +202,7 @@ impl Exchange {
                 ask::mask_script_exists(&reply, frame, shas, scope.shared(), &mut out);
             }
             Purpose::Owner(key) => ask::owner(key, &reply, frame, scope, &mut out),
-            Purpose::Mode => ask::mode(&reply, frame, &mut out),
+            Purpose::Mode => ask::mode(&reply, frame, scope.shared(), &mut out),
             Purpose::Locks(_) if ask::is_stranger(&reply) => out.extend_from_slice(frame),
             Purpose::Locks(glob) => ask::list(glob.as_deref(), scope, &mut out),
             Purpose::GiveBack(grants) => {
@@ -276,7 +276,7 @@ impl Exchange {
             }
             Purpose::Mode => {
                 let mut out = Vec::new();
-                ask::blocked(reason, &mut out);
+                ask::told_mode(scope.shared(), &mut out);
                 scope.answer(&out)
             }
             // What Redis closes on its own account (QUIT, a protocol error) has no reply.

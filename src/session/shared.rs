@@ -44,7 +44,7 @@ pub struct Shared {
     /// The lock rules.
     pub rules: Rules,
     /// Every lock that is held through this process.
-    pub table: Table,
+    pub table: Arc<Table>,
     /// Texts of scripts that were seen.
     pub scripts: Scripts,
     /// Writes timestamps and nonces into stored values.

@@ -31,3 +31,5 @@ pub mod scripts;
 pub mod degraded;
 
 pub mod upstream;
+
+pub mod repair;

@@ -12,5 +12,6 @@ mod envelope;
 mod faults;
 mod limits;
 mod locks;
+mod repair;
 mod support;
 mod transparent;

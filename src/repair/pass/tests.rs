@@ -1,0 +1,1 @@
+//! A pass against a Redis that is a map.

@@ -1,0 +1,5 @@
+//! Repairs: every row of the table as a text that people can review (`tests/scenarios`), held
+//! against the plan and against a real redis-server.
+
+mod real;
+mod scenario;

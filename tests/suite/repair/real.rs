@@ -1,0 +1,1 @@
+//! The scenarios against a real redis-server.

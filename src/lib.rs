@@ -29,3 +29,5 @@ pub mod ledger;
 pub mod scripts;
 
 pub mod upstream;
+
+pub mod health;

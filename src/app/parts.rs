@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::ledger::fold::Holder;
+use crate::ledger::fold::{self, Holder};
 use crate::ledger::thread::{Post, Watcher};
 use crate::ledger::{Answer, Position};
 use crate::health::Reports;
@@ -68,15 +68,27 @@ pub(super) struct Ledgers(pub(super) Arc<Ledger>);
 
 impl Truth for Ledgers {
     fn holder(&self, key: &LockKey) -> Option<Arc<Holder>> {
-        self.0.fold().holder(key).cloned()
+        self.0.holder(key)
     }
 
     fn standing(&self, key: &LockKey, stored: &[u8]) -> Standing {
-        self.0.fold().standing(key, stored)
+        of(self.0.standing(key, stored, None))
+    }
+
+    fn standing_other(&self, key: &LockKey, guard: &[u8]) -> Standing {
+        of(self.0.standing(key, b"", Some(guard)))
     }
 
     fn holders(&self) -> Vec<Arc<Holder>> {
-        self.0.fold().holders()
+        self.0.holders()
+    }
+}
+
+fn of(standing: fold::Standing) -> Standing {
+    match standing {
+        fold::Standing::Holder => Standing::Holder,
+        fold::Standing::Dead => Standing::Dead,
+        fold::Standing::Unknown => Standing::Unknown,
     }
 }
 
@@ -106,7 +118,7 @@ impl Repairs for Menders {
     }
 
     fn look_at_all(&self) {
-        self.0.ask_for_all();
+        self.0.touch_all();
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::config::Settings;
 use crate::health::{self, Health, Reports};
+use crate::ledger::committer::Timing;
 use crate::ledger::sqlite::Sqlite;
 use crate::ledger::thread::{self, Ledger};
 use crate::ledger::Start;
@@ -50,7 +51,7 @@ pub(super) fn ledger(
     settings: &Settings,
     foundation: &Foundation,
 ) -> Result<Arc<Ledger>, Failure> {
-    let path = settings.ledger_path();
+    let (path, times) = (&settings.ledger.path, &settings.ledger);
     let failed = |error| Failure::Ledger { place: path.display().to_string(), error };
     let terms = Start {
         format: crate::ledger::entry::FORMAT,
@@ -60,10 +61,19 @@ pub(super) fn ledger(
         writer: writer().into(),
         at_ms: unix_ms(),
     };
-    let store = Box::new(Sqlite::new(&path));
-    let timing = thread::Settings { ..thread::Settings::default() };
+    let timing = Timing {
+        heartbeat: times.heartbeat,
+        poll: times.poll,
+        max_clock_skew: times.max_clock_skew,
+    };
+    let settings = thread::Settings {
+        timing,
+        stall_after: times.stall_after,
+        ..thread::Settings::new(terms)
+    };
     let follower = Arc::new(Follower(foundation.table.clone()));
-    let ledger = Ledger::start(timing, terms, store, foundation.postman.clone(), follower);
+    let store = Box::new(Sqlite::new(path));
+    let ledger = Ledger::start(settings, store, foundation.postman.clone(), follower);
     ledger.map(Arc::new).map_err(failed)
 }
 
@@ -75,9 +85,8 @@ fn writer() -> String {
 
 /// Writes what waits, then ends the log.
 pub(super) fn stop_ledger(ledger: Arc<Ledger>, within: Duration) {
-    let left = ledger.stop(within);
-    if left > 0 {
-        tracing::error!(entries = left, "the ledger did not answer; these were not written");
+    if let Err(error) = ledger.stop(within) {
+        tracing::error!("{error}");
     }
 }
 
@@ -131,7 +140,7 @@ impl Guards {
                 callbacks: health::Callbacks {
                     view_changed: Box::new(move || postman.wake_all()),
                     start_pass: Box::new(move |run| starts.start_pass(run)),
-                    stop_pass: Box::new(move || stops.interrupt()),
+                    stop_pass: Box::new(move || stops.cancel_pass()),
                 },
             },
         )?;
@@ -140,6 +149,9 @@ impl Guards {
 
     pub(super) fn stop(self) {
         self.health.stop();
-        self.repair.stop();
+        // The callbacks of the health thread had the other handles.
+        if let Some(repair) = Arc::into_inner(self.repair) {
+            repair.stop();
+        }
     }
 }

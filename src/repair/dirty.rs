@@ -179,7 +179,7 @@ mod tests {
     #[test]
     fn batches_go_round() {
         let dirty = Dirty::default();
-        ["c", "a", "b", "d"].map(|name| dirty.touch(key(name)));
+        ["c", "a", "b", "d"].into_iter().for_each(|name| dirty.touch(key(name)));
         assert_eq!(names(&dirty.batch(None, 3)), ["a", "b", "c"]);
         assert_eq!(names(&dirty.batch(Some(&key("c")), 3)), ["d", "a", "b"]);
         assert_eq!(names(&dirty.batch(Some(&key("d")), 9)), ["a", "b", "c", "d"]);

@@ -197,7 +197,6 @@ fn a_look_tells_what_it_may_not_look_into() {
     rig.put(&Thing::Value(long, None));
     assert_eq!(rig.look(), Found::Other { guard: b"0:".to_vec(), ttl_ms: None });
     for number in 0..65 {
-        rig.client.ask("DEL big");
         rig.client.ask(&format!("HSET lock:y f{number} 1"));
     }
     let command = look(0, &[LockKey::new(0, b"lock:y"), LockKey::new(0, b"lock:none")]);

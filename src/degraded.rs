@@ -35,6 +35,9 @@ pub use transaction::evaluate_transaction;
 
 use turn::{Stop, Turn};
 
+/// The stored value of a client value, by its rule's mode.
+pub type Stamper = dyn Fn(&[u8], Stamp) -> Arc<[u8]>;
+
 /// Everything that an evaluation looks at.
 #[derive(Clone, Copy)]
 pub struct World<'a> {
@@ -47,7 +50,7 @@ pub struct World<'a> {
     /// Texts of scripts, for EVALSHA.
     pub scripts: &'a Scripts,
     /// Makes the stored value of a client value; a new one at each call where the value repeats.
-    pub stamp: &'a dyn Fn(&[u8], Stamp) -> Arc<[u8]>,
+    pub stamp: &'a Stamper,
     /// Milliseconds since the Unix epoch: the one time of the whole evaluation.
     pub now_ms: u64,
     /// What is too much.
@@ -118,7 +121,7 @@ pub enum Evaluation {
     },
     /// Nothing is there for a blocking command. The caller registers it by [`Companions::block`]
     /// and evaluates it again each time it is woken; past the timeout the client gets a null
-    /// array (BLPOP, BRPOP) or a null (BLMOVE, BRPOPLPUSH).
+    /// array, whichever command it was.
     Block {
         /// What is waited for.
         keys: Vec<LockKey>,

@@ -137,12 +137,12 @@ const COMPANION: &[&str] = &[
     "RPOPLPUSH & &",
     "LMOVE & & LEFT right",
     "LMOVE & & LEFT up",
-    "BLPOP & & 0.01",
-    "BRPOP & 0.01",
+    "BLPOP & & 0.001",
+    "BRPOP & 0.001",
     "BLPOP & x",
     "BLPOP & -1",
-    "BLMOVE & & RIGHT LEFT 0.01",
-    "BRPOPLPUSH & & 0.01",
+    "BLMOVE & & RIGHT LEFT 0.001",
+    "BRPOPLPUSH & & 0.001",
     "DEL &",
     "PEXPIRE & #000",
     "PTTL &",
@@ -328,7 +328,7 @@ fn compare_with_redis(mode: Mode, protocol: Protocol) {
     eprintln!("LOCKSIDE_SEED={random}");
     let mut seed = [0; 32];
     seed[..8].copy_from_slice(&random.to_le_bytes());
-    let config = Config { cases: 400, failure_persistence: None, ..Config::default() };
+    let config = Config { cases: 250, failure_persistence: None, ..Config::default() };
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed);
     let mut runner = TestRunner::new_with_rng(config, rng);
     let redis = Redis::start();
@@ -354,7 +354,7 @@ fn compare_with_redis(mode: Mode, protocol: Protocol) {
         panic!("{reason}\n{}", steps.join("\n"));
     }
     let (served, not_served) = counts.get();
-    assert!(served > 5_000 && not_served * 10 < served, "{served} served, {not_served} not");
+    assert!(served > 4_000 && not_served * 10 < served, "{served} served, {not_served} not");
 }
 
 #[test]

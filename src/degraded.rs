@@ -36,7 +36,7 @@ pub use transaction::evaluate_transaction;
 use turn::{Stop, Turn};
 
 /// The stored value of a client value, by its rule's mode.
-pub type Stamper = dyn Fn(&[u8], Stamp) -> Arc<[u8]>;
+pub type Stamper<'a> = dyn Fn(&[u8], Stamp) -> Arc<[u8]> + 'a;
 
 /// Everything that an evaluation looks at.
 #[derive(Clone, Copy)]
@@ -50,7 +50,7 @@ pub struct World<'a> {
     /// Texts of scripts, for EVALSHA.
     pub scripts: &'a Scripts,
     /// Makes the stored value of a client value; a new one at each call where the value repeats.
-    pub stamp: &'a Stamper,
+    pub stamp: &'a Stamper<'a>,
     /// Milliseconds since the Unix epoch: the one time of the whole evaluation.
     pub now_ms: u64,
     /// What is too much.
@@ -139,7 +139,7 @@ pub fn evaluate(args: Args<'_>, caller: &Caller, world: &World<'_>) -> Evaluatio
     let mut turn = Turn::new(world, caller);
     match turn.run(args) {
         Ok(reply) => turn.done(reply),
-        Err(Stop::Error(text)) => turn.done(reply::Reply::Error(text)),
+        Err(Stop::Error(text)) => turn.done(reply::Reply::error(text)),
         Err(Stop::NotServed) => Evaluation::NotServed,
         Err(Stop::Block { keys, timeout_ms }) => {
             let command = args.iter().map(<[u8]>::to_vec).collect();

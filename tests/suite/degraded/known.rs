@@ -24,7 +24,7 @@ pub(super) fn is_right(words: &[Vec<u8>], mode: Mode, engine: &[u8], redis: &[u8
     let name = words[0].to_ascii_lowercase();
     let is_lock = words.get(1).is_some_and(|key| key.starts_with(b"lock:"));
     let is_persistent = is_lock && mode == Mode::Persistent;
-    if name == b"eval" && engine.starts_with(b"-") {
+    if name.starts_with(b"eval") && engine.starts_with(b"-") {
         return redis.starts_with(engine.trim_ascii_end())
             && redis.windows(9).any(|part| part == b" script: ");
     }

@@ -107,6 +107,9 @@ const ANY: &[&str] = &[
     "RPOP $ 2",
 ];
 
+/// Commands of a transaction alone: what follows SELECT for the connection is the session's.
+const INSIDE: &[&str] = &["SELECT 0", "SELECT 1", "SELECT -1", "SELECT x", "PING", "ECHO %"];
+
 /// Commands whose answer goes by the real TTL: not for a persistent lock.
 const BY_TTL: &[&str] = &[
     "EXPIRE $ # NX",
@@ -207,7 +210,8 @@ fn command(mode: Mode, alone: bool) -> impl Strategy<Value = Words> {
         Mode::Ttl => [ANY, BY_TTL, COMPANION].concat(),
         Mode::Persistent => [ANY, COMPANION].concat(),
     };
-    let templates = if alone { [&templates[..], ALONE].concat() } else { templates };
+    let more = if alone { ALONE } else { INSIDE };
+    let templates = [&templates[..], more].concat();
     let scripts = match mode {
         Mode::Ttl => [SCRIPTS, TTL_SCRIPTS].concat(),
         Mode::Persistent => SCRIPTS.to_vec(),
@@ -223,8 +227,9 @@ fn command(mode: Mode, alone: bool) -> impl Strategy<Value = Words> {
     );
     let script =
         (prop::sample::select(scripts), fillings).prop_map(|(script, (keys, values, number))| {
-            let number = format!("{number}000");
-            let words = ["EVAL", script, "2", keys[0], "lock-signal:a", values[0], &number, "0"];
+            let name = if number % 9 == 0 { "EVAL_RO" } else { "EVAL" };
+            let ttl = format!("{number}000");
+            let words = [name, script, "2", keys[0], "lock-signal:a", values[0], &ttl, "0"];
             words.map(|word| word.as_bytes().to_vec()).to_vec()
         });
     prop_oneof![12 => plain, 1 => script]
@@ -252,11 +257,14 @@ impl Pair<'_> {
             Step::Transaction(commands) => self.transaction(commands)?,
         }
         if self.engine.mode == Mode::Ttl {
-            for key in ["lock:a", "lock:b"] {
+            let own = self.engine.caller.db;
+            for (db, key) in [(0, "lock:a"), (0, "lock:b"), (1, "lock:a"), (1, "lock:b")] {
+                self.redis.ask(&format!("SELECT {db}"));
                 if self.redis.ask(&format!("PTTL {key}")) == ":-1\r\n" {
                     self.redis.ask(&format!("PEXPIRE {key} 3600000"));
                 }
             }
+            self.redis.ask(&format!("SELECT {own}"));
         }
         Ok(())
     }
@@ -296,6 +304,11 @@ impl Pair<'_> {
             let (reply, _) = Reply::parse(frame).unwrap();
             reply.elements().map(<[u8]>::to_vec).collect()
         };
+        for words in commands.iter().filter(|words| words[0] == b"SELECT") {
+            if let Ok(db @ 0..) = shown(&words[1..]).parse::<i32>() {
+                self.engine.caller.db = db.unsigned_abs();
+            }
+        }
         let (ours, theirs) = (parts(&engine), parts(&redis));
         prop_assert_eq!(ours.len(), commands.len());
         prop_assert_eq!(theirs.len(), commands.len());
@@ -340,6 +353,7 @@ fn compare_with_redis(mode: Mode, protocol: Protocol) {
     let result = runner.run(&prop::collection::vec(step(mode), 1..60), |steps| {
         let mut client = client.borrow_mut();
         client.ask("FLUSHALL");
+        client.ask("SELECT 0");
         let engine = Engine::new(mode, protocol);
         let mut pair = Pair { engine, redis: &mut client, served: 0, not_served: 0 };
         for step in &steps {

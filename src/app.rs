@@ -13,6 +13,7 @@ use mio::Waker;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{Address, Listen, Settings};
+use crate::ledger::presence::Presence;
 use crate::resp::request;
 use crate::scripts::{Bounds, Scripts};
 use crate::session::{Clock, Shared, Stamper};
@@ -50,6 +51,8 @@ enum Failure {
     Loop { place: String },
     #[error("can't use the state directory {place}: {error}; see `state_dir`")]
     State { place: String, error: io::Error },
+    #[error("a lockside command has the ledger {place} to itself; try again when it has ended")]
+    Ledger { place: String },
     #[error("can't start: {0}")]
     Start(#[from] io::Error),
     #[error("a worker has died: {0}")]
@@ -64,6 +67,8 @@ fn serve(settings: Settings) -> Result<(), Failure> {
         tracing::warn!(upstream = %common.upstream.address(), %error, "can't look up the upstream");
     }
     refuse_loop(&settings, &common.upstream)?;
+    // Held until the end of the process.
+    let _presence = presence(&settings)?;
     let places = claim_places(&settings)?;
     let mut crew = Vec::new();
     for index in 0..settings.threads {
@@ -138,6 +143,19 @@ fn refuse_loop(settings: &Settings, upstream: &Upstream) -> Result<(), Failure> 
     match settings.listen.iter().find(own) {
         Some(place) => Err(Failure::Loop { place: place.to_string() }),
         None => Ok(()),
+    }
+}
+
+/// Tells `lockside eject` and others that a sidecar serves from this ledger.
+fn presence(settings: &Settings) -> Result<Option<Presence>, Failure> {
+    let path = &settings.ledger.path;
+    match Presence::serve(path) {
+        Ok(None) => Err(Failure::Ledger { place: path.display().to_string() }),
+        Ok(there) => Ok(there),
+        Err(error) => {
+            tracing::warn!(ledger = %path.display(), %error, "can't tell others that this serves");
+            Ok(None)
+        }
     }
 }
 

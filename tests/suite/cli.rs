@@ -2,6 +2,7 @@
 //! the orderly end.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::process::{Command, Output};
 
 use crate::support::lockside::{command, direct};
@@ -258,6 +259,43 @@ fn adopt_shows_what_is_not_known() {
     assert!(text(&output).contains("lock:known"), "nobody knows it: {}", text(&output));
     let output = beside(process, &["adopt", "--at", &nobody]);
     assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+}
+
+/// `adopt` asks the running Lockside for a repair pass, after it has asked what that one knows.
+#[test]
+fn adopt_asks_for_a_pass() {
+    if direct() {
+        return;
+    }
+    let redis = Redis::start();
+    redis.ask("SET lock:old x");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = listener.local_addr().unwrap().to_string();
+    // Answers as a Lockside that knows no lock; gives what it was asked.
+    let running = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let (mut asked, mut part) = (Vec::new(), [0; 1024]);
+        loop {
+            let count = stream.read(&mut part).unwrap();
+            if count == 0 {
+                return String::from_utf8(asked).unwrap();
+            }
+            asked.extend_from_slice(&part[..count]);
+            if asked.ends_with(b"LOCKS\r\n") {
+                stream.write_all(b"*0\r\n").unwrap();
+            } else if asked.ends_with(b"REPAIR\r\n") {
+                stream.write_all(b"+OK\r\n").unwrap();
+            }
+        }
+    });
+    let output = run(&["adopt", "--upstream", &redis.url(), "--at", &at]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert!(text(&output).contains("lock:old") && text(&output).contains("1 lock\n"));
+    let asked = running.join().unwrap();
+    assert_eq!(
+        asked,
+        "*2\r\n$8\r\nLOCKSIDE\r\n$5\r\nLOCKS\r\n*2\r\n$8\r\nLOCKSIDE\r\n$6\r\nREPAIR\r\n"
+    );
 }
 
 /// `eject` gives each permanent lock a TTL, once no sidecar would take it off again.

@@ -10,6 +10,7 @@ mod cli;
 mod docs;
 mod envelope;
 mod faults;
+mod history;
 mod limits;
 mod locks;
 mod support;

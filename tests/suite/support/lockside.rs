@@ -2,12 +2,18 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
+
+use tempfile::TempDir;
 
 use super::client::Client;
 use super::process::{Process, directory, free_port};
 use super::redis::Redis;
-use super::wait::poll_for;
+use super::wait::{PATIENCE, poll_for};
+
+/// Name of the configuration's file in the process's directory.
+const FILE: &str = "lockside.toml";
 
 /// Names of the environment that would change a Lockside that a test starts.
 const FOREIGN_SETTINGS: [&str; 16] = [
@@ -100,12 +106,18 @@ impl Subject {
 
     fn attempt(upstream: u16, settings: Settings<'_>) -> Option<Self> {
         let (port, directory) = (free_port(), directory("lockside"));
-        let file = directory.path().join("lockside.toml");
         let url = format!("redis://{}127.0.0.1:{upstream}", settings.credentials);
-        std::fs::write(&file, settings.text(port, &url)).unwrap();
+        std::fs::write(directory.path().join(FILE), settings.text(port, &url)).unwrap();
+        let process = Self::launch(port, Arc::new(directory))?;
+        Some(Self { process: Some(process), port })
+    }
+
+    /// One try with the configuration and the state of `directory`; none if the port was taken.
+    fn launch(port: u16, directory: Arc<TempDir>) -> Option<Process> {
         let mut command = command();
-        command.arg("--config").arg(file).env("LOCKSIDE_STATE_DIR", directory.path().join("state"));
-        let mut process = Process::start("lockside", &mut command, directory);
+        command.arg("--config").arg(directory.path().join(FILE));
+        command.env("LOCKSIDE_STATE_DIR", directory.path().join("state"));
+        let mut process = Process::start_in("lockside", &mut command, directory);
         poll_for("lockside answers", Duration::from_secs(10), || {
             if let Some(code) = process.exit_code() {
                 let output = process.output();
@@ -116,7 +128,21 @@ impl Subject {
             client.try_send(b"PING\r\n").ok()?;
             client.frame_within(Duration::from_secs(5)).ok().map(Some)
         })?;
-        Some(Self { process: Some(process), port })
+        Some(process)
+    }
+
+    /// Ends Lockside as a crash does.
+    pub(crate) fn kill(&mut self) {
+        let Some(process) = self.process.as_mut() else { return };
+        process.signal("KILL");
+        poll_for("lockside has ended", PATIENCE, || process.exit_code());
+    }
+
+    /// Starts Lockside again after `kill`: the same port, configuration and state directory.
+    pub(crate) fn start_again(&mut self) {
+        let Some(directory) = self.process.as_ref().map(Process::directory) else { return };
+        let launched = (0..3).find_map(|_| Self::launch(self.port, directory.clone()));
+        self.process = Some(launched.expect("lockside starts again at its port"));
     }
 
     pub(crate) fn port(&self) -> u16 {

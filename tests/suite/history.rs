@@ -48,7 +48,6 @@ const ALL: &[Fault] = &[
     Fault::CrashWithData,
     Fault::CrashEmpty,
     Fault::CrashOld,
-    Fault::Flush,
     Fault::CrashLockside,
 ];
 

@@ -40,8 +40,6 @@ pub(crate) enum Fault {
     CrashEmpty,
     /// kill -9 of Redis, which comes back with an old dataset.
     CrashOld,
-    /// FLUSHALL behind Lockside's back.
-    Flush,
     /// kill -9 of Lockside, which comes back on the same state directory.
     CrashLockside,
 }
@@ -94,7 +92,6 @@ impl<'a> Nemesis<'a> {
         match fault {
             Fault::KillLinks => drop(self.redis.ask("CLIENT KILL TYPE normal")),
             Fault::Reset => self.relay.reset(),
-            Fault::Flush => drop(self.redis.ask("FLUSHALL")),
             Fault::Pause => {
                 drop(self.redis.ask(&format!("CLIENT PAUSE {} ALL", lasts.as_millis())));
                 self.last(fault, lasts);

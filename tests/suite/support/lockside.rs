@@ -108,12 +108,13 @@ impl Subject {
         let (port, directory) = (free_port(), directory("lockside"));
         let url = format!("redis://{}127.0.0.1:{upstream}", settings.credentials);
         std::fs::write(directory.path().join(FILE), settings.text(port, &url)).unwrap();
-        let process = Self::launch(port, Arc::new(directory))?;
+        let process = Self::launch(port, Arc::new(directory), b"PING\r\n")?;
         Some(Self { process: Some(process), port })
     }
 
-    /// One try with the configuration and the state of `directory`; none if the port was taken.
-    fn launch(port: u16, directory: Arc<TempDir>) -> Option<Process> {
+    /// One try with the configuration and the state of `directory`, up to an answer to `probe`;
+    /// none if the port was taken.
+    fn launch(port: u16, directory: Arc<TempDir>, probe: &[u8]) -> Option<Process> {
         let mut command = command();
         command.arg("--config").arg(directory.path().join(FILE));
         command.env("LOCKSIDE_STATE_DIR", directory.path().join("state"));
@@ -125,7 +126,7 @@ impl Subject {
                 return Some(None); // the port was taken
             }
             let mut client = Client::attempt(port).ok()?;
-            client.try_send(b"PING\r\n").ok()?;
+            client.try_send(probe).ok()?;
             client.frame_within(Duration::from_secs(5)).ok().map(Some)
         })?;
         Some(process)
@@ -141,7 +142,9 @@ impl Subject {
     /// Starts Lockside again after `kill`: the same port, configuration and state directory.
     pub(crate) fn start_again(&mut self) {
         let Some(directory) = self.process.as_ref().map(Process::directory) else { return };
-        let launched = (0..3).find_map(|_| Self::launch(self.port, directory.clone()));
+        // Answered by Lockside itself, whatever its Redis does.
+        let probe = b"LOCKSIDE MODE\r\n";
+        let launched = (0..3).find_map(|_| Self::launch(self.port, directory.clone(), probe));
         self.process = Some(launched.expect("lockside starts again at its port"));
     }
 

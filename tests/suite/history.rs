@@ -19,15 +19,13 @@ use self::checker::Wrong;
 use self::nemesis::Fault;
 use self::player::Plan;
 use self::random::Random;
+use crate::outage::WITHOUT_REDIS;
 use crate::support::{Redis, Relay, direct};
 
 /// The random run's time if nothing else is said.
 const TIME: Duration = Duration::from_secs(14);
 /// Longest time in which a planted fault must be found.
 const PLANTED: Duration = Duration::from_secs(3);
-
-/// Whether this version serves locks without Redis, and keeps them in a ledger.
-const WITHOUT_REDIS: bool = false;
 
 /// Faults that leave Redis with its data and in reach.
 const SMALL: &[Fault] = &[Fault::KillLinks, Fault::Reset, Fault::Delay, Fault::StopLockside];

@@ -13,5 +13,6 @@ mod faults;
 mod history;
 mod limits;
 mod locks;
+mod outage;
 mod support;
 mod transparent;

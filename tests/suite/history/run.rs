@@ -9,6 +9,7 @@ use super::journal::Journal;
 use super::nemesis::{Fault, Nemesis, wait_healthy};
 use super::player::{Plan, Player, name};
 use super::random::Random;
+use crate::outage::{QUICK, WITHOUT_REDIS};
 use crate::support::{Client, Redis, Relay, Settings, Subject};
 
 /// A lock that nobody finishes is gone soon; the list of locks shows each.
@@ -71,8 +72,9 @@ pub(crate) fn before_lockside(plan: Plan, faults: &[Fault], seed: u64) -> Verdic
     let random = Random::new(seed);
     let mut redis = Redis::with(&["--appendonly", "yes", "--appendfsync", "no"]);
     let relay = Relay::before(redis.port());
+    let upstream = if WITHOUT_REDIS { QUICK } else { "" };
     let mut subject =
-        Subject::before(relay.port(), Settings { tables: SHORT, ..Settings::default() });
+        Subject::before(relay.port(), Settings { upstream, tables: SHORT, ..Settings::default() });
     let port = subject.port();
     let mut done = Vec::new();
     let events = play(port, plan, &random, |journal| {

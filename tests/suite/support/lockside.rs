@@ -47,6 +47,8 @@ pub(crate) struct Settings<'a> {
     pub(crate) tables: &'a str,
     /// `user:password@` of the upstream's URL, or nothing.
     pub(crate) credentials: &'a str,
+    /// Words of a command that starts Lockside in its own place, or nothing.
+    pub(crate) through: &'a [&'a str],
 }
 
 impl Settings<'_> {
@@ -79,10 +81,22 @@ pub(crate) fn command() -> Command {
     command
 }
 
+/// As `command`, started by the command line `through`.
+fn command_through(through: &[String]) -> Command {
+    let Some((first, rest)) = through.split_first() else { return command() };
+    let mut command = Command::new(first);
+    command.args(rest).arg(binary());
+    for name in FOREIGN_SETTINGS {
+        command.env_remove(name);
+    }
+    command
+}
+
 /// What a test's clients connect to.
 pub(crate) struct Subject {
     process: Option<Process>,
     port: u16,
+    through: Vec<String>,
 }
 
 impl Subject {
@@ -99,7 +113,7 @@ impl Subject {
     /// Lockside before whatever leads to a Redis at this port of 127.0.0.1. In direct mode: that.
     pub(crate) fn before(upstream: u16, settings: Settings<'_>) -> Self {
         if direct() {
-            return Self { process: None, port: upstream };
+            return Self { process: None, port: upstream, through: Vec::new() };
         }
         (0..3).find_map(|_| Self::attempt(upstream, settings)).expect("lockside starts")
     }
@@ -108,14 +122,20 @@ impl Subject {
         let (port, directory) = (free_port(), directory("lockside"));
         let url = format!("redis://{}127.0.0.1:{upstream}", settings.credentials);
         std::fs::write(directory.path().join(FILE), settings.text(port, &url)).unwrap();
-        let process = Self::launch(port, Arc::new(directory), b"PING\r\n")?;
-        Some(Self { process: Some(process), port })
+        let through: Vec<String> = settings.through.iter().map(|&word| word.to_owned()).collect();
+        let process = Self::launch(port, &through, Arc::new(directory), b"PING\r\n")?;
+        Some(Self { process: Some(process), port, through })
     }
 
     /// One try with the configuration and the state of `directory`, up to an answer to `probe`;
     /// none if the port was taken.
-    fn launch(port: u16, directory: Arc<TempDir>, probe: &[u8]) -> Option<Process> {
-        let mut command = command();
+    fn launch(
+        port: u16,
+        through: &[String],
+        directory: Arc<TempDir>,
+        probe: &[u8],
+    ) -> Option<Process> {
+        let mut command = command_through(through);
         command.arg("--config").arg(directory.path().join(FILE));
         command.env("LOCKSIDE_STATE_DIR", directory.path().join("state"));
         let mut process = Process::start_in("lockside", &mut command, directory);
@@ -144,7 +164,8 @@ impl Subject {
         let Some(directory) = self.process.as_ref().map(Process::directory) else { return };
         // Answered by Lockside itself, whatever its Redis does.
         let probe = b"LOCKSIDE MODE\r\n";
-        let launched = (0..3).find_map(|_| Self::launch(self.port, directory.clone(), probe));
+        let launched =
+            (0..3).find_map(|_| Self::launch(self.port, &self.through, directory.clone(), probe));
         self.process = Some(launched.expect("lockside starts again at its port"));
     }
 

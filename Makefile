@@ -36,7 +36,7 @@ prove: build ## What takes long: every order of events of an acquire
 
 soak: build ## Five minutes of random clients under random faults
 	LOCKSIDE_HISTORY_SECONDS=300 cargo nextest run --locked --test suite --no-capture \
-		history::nothing_that_was_told_is_lost
+		history::nothing_that_was_told_is_lost history::two_sidecars_with_one_ledger
 
 bench: ## Measure beside plain Redis and HAProxy
 	@tests/setup bench

@@ -23,7 +23,7 @@ use crate::outage::WITHOUT_REDIS;
 use crate::support::{Redis, Relay, direct};
 
 /// The random run's time if nothing else is said.
-const TIME: Duration = Duration::from_secs(14);
+const TIME: Duration = Duration::from_secs(10);
 /// Longest time in which a planted fault must be found.
 const PLANTED: Duration = Duration::from_secs(3);
 
@@ -52,28 +52,47 @@ const ALL: &[Fault] = &[
 /// Random clients before Lockside, under random faults.
 #[test]
 fn nothing_that_was_told_is_lost() {
-    if direct() {
-        return;
+    survive(1, plan());
+}
+
+/// Two sidecars with one Redis and one ledger: one may be cut off from Redis, or dead, while the
+/// other is not.
+#[test]
+fn two_sidecars_with_one_ledger() {
+    if WITHOUT_REDIS {
+        survive(2, Plan { onlookers: false, ..plan() });
     }
-    let plan = Plan {
+}
+
+fn plan() -> Plan {
+    Plan {
         clients: 8,
         keys: 4,
         ttl: 2000,
         hold: 30,
         trusting: true,
+        onlookers: true,
         fences: WITHOUT_REDIS,
         time: run::time_or(TIME),
-    };
+    }
+}
+
+fn survive(sidecars: usize, plan: Plan) {
+    if direct() {
+        return;
+    }
     let seed = run::seed();
     eprintln!("LOCKSIDE_HISTORY_SEED={seed}");
-    let verdict = run::before_lockside(plan, if WITHOUT_REDIS { ALL } else { SMALL }, seed);
+    let faults = if WITHOUT_REDIS { ALL } else { SMALL };
+    let verdict = run::before_lockside(sidecars, plan, faults, seed);
     assert!(verdict.findings.is_empty(), "LOCKSIDE_HISTORY_SEED={seed}\n{verdict}");
     assert!(verdict.holds > 20, "too little happened: {verdict}");
 }
 
 /// Clients that go straight to Redis, with locks that run out while they are held.
 fn plan_of_plants() -> Plan {
-    Plan { clients: 6, keys: 2, ttl: 40, hold: 150, trusting: false, fences: false, time: PLANTED }
+    let plan = plan();
+    Plan { clients: 6, keys: 2, ttl: 40, hold: 150, trusting: false, fences: false, ..plan }
 }
 
 /// Plain Redis with TTLs that are too short: the same clients are told "yes" twice.
@@ -81,8 +100,9 @@ fn plan_of_plants() -> Plan {
 fn a_ttl_that_runs_out_is_found() {
     let redis = Redis::start();
     let plan = plan_of_plants();
-    let events =
-        run::play(redis.port(), plan, &Random::new(run::seed()), |journal| journal.pass(PLANTED));
+    let events = run::play(&[redis.port()], plan, &Random::new(run::seed()), |journal| {
+        journal.pass(PLANTED)
+    });
     let verdict = checker::judge(&events, &Default::default());
     assert!(verdict.has(Wrong::DoubleGrant), "{verdict}, {:?}", run::count(&events));
     assert!(verdict.has(Wrong::Lost), "{verdict}");
@@ -95,7 +115,7 @@ fn a_failover_without_replication_is_found() {
     let (one, other) = (Redis::start(), Redis::start());
     let relay = Relay::before(one.port());
     let plan = Plan { ttl: 60_000, ..plan_of_plants() };
-    let events = run::play(relay.port(), plan, &Random::new(run::seed()), |journal| {
+    let events = run::play(&[relay.port()], plan, &Random::new(run::seed()), |journal| {
         for target in [&other, &one].iter().cycle().take(10) {
             journal.pass(PLANTED / 10);
             relay.lead_to(target.port());
@@ -109,9 +129,10 @@ fn a_failover_without_replication_is_found() {
 #[test]
 fn plain_redis_in_calm_is_clean() {
     let redis = Redis::start();
-    let plan = Plan { ttl: 60_000, time: PLANTED, ..plan_of_plants() };
-    let events =
-        run::play(redis.port(), plan, &Random::new(run::seed()), |journal| journal.pass(PLANTED));
+    let plan = Plan { ttl: 60_000, ..plan_of_plants() };
+    let events = run::play(&[redis.port()], plan, &Random::new(run::seed()), |journal| {
+        journal.pass(PLANTED)
+    });
     let verdict = checker::judge(&events, &Default::default());
     assert!(verdict.findings.is_empty(), "{verdict}");
     assert!(verdict.holds > 10, "{verdict}");

@@ -8,6 +8,7 @@ mod crash;
 mod flapping;
 mod ledger;
 mod links;
+mod rig;
 mod unusable;
 
 use std::collections::BTreeMap;

@@ -48,7 +48,9 @@ pub(crate) enum Fault {
 pub(crate) struct Nemesis<'a> {
     pub(crate) redis: &'a mut Redis,
     pub(crate) relay: &'a Relay,
-    pub(crate) subject: &'a mut Subject,
+    pub(crate) subjects: &'a mut [Subject],
+    /// Whom the fault of the moment meets, where it meets one.
+    at: usize,
     pub(crate) journal: &'a Journal,
     pub(crate) random: Random,
     pub(crate) faults: &'a [Fault],
@@ -60,12 +62,13 @@ pub(crate) struct Nemesis<'a> {
 
 impl<'a> Nemesis<'a> {
     pub(crate) fn new(
-        (redis, relay, subject): (&'a mut Redis, &'a Relay, &'a mut Subject),
+        (redis, relay): (&'a mut Redis, &'a Relay),
+        subjects: &'a mut [Subject],
         journal: &'a Journal,
         random: Random,
         faults: &'a [Fault],
     ) -> Self {
-        Self { redis, relay, subject, journal, random, faults, old: None, done: Vec::new() }
+        Self { redis, relay, subjects, at: 0, journal, random, faults, old: None, done: Vec::new() }
     }
 
     /// Fault after fault until `time` is over; then nothing is wrong any more.
@@ -88,7 +91,8 @@ impl<'a> Nemesis<'a> {
     /// One fault, for as long as it lasts; sometimes Lockside crashes in the middle of it.
     fn strike(&mut self, fault: Fault) {
         let lasts = self.random.millis(20, 1500);
-        self.done.push(format!("{:>9} us  {fault:?} for {lasts:?}", self.journal.now()));
+        self.at = usize::try_from(self.random.below(self.subjects.len() as u64)).unwrap();
+        self.note(format!("{fault:?} for {lasts:?}"));
         match fault {
             Fault::KillLinks => drop(self.redis.ask("CLIENT KILL TYPE normal")),
             Fault::Reset => self.relay.reset(),
@@ -101,10 +105,7 @@ impl<'a> Nemesis<'a> {
                 self.journal.pass(lasts / 2);
                 self.signal_lockside("CONT");
             }
-            Fault::CrashLockside => {
-                self.subject.kill();
-                self.subject.start_again();
-            }
+            Fault::CrashLockside => self.crash_lockside(),
             Fault::StopRedis => {
                 self.redis.process().signal("STOP");
                 self.last(fault, lasts);
@@ -138,7 +139,7 @@ impl<'a> Nemesis<'a> {
             }
             _ => Trouble::Delay(self.random.millis(1, 30)),
         };
-        self.relay.set(trouble);
+        self.begin(trouble);
         if matches!(fault, Fault::Refuse | Fault::Hangup) {
             self.relay.reset();
         }
@@ -151,21 +152,40 @@ impl<'a> Nemesis<'a> {
         let crashes = self.faults.contains(&Fault::CrashLockside) && self.random.chance(25);
         self.journal.pass(lasts / 2);
         if crashes {
-            self.done.push(format!("{:>9} us  Lockside crashes in {fault:?}", self.journal.now()));
-            self.subject.kill();
-            self.subject.start_again();
+            self.note(format!("Lockside crashes in {fault:?}"));
+            self.crash_lockside();
         }
         self.journal.pass(lasts / 2);
     }
 
     fn signal_lockside(&self, signal: &str) {
-        if let Some(process) = self.subject.process() {
+        if let Some(process) = self.subjects[self.at].process() {
             process.signal(signal);
         }
     }
 
+    fn crash_lockside(&mut self) {
+        self.subjects[self.at].kill();
+        self.subjects[self.at].start_again();
+    }
+
+    /// Trouble for all, or for one of several.
+    fn begin(&mut self, trouble: Trouble) {
+        let alone = self.subjects.len() > 1 && self.random.chance(60);
+        let process = self.subjects[self.at].process().filter(|_| alone);
+        match (process, trouble) {
+            (Some(process), Trouble::Refuse) => self.relay.set_for(process.pid(), Trouble::Hangup),
+            (Some(process), trouble) => self.relay.set_for(process.pid(), trouble),
+            (None, trouble) => self.relay.set(trouble),
+        }
+    }
+
+    fn note(&mut self, what: String) {
+        self.done.push(format!("{:>9} us  at {}: {what}", self.journal.now(), self.at));
+    }
+
     fn wait_healthy(&self) {
-        wait_healthy(self.subject.port());
+        self.subjects.iter().for_each(|subject| wait_healthy(subject.port()));
     }
 }
 

@@ -32,6 +32,9 @@ pub(crate) struct Plan {
     pub(crate) hold: u64,
     /// Acquires without a TTL, and releases by DEL, too.
     pub(crate) trusting: bool,
+    /// What somebody sees of another's lock counts. Not so where there are several sidecars, one
+    /// of which may not have heard of it yet.
+    pub(crate) onlookers: bool,
     /// `LOCKSIDE FENCE` is asked for.
     pub(crate) fences: bool,
     /// How long, all in all.

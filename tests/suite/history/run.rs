@@ -1,6 +1,7 @@
 //! One run: clients at random before a subject, faults at random behind it, and the verdict.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::checker::{Verdict, judge};
@@ -10,6 +11,7 @@ use super::nemesis::{Fault, Nemesis, wait_healthy};
 use super::player::{Plan, Player, name};
 use super::random::Random;
 use crate::outage::{QUICK, WITHOUT_REDIS};
+use crate::support::process::directory;
 use crate::support::{Client, Redis, Relay, Settings, Subject};
 
 /// A lock that nobody finishes is gone soon; the list of locks shows each.
@@ -33,9 +35,9 @@ pub(crate) fn time_or(default: Duration) -> Duration {
     given.map_or(default, Duration::from_secs)
 }
 
-/// Clients at random at this port, and something else beside them; then all that was said.
+/// Clients at random at these ports, each at one of them, and something else beside them; then all that was said.
 pub(crate) fn play(
-    port: u16,
+    ports: &[u16],
     plan: Plan,
     random: &Random,
     beside: impl FnOnce(&Journal),
@@ -43,13 +45,9 @@ pub(crate) fn play(
     let journal = Journal::new();
     std::thread::scope(|scope| {
         for number in 0..plan.clients {
-            let player = Player::new(
-                number,
-                port,
-                plan,
-                &journal,
-                random.fork(u64::try_from(number).unwrap()),
-            );
+            let own = random.fork(u64::try_from(number).unwrap());
+            let port = ports[number % ports.len()];
+            let player = Player::new(number, port, plan, &journal, own);
             scope.spawn(move || player.play());
         }
         let _ended = Ended(&journal);
@@ -67,32 +65,45 @@ impl Drop for Ended<'_> {
     }
 }
 
-/// Clients before Lockside, faults around it, and what is there at the end.
-pub(crate) fn before_lockside(plan: Plan, faults: &[Fault], seed: u64) -> Verdict {
+/// Clients before so many Locksides, faults around them, and what is there at the end.
+pub(crate) fn before_lockside(sidecars: usize, plan: Plan, faults: &[Fault], seed: u64) -> Verdict {
     let random = Random::new(seed);
     let mut redis = Redis::with(&["--appendonly", "yes", "--appendfsync", "no"]);
+    let shared = directory("ledger");
+    let ledger = shared.path().join("ledger.db");
     let relay = Relay::before(redis.port());
-    let upstream = if WITHOUT_REDIS { QUICK } else { "" };
-    let mut subject =
-        Subject::before(relay.port(), Settings { upstream, tables: SHORT, ..Settings::default() });
-    let port = subject.port();
+    let mut subjects: Vec<_> = (0..sidecars).map(|_| start(&relay, &ledger)).collect();
+    let ports: Vec<u16> = subjects.iter().map(Subject::port).collect();
     let mut done = Vec::new();
-    let events = play(port, plan, &random, |journal| {
-        let parts = (&mut redis, &relay, &mut subject);
-        let mut nemesis = Nemesis::new(parts, journal, random.fork(999), faults);
+    let events = play(&ports, plan, &random, |journal| {
+        let random = random.fork(999);
+        let mut nemesis =
+            Nemesis::new((&mut redis, &relay), &mut subjects, journal, random, faults);
         nemesis.rage(plan.time);
         done = nemesis.done;
     });
-    wait_healthy(port);
-    let verdict = settle(&events, plan, &redis, port);
-    let counted = count(&events);
-    eprintln!("history of seed {seed}: {verdict}, {} faults, {counted:?}", done.len());
-    eprintln!("open at the end: {:?}", verdict.open);
+    ports.iter().for_each(|&port| wait_healthy(port));
+    let verdict = settle(&events, plan, &redis, ports[0]);
+    let longest = events.iter().map(|event| event.replied - event.called).max().unwrap_or(0);
+    eprintln!("seed {seed}: {verdict}, {} faults, {:?}", done.len(), count(&events));
+    eprintln!("longest call {longest} us; open at the end: {:?}", verdict.open);
     if !verdict.findings.is_empty() {
         show(&events, &verdict, &done);
-        eprintln!("{}", subject.process().map(|process| process.output()).unwrap_or_default());
+        let outputs = subjects.iter().filter_map(Subject::process);
+        outputs.for_each(|process| eprintln!("{}", process.output()));
     }
     verdict
+}
+
+/// A Lockside on this ledger.
+fn start(relay: &Relay, ledger: &Path) -> Subject {
+    let (mut tables, mut upstream) = (SHORT.to_owned(), "");
+    if WITHOUT_REDIS {
+        tables = format!("[ledger]\npath = \"{}\"\n{SHORT}", ledger.display());
+        upstream = QUICK;
+    }
+    let settings = Settings { upstream, tables: &tables, ..Settings::default() };
+    Subject::before(relay.port(), settings)
 }
 
 /// Looks until what is there is what clients were told, or for as long as that may take.

@@ -34,6 +34,8 @@ pub(crate) enum Trouble {
 
 struct Plan {
     trouble: Trouble,
+    /// The process whose links are in trouble; none: all are.
+    only: Option<u32>,
     /// Changes with the trouble.
     generation: u64,
     target: u16,
@@ -56,8 +58,8 @@ impl Relay {
     pub(crate) fn before(target: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let (trouble, open) = (Trouble::None, Vec::new());
-        let plan = Plan { trouble, generation: 0, target, open, listens: true, over: false };
+        let (trouble, only, open) = (Trouble::None, None, Vec::new());
+        let plan = Plan { trouble, only, generation: 0, target, open, listens: true, over: false };
         let shared: Shared = Arc::new((Mutex::new(plan), Condvar::new()));
         let plan = shared.clone();
         thread::spawn(move || listen(listener, port, &plan));
@@ -72,13 +74,22 @@ impl Relay {
     /// From now on this is what is wrong. Links that were half open are reset by what comes next.
     pub(crate) fn set(&self, trouble: Trouble) {
         self.change(|plan| {
-            (plan.trouble, plan.generation) = (trouble, plan.generation + 1);
+            (plan.trouble, plan.only) = (trouble, None);
+            plan.generation += 1;
         });
         // Wakes the thread that accepts, if it does.
         let _ = TcpStream::connect(("127.0.0.1", self.port));
         poll_for("the relay listens or not", PATIENCE, || {
             self.change(|plan| plan.listens == (trouble != Trouble::Refuse)).then_some(())
         });
+    }
+
+    /// As `set`, for the links of one process alone. Connects are not refused for one: they are
+    /// closed at once.
+    pub(crate) fn set_for(&self, pid: u32, trouble: Trouble) {
+        assert_ne!(trouble, Trouble::Refuse);
+        self.set(trouble);
+        self.change(|plan| plan.only = Some(pid));
     }
 
     /// Cuts every link that stands.
@@ -135,16 +146,42 @@ fn listen(mut listener: TcpListener, port: u16, shared: &Shared) {
             });
             plan.listens = true;
             shared.1.notify_all();
-        } else if let Ok((near, _)) = accepted
-            && plan.trouble != Trouble::Hangup
-        {
-            link(near, &mut plan, shared);
+        } else if let Ok((near, peer)) = accepted {
+            let inode = inode_of(peer.port(), port);
+            if plan.trouble_of(inode) != Trouble::Hangup {
+                link(near, inode, &mut plan, shared);
+            }
+        }
+    }
+}
+
+/// The inode of the socket that connects this port to that one, as the system lists it.
+fn inode_of(local: u16, remote: u16) -> u64 {
+    let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+    let ends = format!(" 0100007F:{local:04X} 0100007F:{remote:04X} ");
+    let line = sockets.lines().find(|line| line.contains(&ends)).unwrap_or_default();
+    line.split_whitespace().nth(9).and_then(|inode| inode.parse().ok()).unwrap_or(0)
+}
+
+/// True if the process has this socket open.
+fn has_socket(pid: u32, inode: u64) -> bool {
+    let name = format!("socket:[{inode}]");
+    let files = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    files.filter_map(|file| std::fs::read_link(file.path()).ok()).any(|to| to.as_os_str() == &*name)
+}
+
+impl Plan {
+    /// What is wrong with the link whose far side has this socket.
+    fn trouble_of(&self, inode: u64) -> Trouble {
+        match self.only {
+            Some(pid) if self.trouble != Trouble::None && !has_socket(pid, inode) => Trouble::None,
+            _ => self.trouble,
         }
     }
 }
 
 /// Two threads for one link. Nobody behind it: it is closed.
-fn link(near: TcpStream, plan: &mut MutexGuard<'_, Plan>, shared: &Shared) {
+fn link(near: TcpStream, inode: u64, plan: &mut MutexGuard<'_, Plan>, shared: &Shared) {
     let (generation, target) = (plan.generation, plan.target);
     let (Ok(handle), Ok(near_again)) = (near.try_clone(), near.try_clone()) else { return };
     // Those that have ended have no peer any more.
@@ -159,9 +196,9 @@ fn link(near: TcpStream, plan: &mut MutexGuard<'_, Plan>, shared: &Shared) {
         let _ = (near.set_nodelay(true), far.set_nodelay(true));
         let Ok(far_again) = far.try_clone() else { return };
         let left = Arc::new(Mutex::new(Budget { generation, bytes: 0 }));
-        let down = Pump { shared: shared.clone(), left: left.clone(), down: true };
+        let down = Pump { shared: shared.clone(), left: left.clone(), inode, down: true };
         thread::spawn(move || down.run(far_again, near_again));
-        Pump { shared, left, down: false }.run(near, far);
+        Pump { shared, left, inode, down: false }.run(near, far);
     });
 }
 
@@ -175,6 +212,8 @@ struct Budget {
 struct Pump {
     shared: Shared,
     left: Arc<Mutex<Budget>>,
+    /// Of Lockside's socket.
+    inode: u64,
     /// From Redis to Lockside.
     down: bool,
 }
@@ -217,7 +256,7 @@ impl Pump {
         let mut plan = lock.lock().unwrap();
         let came = Instant::now();
         loop {
-            match plan.trouble {
+            match plan.trouble_of(self.inode) {
                 _ if plan.over => return Passage::Cut(0),
                 Trouble::None | Trouble::Refuse | Trouble::Hangup => return Passage::Whole,
                 Trouble::HalfOpen => return Passage::HalfOpen,
@@ -253,6 +292,6 @@ impl Pump {
 
     fn is_half_open(&self) -> bool {
         let plan = self.shared.0.lock();
-        plan.is_ok_and(|plan| plan.trouble == Trouble::HalfOpen && !plan.over)
+        plan.is_ok_and(|plan| plan.trouble_of(self.inode) == Trouble::HalfOpen && !plan.over)
     }
 }

@@ -68,7 +68,9 @@ impl Player<'_> {
     pub(super) fn look(&mut self, key: usize) -> Option<Token> {
         let called = self.journal.now();
         let what = seen(&self.ask(key, &["GET", &name(key)]))?;
-        self.note(key, called, what.clone());
+        if self.plan.onlookers {
+            self.note(key, called, what.clone());
+        }
         match what {
             What::Saw(token) => token,
             _ => None,
@@ -90,7 +92,7 @@ impl Player<'_> {
                 let fence = fence.and_then(|fence| u64::try_from(fence).ok());
                 fence.map(|fence| What::Fence(token.clone(), fence))
             }
-            _ => return drop(self.look(key)),
+            _ => seen(&self.ask(key, &["GET", &name])),
         };
         if let Some(what) = what {
             self.note(key, called, what);

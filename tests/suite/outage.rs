@@ -4,6 +4,7 @@
 //! Nothing here looks inside Lockside: clients before it, a redis-server behind it, and what stands
 //! in Redis afterwards, asked directly.
 
+mod connections;
 mod crash;
 mod flapping;
 mod ledger;

@@ -66,6 +66,18 @@ impl Reports {
         }
     }
 
+    /// True if this is the run that the last repair pass was made for, as far as can be told.
+    pub fn is_expected(&self, run_id: &str) -> bool {
+        let waiting = self.lock();
+        let told = |expected: &Arc<str>| !expected.starts_with(crate::mode::UNTOLD);
+        waiting.expected.as_ref().filter(|run| told(run)).is_none_or(|run| **run == *run_id)
+    }
+
+    /// True once a run is known that links should meet.
+    pub fn expects(&self) -> bool {
+        self.lock().expected.is_some()
+    }
+
     /// The repair pass on `run_id` has ended. `complete`: every won holder stands in Redis without
     /// TTL, all of it on that run. Said exactly once for each pass that was started, also for one
     /// that failed, was stopped, or was never begun.

@@ -564,6 +564,8 @@ fn any_step(with_ledger: bool) -> impl Strategy<Value = Step> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
     #[test]
     fn any_history_keeps_the_rules(
         needs_ledger in any::<bool>(),

@@ -230,14 +230,13 @@ impl Driver {
             tracing::info!(
                 from = change.from.word(),
                 to = change.to.word(),
-                detected_after = ?change.detected_after,
+                detected_ms = change.detected_after.map(whole_ms),
                 cause = %change.cause,
                 "mode"
             );
         }
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let at_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
-        self.parts.history.push(Event { at_ms, change });
+        self.parts.history.push(Event { at_ms: whole_ms(since), change });
     }
 
     /// Nobody waits for a note; while the ledger's queue is full it is kept. What was before a
@@ -258,6 +257,10 @@ impl Driver {
             self.unwritten.clear();
         }
     }
+}
+
+fn whole_ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -32,7 +32,8 @@ const SECOND_LOOK: Duration = Duration::from_secs(3);
 const ROUND: usize = 1000;
 /// Between two commands of a background pass: it takes its time, others have theirs.
 const PAUSE: Duration = Duration::from_millis(20);
-/// Between two attempts to connect, while Redis is said to be usable.
+/// Between two attempts to connect while Redis is said to be usable, and between two looks at the mode
+/// while it is not.
 const RECONNECT: Duration = Duration::from_millis(500);
 /// Log lines about single keys in one pass; the counts are in its last line.
 const LINES: u32 = 20;
@@ -137,7 +138,8 @@ impl Thread {
             return;
         }
         if !self.is_usable() {
-            self.dirty().wait(self.shared.parts.interval);
+            // Nobody rings when the mode changes.
+            self.dirty().wait(RECONNECT);
             return;
         }
         let now = Instant::now();

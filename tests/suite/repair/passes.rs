@@ -11,6 +11,9 @@ use lockside::ledger::{Ask, Asker, Claim, Door, Guarantee, Position, Ticket, Una
 use lockside::lock::record::LockKey;
 use lockside::lock::rule::Rules;
 use lockside::mode::{Board, Mode};
+use lockside::repair::command::{Answer, look};
+use lockside::repair::link::Link;
+use lockside::repair::plan::Found;
 use lockside::repair::{Databases, Dirty, Events, Parts, Policy, Repair, Standing, Truth};
 
 use super::real::upstream;
@@ -302,6 +305,28 @@ fn dirty_keys_are_repaired_as_soon_as_redis_is_usable() {
     rig.redis.ask("DEL lock:waits");
     wait_until("it is clean", || rig.dirty.is_empty());
     assert_eq!(rig.value("lock:waits"), Some("v".into()));
+    rig.repair.stop();
+}
+
+#[test]
+fn a_hash_that_was_released_while_redis_was_away_is_deleted() {
+    let rig = Rig::start(Mode::Degraded);
+    for name in ["released", "changed"] {
+        rig.redis.ask(&format!("HSET lock:{name} owner 1"));
+    }
+    // As the acquire made it: with its expiry then, and the hash of its content.
+    let mut link = Link::open(&upstream(&rig.redis)).unwrap();
+    let Answer::Found(found) = link.ask(&look(0, &[lock("released")])) else { panic!() };
+    let Found::Other { guard, .. } = &found[0] else { panic!("{found:?}") };
+    let sum = guard.strip_prefix(b"0:").unwrap();
+    let guard: Arc<[u8]> = [b"1764000000000:", sum].concat().into();
+    rig.redis.ask("HSET lock:changed owner 2");
+    for name in ["released", "changed"] {
+        rig.dirty.touch_ended(lock(name), guard.clone());
+    }
+    rig.board.show(Mode::Recovering, true);
+    wait_until("all is clean", || rig.dirty.is_empty());
+    assert_eq!(rig.redis.ask("EXISTS lock:released lock:changed"), ":1\r\n");
     rig.repair.stop();
 }
 

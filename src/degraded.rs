@@ -33,6 +33,7 @@ mod turn;
 pub use companions::{Bounds, CompanionEffects, Companions, Stale, Waiter};
 pub use transaction::evaluate_transaction;
 
+pub use turn::Words;
 use turn::{Stop, Turn};
 
 /// The stored value of a client value, by its rule's mode.

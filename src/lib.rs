@@ -31,3 +31,7 @@ pub mod scripts;
 pub mod degraded;
 
 pub mod upstream;
+
+pub mod repair;
+
+pub mod health;

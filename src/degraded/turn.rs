@@ -235,14 +235,14 @@ pub(super) fn arg<'a>(args: Args<'a>, at: usize) -> &'a [u8] {
 }
 
 /// Arguments that did not come in a frame.
-pub(super) struct Words {
+pub struct Words {
     frame: Vec<u8>,
     spans: Vec<Span>,
 }
 
 impl Words {
     /// Copies the words into one frame. A frame is below 4 GiB, as the parser's are.
-    pub(super) fn new<T: AsRef<[u8]>>(words: &[T]) -> Self {
+    pub fn new<T: AsRef<[u8]>>(words: &[T]) -> Self {
         let (mut frame, mut spans) = (Vec::new(), Vec::with_capacity(words.len()));
         for word in words {
             let start = frame.len() as u32;
@@ -253,7 +253,7 @@ impl Words {
     }
 
     /// The words as a command's arguments.
-    pub(super) fn args(&self) -> Args<'_> {
+    pub fn args(&self) -> Args<'_> {
         Args::new(&self.frame, &self.spans)
     }
 }

@@ -1,6 +1,8 @@
 //! One session between a client and a Redis that are both played by the test: which bytes go
 //! where, when replies are lost, late, refused, or have something else in between.
 
+mod strict;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +10,10 @@ use jiff::tz::TimeZone;
 
 use super::flights::Flights;
 use super::{Clock, Cx, Session, Shared, Stamper, Wires};
+use super::shared::{Access, Bell, Gate, Repairs};
+use crate::degraded::Companions;
+use crate::health::Reports;
+use crate::ledger::{Ask, Asker, Door, Guarantee, Ticket, Unavailable};
 use crate::lock::record::{Confidence, LockKey};
 use crate::lock::rule::{Glob, Rule, Rules};
 use crate::resp::request::Limits;
@@ -54,6 +60,46 @@ impl Wires for Fake {
     }
 }
 
+/// A ledger that only follows, and needs nothing.
+struct Nobody;
+
+impl Door for Nobody {
+    fn submit(&self, _: Asker, _: Vec<Ask>) -> Result<Ticket, Unavailable> {
+        Ok(Ticket(0))
+    }
+    fn withdraw(&self, _: Ticket) {}
+    fn forget(&self, _: Ticket) {}
+    fn trouble(&self) -> Option<Arc<str>> {
+        None
+    }
+    fn is_releasing(&self, _: &LockKey) -> bool {
+        false
+    }
+}
+
+impl Gate for Nobody {
+    fn saw_accepted(&self, _: &[u8], _: &[u8]) {}
+    fn saw_use(&self, _: &[u8], _: bool, _: &str) {}
+    fn admits(&self, _: &[u8], _: &[u8]) -> bool {
+        true
+    }
+    fn access(&self, _: &[u8], _: bool, _: &str) -> Access {
+        Access::Granted
+    }
+}
+
+impl Bell for Nobody {
+    fn ring(&self, _: (usize, (usize, u32))) {}
+}
+
+impl Repairs for Nobody {
+    fn touch(&self, _: &LockKey) {}
+    fn is_due(&self, _: &LockKey) -> bool {
+        false
+    }
+    fn look_at_all(&self) {}
+}
+
 struct Rig {
     session: Session,
     shared: Shared,
@@ -69,7 +115,7 @@ impl Rig {
     fn with_room_for(locks: usize) -> Self {
         let shared = Shared {
             rules: Rules::new(vec![Rule::new("r", vec![Glob::new(b"lock:*")])]),
-            table: Table::new(locks),
+            table: Arc::new(Table::new(locks)),
             scripts: Scripts::in_memory(Bounds { count: 10, bytes: 10_000 }),
             stamper: Stamper::new(TimeZone::UTC),
             clock: Clock { unix_ms: || 1_795_000_000_000, random: || 7 },
@@ -81,6 +127,17 @@ impl Rig {
             command_timeout: Duration::from_secs(5),
             upstream: "redis:1".into(),
             started_ms: 0,
+            door: Arc::new(Nobody),
+            guarantee: Guarantee::Fast,
+            board: Arc::default(),
+            history: Arc::default(),
+            reports: Reports::default(),
+            companions: Companions::new(crate::degraded::Bounds::default()),
+            gate: Arc::new(Nobody),
+            bell: Arc::new(Nobody),
+            repairs: Arc::new(Nobody),
+            acquire_timeout: None,
+            release_wait: Duration::from_secs(5),
         };
         Self {
             session: Session::new((1, 1), Arc::from("peer")),
@@ -93,6 +150,7 @@ impl Rig {
     fn with<T>(&mut self, step: impl FnOnce(&mut Session, &mut Cx<'_>) -> T) -> T {
         let mut cx = Cx {
             now: Duration::from_secs(1),
+            worker: 0,
             shared: &self.shared,
             wires: &mut self.wires,
             flights: &mut self.flights,

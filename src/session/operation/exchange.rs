@@ -173,6 +173,7 @@ impl Exchange {
     pub(super) fn reply(&mut self, frame: &[u8], scope: &mut Scope<'_, '_>) -> Flow {
         let Some((reply, _)) = Reply::parse(frame) else { return Flow::Close };
         let mut out = Vec::new();
+        scope.witness_answer(&self.purpose, &reply);
         match &self.purpose {
             Purpose::Pass => return scope.answer(frame),
             Purpose::View(keys) => view::show(frame, keys, scope.shared(), &mut out),

@@ -127,6 +127,11 @@ impl Enveloped {
         !self.read_only && self.keys.iter().all(|key| table.is_full_for(&scope.lock_key(key)))
     }
 
+    /// The keys that it names.
+    pub(super) fn keys(&self) -> &[Vec<u8>] {
+        &self.keys
+    }
+
     /// The call was sent and will not be sent again.
     pub(super) fn forget_arguments(&mut self) {
         self.args = Vec::new();
@@ -353,6 +358,7 @@ impl Scripting {
         // A user who may run scripts but not load them: the text goes unchecked, at no other's
         // risk (docs of `Envelope`).
         if refused && !frame.starts_with(b"-NOPERM") {
+            scope.witness_error(None, &frame[1..]);
             return scope.answer(frame);
         }
         if let Some(text) = self.text.take() {
@@ -365,6 +371,7 @@ impl Scripting {
         let Some(effect) = self.call.read(frame, scope) else {
             return scope.answer_error(UNREADABLE);
         };
+        scope.witness_script(&self.call.keys, &effect);
         if effect.taken.is_empty() && effect.releases.is_empty() {
             return scope.answer(&effect.reply);
         }

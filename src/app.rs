@@ -9,16 +9,23 @@ use std::sync::{Arc, LazyLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
-use mio::Waker;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{Address, Listen, Settings};
+use crate::degraded::{self, Companions};
+use crate::ledger::store::OpenError;
+use crate::ledger::thread::Ledger;
 use crate::resp::request;
 use crate::scripts::{Bounds, Scripts};
 use crate::session::{Clock, Shared, Stamper};
-use crate::table::Table;
 use crate::upstream::Upstream;
-use crate::worker::{Common, Limits, Listener, Worker};
+use crate::worker::{Common, Limits, Listener, Mailbox, Worker};
+
+mod parts;
+mod start;
+
+use parts::Menders;
+use start::{Foundation, Guards, ledger, stop_ledger};
 
 /// How often the upstream's name is looked up again, and expired locks of `ttl` rules are
 /// forgotten.
@@ -50,6 +57,8 @@ enum Failure {
     Loop { place: String },
     #[error("can't use the state directory {place}: {error}; see `state_dir`")]
     State { place: String, error: io::Error },
+    #[error("can't use the ledger {place}: {error}")]
+    Ledger { place: String, error: OpenError },
     #[error("can't start: {0}")]
     Start(#[from] io::Error),
     #[error("a worker has died: {0}")]
@@ -59,17 +68,20 @@ enum Failure {
 fn serve(settings: Settings) -> Result<(), Failure> {
     let origin = Instant::now();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let common = Arc::new(common(&settings)?);
+    let foundation = Foundation::new(&settings);
+    let ledger = ledger(&settings, &foundation)?;
+    let common = Arc::new(common(&settings, &foundation, &ledger)?);
     if let Err(error) = common.upstream.resolve() {
         tracing::warn!(upstream = %common.upstream.address(), %error, "can't look up the upstream");
     }
     refuse_loop(&settings, &common.upstream)?;
     let places = claim_places(&settings)?;
+    let guards = Guards::start(&settings, &foundation, &common, &ledger)?;
     let mut crew = Vec::new();
     for index in 0..settings.threads {
         let listeners = listeners(&places, settings.threads, index)?;
-        let (worker, waker) = Worker::new(common.clone(), listeners, settings.held_cache, origin)?;
-        crew.push((spawn(index, worker)?, waker));
+        let worker = Worker::new(index, common.clone(), listeners, settings.held_cache, origin)?;
+        crew.push(spawn(index, worker)?);
     }
     let listening: Vec<String> = settings.listen.iter().map(ToString::to_string).collect();
     tracing::info!(
@@ -77,14 +89,22 @@ fn serve(settings: Settings) -> Result<(), Failure> {
         upstream = %common.upstream.address(),
         workers = settings.threads,
         rules = common.shared.rules.len(),
+        guarantee = settings.guarantee.word(),
         version = env!("CARGO_PKG_VERSION"),
         "serving"
     );
     runtime.block_on(watch(&common, &crew))?;
-    drain(&common, crew)
+    let drained = drain(&common, crew);
+    guards.stop();
+    stop_ledger(ledger, settings.drain_timeout);
+    drained
 }
 
-fn common(settings: &Settings) -> Result<Common, Failure> {
+fn common(
+    settings: &Settings,
+    foundation: &Foundation,
+    ledger: &Arc<Ledger>,
+) -> Result<Common, Failure> {
     let limits = &settings.limits;
     let place = settings.state_dir.join("scripts");
     let bounds = Bounds { count: limits.script_texts, bytes: limits.script_bytes };
@@ -93,7 +113,7 @@ fn common(settings: &Settings) -> Result<Common, Failure> {
     let clock = Clock { unix_ms, random };
     let shared = Shared {
         rules: settings.rules.clone(),
-        table: Table::new(limits.locks),
+        table: foundation.table.clone(),
         scripts,
         stamper: Stamper::new(settings.time_zone.clone()),
         clock,
@@ -106,13 +126,24 @@ fn common(settings: &Settings) -> Result<Common, Failure> {
         max_lock_value: limits.lock_value,
         max_computed_argument: limits.client_output,
         max_captured: limits.client_buffer,
+        door: ledger.clone(),
+        guarantee: settings.guarantee,
+        board: foundation.board.clone(),
+        history: foundation.history.clone(),
+        reports: foundation.reports.clone(),
+        repairs: Arc::new(Menders(foundation.dirty.clone())),
+        companions: Companions::new(degraded::Bounds::default()),
+        gate: Arc::new(parts::OpenGate),
+        bell: foundation.postman.clone(),
+        acquire_timeout: settings.ledger.acquire_timeout,
+        release_wait: settings.ledger.release_wait,
         command_timeout: settings.upstream.command_timeout,
         upstream: settings.upstream.address.to_string().into(),
         started_ms: unix_ms(),
     };
     Ok(Common {
         shared,
-        upstream: Upstream::new(settings.upstream.address.clone()),
+        upstream: foundation.upstream.clone(),
         limits: Limits {
             max_clients: limits.max_clients,
             client_buffer: limits.client_buffer,
@@ -126,6 +157,7 @@ fn common(settings: &Settings) -> Result<Common, Failure> {
         },
         clients: AtomicUsize::new(0),
         draining: AtomicBool::new(false),
+        mail: foundation.postman.0.clone(),
     })
 }
 
@@ -170,9 +202,9 @@ fn listeners(places: &[Listen], threads: usize, worker: usize) -> Result<Vec<Lis
     Ok(listeners)
 }
 
-type Hand = (JoinHandle<io::Result<usize>>, Waker);
+type Hand = JoinHandle<io::Result<usize>>;
 
-fn spawn(index: usize, worker: Worker) -> io::Result<JoinHandle<io::Result<usize>>> {
+fn spawn(index: usize, worker: Worker) -> io::Result<Hand> {
     std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || worker.run())
 }
 
@@ -186,7 +218,7 @@ async fn watch(common: &Arc<Common>, crew: &[Hand]) -> Result<(), Failure> {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
             _ = again.tick() => {
-                if crew.iter().any(|(worker, _)| worker.is_finished()) {
+                if crew.iter().any(Hand::is_finished) {
                     return Ok(());
                 }
                 common.shared.table.forget_expired(unix_ms());
@@ -213,11 +245,9 @@ fn resolve_again(common: &Arc<Common>) {
 fn drain(common: &Common, crew: Vec<Hand>) -> Result<(), Failure> {
     tracing::info!(clients = common.clients.load(Ordering::Relaxed), "draining");
     common.draining.store(true, Ordering::Release);
-    for (_, waker) in &crew {
-        waker.wake()?;
-    }
+    common.mail.iter().for_each(Mailbox::wake);
     let mut cut_off = 0;
-    for (worker, _) in crew {
+    for worker in crew {
         let result = worker.join().map_err(|_| Failure::Worker("it panicked".into()))?;
         cut_off += result.map_err(|error| Failure::Worker(error.to_string()))?;
     }

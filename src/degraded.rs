@@ -37,6 +37,9 @@ pub use transaction::evaluate_transaction;
 pub use turn::Words;
 use turn::{Stop, Turn};
 
+/// The stored value of a client value, by its rule's mode.
+pub type Stamper<'a> = dyn Fn(&[u8], Stamp) -> Arc<[u8]> + 'a;
+
 /// Everything that an evaluation looks at.
 #[derive(Clone, Copy)]
 pub struct World<'a> {
@@ -49,7 +52,7 @@ pub struct World<'a> {
     /// Texts of scripts, for EVALSHA.
     pub scripts: &'a Scripts,
     /// Makes the stored value of a client value; a new one at each call where the value repeats.
-    pub stamp: &'a dyn Fn(&[u8], Stamp) -> Arc<[u8]>,
+    pub stamp: &'a Stamper<'a>,
     /// Milliseconds since the Unix epoch: the one time of the whole evaluation.
     pub now_ms: u64,
     /// What is too much.
@@ -120,7 +123,7 @@ pub enum Evaluation {
     },
     /// Nothing is there for a blocking command. The caller registers it by [`Companions::block`]
     /// and evaluates it again each time it is woken; past the timeout the client gets a null
-    /// array (BLPOP, BRPOP) or a null (BLMOVE, BRPOPLPUSH).
+    /// array, whichever command it was.
     Block {
         /// What is waited for.
         keys: Vec<LockKey>,
@@ -138,7 +141,7 @@ pub fn evaluate(args: Args<'_>, caller: &Caller, world: &World<'_>) -> Evaluatio
     let mut turn = Turn::new(world, caller);
     match turn.run(args) {
         Ok(reply) => turn.done(reply),
-        Err(Stop::Error(text)) => turn.done(reply::Reply::Error(text)),
+        Err(Stop::Error(text)) => turn.done(reply::Reply::error(text)),
         Err(Stop::NotServed) => Evaluation::NotServed,
         Err(Stop::Block { keys, timeout_ms }) => {
             let command = args.iter().map(<[u8]>::to_vec).collect();

@@ -13,6 +13,12 @@ pub mod entry;
 pub mod fold;
 pub mod store;
 
+pub mod committer;
+
+pub mod memory;
+pub mod sqlite;
+pub mod thread;
+
 pub use entry::{Cause, Claim, Entry, Guarantee, Position, Row, Start};
 
 /// Names one request; never used again within the process.
@@ -117,6 +123,7 @@ pub trait Door: Send + Sync {
     /// None while the ledger answers; else why not.
     fn trouble(&self) -> Option<Arc<str>>;
 
-    /// True while releases wait to become durable whose askers have been told so.
+    /// True while releases of this lock wait to become durable, whether their askers still wait or
+    /// have been told so: a repair does not put such a lock back.
     fn is_releasing(&self, key: &LockKey) -> bool;
 }

@@ -33,3 +33,5 @@ pub mod degraded;
 pub mod upstream;
 
 pub mod repair;
+
+pub mod health;

@@ -58,7 +58,7 @@ pub struct Common {
     /// What their sessions share.
     pub shared: Shared,
     /// Where Redis is.
-    pub upstream: Upstream,
+    pub upstream: Arc<Upstream>,
     /// Their limits.
     pub limits: Limits,
     /// Connections in all workers.

@@ -3,11 +3,14 @@
 
 use std::sync::Arc;
 
-use crate::ledger::fold::Holder;
+use crate::ledger::fold::{self, Holder};
 use crate::ledger::thread::{Post, Watcher};
 use crate::ledger::{Answer, Position};
+use crate::health::Reports;
+use crate::ledger::thread::Ledger;
 use crate::lock::record::{Confidence, LockKey};
-use crate::session::{Bell, Shared};
+use crate::repair::{Dirty, Events, Standing, Truth};
+use crate::session::{Bell, Repairs};
 use crate::table::Table;
 use crate::worker::{Letter, Mailboxes};
 
@@ -57,5 +60,78 @@ impl Watcher for Follower {
             let heard = if holder.heard { Confidence::Held } else { Confidence::Unconfirmed };
             self.0.hold(holder, heard);
         }
+    }
+}
+
+/// The ledger as it is now, for repairs.
+pub(super) struct Ledgers(pub(super) Arc<Ledger>);
+
+impl Truth for Ledgers {
+    fn holder(&self, key: &LockKey) -> Option<Arc<Holder>> {
+        self.0.holder(key)
+    }
+
+    fn standing(&self, key: &LockKey, stored: &[u8]) -> Standing {
+        of(self.0.standing(key, stored, None))
+    }
+
+    fn standing_other(&self, key: &LockKey, guard: &[u8]) -> Standing {
+        of(self.0.standing(key, b"", Some(guard)))
+    }
+
+    fn holders(&self) -> Vec<Arc<Holder>> {
+        self.0.holders()
+    }
+}
+
+fn of(standing: fold::Standing) -> Standing {
+    match standing {
+        fold::Standing::Holder => Standing::Holder,
+        fold::Standing::Dead => Standing::Dead,
+        fold::Standing::Unknown => Standing::Unknown,
+    }
+}
+
+/// The health thread hears of passes.
+pub(super) struct Passes(pub(super) Reports);
+
+impl Events for Passes {
+    fn pass_ended(&self, run_id: &str, complete: bool) {
+        self.0.pass_ended(run_id.into(), complete);
+    }
+
+    fn met_run(&self, run_id: &str) {
+        self.0.verify(run_id);
+    }
+}
+
+/// Sessions name locks that are to be looked at.
+pub(super) struct Menders(pub(super) Arc<Dirty>);
+
+impl Repairs for Menders {
+    fn touch(&self, key: &LockKey) {
+        self.0.touch(key.clone());
+    }
+
+    fn is_due(&self, key: &LockKey) -> bool {
+        self.0.contains(key)
+    }
+
+    fn look_at_all(&self) {
+        self.0.touch_all();
+    }
+}
+
+/// Lets everybody use locks while Redis can't be asked.
+pub(super) struct OpenGate;
+
+impl crate::session::Gate for OpenGate {
+    fn saw_accepted(&self, _: &[u8], _: &[u8]) {}
+    fn saw_use(&self, _: &[u8], _: bool, _: &str) {}
+    fn admits(&self, _: &[u8], _: &[u8]) -> bool {
+        true
+    }
+    fn access(&self, _: &[u8], _: bool, _: &str) -> crate::session::Access {
+        crate::session::Access::Granted
     }
 }

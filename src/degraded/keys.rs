@@ -31,11 +31,12 @@ impl Turn<'_> {
     }
 
     fn type_of(&mut self, args: Args<'_>) -> Outcome {
-        Ok(Reply::Status(match self.overlay.find(&self.key(arg(args, 1))).map(|key| &key.value) {
-            None => "none",
-            Some(Value::String(_)) => "string",
-            Some(Value::List(_)) => "list",
+        let name: &[u8] = match self.overlay.find(&self.key(arg(args, 1))).map(|key| &key.value) {
+            None => b"none",
+            Some(Value::String(_)) => b"string",
+            Some(Value::List(_)) => b"list",
             Some(Value::Elsewhere) => return Err(Stop::NotServed),
-        }))
+        };
+        Ok(Reply::Status(name.into()))
     }
 }

@@ -186,8 +186,13 @@ impl Turn<'_> {
             return Ok(Reply::Nil);
         }
         self.list(&target)?;
+        // The push of a list onto itself comes before its end is looked at: its expiry stays.
+        let expires_at_ms = self.overlay.find(&source).and_then(|entry| entry.expires_at_ms);
         let Some(item) = self.pop_items(&source, 1, from)?.pop() else { return Ok(Reply::Nil) };
         self.push_items(&target, std::iter::once(item.as_slice()), to)?;
+        if source == target {
+            self.set_expiry(&target, expires_at_ms);
+        }
         Ok(Reply::Bulk(item))
     }
 }

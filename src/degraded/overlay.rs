@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::companions::CompanionEffects;
 use super::turn::Stop;
 use super::{Change, World};
-use crate::lock::record::{LockKey, Record};
+use crate::lock::record::{Confidence, LockKey, Record};
 use crate::lock::rule::{Mode, Rule};
 use crate::lock::value;
 
@@ -112,6 +112,18 @@ impl<'a> Overlay<'a> {
     pub(super) fn is_persistent(&self, key: &LockKey) -> bool {
         let origin = self.slots.get(key).map(|slot| &slot.origin);
         matches!(origin, Some(Origin::Lock { rule, .. }) if rule.mode == Mode::Persistent)
+    }
+
+    /// True for a persistent lock that was granted to this value, unique by itself, when nobody
+    /// knows whether the client has its reply.
+    pub(super) fn is_unconfirmed_grant(&self, key: &LockKey, value: &[u8]) -> bool {
+        let Some(slot) = self.slots.get(key) else { return false };
+        let Origin::Lock { rule, record: Some(record) } = &slot.origin else { return false };
+        slot.now.as_ref().is_some_and(|entry| entry.is_loaded_hold)
+            && rule.mode == Mode::Persistent
+            && record.confidence == Confidence::Unconfirmed
+            && value::is_unique(value)
+            && value::matches(&record.stored, value, rule.stamp)
     }
 
     /// The key is gone. False if it was not there.

@@ -1,15 +1,17 @@
 //! A command's reply as a value, so that a transaction or a script can gather several. It knows
 //! nothing of commands; the protocol comes in when it is written at the end.
 
+use std::borrow::Cow;
+
 use crate::resp::encode::{self, Protocol};
 
 /// One reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Reply {
     /// A short word such as `OK`.
-    Status(&'static str),
+    Status(Cow<'static, [u8]>),
     /// Code and text, without the `-`.
-    Error(String),
+    Error(Cow<'static, [u8]>),
     /// A number.
     Integer(i64),
     /// A string of any bytes.
@@ -24,7 +26,12 @@ pub(crate) enum Reply {
 
 impl Reply {
     /// `OK`.
-    pub(crate) const OK: Self = Self::Status("OK");
+    pub(crate) const OK: Self = Self::Status(Cow::Borrowed(b"OK"));
+
+    /// An error with this code and text.
+    pub(crate) fn error(text: String) -> Self {
+        Self::Error(text.into_bytes().into())
+    }
 
     /// A string if it is there.
     pub(crate) fn bulk_or_nil(value: Option<impl Into<Vec<u8>>>) -> Self {
@@ -40,8 +47,8 @@ impl Reply {
     /// than three.
     pub(crate) fn write(&self, protocol: Protocol, out: &mut Vec<u8>) {
         match self {
-            Self::Status(word) => encode::simple(out, word.as_bytes()),
-            Self::Error(text) => encode::error(out, text.as_bytes()),
+            Self::Status(word) => encode::simple(out, word),
+            Self::Error(text) => encode::error(out, text),
             Self::Integer(number) => encode::integer(out, *number),
             Self::Bulk(bytes) => encode::bulk(out, bytes),
             Self::Nil => encode::null(out, protocol),

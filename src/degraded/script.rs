@@ -33,12 +33,12 @@ pub(super) fn run_script(turn: &mut Turn<'_>, args: Args<'_>) -> Outcome {
     let (keys, argv): (Vec<&[u8]>, Vec<&[u8]>) =
         (call.keys().collect(), call.arguments().collect());
     let run = known::find(&normal::normalise(&text), keys.len(), argv.len());
-    let run = run.filter(|_| !call.read_only).ok_or(Stop::NotServed)?;
+    let run = run.ok_or(Stop::NotServed)?;
     turn.overlay.present(argv.iter().copied());
     let outer_db = turn.db;
-    turn.in_script = true;
+    (turn.in_script, turn.is_read_only) = (true, call.read_only);
     let reply = run(turn, &keys, &argv);
-    turn.in_script = false;
+    (turn.in_script, turn.is_read_only) = (false, false);
     turn.db = outer_db;
     if turn.is_unserved() { Err(Stop::NotServed) } else { Ok(reply) }
 }

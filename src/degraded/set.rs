@@ -12,6 +12,10 @@ impl Turn<'_> {
     pub(super) fn set(&mut self, args: Args<'_>) -> Outcome {
         let form = SetForm::parse(args).map_err(|_| set_error(args))?;
         let key = self.key(form.key);
+        let is_acquire = form.condition == Some(Condition::Nx) && !form.get;
+        if is_acquire && self.is_own_grant(&key, form.value) {
+            return Ok(Reply::OK);
+        }
         let old = if form.get { self.string(&key)? } else { None };
         if !self.condition_holds(&key, form.condition)? {
             return Ok(Reply::bulk_or_nil(old));
@@ -28,6 +32,9 @@ impl Turn<'_> {
     /// `SETNX key value`.
     pub(super) fn setnx(&mut self, args: Args<'_>) -> Outcome {
         let key = self.key(arg(args, 1));
+        if self.is_own_grant(&key, arg(args, 2)) {
+            return Ok(Reply::Integer(1));
+        }
         let free = self.overlay.find(&key).is_none();
         if free {
             self.overlay.put_string(&key, arg(args, 2), None);
@@ -58,6 +65,11 @@ impl Turn<'_> {
             }
         }
         Ok(Reply::Bulk(text))
+    }
+
+    /// Whether an acquire is the repetition of one whose reply may never have come (SPEC 3).
+    fn is_own_grant(&self, key: &LockKey, value: &[u8]) -> bool {
+        !self.in_script && self.overlay.is_unconfirmed_grant(key, value)
     }
 
     fn condition_holds(

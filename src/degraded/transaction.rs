@@ -22,7 +22,7 @@ pub fn evaluate_transaction(
         let words = Words::new(command);
         replies.push(match turn.run(words.args()) {
             Ok(reply) => reply,
-            Err(Stop::Error(text)) => Reply::Error(text),
+            Err(Stop::Error(text)) => Reply::error(text),
             Err(Stop::NotServed | Stop::Block { .. }) => return Evaluation::NotServed,
         });
     }

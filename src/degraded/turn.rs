@@ -44,6 +44,30 @@ pub(super) const WRONG_TYPE: &str =
 pub(super) const SYNTAX: &str = "ERR syntax error";
 /// Redis's answer to a script that would run a script, or block.
 pub(super) const NOT_FROM_SCRIPT: &str = "ERR This Redis command is not allowed from script";
+/// Redis's answer to a write of a script that may only read.
+const READ_ONLY: &str = "ERR Write commands are not allowed from read-only scripts.";
+/// What is served and writes nothing.
+const READS: [&str; 19] = [
+    "echo",
+    "exists",
+    "expiretime",
+    "get",
+    "getrange",
+    "llen",
+    "lrange",
+    "mget",
+    "pexpiretime",
+    "ping",
+    "pttl",
+    "select",
+    "strlen",
+    "substr",
+    "time",
+    "touch",
+    "ttl",
+    "type",
+    "publish",
+];
 /// What a script's `redis.call` gets for a command that is not served. The client never sees it:
 /// the whole evaluation is [`Evaluation::NotServed`].
 const NOT_SERVED: &str = "MASTERDOWN lockside: only lock keys are served";
@@ -58,6 +82,8 @@ pub(crate) struct Turn<'a> {
     /// True while a script runs: a persistent lock then shows its virtual TTL, and no command
     /// blocks.
     pub(super) in_script: bool,
+    /// True while the script of a `_RO` form runs: it may only read.
+    pub(super) is_read_only: bool,
     /// True inside EXEC: no command blocks.
     pub(super) in_transaction: bool,
     /// A command was met that only Redis can answer.
@@ -73,6 +99,7 @@ impl<'a> Turn<'a> {
             db: caller.db,
             protocol: caller.protocol,
             in_script: false,
+            is_read_only: false,
             in_transaction: false,
             unserved: false,
         }
@@ -84,10 +111,10 @@ impl<'a> Turn<'a> {
         let words = Words::new(words);
         match self.run(words.args()) {
             Ok(reply) => reply,
-            Err(Stop::Error(text)) => Reply::Error(text),
+            Err(Stop::Error(text)) => Reply::error(text),
             Err(Stop::NotServed | Stop::Block { .. }) => {
                 self.unserved = true;
-                Reply::Error(NOT_SERVED.to_owned())
+                Reply::error(NOT_SERVED.to_owned())
             }
         }
     }
@@ -119,6 +146,9 @@ impl<'a> Turn<'a> {
             }
             return script::run_script(self, args);
         }
+        if self.is_read_only && !READS.contains(&spec.name) {
+            return Err(Stop::error(READ_ONLY));
+        }
         let mut has_keys = false;
         for key in spec.keys(args) {
             has_keys = true;
@@ -145,7 +175,7 @@ impl<'a> Turn<'a> {
     fn without_keys(&mut self, spec: &Spec, args: Args<'_>) -> Outcome {
         match spec.name {
             "mset" | "msetnx" => Err(self.wrong_arity(spec.name)),
-            "ping" if args.len() == 1 => Ok(Reply::Status("PONG")),
+            "ping" if args.len() == 1 => Ok(Reply::Status(b"PONG".into())),
             "ping" if args.len() > 2 => Err(self.wrong_arity(spec.name)),
             "ping" | "echo" => Ok(Reply::Bulk(arg(args, 1).to_vec())),
             "time" => Ok(self.time()),
@@ -191,7 +221,7 @@ impl<'a> Turn<'a> {
             }
             Err(Unfinished::NotServed) => Evaluation::NotServed,
             Err(Unfinished::Full(text)) => {
-                Reply::Error(text.to_owned()).write(protocol, &mut bytes);
+                Reply::error(text.to_owned()).write(protocol, &mut bytes);
                 let companions = super::CompanionEffects::default();
                 Evaluation::Done { reply: bytes, changes: Vec::new(), companions }
             }

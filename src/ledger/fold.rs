@@ -1,8 +1,48 @@
-//! The state of all locks, from what the logs say. Pure.
+//! The state of all locks, from what the logs say: the fold for a store with one order. Pure.
+//!
+//! It is a function of the rows alone: every reader that has read the same rows has the same state,
+//! whenever and in whatever portions it read them, and a row that it was given before changes
+//! nothing. A [`Snapshot`] stands for all rows before it.
+//!
+//! The rules are those of `SPEC.md`, section 8:
+//!
+//! | entry | what becomes of it |
+//! |---|---|
+//! | claim | holds if the key is free; confirms the holder if it has the same stored value; else it has lost, and its value is dead |
+//! | observation | as a claim, but never holds by a dead value, and makes none dead by losing |
+//! | grant (fast) | the highest fence holds; the lower one is dead, and a conflict unless its release comes |
+//! | release, withdrawal | ends the hold of that claim, and of a holder that it confirmed |
+//!
+//! *Dead* binds observations, grants and repairs. It does not bind a claim that is made later: a
+//! client may ask again with the value it lost with.
+//!
+//! Fences: one counter for the whole ledger. It grows with every hold, so it grows for each key, and
+//! a snapshot carries one number.
 
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::entry::{Claim, Position};
+use super::Outcome;
+use super::entry::{Cause, Claim, Entry, Position, Row, Start};
+use crate::lock::record::LockKey;
+
+mod dead;
+mod snapshot;
+
+pub use dead::{DEAD_GENERATION, Dead, Token};
+pub use snapshot::Snapshot;
+
+/// What a row has come to: the same words as the answer to whoever asked for it.
+pub use super::Outcome as Verdict;
+
+/// Logs that are remembered. Past that the oldest ended one goes, or else the oldest: a crash loop
+/// must not grow memory. Far more than sidecars that share one ledger.
+pub const LOGS_KEPT: usize = 1_000;
+/// Conflicts that are remembered; past that the oldest goes. Each was handed out when it arose.
+pub const CONFLICTS_KEPT: usize = 1_000;
+/// Claims of one value that one hold remembers beside its own; past that the oldest goes. More than
+/// a client repeats a command whose reply it has lost.
+pub const CONFIRMATIONS_KEPT: usize = 64;
 
 /// Who holds a lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,9 +57,374 @@ pub struct Holder {
     pub heard: bool,
 }
 
-/// The state at one place of the order, for readers that start there.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Snapshot {
-    /// All holders.
-    pub holders: Vec<Arc<Holder>>,
+/// What a row has changed, for whoever keeps a table of locks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// This holds the key now, in place of whatever held it; or what is known of it has changed.
+    Held(Arc<Holder>),
+    /// This claim does not hold the key any more, and nobody does.
+    Freed(LockKey, Position),
 }
+
+/// What the ledger knows of one value of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It holds the lock.
+    Holder,
+    /// It has lost, or was released or withdrawn.
+    Dead,
+    /// The ledger does not know it (any more).
+    Unknown,
+}
+
+/// Two grants that overlap (fast): the lower fence has no release (yet).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conflict {
+    /// The lock.
+    pub key: LockKey,
+    /// The grant with the lower fence, which is no holder any more.
+    pub lost: Position,
+    /// What holds, or held, instead.
+    pub by: Position,
+}
+
+/// What a log last said of Redis.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum LogMode {
+    /// Nothing.
+    #[default]
+    Unsaid,
+    /// It has lost Redis.
+    Degraded,
+    /// It serves by this run of Redis.
+    Healthy(Arc<str>),
+}
+
+/// One run of a sidecar, as its log shows it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Log {
+    /// Its first entry; none if that was before everything that is kept.
+    pub start: Option<Arc<Start>>,
+    /// Its last entry's number.
+    pub last_seq: u64,
+    /// It has ended in order.
+    pub ended: bool,
+    /// What it last said of Redis.
+    pub mode: LogMode,
+}
+
+/// A holder, and the other claims of its value.
+#[derive(Debug, Clone)]
+struct Held {
+    holder: Arc<Holder>,
+    /// Claims that were won by this holder's having the same value, oldest first. Boxed, for nearly
+    /// no lock has any.
+    confirmed_by: Option<Box<Vec<Position>>>,
+}
+
+/// The state of all locks after the rows it was given.
+#[derive(Debug, Clone, Default)]
+pub struct Fold {
+    /// Never iterated where order can be seen: [`Fold::holders`] sorts.
+    holders: HashMap<LockKey, Held>,
+    dead: Dead,
+    fence_high: u64,
+    logs: BTreeMap<u64, Log>,
+    conflicts: BTreeMap<Position, Conflict>,
+}
+
+impl Fold {
+    /// Applies the next row of the order. A row that was applied before is [`Outcome::Noted`].
+    pub fn apply(&mut self, row: &Row) -> Verdict {
+        self.follow(row, &mut Vec::new())
+    }
+
+    /// As [`Fold::apply`]; appends what has changed.
+    pub fn follow(&mut self, row: &Row, changes: &mut Vec<Change>) -> Verdict {
+        if !self.is_next(row) {
+            return Outcome::Noted;
+        }
+        match &row.entry {
+            Entry::Claim(claim) => self.claim(row.at, claim, changes),
+            Entry::Observe(claim) => self.observe(row.at, claim, changes),
+            Entry::Grant(claim, fence) => self.grant(row.at, claim, *fence, changes),
+            Entry::Release { key, claim, cause: Cause::Expired, at_ms } => {
+                self.expire(key, *claim, *at_ms, changes)
+            }
+            Entry::Release { key, claim, .. } | Entry::Withdraw { key, claim } => {
+                self.release(key, *claim, changes)
+            }
+            Entry::Extend { key, claim, expires_at_ms } => {
+                self.amend(key, *claim, changes, |h| h.claim.expires_at_ms = Some(*expires_at_ms))
+            }
+            Entry::Heard { key, claim } => self.amend(key, *claim, changes, |h| h.heard = true),
+            Entry::Start(_)
+            | Entry::Degraded
+            | Entry::Healthy(_)
+            | Entry::Heartbeat
+            | Entry::End => Outcome::Noted,
+        }
+    }
+
+    /// Who holds the lock.
+    pub fn holder(&self, key: &LockKey) -> Option<&Arc<Holder>> {
+        self.holders.get(key).map(|held| &held.holder)
+    }
+
+    /// The holder, if this claim names it: its own, or one that was won by having its value.
+    pub fn holder_named(&self, key: &LockKey, claim: Position) -> Option<&Arc<Holder>> {
+        self.holders.get(key).filter(|held| held.is_named(claim)).map(|held| &held.holder)
+    }
+
+    /// All holders, oldest first.
+    pub fn holders(&self) -> Vec<Arc<Holder>> {
+        let mut all: Vec<_> = self.holders.values().map(|held| held.holder.clone()).collect();
+        all.sort_unstable_by_key(|holder| holder.at);
+        all
+    }
+
+    /// How many locks are held.
+    pub fn len(&self) -> usize {
+        self.holders.len()
+    }
+
+    /// True when no lock is held.
+    pub fn is_empty(&self) -> bool {
+        self.holders.is_empty()
+    }
+
+    /// What the ledger knows of a string that stands in Redis.
+    pub fn standing(&self, key: &LockKey, stored: &[u8]) -> Standing {
+        self.standing_of(key, stored, None)
+    }
+
+    /// As [`Fold::standing`], also for a lock that is not a string: then `stored` is empty, and
+    /// `other` is what tells it from the next.
+    pub fn standing_of(&self, key: &LockKey, stored: &[u8], other: Option<&[u8]>) -> Standing {
+        let holds = |held: &Held| {
+            *held.holder.claim.stored == *stored && held.holder.claim.other.as_deref() == other
+        };
+        if self.holders.get(key).is_some_and(holds) {
+            return Standing::Holder;
+        }
+        let is_dead = Token::new(key, stored, other).is_some_and(|token| self.dead.has(&token));
+        if is_dead { Standing::Dead } else { Standing::Unknown }
+    }
+
+    /// The highest fence given so far.
+    pub fn fence_high(&self) -> u64 {
+        self.fence_high
+    }
+
+    /// The logs that are known, oldest first, with their numbers.
+    pub fn logs(&self) -> impl Iterator<Item = (u64, &Log)> {
+        self.logs.iter().map(|(number, log)| (*number, log))
+    }
+
+    /// One log.
+    pub fn log(&self, number: u64) -> Option<&Log> {
+        self.logs.get(&number)
+    }
+
+    /// Grants that overlapped and whose release has not come (fast), by the place of the loser.
+    pub fn conflicts(&self) -> impl Iterator<Item = &Conflict> {
+        self.conflicts.values()
+    }
+
+    /// Notes the row in its log; false if it was there before.
+    fn is_next(&mut self, row: &Row) -> bool {
+        let log = self.logs.entry(row.at.log).or_default();
+        if row.at.seq <= log.last_seq {
+            return false;
+        }
+        log.last_seq = row.at.seq;
+        match &row.entry {
+            Entry::Start(start) => log.start = Some(Arc::new(start.clone())),
+            Entry::Degraded => log.mode = LogMode::Degraded,
+            Entry::Healthy(run_id) => log.mode = LogMode::Healthy(run_id.clone()),
+            Entry::End => log.ended = true,
+            _ => {}
+        }
+        if self.logs.len() > LOGS_KEPT {
+            self.forget_a_log(row.at.log);
+        }
+        true
+    }
+
+    fn forget_a_log(&mut self, except: u64) {
+        let mut others = self.logs.iter().filter(|(number, _)| **number != except);
+        let oldest = others.clone().next().map(|(number, _)| *number);
+        let ended = others.find(|(_, log)| log.ended).map(|(number, _)| *number);
+        if let Some(number) = ended.or(oldest) {
+            self.logs.remove(&number);
+        }
+    }
+
+    fn claim(&mut self, at: Position, claim: &Claim, changes: &mut Vec<Change>) -> Verdict {
+        let Some(held) = self.holders.get_mut(&claim.key) else {
+            return self.hold(at, claim, self.fence_high + 1, changes);
+        };
+        if is_same(&held.holder.claim, claim) {
+            return confirm(held, at, claim, changes);
+        }
+        let holder = held.holder.clone();
+        self.bury(claim);
+        Outcome::Lost { holder: Some(holder) }
+    }
+
+    fn observe(&mut self, at: Position, claim: &Claim, changes: &mut Vec<Change>) -> Verdict {
+        if let Some(held) = self.holders.get_mut(&claim.key) {
+            if is_same(&held.holder.claim, claim) {
+                return confirm(held, at, claim, changes);
+            }
+            return Outcome::Lost { holder: Some(held.holder.clone()) };
+        }
+        if self.is_dead(claim) {
+            return Outcome::Lost { holder: None };
+        }
+        self.hold(at, claim, self.fence_high + 1, changes)
+    }
+
+    fn grant(
+        &mut self,
+        at: Position,
+        claim: &Claim,
+        fence: u64,
+        changes: &mut Vec<Change>,
+    ) -> Verdict {
+        let Some(held) = self.holders.get_mut(&claim.key) else {
+            if self.is_dead(claim) {
+                return Outcome::Lost { holder: None };
+            }
+            return self.hold(at, claim, fence, changes);
+        };
+        if is_same(&held.holder.claim, claim) {
+            if fence > held.holder.fence {
+                Arc::make_mut(&mut held.holder).fence = fence;
+                self.fence_high = self.fence_high.max(fence);
+            }
+            return confirm(held, at, claim, changes);
+        }
+        let holder = held.holder.clone();
+        if fence <= holder.fence {
+            self.bury(claim);
+            self.dispute(&claim.key, at, holder.at);
+            return Outcome::Lost { holder: Some(holder) };
+        }
+        self.bury(&holder.claim);
+        self.dispute(&claim.key, holder.at, at);
+        self.hold(at, claim, fence, changes)
+    }
+
+    fn release(&mut self, key: &LockKey, claim: Position, changes: &mut Vec<Change>) -> Verdict {
+        self.conflicts.remove(&claim);
+        if !self.holders.get(key).is_some_and(|held| held.is_named(claim)) {
+            return Outcome::NotHeld;
+        }
+        // The line above has found it.
+        let Some(held) = self.holders.remove(key) else { return Outcome::NotHeld };
+        self.bury(&held.holder.claim);
+        changes.push(Change::Freed(key.clone(), held.holder.at));
+        Outcome::Released
+    }
+
+    /// Ends a hold that has run out. Not one whose expiry was moved before this was written by a
+    /// sidecar that did not know of it.
+    fn expire(
+        &mut self,
+        key: &LockKey,
+        claim: Position,
+        at_ms: u64,
+        changes: &mut Vec<Change>,
+    ) -> Verdict {
+        let expires = self.holders.get(key).and_then(|held| held.holder.claim.expires_at_ms);
+        if expires.is_none_or(|expires| expires > at_ms) {
+            return Outcome::NotHeld;
+        }
+        self.release(key, claim, changes)
+    }
+
+    fn amend(
+        &mut self,
+        key: &LockKey,
+        claim: Position,
+        changes: &mut Vec<Change>,
+        amend: impl FnOnce(&mut Holder),
+    ) -> Verdict {
+        match self.holders.get_mut(key) {
+            Some(held) if held.is_named(claim) => {
+                amend(Arc::make_mut(&mut held.holder));
+                changes.push(Change::Held(held.holder.clone()));
+                Outcome::Noted
+            }
+            _ => Outcome::NotHeld,
+        }
+    }
+
+    fn hold(
+        &mut self,
+        at: Position,
+        claim: &Claim,
+        fence: u64,
+        changes: &mut Vec<Change>,
+    ) -> Verdict {
+        if let Some(token) = Token::of(claim) {
+            self.dead.remove(&token);
+        }
+        self.fence_high = self.fence_high.max(fence);
+        let holder = Arc::new(Holder { at, claim: claim.clone(), fence, heard: false });
+        changes.push(Change::Held(holder.clone()));
+        self.holders.insert(claim.key.clone(), Held { holder, confirmed_by: None });
+        Outcome::Won { claim: at, fence }
+    }
+
+    fn bury(&mut self, claim: &Claim) {
+        if let Some(token) = Token::of(claim) {
+            self.dead.insert(token);
+        }
+    }
+
+    fn is_dead(&self, claim: &Claim) -> bool {
+        Token::of(claim).is_some_and(|token| self.dead.has(&token))
+    }
+
+    fn dispute(&mut self, key: &LockKey, lost: Position, by: Position) {
+        self.conflicts.insert(lost, Conflict { key: key.clone(), lost, by });
+        if self.conflicts.len() > CONFLICTS_KEPT {
+            self.conflicts.pop_first();
+        }
+    }
+}
+
+impl Held {
+    /// True if `claim` names this hold: it is the holder's, or one that it has confirmed.
+    fn is_named(&self, claim: Position) -> bool {
+        self.holder.at == claim
+            || self.confirmed_by.as_ref().is_some_and(|others| others.contains(&claim))
+    }
+}
+
+/// A claim of the holder's own value: it has won under the holder's name.
+fn confirm(held: &mut Held, at: Position, claim: &Claim, changes: &mut Vec<Change>) -> Verdict {
+    let others = held.confirmed_by.get_or_insert_default();
+    if others.len() == CONFIRMATIONS_KEPT {
+        others.remove(0);
+    }
+    others.push(at);
+    // The later one of two expiries is the one that its client counts on.
+    let expires = held.holder.claim.expires_at_ms.max(claim.expires_at_ms);
+    if expires != held.holder.claim.expires_at_ms && held.holder.claim.expires_at_ms.is_some() {
+        Arc::make_mut(&mut held.holder).claim.expires_at_ms = expires;
+        changes.push(Change::Held(held.holder.clone()));
+    }
+    Outcome::Won { claim: held.holder.at, fence: held.holder.fence }
+}
+
+/// True if the two are one value. Locks that nothing tells from the next never are.
+fn is_same(one: &Claim, other: &Claim) -> bool {
+    let has_identity = !one.stored.is_empty() || one.other.is_some();
+    has_identity && one.stored == other.stored && one.other == other.other
+}
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,7 @@
 
 use super::entry::{Position, Row, Start};
 use super::fold::Snapshot;
+use crate::lock::record::LockKey;
 
 /// A durable store of logs, used by one reader and writer.
 ///
@@ -11,23 +12,28 @@ pub trait Store: Send {
     /// by its place alone.
     fn is_ordered(&self) -> bool;
 
-    /// Registers a new log, writes `start` as its first entry, and gives its number.
+    /// Registers a new log, writes `start` as its first entry, and gives its number. May be called
+    /// again after an error: a log whose registration was unknown stays behind, and is empty.
     ///
     /// # Errors
-    /// [`OpenError::Mismatch`] when the store's logs were written under other terms.
+    /// [`OpenError::Mismatch`] when the store's logs were written under other terms, or what is
+    /// there is no ledger that this version can read.
     fn open(&mut self, start: &Start) -> Result<u64, OpenError>;
 
     /// Makes the own new rows durable, and returns all rows of all logs that this reader has not
     /// seen, in order, the own ones among them. A row that was written before is not written
-    /// again. Of two exchanges at least one sees the other's rows.
+    /// again, and a row that arrives late changes nothing. Of two exchanges that write, at least
+    /// one sees the other's rows. Without own rows it only reads.
     ///
     /// # Errors
     /// After an error nothing counts as seen: the next call returns it. Rows whose fate is
     /// unknown are to be handed in again as they were.
     fn exchange(&mut self, own: &[Row]) -> Result<Seen, StoreError>;
 
-    /// Replaces what stands before `snapshot`'s position by the snapshot, for this and all later
-    /// readers. Best effort: what can't be done now is done another time.
+    /// Replaces what stands before `snapshot`'s place by the snapshot, for this and all later
+    /// readers. The place is behind all rows that this reader was shown, so the snapshot must be
+    /// of a fold that was given all of them. Best effort: what can't be done now is done another
+    /// time, and a store that has a snapshot as young from another reader keeps that one.
     ///
     /// # Errors
     /// As `exchange`; the store is unchanged then.
@@ -37,15 +43,11 @@ pub trait Store: Send {
     ///
     /// # Errors
     /// When the medium can't be read.
-    fn history(
-        &mut self,
-        key: &crate::lock::record::LockKey,
-        count: usize,
-    ) -> Result<Vec<Row>, StoreError>;
+    fn history(&mut self, key: &LockKey, count: usize) -> Result<Vec<Row>, StoreError>;
 }
 
 /// What an exchange has shown.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Seen {
     /// Set when this reader starts, or was left behind by a compaction: the state before `rows`,
     /// in place of all that it knew.
@@ -64,6 +66,18 @@ pub struct StoreError {
     pub text: String,
 }
 
+impl StoreError {
+    /// Nothing was written.
+    pub fn not_applied(text: impl Into<String>) -> Self {
+        Self { applied: Applied::No, text: text.into() }
+    }
+
+    /// Nobody knows.
+    pub fn unknown(text: impl Into<String>) -> Self {
+        Self { applied: Applied::Unknown, text: text.into() }
+    }
+}
+
 /// What is known of rows whose exchange failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Applied {
@@ -77,7 +91,7 @@ pub enum Applied {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
     /// Other logs of this store were written under other terms (namespace, guarantee, upstream,
-    /// a newer format): not a matter of time.
+    /// a newer format), or it is no ledger: not a matter of time.
     #[error("{0}")]
     Mismatch(String),
     /// The medium failed.
@@ -88,4 +102,46 @@ pub enum OpenError {
 /// A row's place for a store that has to compare.
 pub fn is_before(one: Position, other: Position) -> bool {
     one.log == other.log && one.seq < other.seq
+}
+
+/// The lock that an entry speaks of.
+pub fn key_of(entry: &super::Entry) -> Option<&LockKey> {
+    use super::Entry as E;
+    match entry {
+        E::Claim(claim) | E::Grant(claim, _) | E::Observe(claim) => Some(&claim.key),
+        E::Extend { key, .. }
+        | E::Release { key, .. }
+        | E::Withdraw { key, .. }
+        | E::Heard { key, .. } => Some(key),
+        E::Start(_) | E::Degraded | E::Healthy(_) | E::Heartbeat | E::End => None,
+    }
+}
+
+/// Holds the terms of a new log against those of a known one.
+///
+/// # Errors
+/// [`OpenError::Mismatch`] that names what differs.
+pub fn check_terms(known: &Start, new: &Start) -> Result<(), OpenError> {
+    let differs = |what: &str, known: &str, new: &str| {
+        Err(OpenError::Mismatch(format!(
+            "this ledger was written with {what} {known:?}, and is now opened with {new:?}: give \
+             this sidecar another ledger, or the same {what}"
+        )))
+    };
+    if known.namespace != new.namespace {
+        return differs("namespace", &known.namespace, &new.namespace);
+    }
+    if known.upstream != new.upstream {
+        return differs("upstream", &known.upstream, &new.upstream);
+    }
+    if known.guarantee != new.guarantee {
+        return differs("guarantee", known.guarantee.word(), new.guarantee.word());
+    }
+    if known.format > new.format {
+        return Err(OpenError::Mismatch(format!(
+            "this ledger has format {}, and this version of Lockside reads up to {}: upgrade it",
+            known.format, new.format
+        )));
+    }
+    Ok(())
 }

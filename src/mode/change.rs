@@ -80,6 +80,7 @@ pub struct History(Mutex<Kept>);
 struct Kept {
     events: VecDeque<Event>,
     total: u64,
+    lost: Option<Cause>,
 }
 
 impl History {
@@ -91,6 +92,16 @@ impl History {
         }
         kept.events.push_back(event);
         kept.total += 1;
+    }
+
+    /// From now on Redis is not used for locks for this reason; none: it is usable.
+    pub fn set_lost(&self, lost: Option<Cause>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).lost = lost;
+    }
+
+    /// Why Redis is not used for locks, for error texts; none while it is usable.
+    pub fn lost(&self) -> Option<Cause> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).lost.clone()
     }
 
     /// The kept events, the newest last.

@@ -428,8 +428,9 @@ impl Machine {
             }
         }
         if !self.probing.under_way && now >= self.probing.due {
+            let away = matches!(self.redis, Redis::Down | Redis::Proving { .. });
             let deep = self.probing.deep || !matches!(self.redis, Redis::Up { .. });
-            self.out.push(Effect::Probe { fresh: self.probing.fresh, deep });
+            self.out.push(Effect::Probe { fresh: self.probing.fresh || away, deep });
             self.probing = Probing { began: Some(now), under_way: true, ..Probing::default() };
         }
     }

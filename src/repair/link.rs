@@ -11,6 +11,7 @@ use redis::{
 };
 
 use crate::config::{Address, Upstream};
+use crate::lock::envelope::scripts;
 
 use super::command::{Answer, Body, Command, SCAN_COUNT};
 use super::plan::Found;
@@ -128,7 +129,7 @@ fn run_id(info: &Value) -> Option<Arc<str>> {
 fn read(command: &Command, value: Value) -> Option<Answer> {
     let Value::Array(items) = value else { return None };
     match &command.body {
-        Body::Script { args, .. } if args.is_empty() => {
+        Body::Script { script, .. } if script.sha == scripts::LOOK.sha => {
             let found = items.chunks_exact(3).map(read_found).collect::<Option<_>>()?;
             Some(Answer::Found(found))
         }

@@ -113,6 +113,11 @@ pub struct Pass {
     failure: Option<Arc<str>>,
     /// Over all locks, not over given keys.
     is_full: bool,
+    /// Locks are served by Redis meanwhile: a release is seen there before the ledger has it, so a
+    /// lock that is missing is set only when it is still missing at the second look.
+    is_careful: bool,
+    /// Locks that were missing at the first look.
+    missed: BTreeSet<LockKey>,
 }
 
 /// A SCAN of one database for one glob.
@@ -181,7 +186,16 @@ impl Pass {
             notes: Vec::new(),
             failure: None,
             is_full: false,
+            is_careful: false,
+            missed: BTreeSet::new(),
         }
+    }
+
+    /// The same for a time in which locks are served by Redis: nothing that is missing is set before
+    /// a second look, which is to come after a release that is on its way is in the ledger.
+    pub fn carefully(mut self) -> Self {
+        self.is_careful = true;
+        self
     }
 
     /// What to do next. `now_ms`: milliseconds since the Unix epoch.
@@ -327,7 +341,8 @@ impl Pass {
         let holder = truth.holder(key);
         let at = holder.as_deref().map(|holder| holder.at);
         let hold = holder.as_deref().map(|holder| hold_of(holder, now_ms));
-        let says = Says { holder: hold, value: standing(truth, key, found) };
+        let (value, releasing) = (standing(truth, key, found), truth.is_releasing(key));
+        let says = Says { holder: hold, value, releasing };
         match plan(found, says, self.terms(key)) {
             Plan::Nothing(_) => self.settle(key, at, true),
             Plan::Wait(_) => drop(self.later.insert(key.clone())),
@@ -345,6 +360,9 @@ impl Pass {
             {
                 self.observe(key, stored, now_ms);
                 self.doubts.insert(key.clone(), stored.to_vec());
+                self.later.insert(key.clone());
+            }
+            Plan::Act(Repair::Set { .. }) if self.is_careful && self.missed.insert(key.clone()) => {
                 self.later.insert(key.clone());
             }
             Plan::Act(repair) => return Order::new(key.clone(), at, repair),

@@ -69,6 +69,8 @@ pub struct Says<'a> {
     pub holder: Option<Hold<'a>>,
     /// What it knows of the value that stands in Redis; of no account where nothing stands.
     pub value: Standing,
+    /// The holder's release waits to become durable: it is never undone by a repair (SPEC 5).
+    pub releasing: bool,
 }
 
 /// What the configuration says of the key.
@@ -121,6 +123,8 @@ pub enum Why {
     Mirror,
     /// The ledger changed between two questions.
     Moved,
+    /// The holder's release is on its way into the ledger.
+    Releasing,
 }
 
 /// One guarded repair.
@@ -161,6 +165,9 @@ pub enum Repair<'a> {
 
 /// The repair of one key.
 pub fn plan<'a>(found: &'a Found, says: Says<'a>, terms: Terms) -> Plan<'a> {
+    if says.releasing && says.holder.is_some() {
+        return Plan::Wait(Why::Releasing);
+    }
     match found {
         Found::Missing => missing(says.holder),
         Found::Value { stored, ttl_ms } => {

@@ -7,6 +7,7 @@
 
 mod architecture;
 mod cli;
+mod degraded;
 mod docs;
 mod envelope;
 mod faults;

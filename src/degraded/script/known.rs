@@ -196,7 +196,7 @@ fn extend(turn: &mut Turn<'_>, keys: &[&[u8]], argv: &[&[u8]]) -> Reply {
     if argv[2] == b"0" {
         let more = crate::command::number::integer(argv[1]).and_then(|more| more.checked_add(left));
         let Some(more) = more else {
-            return Reply::Error("ERR value is not an integer or out of range".to_owned());
+            return Reply::error("ERR value is not an integer or out of range".to_owned());
         };
         amount = more.to_string().into_bytes();
     }

@@ -26,10 +26,15 @@ fn all_holders() -> Vec<Option<Hold<'static>>> {
     all
 }
 
-fn all_terms() -> Vec<Terms> {
-    let guarantees = [Guarantee::Strict, Guarantee::Fast];
-    let with = |persistent| guarantees.map(|guarantee| Terms { persistent, guarantee });
-    [with(true), with(false)].concat()
+fn all_terms() -> Vec<(Terms, bool)> {
+    let mut all = Vec::new();
+    for persistent in [true, false] {
+        for guarantee in [Guarantee::Strict, Guarantee::Fast] {
+            let terms = Terms { persistent, guarantee };
+            all.extend([(terms, false), (terms, true)]);
+        }
+    }
+    all
 }
 
 /// Calls `check` with every input; gives how many there were.
@@ -38,8 +43,8 @@ fn for_all(mut check: impl FnMut(&Found, Says<'_>, Terms)) -> usize {
     for found in all_found() {
         for holder in all_holders() {
             for value in STANDINGS {
-                for terms in all_terms() {
-                    check(&found, Says { holder, value }, terms);
+                for (terms, releasing) in all_terms() {
+                    check(&found, Says { holder, value, releasing }, terms);
                     count += 1;
                 }
             }
@@ -92,7 +97,7 @@ fn says_after<'a>(says: Says<'a>, found: &Found, repair: Repair<'a>) -> Says<'a>
     };
     let is_holders =
         guard_of(found).is_some_and(|there| holder.is_some_and(|hold| is_same(hold.what, there)));
-    Says { holder, value: if is_holders { Standing::Holder } else { says.value } }
+    Says { holder, value: if is_holders { Standing::Holder } else { says.value }, ..says }
 }
 
 #[test]
@@ -108,7 +113,7 @@ fn no_repair_takes_away_what_a_holder_has() {
             panic!("{found:?} {says:?} {terms:?}: {plan:?}");
         }
     });
-    assert_eq!(count, 13 * 17 * 3 * 4);
+    assert_eq!(count, 13 * 17 * 3 * 8);
 }
 
 #[test]
@@ -179,6 +184,15 @@ fn a_repair_leads_where_nothing_is_left_to_do() {
         let next = plan(&found_after, says_after, terms);
         let left = matches!(next, Plan::Act(_));
         assert!(!left, "{found:?} {says:?} {terms:?}: {repair:?}, then {next:?}");
+    });
+}
+
+#[test]
+fn a_release_on_its_way_is_never_undone() {
+    for_all(|found, says, terms| {
+        let plan = plan(found, says, terms);
+        let waits = plan == Plan::Wait(Why::Releasing);
+        assert_eq!(waits, says.releasing && says.holder.is_some(), "{found:?} {says:?}");
     });
 }
 

@@ -16,6 +16,7 @@ pub(super) struct Scenario {
     pub(super) before: Thing,
     pub(super) holder: Option<(Thing, Left)>,
     pub(super) value: Standing,
+    releasing: bool,
     then: String,
     pub(super) after: Thing,
     next: String,
@@ -85,7 +86,7 @@ fn read(file: &Path) -> Scenario {
     let (before, _) = Thing::parse(redis.strip_prefix("Redis has ").expect(&name));
     let (held, left) = Thing::parse(ledger.strip_prefix("the ledger has ").expect(&name));
     let value = match given.get(3).map(|line| line.split_once(" is ").expect(&name).1) {
-        None | Some("unknown") => Standing::Unknown,
+        None | Some("unknown" | "being released") => Standing::Unknown,
         Some("dead") => Standing::Dead,
         Some("the holder") => Standing::Holder,
         Some(other) => panic!("{name}: {other}"),
@@ -98,6 +99,7 @@ fn read(file: &Path) -> Scenario {
         before,
         holder: (held != Thing::Nothing).then_some((held, left)),
         value,
+        releasing: given.iter().any(|line| line.ends_with(" is being released")),
         then: action.into(),
         after: Thing::parse(after.strip_prefix("Redis has ").expect(&name)).0,
         next: next.into(),
@@ -122,7 +124,7 @@ impl Scenario {
             let what = if is_hash { Guard::Other(&bytes) } else { Guard::Value(&bytes) };
             Hold { what, left: *left }
         });
-        with(Says { holder, value: self.value })
+        with(Says { holder, value: self.value, releasing: self.releasing })
     }
 
     /// What the ledger says after the action: an adopted value is the holder, and so is a value that
@@ -130,7 +132,7 @@ impl Scenario {
     fn says_next<R>(&self, with: impl FnOnce(Says<'_>) -> R) -> R {
         if let Some(adopted) = self.then.strip_prefix("adopt ") {
             let hold = Hold { what: Guard::Value(adopted.as_bytes()), left: Left::Forever };
-            return with(Says { holder: Some(hold), value: Standing::Holder });
+            return with(Says { holder: Some(hold), value: Standing::Holder, releasing: false });
         }
         self.says(guard_of_name, |says| {
             let changed = self.after != self.before;
@@ -156,6 +158,7 @@ fn words(plan: Plan<'_>) -> String {
         Plan::Wait(Why::Provisional) => "wait: provisional".into(),
         Plan::Wait(Why::Mirror) => "wait: mirror".into(),
         Plan::Wait(Why::Moved) => "wait: moved".into(),
+        Plan::Wait(Why::Releasing) => "wait: releasing".into(),
         Plan::CannotRestore => "cannot restore".into(),
         Plan::Act(repair) => action(repair),
     }
@@ -214,6 +217,7 @@ fn the_files_have_every_word_of_the_table() {
         "wait: provisional",
         "wait: mirror",
         "wait: moved",
+        "wait: releasing",
         "cannot",
         "delete",
         "set",

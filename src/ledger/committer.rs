@@ -1,0 +1,380 @@
+//! Group commit: which entries go into the next exchange, and what its result means to those who
+//! asked. Pure, without clock and thread.
+//!
+//! # Contract
+//! Whoever drives it (`thread`, a simulation, a model) holds a [`Fold`] beside it and
+//! 1. opens a log in the store and says [`Committer::opened`],
+//! 2. asks [`Committer::next`]: an exchange to make, or until when to wait,
+//! 3. makes the exchange and hands its result to [`Committer::seen`] or [`Committer::failed`],
+//! 4. tells the changes and then the answers in [`Done`], and begins again at 2.
+//!
+//! Requests may come at any time, also while an exchange is under way: they form the next group.
+//! So one exchange serves everybody who came during the one before.
+//!
+//! A group whose exchange fails is kept and written again as it was, at the same positions, until
+//! its fate is known. Meanwhile sessions are refused: nobody waits for something that nobody can
+//! tell. What was accepted before stays, and is written when the store answers again.
+//!
+//! Time is handed in as [`Now`].
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::entry::{Entry, Position, Row};
+use super::fold::{Change, Fold};
+use super::store::{Seen, StoreError};
+use super::{Answer, Ask, Asker, Ticket, Unavailable};
+use crate::lock::record::LockKey;
+
+mod group;
+mod request;
+mod settle;
+
+use group::Group;
+use request::{Fate, Request, Size, Want};
+
+/// Rows of one group. A thousand rows are a few milliseconds of work beside the one sync that they
+/// share; more would make the first of them wait for the last.
+pub const GROUP_ROWS: usize = 1_000;
+/// Bytes of one group, roughly. Values have 4 KiB at most.
+pub const GROUP_BYTES: usize = 1 << 20;
+/// Asks that may wait. Ten seconds of the fastest store; past that clients get an error.
+pub const QUEUE_ROWS: usize = 100_000;
+/// Bytes of all asks that wait, roughly.
+pub const QUEUE_BYTES: usize = 64 << 20;
+/// Notes that may wait for a group to ride along with; then they make one.
+pub const LAZY_ROWS: usize = GROUP_ROWS / 2;
+/// How often "release whoever holds it" is tried. Each time but the first that another holds the
+/// key, it was free after the request came, which is what a release of a free key may say.
+pub const RELEASE_TRIES: u8 = 3;
+/// Answered requests whose claims can still be withdrawn: their asker may have given up while the
+/// answer was under way to it.
+pub const ANSWERED_KEPT: usize = 16_384;
+/// Rows since the last snapshot that make a new one worth its while. With many locks it is twice
+/// their number, so that a snapshot costs each row little.
+pub const COMPACT_AFTER: usize = 20_000;
+/// First wait before a failed exchange is made again; it doubles...
+pub const FIRST_RETRY: Duration = Duration::from_millis(50);
+/// ...up to this.
+pub const LAST_RETRY: Duration = Duration::from_secs(1);
+
+/// The time, twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Now {
+    /// Since some start that never changes; never goes back.
+    pub mono: Duration,
+    /// Milliseconds since the Unix epoch, for people and for entries.
+    pub unix_ms: u64,
+}
+
+/// The committer's times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timing {
+    /// Longest silence of a log; others take a log for dead after three of it (SPEC 8).
+    pub heartbeat: Duration,
+    /// Longest time between two reads: how late another sidecar's entries are seen.
+    pub poll: Duration,
+    /// How far clocks may be apart (`ttl` rules, SPEC 3).
+    pub max_clock_skew: Duration,
+}
+
+impl Default for Timing {
+    /// For SQLite: a read costs microseconds, a heartbeat one sync.
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_secs(10),
+            poll: Duration::from_secs(1),
+            max_clock_skew: Duration::from_secs(1),
+        }
+    }
+}
+
+/// What is to be done next.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// This exchange, now. No rows: it only reads.
+    Exchange(Arc<Vec<Row>>),
+    /// Nothing before this time ([`Now::mono`]), unless something is submitted.
+    Until(Duration),
+    /// Nothing until [`Committer::seen`], [`Committer::failed`] or [`Committer::opened`].
+    Wait,
+    /// The log has ended; nothing more will be written.
+    Ended,
+}
+
+/// What an exchange has come to. The changes are to be told before the answers.
+#[derive(Debug, Default)]
+pub struct Done {
+    /// The reader started from a snapshot: whoever keeps a table begins anew from the fold.
+    pub reset: bool,
+    /// What has changed, in order.
+    pub changes: Vec<Change>,
+    /// Answers: the worker, its name for the session, the answer.
+    pub answers: Vec<(usize, (usize, u32), Answer)>,
+}
+
+/// The state of the group commit. See the module.
+#[derive(Debug, Clone, Default)]
+pub struct Committer {
+    timing: Timing,
+    log: Option<u64>,
+    /// The number of the last own entry that was given out.
+    last_seq: u64,
+    last_ticket: u64,
+    /// In the order of tickets.
+    queue: VecDeque<Request>,
+    queued: Size,
+    /// Withdrawals, which go before everything else.
+    urgent: VecDeque<Want>,
+    /// Notes that wait for a group.
+    lazy: VecDeque<Want>,
+    group: Option<Group>,
+    under_way: bool,
+    /// For each lock, how many releases wait to become durable.
+    releasing: HashMap<LockKey, usize>,
+    /// Claims that were answered as won, by request.
+    answered: BTreeMap<Ticket, Vec<(LockKey, Position)>>,
+    trouble: Option<Arc<str>>,
+    failures: u32,
+    retry_at: Duration,
+    wrote_at: Duration,
+    read_at: Option<Duration>,
+    rows_since_snapshot: usize,
+    is_ending: bool,
+    has_ended: bool,
+}
+
+impl Committer {
+    /// Nothing is written before [`Committer::opened`]. Until then sessions are refused.
+    pub fn new(timing: Timing) -> Self {
+        let trouble = Some("it is being opened".into());
+        Self { timing, trouble, ..Self::default() }
+    }
+
+    /// The store has registered this log, and its first entry is written.
+    pub fn opened(&mut self, log: u64, now: Now) {
+        (self.log, self.last_seq, self.wrote_at) = (Some(log), 1, now.mono);
+        self.retry_at = Duration::ZERO;
+    }
+
+    /// The own log's number, when it is open.
+    pub fn log(&self) -> Option<u64> {
+        self.log
+    }
+
+    /// As [`super::Door::submit`].
+    ///
+    /// # Errors
+    /// Nothing was, and nothing will be written.
+    pub fn submit(&mut self, asker: Asker, asks: Vec<Ask>) -> Result<Ticket, Unavailable> {
+        if let (Asker::Session(..), Some(trouble)) = (asker, &self.trouble) {
+            return Err(Unavailable::NotAnswering(trouble.clone()));
+        }
+        if self.is_ending {
+            return Err(Unavailable::NotAnswering("it is being closed".into()));
+        }
+        let ticket = Ticket(self.last_ticket + 1);
+        let request = Request::new(ticket, asker, asks);
+        let total = self.queued + request.size();
+        if total.rows + self.lazy.len() > QUEUE_ROWS || total.bytes > QUEUE_BYTES {
+            return Err(Unavailable::Full);
+        }
+        self.last_ticket = ticket.0;
+        if request.is_lazy() {
+            self.lazy.extend(request.into_wants());
+            return Ok(ticket);
+        }
+        for key in request.releases() {
+            *self.releasing.entry(key.clone()).or_default() += 1;
+        }
+        self.queued = total;
+        self.queue.push_back(request);
+        Ok(ticket)
+    }
+
+    /// As [`super::Door::withdraw`].
+    pub fn withdraw(&mut self, ticket: Ticket) {
+        if let Ok(place) = self.queue.binary_search_by_key(&ticket, |request| request.ticket) {
+            let Some(request) = self.queue.remove(place) else { return };
+            self.queued = self.queued - request.size();
+            self.urgent.extend(request.withdrawals());
+            for key in request.open_releases() {
+                settle::release_is_over(&mut self.releasing, key);
+            }
+        } else if let Some(request) = self.group.as_mut().and_then(|group| group.request(ticket)) {
+            request.fate = Fate::Withdraw;
+        } else if let Some(claims) = self.answered.remove(&ticket) {
+            let withdraw = |(key, claim)| Want::Withdraw(key, claim);
+            self.urgent.extend(claims.into_iter().map(withdraw));
+        }
+    }
+
+    /// As [`super::Door::forget`].
+    pub fn forget(&mut self, ticket: Ticket) {
+        if let Ok(place) = self.queue.binary_search_by_key(&ticket, |request| request.ticket) {
+            self.queue[place].forget();
+        } else if let Some(request) = self.group.as_mut().and_then(|group| group.request(ticket)) {
+            request.forget();
+        } else {
+            self.answered.remove(&ticket);
+        }
+    }
+
+    /// Why the ledger does not answer; none if it does.
+    pub fn trouble(&self) -> Option<&Arc<str>> {
+        self.trouble.as_ref()
+    }
+
+    /// True while releases of this lock wait to become durable, whether or not somebody waits.
+    pub fn is_releasing(&self, key: &LockKey) -> bool {
+        self.releasing.contains_key(key)
+    }
+
+    /// How many asks are not known to be durable.
+    pub fn waiting(&self) -> usize {
+        let group = self.group.as_ref().map_or(0, |group| group.rows.len());
+        self.queued.rows + self.urgent.len() + self.lazy.len() + group
+    }
+
+    /// Takes no more requests; what waits is written, then the log's last entry.
+    pub fn end(&mut self) {
+        self.is_ending = true;
+    }
+
+    /// True after [`Committer::end`].
+    pub fn is_ending(&self) -> bool {
+        self.is_ending
+    }
+
+    /// What is to be done now.
+    pub fn next(&mut self, fold: &Fold, now: Now) -> Step {
+        if self.has_ended {
+            return Step::Ended;
+        }
+        if self.under_way || self.log.is_none() {
+            return Step::Wait;
+        }
+        if now.mono < self.retry_at {
+            return Step::Until(self.retry_at);
+        }
+        if self.group.is_none() && self.is_group_due(now) {
+            self.group = Some(self.form(fold, now));
+        }
+        let due = self.poll_due();
+        match &self.group {
+            Some(group) => {
+                self.under_way = true;
+                Step::Exchange(group.rows.clone())
+            }
+            None if now.mono >= due => {
+                self.under_way = true;
+                Step::Exchange(Arc::default())
+            }
+            None => Step::Until(due.min(self.heartbeat_due())),
+        }
+    }
+
+    /// The exchange has failed: its rows are kept, and its fate is asked for by writing it again.
+    pub fn failed(&mut self, error: &StoreError, now: Now) {
+        self.under_way = false;
+        self.fail(error.text.as_str().into(), now);
+    }
+
+    /// The log could not be opened (yet): sessions are refused for this reason.
+    pub fn not_opened(&mut self, why: &str) {
+        self.trouble = Some(why.into());
+    }
+
+    /// The exchange has shown this.
+    pub fn seen(&mut self, seen: Seen, fold: &mut Fold, now: Now) -> Done {
+        self.under_way = false;
+        self.rows_since_snapshot += seen.rows.len();
+        let done = self.settle(seen, fold);
+        if self.group.is_some() {
+            // Never a false OK: rows that do not come back count as unknown.
+            self.fail("the store does not return what was written".into(), now);
+            return done;
+        }
+        (self.trouble, self.failures, self.read_at) = (None, 0, Some(now.mono));
+        done
+    }
+
+    /// True when it is time to hand the store a snapshot.
+    pub fn is_snapshot_due(&self, fold: &Fold) -> bool {
+        self.rows_since_snapshot >= COMPACT_AFTER.max(2 * fold.len())
+    }
+
+    /// A snapshot was handed to the store, or could not be: the next one is due as long after.
+    pub fn snapshot_tried(&mut self) {
+        self.rows_since_snapshot = 0;
+    }
+
+    fn fail(&mut self, why: Arc<str>, now: Now) {
+        let wait = FIRST_RETRY.saturating_mul(1 << self.failures.min(10)).min(LAST_RETRY);
+        self.failures = self.failures.saturating_add(1);
+        self.retry_at = now.mono + wait;
+        self.trouble = Some(why);
+    }
+
+    fn is_group_due(&self, now: Now) -> bool {
+        !self.queue.is_empty()
+            || !self.urgent.is_empty()
+            || self.lazy.len() >= LAZY_ROWS
+            || now.mono >= self.heartbeat_due()
+            || self.is_ending
+    }
+
+    fn heartbeat_due(&self) -> Duration {
+        self.wrote_at + self.timing.heartbeat
+    }
+
+    fn poll_due(&self) -> Duration {
+        self.read_at.map_or(Duration::ZERO, |at| at + self.timing.poll)
+    }
+
+    fn position(&mut self) -> Position {
+        self.last_seq += 1;
+        // Groups form only when the log is open.
+        Position { log: self.log.unwrap_or_default(), seq: self.last_seq }
+    }
+
+    /// The next group: what is urgent, then requests in their order, then what rides along. With
+    /// nothing else to write, a heartbeat, or the last entry.
+    fn form(&mut self, fold: &Fold, now: Now) -> Group {
+        let mut group = Group::default();
+        while group.has_room(Size::ONE)
+            && let Some(want) = self.urgent.pop_front()
+        {
+            group.add_alone(want.into_entry(), self.position());
+        }
+        while let Some(request) = self.queue.front()
+            && group.has_room(request.size())
+            && let Some(request) = self.queue.pop_front()
+        {
+            self.queued = self.queued - request.size();
+            let skew = self.timing.max_clock_skew;
+            let facts = group::Facts { fold, now, skew };
+            group.add(request, facts, || self.position());
+        }
+        while group.has_room(Size::ONE)
+            && let Some(want) = self.lazy.pop_front()
+        {
+            group.add_alone(want.into_entry(), self.position());
+        }
+        let is_drained = self.queue.is_empty() && self.urgent.is_empty() && self.lazy.is_empty();
+        if self.is_ending && is_drained && !group.has_requests() {
+            group.add_alone(Entry::End, self.position());
+            group.is_last = true;
+        } else if group.rows.is_empty() && !group.has_requests() {
+            group.add_alone(Entry::Heartbeat, self.position());
+        }
+        if !group.rows.is_empty() {
+            self.wrote_at = now.mono;
+        }
+        group
+    }
+}
+
+#[cfg(test)]
+mod tests;

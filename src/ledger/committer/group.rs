@@ -1,0 +1,131 @@
+//! What one exchange writes, and for whom. Pure.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::super::Ask;
+use super::super::entry::{Cause, Claim, Entry, Position, Row};
+use super::super::fold::Fold;
+use super::request::{Part, Request, Size};
+use super::{GROUP_BYTES, GROUP_ROWS, Now, Ticket};
+
+/// What a group is formed by.
+#[derive(Clone, Copy)]
+pub(super) struct Facts<'a> {
+    pub(super) fold: &'a Fold,
+    pub(super) now: Now,
+    pub(super) skew: Duration,
+}
+
+/// Rows that are written together, until their fate is known.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Group {
+    pub(super) rows: Arc<Vec<Row>>,
+    /// For each row the request and the part that it decides.
+    pub(super) parts: Vec<Option<(usize, usize)>>,
+    /// In the order of tickets.
+    pub(super) requests: Vec<Request>,
+    bytes: usize,
+    /// It has the log's last entry.
+    pub(super) is_last: bool,
+}
+
+impl Group {
+    pub(super) fn has_requests(&self) -> bool {
+        !self.requests.is_empty()
+    }
+
+    /// True if this much more fits. Something always fits into an empty group.
+    pub(super) fn has_room(&self, more: Size) -> bool {
+        let is_empty = self.rows.is_empty() && self.requests.is_empty();
+        is_empty
+            || (self.rows.len() + more.rows <= GROUP_ROWS && self.bytes + more.bytes <= GROUP_BYTES)
+    }
+
+    /// The request of this ticket.
+    pub(super) fn request(&mut self, ticket: Ticket) -> Option<&mut Request> {
+        let place = self.requests.binary_search_by_key(&ticket, |request| request.ticket).ok()?;
+        self.requests.get_mut(place)
+    }
+
+    /// Which row of the group stands at this place.
+    pub(super) fn index_of(&self, at: Position) -> Option<usize> {
+        let first = self.rows.first()?.at;
+        let index = usize::try_from(at.seq.checked_sub(first.seq)?).ok()?;
+        (at.log == first.log && index < self.rows.len()).then_some(index)
+    }
+
+    /// Adds an entry that nobody waits for.
+    pub(super) fn add_alone(&mut self, entry: Entry, at: Position) {
+        self.push(entry, at, None);
+    }
+
+    /// Adds what a request has still to write.
+    pub(super) fn add(
+        &mut self,
+        mut request: Request,
+        facts: Facts<'_>,
+        mut position: impl FnMut() -> Position,
+    ) {
+        self.bytes += request.size().bytes;
+        let place = self.requests.len();
+        for (number, part) in request.parts.iter_mut().enumerate() {
+            if part.outcome.is_some() {
+                continue;
+            }
+            if let Some(expired) = expired(&part.ask, facts) {
+                self.push(expired, position(), None);
+            }
+            part.tries += 1;
+            part.at = entry(part, facts).map(|entry| {
+                let at = position();
+                self.push(entry, at, Some((place, number)));
+                at
+            });
+        }
+        self.requests.push(request);
+    }
+
+    fn push(&mut self, entry: Entry, at: Position, part: Option<(usize, usize)>) {
+        // Nobody else has the rows while the group forms, so this copies nothing.
+        Arc::make_mut(&mut self.rows).push(Row { at, entry });
+        self.parts.push(part);
+    }
+}
+
+/// What an ask says in the log; nothing for a release of a lock that nobody holds.
+fn entry(part: &Part, facts: Facts<'_>) -> Option<Entry> {
+    let at_ms = facts.now.unix_ms;
+    Some(match &part.ask {
+        Ask::Claim(claim) | Ask::ClaimExpiring(claim) => Entry::Claim(claim.clone()),
+        Ask::Grant(claim, fence) => Entry::Grant(claim.clone(), *fence),
+        Ask::Observe(claim) => Entry::Observe(claim.clone()),
+        Ask::Release(key, claim, cause) => {
+            Entry::Release { key: key.clone(), claim: *claim, cause: *cause, at_ms }
+        }
+        Ask::ReleaseAny(key, cause) => {
+            let claim = facts.fold.holder(key)?.at;
+            Entry::Release { key: key.clone(), claim, cause: *cause, at_ms }
+        }
+        Ask::Extend(key, claim, expires_at_ms) => {
+            Entry::Extend { key: key.clone(), claim: *claim, expires_at_ms: *expires_at_ms }
+        }
+        Ask::Heard(key, claim) => Entry::Heard { key: key.clone(), claim: *claim },
+        Ask::Degraded => Entry::Degraded,
+        Ask::Healthy(run_id) => Entry::Healthy(run_id.clone()),
+    })
+}
+
+/// The end of a holder that has run out by the time of the claim, clocks being what they are.
+fn expired(ask: &Ask, facts: Facts<'_>) -> Option<Entry> {
+    let Ask::ClaimExpiring(Claim { key, at_ms, .. }) = ask else { return None };
+    let holder = facts.fold.holder(key)?;
+    let skew = u64::try_from(facts.skew.as_millis()).unwrap_or(u64::MAX);
+    let over = holder.claim.expires_at_ms?.saturating_add(skew);
+    (over < *at_ms).then(|| Entry::Release {
+        key: key.clone(),
+        claim: holder.at,
+        cause: Cause::Expired,
+        at_ms: *at_ms,
+    })
+}

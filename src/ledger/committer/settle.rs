@@ -1,0 +1,160 @@
+//! What an exchange's result means to those who asked. Pure.
+
+use std::collections::HashMap;
+
+use super::super::Outcome;
+use super::super::entry::{Entry, Row};
+use super::super::fold::Fold;
+use super::super::store::Seen;
+use super::group::Group;
+use super::request::Fate;
+use super::{ANSWERED_KEPT, Ask, Committer, Done, RELEASE_TRIES};
+use crate::lock::record::LockKey;
+
+impl Committer {
+    /// Follows what was read, and answers the group if all of it is there; else the group stays.
+    pub(super) fn settle(&mut self, seen: Seen, fold: &mut Fold) -> Done {
+        let mut done = Done::default();
+        let mut group = self.group.take();
+        if let Some(snapshot) = seen.snapshot {
+            done.reset = true;
+            *fold = Fold::from(snapshot);
+            if let Some(group) = &mut group {
+                group.read_snapshot(self.log, fold);
+            }
+        }
+        for row in &seen.rows {
+            let outcome = fold.follow(row, &mut done.changes);
+            if let Some(group) = &mut group {
+                group.read(row, outcome, fold);
+            }
+        }
+        if done.reset {
+            done.changes.clear();
+        }
+        match group {
+            Some(group) if !group.is_written(self.log, fold) => self.group = Some(group),
+            Some(group) => self.close(group, fold, &mut done),
+            None => {}
+        }
+        done
+    }
+
+    /// Answers a group of which every row was read.
+    fn close(&mut self, mut group: Group, fold: &Fold, done: &mut Done) {
+        group.read_end(fold);
+        self.has_ended = group.is_last;
+        // Backwards, so that those that go on stand in the queue in the order of their tickets.
+        for request in group.requests.into_iter().rev() {
+            let decided = request.parts.iter().filter(|part| part.outcome.is_some());
+            // A part of an earlier try was counted out then: its tries are not those of the rest.
+            for part in decided.filter(|part| part.is_news) {
+                if let Some(key) = part.releases() {
+                    release_is_over(&mut self.releasing, key);
+                }
+            }
+            let mut request = request;
+            request.parts.iter_mut().for_each(|part| part.is_news = false);
+            if request.fate == Fate::Withdraw {
+                for key in request.open_releases() {
+                    release_is_over(&mut self.releasing, key);
+                }
+                self.urgent.extend(request.withdrawals());
+            } else if !request.is_complete() {
+                self.queued = self.queued + request.size();
+                self.queue.push_front(request);
+            } else {
+                let (ticket, won) = (request.ticket, request.won());
+                if let Some(answer) = request.into_answer() {
+                    done.answers.push(answer);
+                    if !won.is_empty() {
+                        self.answered.insert(ticket, won);
+                    }
+                }
+            }
+        }
+        done.answers.reverse();
+        while self.answered.len() > ANSWERED_KEPT {
+            self.answered.pop_first();
+        }
+    }
+}
+
+impl Group {
+    /// True if the whole group is in what was read.
+    fn is_written(&self, log: Option<u64>, fold: &Fold) -> bool {
+        let Some(last) = self.rows.last() else { return true };
+        let read = log.and_then(|log| fold.log(log)).map_or(0, |log| log.last_seq);
+        read >= last.at.seq
+    }
+
+    /// Takes the outcome of a row, if it is one of this group's.
+    fn read(&mut self, row: &Row, outcome: Outcome, fold: &Fold) {
+        let Some(index) = self.index_of(row.at) else { return };
+        let Some((request, part)) = self.parts[index] else { return };
+        let part = &mut self.requests[request].parts[part];
+        part.decide(outcome, fold);
+    }
+
+    /// The own rows may be in a snapshot: then the state after all of it says what became of them.
+    fn read_snapshot(&mut self, log: Option<u64>, fold: &Fold) {
+        let covered = log.and_then(|log| fold.log(log)).map_or(0, |log| log.last_seq);
+        for (row, part) in self.rows.iter().zip(&self.parts) {
+            let Some((request, part)) = *part else { continue };
+            if row.at.seq <= covered {
+                let outcome = outcome_after(row, fold);
+                self.requests[request].parts[part].decide(outcome, fold);
+            }
+        }
+    }
+
+    /// Releases for which no entry was written, for nobody held the lock: true at the end?
+    fn read_end(&mut self, fold: &Fold) {
+        let parts = self.requests.iter_mut().flat_map(|request| &mut request.parts);
+        for part in parts.filter(|part| part.at.is_none() && part.outcome.is_none()) {
+            part.decide(Outcome::NotHeld, fold);
+        }
+    }
+}
+
+impl super::request::Part {
+    fn decide(&mut self, outcome: Outcome, fold: &Fold) {
+        if let (Ask::ReleaseAny(key, _), Outcome::NotHeld) = (&self.ask, &outcome)
+            && fold.holder(key).is_some()
+            && self.tries < RELEASE_TRIES
+        {
+            // Another holds it at this place: that one is released in the next group.
+            return;
+        }
+        (self.outcome, self.is_news) = (Some(outcome), true);
+    }
+}
+
+/// What became of an entry, from the state at some later place: a claim that has won and was ended
+/// since has lost, as far as its client can tell.
+fn outcome_after(row: &Row, fold: &Fold) -> Outcome {
+    match &row.entry {
+        Entry::Claim(claim) | Entry::Observe(claim) | Entry::Grant(claim, _) => {
+            match fold.holder_named(&claim.key, row.at) {
+                Some(holder) => Outcome::Won { claim: holder.at, fence: holder.fence },
+                None => Outcome::Lost { holder: fold.holder(&claim.key).cloned() },
+            }
+        }
+        Entry::Release { key, claim, .. } | Entry::Withdraw { key, claim } => {
+            match fold.holder_named(key, *claim) {
+                Some(_) => Outcome::NotHeld,
+                None => Outcome::Released,
+            }
+        }
+        _ => Outcome::Noted,
+    }
+}
+
+pub(super) fn release_is_over(releasing: &mut HashMap<LockKey, usize>, key: &LockKey) {
+    if let Some(count) = releasing.get_mut(key) {
+        *count -= 1;
+        if *count == 0 {
+            releasing.remove(key);
+        }
+    }
+}

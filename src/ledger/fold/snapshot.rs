@@ -1,0 +1,66 @@
+//! The state at one place of the order, as a store keeps it. Pure.
+
+use std::sync::Arc;
+
+use super::{Conflict, Dead, Fold, Held, Holder, Log, Position, Token};
+
+/// The state at one place of the order, for readers that start there. All lists are in an order
+/// that the state alone gives: equal states have equal snapshots.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// All holders, oldest first.
+    pub holders: Vec<Arc<Holder>>,
+    /// Claims that were won because the holder had their value: the holder's place, and theirs.
+    pub confirmations: Vec<(Position, Position)>,
+    /// Dead values: the young generation and the old one.
+    pub dead: [Vec<Token>; 2],
+    /// The highest fence given.
+    pub fence_high: u64,
+    /// The logs, with their numbers.
+    pub logs: Vec<(u64, Log)>,
+    /// Grants that overlapped (fast).
+    pub conflicts: Vec<Conflict>,
+}
+
+impl Fold {
+    /// All that is needed to go on from here.
+    pub fn snapshot(&self) -> Snapshot {
+        let mut confirmations: Vec<_> = Vec::new();
+        for held in self.holders.values() {
+            let others = held.confirmed_by.iter().flat_map(|others| others.iter());
+            confirmations.extend(others.map(|other| (held.holder.at, *other)));
+        }
+        // Stable by the holder alone: the order of one holder's confirmations is theirs.
+        confirmations.sort_by_key(|(holder, _)| *holder);
+        Snapshot {
+            holders: self.holders(),
+            confirmations,
+            dead: self.dead.generations(),
+            fence_high: self.fence_high,
+            logs: self.logs.iter().map(|(number, log)| (*number, log.clone())).collect(),
+            conflicts: self.conflicts.values().cloned().collect(),
+        }
+    }
+}
+
+impl From<Snapshot> for Fold {
+    fn from(snapshot: Snapshot) -> Self {
+        let mut fold = Self {
+            dead: Dead::from_generations(snapshot.dead),
+            fence_high: snapshot.fence_high,
+            logs: snapshot.logs.into_iter().collect(),
+            conflicts: snapshot.conflicts.into_iter().map(|c| (c.lost, c)).collect(),
+            ..Self::default()
+        };
+        // Both lists are in the order of the holders' places.
+        let mut others = snapshot.confirmations.into_iter().peekable();
+        for holder in snapshot.holders {
+            let mut confirmed_by = None;
+            while let Some((_, other)) = others.next_if(|(place, _)| *place == holder.at) {
+                confirmed_by.get_or_insert_with(Box::<Vec<Position>>::default).push(other);
+            }
+            fold.holders.insert(holder.claim.key.clone(), Held { holder, confirmed_by });
+        }
+        fold
+    }
+}

@@ -1,0 +1,320 @@
+//! The thread `ledger`, which drives the committer over a store, and the [`Door`] to it.
+//!
+//! Whoever asks puts a request into the committer under a lock that is never held while the store
+//! works; the thread takes groups out, makes the exchanges, and tells the results: first what has
+//! changed to the [`Watcher`], then the answers to the [`Post`].
+//!
+//! # Start
+//! [`Ledger::start`] waits until the log is open and everything was read, so that the watcher knows
+//! every lock before a client is served. A store that fails or hangs keeps it no longer than
+//! [`Settings::open_wait`]: then it returns all the same, [`Door::trouble`] says why the ledger does
+//! not answer (start in mode `blocked`), and the thread goes on trying; the watcher is told of all
+//! locks when it succeeds. Only terms that do not fit are an error, for time does not heal them. If
+//! that is found out later, it stands in the trouble for ever.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+
+use super::committer::{Committer, Now, Timing};
+use super::entry::{Position, Row, Start};
+use super::fold::{Fold, Holder, Standing};
+use super::store::{OpenError, Store, StoreError};
+use super::{Answer, Ask, Asker, Door, Ticket, Unavailable};
+use crate::lock::record::LockKey;
+
+mod run;
+
+/// How long questions that need the store may wait ([`Ledger::history`]).
+const QUESTION_TIMEOUT: Duration = Duration::from_secs(5);
+/// Questions that may wait.
+const QUESTIONS: usize = 64;
+
+/// Takes answers to the workers. Called on the ledger's thread; must not block.
+pub trait Post: Send + Sync {
+    /// Answers for the sessions of one worker, after every exchange that has some.
+    fn deliver(&self, worker: usize, answers: Vec<((usize, u32), Answer)>);
+}
+
+/// Keeps a table of locks. Called on the ledger's thread, in the order of the ledger, before the
+/// answers of the same exchange are delivered; must not block.
+pub trait Watcher: Send + Sync {
+    /// This holds the lock now, in place of whatever held it; or what is known of it has changed.
+    fn held(&self, holder: &Arc<Holder>);
+    /// This claim does not hold the lock any more, and nobody does.
+    fn freed(&self, key: &LockKey, claim: Position);
+    /// These are all locks.
+    fn reset(&self, holders: &[Arc<Holder>]);
+}
+
+/// What a ledger is started with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// The first entry of the log: who writes, under which terms.
+    pub start: Start,
+    /// Heartbeat, poll, clocks.
+    pub timing: Timing,
+    /// An exchange that takes longer is trouble while it lasts.
+    pub stall_after: Duration,
+    /// Longest wait of [`Ledger::start`] for the store.
+    pub open_wait: Duration,
+}
+
+impl Settings {
+    /// The usual times.
+    pub fn new(start: Start) -> Self {
+        Self {
+            start,
+            timing: Timing::default(),
+            stall_after: Duration::from_secs(1),
+            open_wait: Duration::from_secs(5),
+        }
+    }
+}
+
+/// The running ledger.
+pub struct Ledger {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What the thread and those who ask have in common.
+struct Shared {
+    state: Mutex<State>,
+    /// The state has something new for the thread, or for who waits in `start` and `stop`.
+    changed: Condvar,
+    fold: RwLock<Fold>,
+    stall_after: Duration,
+    /// The start of time for the committer.
+    base: Instant,
+    /// When the call to the store began that is under way, in milliseconds since `base` plus one;
+    /// zero when none is. An atomic, for the thread itself may hang.
+    busy_since: AtomicU64,
+}
+
+struct State {
+    committer: Committer,
+    opening: Opening,
+    questions: Vec<Question>,
+    /// The thread is to end as soon as it can, whatever waits.
+    is_given_up: bool,
+    has_ended: bool,
+}
+
+/// How far the start is.
+enum Opening {
+    Trying,
+    /// The store has failed at least once; the thread goes on trying.
+    Failing,
+    Refused(OpenError),
+    Done,
+}
+
+/// A question that only the store can answer.
+struct Question {
+    key: LockKey,
+    count: usize,
+    answer: std::sync::mpsc::SyncSender<Result<Vec<Row>, StoreError>>,
+}
+
+/// What [`Ledger::stop`] could not do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{waiting} entries of the ledger could not be written in time ({why})")]
+pub struct Unwritten {
+    /// Entries whose fate is not known, or that were not written.
+    pub waiting: usize,
+    /// Why.
+    pub why: Arc<str>,
+}
+
+impl Ledger {
+    /// Opens a log and reads everything, then serves. See the module for a store that fails.
+    ///
+    /// # Errors
+    /// [`OpenError::Mismatch`]; and [`OpenError::Store`] if no thread can be made.
+    pub fn start(
+        settings: Settings,
+        store: Box<dyn Store>,
+        post: Arc<dyn Post>,
+        watcher: Arc<dyn Watcher>,
+    ) -> Result<Self, OpenError> {
+        let shared = Arc::new(Shared::new(&settings));
+        let open_wait = settings.open_wait;
+        let runner = run::Runner::new(settings.start, store, shared.clone(), post, watcher);
+        let thread = Builder::new().name("ledger".into()).spawn(move || runner.run());
+        let thread = thread.map_err(|error| {
+            StoreError::not_applied(format!("can't start the thread of the ledger: {error}"))
+        })?;
+        let state = shared.wait_while(open_wait, |s| matches!(s.opening, Opening::Trying));
+        let refused = match &state.opening {
+            Opening::Refused(error) => Some(error.clone()),
+            _ => None,
+        };
+        drop(state);
+        match refused {
+            Some(error) => Err(error),
+            None => Ok(Self { shared, thread: Mutex::new(Some(thread)) }),
+        }
+    }
+
+    /// Takes no more requests, writes what waits and the log's end, and ends the thread.
+    ///
+    /// # Errors
+    /// What was not known to be written by then. The thread is left to itself if it hangs.
+    pub fn stop(&self, deadline: Duration) -> Result<(), Unwritten> {
+        self.shared.state().committer.end();
+        self.shared.changed.notify_all();
+        let mut state = self.shared.wait_while(deadline, |state| !state.has_ended);
+        state.is_given_up = true;
+        self.shared.changed.notify_all();
+        let (has_ended, waiting) = (state.has_ended, state.committer.waiting());
+        let why = state.committer.trouble().cloned();
+        drop(state);
+        if has_ended {
+            let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+            // A panic of that thread has said so by itself.
+            let _ = thread.map(JoinHandle::join);
+        }
+        match waiting {
+            0 => Ok(()),
+            waiting => {
+                let why = why.or_else(|| self.trouble()).unwrap_or_else(|| "too slow".into());
+                Err(Unwritten { waiting, why })
+            }
+        }
+    }
+
+    /// The holder of a lock.
+    pub fn holder(&self, key: &LockKey) -> Option<Arc<Holder>> {
+        self.with_fold(|fold| fold.holder(key).cloned())
+    }
+
+    /// All holders, oldest first.
+    pub fn holders(&self) -> Vec<Arc<Holder>> {
+        self.with_fold(Fold::holders)
+    }
+
+    /// What the ledger knows of a value of a lock: as [`Fold::standing_of`].
+    pub fn standing(&self, key: &LockKey, stored: &[u8], other: Option<&[u8]>) -> Standing {
+        self.with_fold(|fold| fold.standing_of(key, stored, other))
+    }
+
+    /// Looks at the state. The ledger waits meanwhile: no work that takes long.
+    pub fn with_fold<T>(&self, look: impl FnOnce(&Fold) -> T) -> T {
+        look(&self.shared.fold.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// True for entries of this run.
+    pub fn is_own(&self, position: Position) -> bool {
+        self.log() == Some(position.log)
+    }
+
+    /// This run's log, when it is open.
+    pub fn log(&self) -> Option<u64> {
+        self.shared.state().committer.log()
+    }
+
+    /// The last `count` entries on a lock, the newest last. Waits for the store, a few seconds at
+    /// most: not for a worker's thread.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub fn history(&self, key: &LockKey, count: usize) -> Result<Vec<Row>, Unavailable> {
+        let (answer, answered) = std::sync::mpsc::sync_channel(1);
+        let mut state = self.shared.state();
+        if state.questions.len() >= QUESTIONS {
+            return Err(Unavailable::Full);
+        }
+        state.questions.push(Question { key: key.clone(), count, answer });
+        drop(state);
+        self.shared.changed.notify_all();
+        match answered.recv_timeout(QUESTION_TIMEOUT) {
+            Ok(rows) => rows.map_err(|error| Unavailable::NotAnswering(error.text.into())),
+            Err(_) => Err(Unavailable::NotAnswering("no answer in time".into())),
+        }
+    }
+}
+
+impl Door for Ledger {
+    fn submit(&self, asker: Asker, asks: Vec<Ask>) -> Result<Ticket, Unavailable> {
+        if let (Asker::Session(..), Some(stalled)) = (asker, self.shared.stalled()) {
+            return Err(Unavailable::NotAnswering(stalled));
+        }
+        let ticket = self.shared.state().committer.submit(asker, asks)?;
+        self.shared.changed.notify_all();
+        Ok(ticket)
+    }
+
+    fn withdraw(&self, ticket: Ticket) {
+        self.shared.state().committer.withdraw(ticket);
+        self.shared.changed.notify_all();
+    }
+
+    fn forget(&self, ticket: Ticket) {
+        self.shared.state().committer.forget(ticket);
+    }
+
+    fn trouble(&self) -> Option<Arc<str>> {
+        self.shared.stalled().or_else(|| self.shared.state().committer.trouble().cloned())
+    }
+
+    fn is_releasing(&self, key: &LockKey) -> bool {
+        self.shared.state().committer.is_releasing(key)
+    }
+}
+
+impl Shared {
+    fn new(settings: &Settings) -> Self {
+        let state = State {
+            committer: Committer::new(settings.timing),
+            opening: Opening::Trying,
+            questions: Vec::new(),
+            is_given_up: false,
+            has_ended: false,
+        };
+        Self {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            fold: RwLock::default(),
+            stall_after: settings.stall_after,
+            base: Instant::now(),
+            busy_since: AtomicU64::new(0),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait_while(
+        &self,
+        longest: Duration,
+        mut is_so: impl FnMut(&State) -> bool,
+    ) -> MutexGuard<'_, State> {
+        let waited = self.changed.wait_timeout_while(self.state(), longest, |state| is_so(state));
+        waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    fn now(&self) -> Now {
+        let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let unix_ms = since_epoch.map_or(0, |time| time.as_millis() as u64);
+        Now { mono: self.base.elapsed(), unix_ms }
+    }
+
+    /// Why the store hangs, if a call to it takes too long.
+    fn stalled(&self) -> Option<Arc<str>> {
+        let since = self.busy_since.load(Ordering::Acquire).checked_sub(1)?;
+        let taken = self.base.elapsed().saturating_sub(Duration::from_millis(since));
+        (taken > self.stall_after)
+            .then(|| format!("the store has not answered for {} ms", taken.as_millis()).into())
+    }
+
+    fn set_busy(&self, is_busy: bool) {
+        let now = if is_busy { self.base.elapsed().as_millis() as u64 + 1 } else { 0 };
+        self.busy_since.store(now, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests;

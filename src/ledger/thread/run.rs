@@ -1,0 +1,224 @@
+//! What the thread does: open, then exchange after exchange, until the log has ended.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use super::{Opening, Post, Question, Shared, State, Watcher};
+use crate::ledger::committer::{Done, FIRST_RETRY, LAST_RETRY, Step};
+use crate::ledger::entry::{Row, Start};
+use crate::ledger::fold::Change;
+use crate::ledger::store::{OpenError, Seen, Store, StoreError};
+
+pub(super) struct Runner {
+    start: Start,
+    store: Box<dyn Store>,
+    shared: Arc<Shared>,
+    post: Arc<dyn Post>,
+    watcher: Arc<dyn Watcher>,
+    /// One line of log when it begins to fail, one when it works again.
+    is_failing: bool,
+    has_read: bool,
+}
+
+/// What the thread finds to do.
+enum Job {
+    Exchange(Arc<Vec<Row>>),
+    Answer(Vec<Question>),
+    End,
+}
+
+impl Runner {
+    pub(super) fn new(
+        start: Start,
+        store: Box<dyn Store>,
+        shared: Arc<Shared>,
+        post: Arc<dyn Post>,
+        watcher: Arc<dyn Watcher>,
+    ) -> Self {
+        Self { start, store, shared, post, watcher, is_failing: false, has_read: false }
+    }
+
+    pub(super) fn run(mut self) {
+        if self.open() {
+            loop {
+                match self.next_job() {
+                    Job::Exchange(rows) => self.exchange(&rows),
+                    Job::Answer(questions) => self.answer(questions),
+                    Job::End => break,
+                }
+            }
+        }
+        self.shared.state().has_ended = true;
+        self.shared.changed.notify_all();
+    }
+
+    /// Opens the log, however often that has to be tried. False if it never will be.
+    fn open(&mut self) -> bool {
+        let mut wait = FIRST_RETRY;
+        loop {
+            let opened = self.call(|store, start| store.open(start));
+            match opened {
+                Ok(log) => {
+                    let now = self.shared.now();
+                    self.shared.state().committer.opened(log, now);
+                    return true;
+                }
+                Err(error) => {
+                    self.note_failure(&error.to_string());
+                    let mut state = self.shared.state();
+                    state.committer.not_opened(&error.to_string());
+                    let is_over = matches!(error, OpenError::Mismatch(_));
+                    state.opening =
+                        if is_over { Opening::Refused(error) } else { Opening::Failing };
+                    drop(state);
+                    self.shared.changed.notify_all();
+                    if is_over || self.rest(wait) {
+                        return false;
+                    }
+                    wait = (wait * 2).min(LAST_RETRY);
+                }
+            }
+        }
+    }
+
+    /// Waits before the next try to open; true if there is no use in one: the ledger is being
+    /// stopped, and has nothing to write or no time left.
+    fn rest(&self, wait: Duration) -> bool {
+        let is_over = |state: &State| {
+            state.is_given_up || state.committer.is_ending() && state.committer.waiting() == 0
+        };
+        is_over(&self.shared.wait_while(wait, |state| !is_over(state)))
+    }
+
+    fn next_job(&self) -> Job {
+        let mut state = self.shared.state();
+        loop {
+            if state.is_given_up {
+                return Job::End;
+            }
+            if !state.questions.is_empty() {
+                return Job::Answer(std::mem::take(&mut state.questions));
+            }
+            let now = self.shared.now();
+            let fold = self.shared.fold.read().unwrap_or_else(PoisonError::into_inner);
+            let step = state.committer.next(&fold, now);
+            drop(fold);
+            let wait = match step {
+                Step::Exchange(rows) => return Job::Exchange(rows),
+                Step::Ended => return Job::End,
+                Step::Until(at) => at.saturating_sub(now.mono),
+                // Only this thread has exchanges under way, so there is nothing to wait for.
+                Step::Wait => LAST_RETRY,
+            };
+            let waited = self.shared.changed.wait_timeout(state, wait);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn exchange(&mut self, rows: &[Row]) {
+        match self.call(|store, _| store.exchange(rows)) {
+            Ok(seen) => self.seen(seen),
+            Err(error) => self.failed(&error),
+        }
+    }
+
+    fn seen(&mut self, seen: Seen) {
+        let shared = self.shared.clone();
+        let mut state = shared.state();
+        let mut fold = shared.fold.write().unwrap_or_else(PoisonError::into_inner);
+        let done = state.committer.seen(seen, &mut fold, shared.now());
+        drop(fold);
+        let trouble = state.committer.trouble().cloned();
+        let is_snapshot_due = {
+            let fold = shared.fold.read().unwrap_or_else(PoisonError::into_inner);
+            state.committer.is_snapshot_due(&fold)
+        };
+        drop(state);
+        match trouble {
+            Some(trouble) => self.note_failure(&trouble),
+            None => self.note_success(),
+        }
+        self.tell(done);
+        if is_snapshot_due {
+            self.compact();
+        }
+    }
+
+    /// Tells the watcher, and then those who asked.
+    fn tell(&mut self, done: Done) {
+        if done.reset || !self.has_read {
+            self.has_read = true;
+            let fold = self.shared.fold.read().unwrap_or_else(PoisonError::into_inner);
+            let holders = fold.holders();
+            drop(fold);
+            self.watcher.reset(&holders);
+            self.shared.state().opening = Opening::Done;
+            self.shared.changed.notify_all();
+        } else {
+            for change in &done.changes {
+                match change {
+                    Change::Held(holder) => self.watcher.held(holder),
+                    Change::Freed(key, claim) => self.watcher.freed(key, *claim),
+                }
+            }
+        }
+        let mut by_worker = BTreeMap::<_, Vec<_>>::new();
+        for (worker, session, answer) in done.answers {
+            by_worker.entry(worker).or_default().push((session, answer));
+        }
+        for (worker, answers) in by_worker {
+            self.post.deliver(worker, answers);
+        }
+    }
+
+    fn failed(&mut self, error: &StoreError) {
+        let now = self.shared.now();
+        let mut state = self.shared.state();
+        state.committer.failed(error, now);
+        if matches!(state.opening, Opening::Trying) {
+            state.opening = Opening::Failing;
+        }
+        drop(state);
+        self.shared.changed.notify_all();
+        self.note_failure(&error.text);
+    }
+
+    fn compact(&mut self) {
+        let fold = self.shared.fold.read().unwrap_or_else(PoisonError::into_inner);
+        let snapshot = fold.snapshot();
+        drop(fold);
+        if let Err(error) = self.call(|store, _| store.compact(&snapshot)) {
+            tracing::warn!(%error, "the ledger could not be made smaller; it goes on as it is");
+        }
+        self.shared.state().committer.snapshot_tried();
+    }
+
+    fn answer(&mut self, questions: Vec<Question>) {
+        for Question { key, count, answer } in questions {
+            let rows = self.call(|store, _| store.history(&key, count));
+            // Who asked may have given up: then there is nobody to answer.
+            let _ = answer.try_send(rows);
+        }
+    }
+
+    /// Calls the store, which may hang: whoever asks can see since when.
+    fn call<T>(&mut self, work: impl FnOnce(&mut dyn Store, &Start) -> T) -> T {
+        self.shared.set_busy(true);
+        let result = work(&mut *self.store, &self.start);
+        self.shared.set_busy(false);
+        result
+    }
+
+    fn note_failure(&mut self, why: &str) {
+        if !std::mem::replace(&mut self.is_failing, true) {
+            tracing::warn!(why, "the ledger does not answer");
+        }
+    }
+
+    fn note_success(&mut self) {
+        if std::mem::replace(&mut self.is_failing, false) {
+            tracing::info!("the ledger answers again");
+        }
+    }
+}

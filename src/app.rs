@@ -13,6 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{Address, Listen, Settings};
 use crate::degraded::{self, Companions};
+use crate::ledger::presence::Presence;
 use crate::ledger::store::OpenError;
 use crate::ledger::thread::Ledger;
 use crate::resp::request;
@@ -59,6 +60,8 @@ enum Failure {
     State { place: String, error: io::Error },
     #[error("can't use the ledger {place}: {error}")]
     Ledger { place: String, error: OpenError },
+    #[error("a lockside command has the ledger {place} to itself; try again when it has ended")]
+    Occupied { place: String },
     #[error("can't start: {0}")]
     Start(#[from] io::Error),
     #[error("a worker has died: {0}")]
@@ -69,6 +72,8 @@ fn serve(settings: Settings) -> Result<(), Failure> {
     let origin = Instant::now();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let foundation = Foundation::new(&settings);
+    // Held until the end of the process.
+    let _presence = presence(&settings)?;
     let ledger = ledger(&settings, &foundation)?;
     let common = Arc::new(common(&settings, &foundation, &ledger)?);
     if let Err(error) = common.upstream.resolve() {
@@ -170,6 +175,19 @@ fn refuse_loop(settings: &Settings, upstream: &Upstream) -> Result<(), Failure> 
     match settings.listen.iter().find(own) {
         Some(place) => Err(Failure::Loop { place: place.to_string() }),
         None => Ok(()),
+    }
+}
+
+/// Tells `lockside eject` and others that a sidecar serves from this ledger.
+fn presence(settings: &Settings) -> Result<Option<Presence>, Failure> {
+    let path = &settings.ledger.path;
+    match Presence::serve(path) {
+        Ok(None) => Err(Failure::Occupied { place: path.display().to_string() }),
+        Ok(there) => Ok(there),
+        Err(error) => {
+            tracing::warn!(ledger = %path.display(), %error, "can't tell others that this serves");
+            Ok(None)
+        }
     }
 }
 

@@ -255,8 +255,7 @@ fn the_ledger_lies_below_the_state_directory() {
 
 #[test]
 fn without_a_time_of_its_own_an_acquire_waits_as_long_as_its_key_would_live() {
-    let mut rule = Rule::default();
-    rule.safety_ttl = Duration::from_secs(3);
+    let rule = Rule { safety_ttl: Duration::from_secs(3), ..Rule::default() };
     assert_eq!(Settings::default().ledger.patience(&rule), rule.safety_ttl);
 }
 

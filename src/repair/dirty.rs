@@ -67,6 +67,15 @@ impl Dirty {
         self.ring();
     }
 
+    /// Nobody knows which locks Redis is wrong about: only a full pass can tell.
+    pub fn touch_all(&self) {
+        let mut state = self.state();
+        state.last += 1;
+        state.overflow = Some(Touch(state.last));
+        self.changed(state);
+        self.ring();
+    }
+
     /// True while Redis may be wrong about this lock. One atomic load while the set is empty.
     #[inline]
     pub fn contains(&self, key: &LockKey) -> bool {

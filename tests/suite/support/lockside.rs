@@ -10,7 +10,7 @@ use super::redis::Redis;
 use super::wait::poll_for;
 
 /// Names of the environment that would change a Lockside that a test starts.
-const FOREIGN_SETTINGS: [&str; 16] = [
+const FOREIGN_SETTINGS: [&str; 19] = [
     "REDIS_URL",
     "REDIS_PERSISTENT_LOCKS",
     "REDIS_SAFETY_TTL",
@@ -24,6 +24,9 @@ const FOREIGN_SETTINGS: [&str; 16] = [
     "LOCKSIDE_UPSTREAM",
     "LOCKSIDE_THREADS",
     "LOCKSIDE_TIME_ZONE",
+    "LOCKSIDE_GUARANTEE",
+    "LOCKSIDE_NAMESPACE",
+    "LOCKSIDE_LEDGER",
     "LOCKSIDE_LOG",
     "LOCKSIDE_LOG_FORMAT",
     "LOCKSIDE_PASSWORD",

@@ -106,8 +106,7 @@ impl Doorman {
         let mut doorman = Self::in_memory(&settings.users, &settings.rules)?;
         let upstream = settings.upstream.address.to_string();
         let place = &settings.state_dir;
-        let (file, open) =
-            OpenFile::open(place, &upstream, &settings.namespace, &settings.rules)?;
+        let (file, open) = OpenFile::open(place, &upstream, &settings.namespace, &settings.rules)?;
         doorman.file = Some(file);
         doorman.write().open(open);
         Ok(doorman)

@@ -82,13 +82,7 @@ impl Session {
     }
 
     /// A command while a transaction is held back. True: EXEC, which is to be carried out.
-    fn hold_back(
-        &mut self,
-        route: &Route,
-        args: Args<'_>,
-        cx: &Cx<'_>,
-        out: &mut Vec<u8>,
-    ) -> bool {
+    fn hold_back(&mut self, route: &Route, args: Args<'_>, cx: &Cx<'_>, out: &mut Vec<u8>) -> bool {
         let Some(held) = &mut self.state.held_back else { return false };
         match route {
             Route::Ignore => {}
@@ -148,7 +142,9 @@ impl Session {
             StateUse::Auth | StateUse::Hello => self.greet(state_use, args, cx, out),
             StateUse::Client => self.client_alone(args, out),
             // Texts are kept for all: not those of strangers.
-            StateUse::Script if !operation::may_use_some_locks(self.witness.who(&self.state), cx.shared) => {
+            StateUse::Script
+                if !operation::may_use_some_locks(self.witness.who(&self.state), cx.shared) =>
+            {
                 encode::error(out, operation::NOAUTH.as_bytes());
             }
             StateUse::Script => match subcommand::script(args) {

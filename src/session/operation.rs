@@ -36,13 +36,13 @@ use super::witness::Witness;
 use super::{Cx, Shared};
 
 use acquire::Acquiring;
+pub(super) use ask::info_alone;
 use exchange::Exchange;
 pub(super) use gate::{NOAUTH, gate_refusal, may_use_some_locks};
 pub(super) use grant::{Grant, settle_grants};
 use replay::Replaying;
 use script::Scripting;
 use serve::Serving;
-pub(super) use ask::info_alone;
 pub(super) use serve::with_world;
 pub(super) use transaction::Queued;
 use transaction::{Executing, Queueing};
@@ -94,9 +94,8 @@ impl Scope<'_, '_> {
     /// True if Redis is asked first about the locks that the command names.
     fn asks_redis(&self, args: Args<'_>) -> bool {
         let shared = self.shared();
-        let due = |key| {
-            shared.rules.find(key).is_some() && shared.repairs.is_due(&self.lock_key(key))
-        };
+        let due =
+            |key| shared.rules.find(key).is_some() && shared.repairs.is_due(&self.lock_key(key));
         shared.board.view().mode == Mode::Healthy
             && !args.get(0).and_then(lookup).is_some_and(|spec| spec.lock_keys(args).any(due))
     }
@@ -259,10 +258,7 @@ impl Operation {
     }
 
     /// A command that is served without Redis.
-    pub(super) fn serve(
-        args: Args<'_>,
-        scope: &mut Scope<'_, '_>,
-    ) -> (Option<Box<Self>>, Flow) {
+    pub(super) fn serve(args: Args<'_>, scope: &mut Scope<'_, '_>) -> (Option<Box<Self>>, Flow) {
         match scope.refused_by_gate(args) {
             Some(flow) => (None, flow),
             None => Serving::command(args, scope),

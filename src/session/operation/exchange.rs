@@ -2,8 +2,8 @@
 //! the client wrote them, releases, and what Lockside adds to an answer.
 
 use crate::command::{KeyspaceUse, LockUse};
-use crate::lock::envelope::scripts;
 use crate::ledger::{Answer, Ask, Cause};
+use crate::lock::envelope::scripts;
 use crate::lock::record::LockKey;
 use crate::resp::Args;
 use crate::resp::encode::{self, CommandBuilder};
@@ -11,8 +11,8 @@ use crate::resp::reply::Reply;
 use crate::session::Shared;
 
 use super::ask;
-use super::grant;
 use super::durable;
+use super::grant;
 use super::settle::{self, Next, Settlement};
 use super::view;
 use super::{Flow, Grant, Operation, Scope, TIMED, UNTIMED};

@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use crate::command::script::{ScriptCall, Source};
 use crate::ledger::{Answer, Ask, Cause};
-use crate::lock::envelope::{
-    self, Call, Envelope, Guard, KeyTerms, Outcome, Released, Run, Taken,
-};
+use crate::lock::envelope::{self, Call, Envelope, Guard, KeyTerms, Outcome, Released, Run, Taken};
 use crate::lock::record::{Confidence, LockKey, Record};
 use crate::lock::rule::{Mode, Rule};
 use crate::resp::Args;
@@ -15,8 +13,8 @@ use crate::resp::encode::{self, Protocol};
 use crate::scripts::Script;
 
 use super::acquire::{CLIENT_GONE, TABLE_FULL};
-use super::exchange::Exchange;
 use super::durable;
+use super::exchange::Exchange;
 use super::settle::{self, Loss, Next, Provisional, Settlement, stored_of};
 use super::{Flow, Operation, Scope, TIMED, UNTIMED};
 
@@ -182,7 +180,8 @@ impl Enveloped {
         };
         let found = released.iter().filter_map(|one| Some((key(one)?, stored_of(&one.guard))));
         let found: Vec<_> = found.collect();
-        let seen = found.iter().map(|(key, stored)| (key, (!stored.is_empty()).then_some(&**stored)));
+        let seen =
+            found.iter().map(|(key, stored)| (key, (!stored.is_empty()).then_some(&**stored)));
         let releases = settle::releases(seen, Cause::Client, scope);
         (found.into_iter().map(|(key, _)| key).collect(), releases)
     }

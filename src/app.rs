@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{Address, Listen, Settings};
+use crate::degraded::auth::Doorman;
 use crate::degraded::{self, Companions};
 use crate::ledger::presence::Presence;
 use crate::ledger::store::OpenError;
@@ -119,6 +120,10 @@ fn common(
     let bounds = Bounds { count: limits.script_texts, bytes: limits.script_bytes };
     let scripts = Scripts::open(&place, bounds)
         .map_err(|error| Failure::State { place: place.display().to_string(), error })?;
+    let doorman = Doorman::open(settings).map_err(|error| Failure::State {
+        place: settings.state_dir.display().to_string(),
+        error,
+    })?;
     let clock = Clock { unix_ms, random };
     let shared = Shared {
         rules: settings.rules.clone(),
@@ -142,7 +147,7 @@ fn common(
         reports: foundation.reports.clone(),
         repairs: Arc::new(Menders(foundation.dirty.clone())),
         companions: Companions::new(degraded::Bounds::default()),
-        gate: Arc::new(parts::OpenGate),
+        gate: Arc::new(doorman),
         bell: foundation.postman.clone(),
         acquire_timeout: settings.ledger.acquire_timeout,
         release_wait: settings.ledger.release_wait,

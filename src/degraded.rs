@@ -17,6 +17,7 @@ use crate::resp::encode::Protocol;
 use crate::scripts::Scripts;
 use crate::table::Table;
 
+pub mod auth;
 mod companions;
 mod expiry;
 mod keys;

@@ -302,6 +302,7 @@ impl Fold {
             if fence > held.holder.fence {
                 Arc::make_mut(&mut held.holder).fence = fence;
                 self.fence_high = self.fence_high.max(fence);
+                changes.push(Change::Held(held.holder.clone()));
             }
             return confirm(held, at, claim, changes);
         }

@@ -214,16 +214,40 @@ fn the_file_does_not_grow_without_end() {
             seen.rows.iter().for_each(|row| drop(fold.apply(row)));
         }
         store.compact(&fold.snapshot()).unwrap();
-        sizes.push(fs::metadata(&path).unwrap().len());
+        let open = &store.open.as_ref().unwrap().connection;
+        sizes
+            .push(open.pragma_query_value(None, "page_count", |row| row.get::<_, i64>(0)).unwrap());
     }
     assert!(fold.is_empty());
     let [.., before, last] = sizes[..] else { panic!("{sizes:?}") };
     // What is dead is kept, 16 bytes for each; the rows are not.
-    assert!(last - before < 50_000, "{sizes:?}");
+    assert!(last - before < 12, "pages: {sizes:?}");
     let kept: i64 = Connection::open(&path)
         .unwrap()
         .query_row("SELECT count(*) FROM entries", [], |row| row.get(0))
         .unwrap();
     assert_eq!(kept, 100);
     assert_eq!(store.history(&key(&format!("k{}", seq - 51)), 9).unwrap().len(), 2);
+}
+
+/// Measures: `cargo nextest run --lib --run-ignored only measure --no-capture`.
+#[test]
+#[ignore = "a measurement"]
+fn measure_exchanges() {
+    let (_folder, path) = place();
+    let (mut store, log) = opened(&path);
+    let mut seq = 2;
+    for size in [1_u64, 50, 500] {
+        let (began, mut exchanges) = (std::time::Instant::now(), 0_u32);
+        let mut slowest = Duration::ZERO;
+        while began.elapsed() < Duration::from_secs(3) {
+            let one = std::time::Instant::now();
+            store.exchange(&claims(log, seq..seq + size)).unwrap();
+            slowest = slowest.max(one.elapsed());
+            seq += size;
+            exchanges += 1;
+        }
+        let rate = f64::from(exchanges) / began.elapsed().as_secs_f64();
+        println!("{size} rows an exchange: {rate:.0} exchanges/s, slowest {slowest:?}");
+    }
 }

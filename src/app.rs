@@ -9,20 +9,32 @@ use std::sync::{Arc, LazyLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
-use mio::Waker;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{Address, Listen, Settings};
+use crate::degraded::auth::Doorman;
+use crate::degraded::{self, Companions};
+use crate::ledger::presence::Presence;
+use crate::ledger::store::OpenError;
+use crate::ledger::thread::Ledger;
+use crate::mode::Mode;
 use crate::resp::request;
 use crate::scripts::{Bounds, Scripts};
 use crate::session::{Clock, Shared, Stamper};
-use crate::table::Table;
 use crate::upstream::Upstream;
-use crate::worker::{Common, Limits, Listener, Worker};
+use crate::worker::{Common, Limits, Listener, Mailbox, Worker};
+
+mod parts;
+mod start;
+
+use parts::Menders;
+use start::{Foundation, Guards, ledger, stop_ledger};
 
 /// How often the upstream's name is looked up again, and expired locks of `ttl` rules are
 /// forgotten.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
+/// Longest wait for the first probe and repair pass before clients are served.
+const FIRST_MODE: Duration = Duration::from_secs(1);
 /// Commands that wait for one link before its client is not read any more.
 const UPSTREAM_OUTPUT: usize = 256 * 1024;
 /// An unfinished command above this is passed on as it comes, where it may be.
@@ -50,6 +62,10 @@ enum Failure {
     Loop { place: String },
     #[error("can't use the state directory {place}: {error}; see `state_dir`")]
     State { place: String, error: io::Error },
+    #[error("can't use the ledger {place}: {error}")]
+    Ledger { place: String, error: OpenError },
+    #[error("a lockside command has the ledger {place} to itself; try again when it has ended")]
+    Occupied { place: String },
     #[error("can't start: {0}")]
     Start(#[from] io::Error),
     #[error("a worker has died: {0}")]
@@ -59,17 +75,23 @@ enum Failure {
 fn serve(settings: Settings) -> Result<(), Failure> {
     let origin = Instant::now();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let common = Arc::new(common(&settings)?);
+    let foundation = Foundation::new(&settings);
+    // Held until the end of the process.
+    let _presence = presence(&settings)?;
+    let ledger = ledger(&settings, &foundation)?;
+    let common = Arc::new(common(&settings, &foundation, &ledger)?);
     if let Err(error) = common.upstream.resolve() {
         tracing::warn!(upstream = %common.upstream.address(), %error, "can't look up the upstream");
     }
     refuse_loop(&settings, &common.upstream)?;
     let places = claim_places(&settings)?;
+    let guards = Guards::start(&settings, &foundation, &common, &ledger)?;
+    await_first_mode(&foundation);
     let mut crew = Vec::new();
     for index in 0..settings.threads {
         let listeners = listeners(&places, settings.threads, index)?;
-        let (worker, waker) = Worker::new(common.clone(), listeners, settings.held_cache, origin)?;
-        crew.push((spawn(index, worker)?, waker));
+        let worker = Worker::new(index, common.clone(), listeners, settings.held_cache, origin)?;
+        crew.push(spawn(index, worker)?);
     }
     let listening: Vec<String> = settings.listen.iter().map(ToString::to_string).collect();
     tracing::info!(
@@ -77,23 +99,35 @@ fn serve(settings: Settings) -> Result<(), Failure> {
         upstream = %common.upstream.address(),
         workers = settings.threads,
         rules = common.shared.rules.len(),
+        guarantee = settings.guarantee.word(),
         version = env!("CARGO_PKG_VERSION"),
         "serving"
     );
     runtime.block_on(watch(&common, &crew))?;
-    drain(&common, crew)
+    let drained = drain(&common, crew);
+    guards.stop();
+    stop_ledger(ledger, settings.drain_timeout);
+    drained
 }
 
-fn common(settings: &Settings) -> Result<Common, Failure> {
+fn common(
+    settings: &Settings,
+    foundation: &Foundation,
+    ledger: &Arc<Ledger>,
+) -> Result<Common, Failure> {
     let limits = &settings.limits;
     let place = settings.state_dir.join("scripts");
     let bounds = Bounds { count: limits.script_texts, bytes: limits.script_bytes };
     let scripts = Scripts::open(&place, bounds)
         .map_err(|error| Failure::State { place: place.display().to_string(), error })?;
+    let doorman = Doorman::open(settings).map_err(|error| Failure::State {
+        place: settings.state_dir.display().to_string(),
+        error,
+    })?;
     let clock = Clock { unix_ms, random };
     let shared = Shared {
         rules: settings.rules.clone(),
-        table: Table::new(limits.locks),
+        table: foundation.table.clone(),
         scripts,
         stamper: Stamper::new(settings.time_zone.clone()),
         clock,
@@ -106,13 +140,24 @@ fn common(settings: &Settings) -> Result<Common, Failure> {
         max_lock_value: limits.lock_value,
         max_computed_argument: limits.client_output,
         max_captured: limits.client_buffer,
+        door: ledger.clone(),
+        guarantee: settings.guarantee,
+        board: foundation.board.clone(),
+        history: foundation.history.clone(),
+        reports: foundation.reports.clone(),
+        repairs: Arc::new(Menders(foundation.dirty.clone())),
+        companions: Companions::new(degraded::Bounds::default()),
+        gate: Arc::new(doorman),
+        bell: foundation.postman.clone(),
+        acquire_timeout: settings.ledger.acquire_timeout,
+        release_wait: settings.ledger.release_wait,
         command_timeout: settings.upstream.command_timeout,
         upstream: settings.upstream.address.to_string().into(),
         started_ms: unix_ms(),
     };
     Ok(Common {
         shared,
-        upstream: Upstream::new(settings.upstream.address.clone()),
+        upstream: foundation.upstream.clone(),
         limits: Limits {
             max_clients: limits.max_clients,
             client_buffer: limits.client_buffer,
@@ -126,7 +171,17 @@ fn common(settings: &Settings) -> Result<Common, Failure> {
         },
         clients: AtomicUsize::new(0),
         draining: AtomicBool::new(false),
+        mail: foundation.postman.0.clone(),
     })
+}
+
+/// Gives the first repair pass a moment, so that clients meet a mode that stays. Nothing depends on
+/// it: what is recovering is served as in an outage.
+fn await_first_mode(foundation: &Foundation) {
+    let until = Instant::now() + FIRST_MODE;
+    while foundation.board.view().mode == Mode::Recovering && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// A Lockside that is its own Redis would connect to itself until nothing is left.
@@ -138,6 +193,19 @@ fn refuse_loop(settings: &Settings, upstream: &Upstream) -> Result<(), Failure> 
     match settings.listen.iter().find(own) {
         Some(place) => Err(Failure::Loop { place: place.to_string() }),
         None => Ok(()),
+    }
+}
+
+/// Tells `lockside eject` and others that a sidecar serves from this ledger.
+fn presence(settings: &Settings) -> Result<Option<Presence>, Failure> {
+    let path = &settings.ledger.path;
+    match Presence::serve(path) {
+        Ok(None) => Err(Failure::Occupied { place: path.display().to_string() }),
+        Ok(there) => Ok(there),
+        Err(error) => {
+            tracing::warn!(ledger = %path.display(), %error, "can't tell others that this serves");
+            Ok(None)
+        }
     }
 }
 
@@ -170,9 +238,9 @@ fn listeners(places: &[Listen], threads: usize, worker: usize) -> Result<Vec<Lis
     Ok(listeners)
 }
 
-type Hand = (JoinHandle<io::Result<usize>>, Waker);
+type Hand = JoinHandle<io::Result<usize>>;
 
-fn spawn(index: usize, worker: Worker) -> io::Result<JoinHandle<io::Result<usize>>> {
+fn spawn(index: usize, worker: Worker) -> io::Result<Hand> {
     std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || worker.run())
 }
 
@@ -186,7 +254,7 @@ async fn watch(common: &Arc<Common>, crew: &[Hand]) -> Result<(), Failure> {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
             _ = again.tick() => {
-                if crew.iter().any(|(worker, _)| worker.is_finished()) {
+                if crew.iter().any(Hand::is_finished) {
                     return Ok(());
                 }
                 common.shared.table.forget_expired(unix_ms());
@@ -213,11 +281,9 @@ fn resolve_again(common: &Arc<Common>) {
 fn drain(common: &Common, crew: Vec<Hand>) -> Result<(), Failure> {
     tracing::info!(clients = common.clients.load(Ordering::Relaxed), "draining");
     common.draining.store(true, Ordering::Release);
-    for (_, waker) in &crew {
-        waker.wake()?;
-    }
+    common.mail.iter().for_each(Mailbox::wake);
     let mut cut_off = 0;
-    for (worker, _) in crew {
+    for worker in crew {
         let result = worker.join().map_err(|_| Failure::Worker("it panicked".into()))?;
         cut_off += result.map_err(|error| Failure::Worker(error.to_string()))?;
     }

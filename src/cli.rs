@@ -13,10 +13,14 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::{self, Overrides, Settings, Sources};
 use crate::telemetry;
 
+mod adopt;
 mod ask;
 mod check;
+mod eject;
+mod ledger;
 mod locks;
 mod release;
+mod survey;
 mod table;
 
 /// A Redis-protocol sidecar that turns SET NX locks into long-lived, crash-safe locks.
@@ -37,20 +41,23 @@ Examples:
   lockside                                       127.0.0.1:6380 before 127.0.0.1:6379
   lockside --upstream redis://redis:6379 --listen 0.0.0.0:6380
   lockside example-config > lockside.toml        every key with its default
-  lockside check --config lockside.toml          is it valid, does Redis fit
+  lockside check --config lockside.toml          is it valid, do Redis and the disk fit
   lockside locks 'lock:orders:*'                 who holds what
   lockside release lock:orders:17                free a lock whose holder is gone
+  lockside adopt --dry-run                       locks in Redis that no Lockside knows
+  lockside ledger export locks.jsonl             the ledger's locks, with their secrets
 
 Environment: LOCKSIDE_CONFIG, LOCKSIDE_LISTEN, LOCKSIDE_UPSTREAM (or REDIS_URL),
-LOCKSIDE_THREADS, LOCKSIDE_STATE_DIR, LOCKSIDE_TIME_ZONE, LOCKSIDE_LOG (level),
-LOCKSIDE_LOG_FORMAT, REDIS_PERSISTENT_LOCKS, REDIS_SAFETY_TTL, REDIS_LOCK_TTL_SECONDS.
+LOCKSIDE_THREADS, LOCKSIDE_STATE_DIR, LOCKSIDE_TIME_ZONE, LOCKSIDE_GUARANTEE,
+LOCKSIDE_NAMESPACE, LOCKSIDE_LEDGER (its file), LOCKSIDE_LOG (level), LOCKSIDE_LOG_FORMAT,
+REDIS_PERSISTENT_LOCKS, REDIS_SAFETY_TTL, REDIS_LOCK_TTL_SECONDS.
 Flags override the environment, and that overrides the file.
 
 Exit codes: 0 done, 1 no, 2 can't reach, 64 wrong arguments or configuration.";
 
 #[derive(Subcommand)]
 enum Command {
-    /// Checks the configuration and the Redis behind: one line for each finding
+    /// Checks the configuration, the Redis behind and the ledger's place: one line a finding
     #[command(after_help = "Exit codes: 0 nothing failed, 1 something did, 64 bad configuration.")]
     Check,
     /// Lists the locks that a running Lockside knows of
@@ -95,6 +102,30 @@ enum Command {
         #[command(flatten)]
         target: Target,
     },
+    /// Takes in locks that stand in Redis already, and that no ledger knows
+    #[command(
+        after_help = "A lock is a string without a TTL whose key a persistent rule matches. The \
+                      running Lockside adopts them by a repair pass, which it also makes whenever \
+                      it starts.\nExit codes: 0 done, 2 can't reach Redis or Lockside."
+    )]
+    Adopt {
+        /// Only list what would be taken in
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Gives every lock in Redis a TTL, for the day Lockside is taken away
+    #[command(
+        after_help = "Stop every Lockside first, also those of other machines: one that runs takes \
+                      the TTLs off again. A lock that changes hands meanwhile gets none.\n\
+                      Example:\n  lockside eject --ttl 30m\n\
+                      Exit codes: 0 done, 1 a Lockside serves from the ledger, 2 can't reach Redis."
+    )]
+    Eject(eject::Eject),
+    /// Takes the ledger's locks out into a file, and back
+    #[command(subcommand)]
+    Ledger(ledger::LedgerCommand),
     /// Prints a configuration by example: every key with its default
     ExampleConfig,
 }
@@ -133,6 +164,14 @@ pub fn main(run: impl FnOnce(Settings) -> ExitCode) -> ExitCode {
             ExitCode::SUCCESS
         }
         Command::Check => with_settings(cli.overrides, |settings| check::run(&settings)),
+        Command::Adopt { dry_run, target } => adopt(cli.overrides, &target, dry_run),
+        Command::Eject(how) => with_settings(cli.overrides, |settings| {
+            let link = ask::Link::upstream(&settings.upstream);
+            answer(link.and_then(|mut link| eject::run(&settings, &mut link, &how)))
+        }),
+        Command::Ledger(command) => {
+            with_settings(cli.overrides, |settings| ledger::run(&settings, &command))
+        }
         Command::Locks { glob, json, target } => {
             ask(cli.overrides, &target, 0, |link| locks::list(link, glob.as_deref(), json))
         }
@@ -179,25 +218,52 @@ fn ask(
     db: u32,
     question: impl FnOnce(&mut ask::Link) -> Result<ExitCode, ask::Failure>,
 ) -> ExitCode {
-    let asked = |address| {
-        let password = std::env::var("LOCKSIDE_PASSWORD").ok().filter(|text| !text.is_empty());
-        let link = ask::Link::open(address, target.user.as_deref(), password.as_deref(), db);
-        link.and_then(|mut link| question(&mut link)).unwrap_or_else(|failure| {
-            complain(failure);
-            ExitCode::from(EXIT_UNREACHABLE)
-        })
-    };
-    let wrong = |message: String| {
-        complain(message);
-        ExitCode::from(config::EXIT_BAD_CONFIGURATION)
-    };
+    let asked =
+        |address| answer(open(address, target, db).and_then(|mut link| question(&mut link)));
     match &target.at {
-        Some(text) => config::Address::parse(text)
-            .map_or_else(|message| wrong(format!("flags: --at: {message}")), asked),
+        Some(_) => address(target, None).map_or_else(wrong, asked),
         None => with_settings(flags, |settings| {
-            ask::configured_address(&settings).map_or_else(|message| wrong(message.into()), asked)
+            address(target, Some(&settings)).map_or_else(wrong, asked)
         }),
     }
+}
+
+/// Asks Redis itself, and the running Lockside if there is one.
+fn adopt(flags: Overrides, target: &Target, dry_run: bool) -> ExitCode {
+    with_settings(flags, |settings| match address(target, Some(&settings)) {
+        Ok(address) => answer(ask::Link::upstream(&settings.upstream).and_then(|mut upstream| {
+            adopt::run(&settings, &mut upstream, open(address, target, 0), dry_run)
+        })),
+        Err(message) => wrong(message),
+    })
+}
+
+fn open(address: config::Address, target: &Target, db: u32) -> Result<ask::Link, ask::Failure> {
+    let password = std::env::var("LOCKSIDE_PASSWORD").ok().filter(|text| !text.is_empty());
+    ask::Link::open(address, target.user.as_deref(), password.as_deref(), db)
+}
+
+/// Where the running Lockside is: as the command line says, else as configured.
+fn address(target: &Target, settings: Option<&Settings>) -> Result<config::Address, String> {
+    match (&target.at, settings) {
+        (Some(text), _) => {
+            config::Address::parse(text).map_err(|message| format!("flags: --at: {message}"))
+        }
+        (None, Some(settings)) => ask::configured_address(settings).map_err(str::to_owned),
+        (None, None) => Err("say --at HOST:PORT".into()),
+    }
+}
+
+fn answer(outcome: Result<ExitCode, ask::Failure>) -> ExitCode {
+    outcome.unwrap_or_else(|failure| {
+        complain(failure);
+        ExitCode::from(EXIT_UNREACHABLE)
+    })
+}
+
+fn wrong(message: String) -> ExitCode {
+    complain(message);
+    ExitCode::from(config::EXIT_BAD_CONFIGURATION)
 }
 
 /// Writes a line of the answer. A reader that has gone away (`| head`) is no failure.

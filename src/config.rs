@@ -11,22 +11,28 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
+use crate::ledger::Guarantee;
 use crate::lock::rule::{self, Rules};
 
 pub mod address;
 mod environment;
 mod file;
+pub mod ledger;
 pub mod problem;
 mod source;
 pub mod text;
+pub mod user;
 mod values;
 
 pub use address::{Address, Listen, Secret};
 pub use environment::{Overrides, VARIABLES};
+pub use ledger::{Conflict, Ledger, LedgerKind};
 pub use problem::{Place, Problem, Problems};
 pub use source::Sources;
+pub use user::{PasswordDigest, User};
 
-/// A configuration by example: every key with its default. A test holds it to the defaults.
+/// A configuration by example: every key with its default. A test holds it to the defaults. Keys
+/// that have none stand behind a `#` without a space.
 pub const EXAMPLE: &str = include_str!("config/example.toml");
 
 /// Exit code of the process for a bad configuration: `EX_USAGE` of `sysexits.h`.
@@ -50,8 +56,19 @@ pub struct Settings {
     pub held_cache: Duration,
     /// How long an orderly exit may take before what is left is cut off.
     pub drain_timeout: Duration,
+    /// What an OK means (SPEC 2).
+    pub guarantee: Guarantee,
+    /// Names the upstream (SPEC 1): sidecars of one namespace see one Redis. A ledger keeps it,
+    /// and refuses another.
+    pub namespace: String,
+    /// Who is right when Redis and the ledger name two holders (SPEC 7).
+    pub conflict: Conflict,
     /// The Redis behind.
     pub upstream: Upstream,
+    /// The durable record of locks.
+    pub ledger: Ledger,
+    /// Who may use locks while Redis can't be asked, besides those that it was seen to accept.
+    pub users: Vec<User>,
     /// What bounds memory and input (SPEC 9).
     pub limits: Limits,
     /// What is logged, and how.
@@ -78,7 +95,22 @@ pub struct Upstream {
     pub connect_timeout: Duration,
     /// Longest wait for one step of a lock command. Other commands may take as long as they do.
     pub command_timeout: Duration,
+    /// How long probes must have been good before Redis is used again, and within what time two
+    /// write time-outs are an outage: a flapping Redis does not make the mode flap (SPEC 2).
+    pub recover_after: Duration,
+    /// How often Redis is probed.
+    pub probe_interval: Duration,
+    /// Longest wait for a probe's answer.
+    pub probe_timeout: Duration,
+    /// How often all locks in Redis are compared with the ledger in the background (SPEC 7).
+    pub repair_interval: Duration,
+    /// Replicas that must have an acquire before it is claimed (SPEC 10). Always 0: this version
+    /// refuses more.
+    pub min_replicas: usize,
 }
+
+/// Namespace where none is configured.
+pub const DEFAULT_NAMESPACE: &str = "default";
 
 /// What bounds memory and input (SPEC 9). Past a limit the client concerned gets a clear error.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -188,6 +220,11 @@ impl Default for Upstream {
             password: None,
             connect_timeout: Duration::from_secs(1),
             command_timeout: Duration::from_secs(5),
+            recover_after: Duration::from_secs(1),
+            probe_interval: Duration::from_millis(500),
+            probe_timeout: Duration::from_millis(500),
+            repair_interval: Duration::from_secs(60),
+            min_replicas: 0,
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::lock::record::LockKey;
 
 pub mod entry;
 pub mod fold;
+pub mod presence;
 pub mod store;
 
 pub mod committer;

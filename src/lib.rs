@@ -28,4 +28,10 @@ pub mod ledger;
 
 pub mod scripts;
 
+pub mod degraded;
+
 pub mod upstream;
+
+pub mod repair;
+
+pub mod health;

@@ -1,6 +1,20 @@
 //! Whether Redis is asked first: healthy, degraded, recovering, blocked (SPEC 2). Pure.
+//!
+//! `Machine` decides: inputs with their time in, effects out; the thread of `health` drives it.
+//! `Board` is what workers see of it, `History` what people see. `Sign` names the ways in which
+//! Redis can be away.
 
 use std::sync::atomic::{AtomicU32, Ordering};
+
+mod change;
+mod input;
+mod machine;
+mod sign;
+
+pub use self::change::{Cause, Change, Event, History, KEPT_CHANGES};
+pub use self::input::{Effect, Finding, Input, Report, UNTOLD};
+pub use self::machine::{Machine, Terms};
+pub use self::sign::Sign;
 
 /// What this sidecar does with lock commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

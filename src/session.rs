@@ -10,6 +10,7 @@
 //! outstanding, then has the link to itself as an `operation`; so its view of the connection's
 //! state is exact, and its replies cannot be confused with others.
 
+mod alone;
 mod change;
 mod commands;
 pub mod flights;
@@ -20,10 +21,12 @@ mod replies;
 mod shared;
 mod stamper;
 mod state;
+mod witness;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::ledger::Answer;
 use crate::resp::encode;
 use crate::resp::reply::ReplyScanner;
 use crate::resp::request::{RequestScanner, Skimmer};
@@ -33,9 +36,10 @@ use operation::{Flow, Grant, Operation, Queued, Scope};
 use pipeline::Pipeline;
 use replies::Treatment;
 pub use replies::Unusable;
-pub use shared::{Clock, Shared};
+pub use shared::{Access, Bell, Clock, Gate, Repairs, Shared};
 pub use stamper::Stamper;
 use state::State;
+use witness::Witness;
 
 /// What a session does to the world. The worker carries it out at once.
 pub trait Wires {
@@ -56,6 +60,8 @@ pub trait Wires {
 pub struct Cx<'a> {
     /// The time since the process began.
     pub now: Duration,
+    /// The worker's number: where the ledger's answers go.
+    pub worker: usize,
     /// What all sessions of the process share.
     pub shared: &'a Shared,
     /// The session's two connections.
@@ -87,6 +93,7 @@ pub struct Session {
     captured: Vec<u8>,
     skimmer: Option<Skimmer>,
     state: State,
+    witness: Witness,
     pipeline: Pipeline,
     operation: Option<Box<Operation>>,
     /// Lock commands of the open MULTI, by their place in EXEC's reply.
@@ -95,6 +102,8 @@ pub struct Session {
     grants: Vec<Grant>,
     /// False until something was sent on the present link.
     linked: bool,
+    /// The link has met the run of Redis that the last repair pass was made for.
+    verified: bool,
     /// Replies to what a new link begins with, still to come.
     preamble: usize,
     /// An operation waits for the new link.
@@ -102,6 +111,8 @@ pub struct Session {
     /// The link carries a replication stream: bytes, not replies.
     raw: bool,
     deadline: Option<Duration>,
+    /// The deadline is the ledger's, not the link's.
+    awaits_ledger: bool,
     /// A complete command waits for what is outstanding.
     command_waits: bool,
     client_gone: bool,
@@ -120,15 +131,18 @@ impl Session {
             captured: Vec::new(),
             skimmer: None,
             state: State::default(),
+            witness: Witness::default(),
             pipeline: Pipeline::default(),
             operation: None,
             queued: Vec::new(),
             grants: Vec::new(),
             linked: false,
+            verified: false,
             preamble: 0,
             reopening: false,
             raw: false,
             deadline: None,
+            awaits_ledger: false,
             command_waits: false,
             client_gone: false,
             end: None,
@@ -215,10 +229,44 @@ impl Session {
         self.has_operation()
     }
 
-    /// The deadline has passed; the worker has dropped the link.
+    /// True while what is waited for is the ledger's answer: then the link is not to blame for a
+    /// deadline that passes.
+    pub fn awaits_ledger(&self) -> bool {
+        self.awaits_ledger
+    }
+
+    /// The deadline has passed; the worker has dropped the link, unless
+    /// [`Session::awaits_ledger`].
     pub fn timed_out(&mut self, cx: &mut Cx<'_>) {
-        self.forget_link();
-        self.step(Operation::timed_out, cx);
+        if self.awaits_ledger {
+            self.step(Operation::ledger_late, cx);
+        } else {
+            self.forget_link();
+            self.step(Operation::timed_out, cx);
+        }
+    }
+
+    /// The ledger's answer to something that this session asked for. What nobody waits for any
+    /// more has been forgotten or withdrawn before, and is no matter here.
+    pub fn ledger_answered(&mut self, answer: &Answer, cx: &mut Cx<'_>) {
+        if let Some(mut operation) = self.operation.take() {
+            let flow = operation.answered(answer, &mut self.scope(cx));
+            self.operation = Some(operation);
+            if let Some(flow) = flow {
+                self.follow(flow, cx);
+            }
+        }
+    }
+
+    /// A companion key that this session may block on has changed.
+    pub fn rung(&mut self, cx: &mut Cx<'_>) {
+        if let Some(mut operation) = self.operation.take() {
+            let flow = operation.rung(&mut self.scope(cx));
+            self.operation = Some(operation);
+            if let Some(flow) = flow {
+                self.follow(flow, cx);
+            }
+        }
     }
 
     /// The answer to an acquire that waited for another. False if there is none any more.
@@ -254,6 +302,7 @@ impl Session {
             peer: &self.peer,
             client_gone: self.client_gone,
             state: &mut self.state,
+            witness: &mut self.witness,
             queued: &mut self.queued,
             grants: &mut self.grants,
             cx,
@@ -277,13 +326,19 @@ impl Session {
 
     fn follow(&mut self, flow: Flow, cx: &mut Cx<'_>) {
         self.deadline = None;
+        self.awaits_ledger = false;
         match flow {
+            Flow::Ledger { until } => {
+                self.deadline = Some(until);
+                self.awaits_ledger = true;
+            }
             Flow::Wait { timed } => {
                 self.deadline = timed.then(|| cx.now + cx.shared.command_timeout);
             }
             Flow::Reopen => self.reopen(cx),
             Flow::Done => {
-                self.operation = None;
+                let verified = self.operation.take().is_some_and(|ended| ended.has_verified());
+                self.verified |= verified;
                 if matches!(self.end, Some(End::AfterOperation)) {
                     self.end = Some(End::Now);
                 }

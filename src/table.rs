@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use dashmap::{DashMap, Entry};
 
-use crate::lock::record::{Confidence, LockKey, Record};
+use crate::ledger::fold::Holder;
+use crate::lock::record::{Confidence, LockKey, Position, Record};
 
 /// All held locks of this process.
 #[derive(Debug, Default)]
@@ -64,6 +65,53 @@ impl Table {
                 place.insert(record);
             }
         }
+    }
+
+    /// The ledger has a holder. `confidence`: what is known of its client, unless the very claim
+    /// stands here already.
+    pub fn hold(&self, holder: &Holder, confidence: Confidence) {
+        let claim = &holder.claim;
+        let record = Record {
+            stored: claim.stored.clone(),
+            rule: claim.rule.clone(),
+            granted_at_ms: claim.at_ms,
+            asked_ttl_ms: claim.asked_ttl_ms,
+            confidence,
+            client: claim.client.clone(),
+            expires_at_ms: claim.expires_at_ms,
+            claim: Some(holder.at),
+            fence: Some(holder.fence),
+            other: claim.other.clone(),
+            marker: claim.marker.clone(),
+        };
+        match self.records.entry(claim.key.clone()) {
+            Entry::Occupied(mut known) => {
+                self.count(known.get(), -1);
+                let same = known.get().claim == record.claim;
+                let confidence = if same { known.get().confidence } else { confidence };
+                let record = Record { confidence, ..record };
+                self.count(&record, 1);
+                known.insert(record);
+            }
+            Entry::Vacant(place) => {
+                self.count(&record, 1);
+                place.insert(record);
+            }
+        }
+    }
+
+    /// The ledger says that this claim's hold has ended; a later one of the same key stays.
+    pub fn free(&self, key: &LockKey, claim: Position) {
+        self.releases.fetch_add(1, Ordering::Relaxed);
+        let removed = self.records.remove_if(key, |_, record| record.claim == Some(claim));
+        if let Some((_, record)) = removed {
+            self.count(&record, -1);
+        }
+    }
+
+    /// Forgets everything: the ledger is about to say what holds.
+    pub fn clear(&self) {
+        self.flush_all();
     }
 
     /// A release: the key is free, whoever held it. Gives the record that was there.

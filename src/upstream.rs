@@ -46,6 +46,11 @@ impl Upstream {
         Ok(())
     }
 
+    /// The addresses of the upstream's name when it was last looked up; none for a unix socket.
+    pub fn addresses(&self) -> Arc<[SocketAddr]> {
+        self.resolved.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// True if the upstream, as last looked up, is what listens at `address`.
     pub fn is_at(&self, address: SocketAddr) -> bool {
         let resolved = self.resolved.read().unwrap_or_else(PoisonError::into_inner).clone();

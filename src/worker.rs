@@ -7,6 +7,7 @@
 
 mod conn;
 mod listener;
+pub mod mail;
 mod timers;
 mod wires;
 
@@ -19,6 +20,7 @@ use mio::event::Event;
 use mio::{Events, Poll, Token, Waker};
 use slab::Slab;
 
+use crate::mode::View;
 use crate::session::flights::Flights;
 use crate::session::{Session, Shared};
 use crate::upstream::Upstream;
@@ -26,6 +28,7 @@ use crate::upstream::stream::Stream;
 
 use conn::{After, Conn, Driver};
 pub use listener::Listener;
+pub use mail::{Letter, Mailbox, Mailboxes};
 use timers::Timers;
 use wires::Turn;
 
@@ -55,13 +58,15 @@ pub struct Common {
     /// What their sessions share.
     pub shared: Shared,
     /// Where Redis is.
-    pub upstream: Upstream,
+    pub upstream: Arc<Upstream>,
     /// Their limits.
     pub limits: Limits,
     /// Connections in all workers.
     pub clients: AtomicUsize,
     /// Set when the process is to end.
     pub draining: AtomicBool,
+    /// Where other threads leave what they have to say, one for each worker.
+    pub mail: Mailboxes,
 }
 
 /// How much is read from a socket at once; also how much one worker needs for reading.
@@ -78,6 +83,8 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
 /// One worker's state.
 pub struct Worker {
+    /// From 0.
+    number: usize,
     poll: Poll,
     common: Arc<Common>,
     listeners: Vec<Listener>,
@@ -94,6 +101,8 @@ pub struct Worker {
     accept_again: Option<Instant>,
     drain_until: Option<Instant>,
     buffered: usize,
+    /// The mode that the sessions know of.
+    view: View,
 }
 
 struct Slot {
@@ -105,17 +114,22 @@ struct Slot {
 impl Worker {
     /// A worker for these listeners. `held_cache` is how long a "held" answers for others.
     pub fn new(
+        number: usize,
         common: Arc<Common>,
         mut listeners: Vec<Listener>,
         held_cache: Duration,
         origin: Instant,
-    ) -> io::Result<(Self, Waker)> {
+    ) -> io::Result<Self> {
         let poll = Poll::new()?;
         for (index, listener) in listeners.iter_mut().enumerate() {
             listener.register(poll.registry(), Token(LISTENER | index))?;
         }
-        let waker = Waker::new(poll.registry(), WAKE)?;
-        let worker = Self {
+        if let Some(mailbox) = common.mail.get(number) {
+            mailbox.belongs_to(Waker::new(poll.registry(), WAKE)?);
+        }
+        Ok(Self {
+            view: common.shared.board.view(),
+            number,
             poll,
             common,
             listeners,
@@ -130,8 +144,7 @@ impl Worker {
             accept_again: None,
             drain_until: None,
             buffered: 0,
-        };
-        Ok((worker, waker))
+        })
     }
 
     /// Runs until the process is to end and what was in flight has finished. Gives how many
@@ -168,6 +181,7 @@ impl Worker {
     fn event(&mut self, event: &Event, now: Instant) {
         let Token(token) = event.token();
         if event.token() == WAKE {
+            self.open_mail(now);
             return;
         }
         if token & LISTENER != 0 {
@@ -188,6 +202,31 @@ impl Worker {
             }
         }
         self.turn(index, now);
+    }
+
+    /// Answers of the ledger, and a mode that has changed.
+    fn open_mail(&mut self, now: Instant) {
+        let common = self.common.clone();
+        let letters = common.mail.get(self.number).map(Mailbox::take).unwrap_or_default();
+        for ((index, generation), letter) in letters {
+            if self.conns.get(index).is_some_and(|slot| slot.generation == generation) {
+                self.drive(index, now, |driver| {
+                    driver.with(|session, cx| match &letter {
+                        Letter::Answer(answer) => session.ledger_answered(answer, cx),
+                        Letter::Bell => session.rung(cx),
+                    });
+                });
+                self.turn(index, now);
+            }
+        }
+        let view = common.shared.board.view();
+        if view != std::mem::replace(&mut self.view, view) {
+            let all: Vec<usize> = self.conns.iter().map(|(index, _)| index).collect();
+            for index in all {
+                self.drive(index, now, |driver| driver.view_changed());
+                self.turn(index, now);
+            }
+        }
     }
 
     /// What is due beside events: busy connections, deadlines, verdicts, accepting.
@@ -260,6 +299,7 @@ impl Worker {
             shared: &self.common.shared,
             flights: &mut self.flights,
             now: self.elapsed,
+            worker: self.number,
         });
     }
 

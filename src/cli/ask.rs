@@ -7,11 +7,11 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use redis::{
-    Client, Cmd, Connection, ConnectionAddr, ErrorKind, IntoConnectionInfo, RedisConnectionInfo,
-    RedisError, Value,
+    Client, Cmd, Connection, ConnectionAddr, ErrorKind, IntoConnectionInfo, Pipeline,
+    RedisConnectionInfo, RedisError, RedisResult, Value,
 };
 
-use crate::config::{Address, Listen, Settings};
+use crate::config::{Address, Listen, Settings, Upstream};
 
 /// Longest wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -51,6 +51,15 @@ impl Link {
         if db != 0 {
             link.ask(redis::cmd("SELECT").arg(db))?;
         }
+        Ok(link)
+    }
+
+    /// Connects to the Redis behind, as Lockside itself does.
+    pub(super) fn upstream(upstream: &Upstream) -> Result<Self, Failure> {
+        let address = upstream.address.clone();
+        let mut link = Self::connect(address, upstream.connect_timeout, upstream.command_timeout)?;
+        let password = upstream.password.as_ref().map(|secret| secret.expose());
+        link.authenticate(upstream.username.as_deref(), password)?;
         Ok(link)
     }
 
@@ -109,6 +118,25 @@ impl Link {
         }
     }
 
+    /// Sends commands together; error replies are values.
+    pub(super) fn ask_all(
+        &mut self,
+        commands: &mut Pipeline,
+    ) -> Result<Vec<Result<Value, String>>, Failure> {
+        if commands.is_empty() {
+            return Ok(Vec::new());
+        }
+        let replies =
+            commands.ignore_errors().query::<Vec<RedisResult<Value>>>(&mut self.connection);
+        match replies {
+            Ok(replies) => Ok(replies
+                .into_iter()
+                .map(|reply| reply.map_err(|error| server_words(&error)))
+                .collect()),
+            Err(error) => Err(Failure::Unreachable(self.address.clone(), waited_in_vain(&error))),
+        }
+    }
+
     /// Sends a `LOCKSIDE` subcommand. An error reply to it mostly means a plain Redis.
     pub(super) fn ask_lockside(&mut self, command: &Cmd) -> Result<Value, Failure> {
         self.try_ask(command)?.map_err(|text| {
@@ -117,6 +145,11 @@ impl Link {
                 false => Failure::Refused(self.address.clone(), text),
             }
         })
+    }
+
+    /// An error reply where none may be.
+    pub(super) fn refused(&self, words: &str) -> Failure {
+        Failure::Refused(self.address.clone(), words.into())
     }
 
     /// A reply that can't be what a Lockside sends.

@@ -9,27 +9,23 @@ use redis::Value;
 
 use super::ask::{Failure, Link};
 use super::{EXIT_NO, print};
+use crate::config::text::show_duration;
 use crate::config::{Settings, Upstream};
-use crate::lock::rule::Mode;
+use crate::lock::rule::{Mode, Outage, Rule};
 use findings::{Finding, Save, judge};
 
 mod findings;
+mod ledger;
 
 /// Prints the findings. The configuration has been read, so it is valid.
 pub(super) fn run(settings: &Settings) -> ExitCode {
     let mut found = vec![Finding::ok("configuration is valid")];
     found.extend(settings.warnings.iter().map(Finding::warn));
-    found.extend(settings.rules.iter().map(|(_, rule)| {
-        let globs: Vec<String> = rule.keys.iter().map(ToString::to_string).collect();
-        let mode = match rule.mode {
-            Mode::Persistent => "persistent",
-            Mode::Ttl => "ttl",
-        };
-        Finding::ok(format!("rule {} ({mode}): {}", rule.name, globs.join(" ")))
-    }));
+    found.extend(settings.rules.iter().flat_map(|(_, rule)| about(rule)));
     if settings.rules.is_empty() {
         found.push(Finding::warn("there is no rule, so no key is a lock"));
     }
+    found.extend(ledger::judge(settings));
     match upstream(&settings.upstream) {
         Ok(findings) => found.extend(findings),
         Err(failure) => found.push(Finding::fail(failure)),
@@ -41,11 +37,35 @@ pub(super) fn run(settings: &Settings) -> ExitCode {
     }
 }
 
+/// What a rule makes of its keys, and what its owner has to know.
+fn about(rule: &Rule) -> Vec<Finding> {
+    let globs: Vec<String> = rule.keys.iter().map(ToString::to_string).collect();
+    let (name, mode) = match rule.mode {
+        Mode::Persistent => (&rule.name, "persistent"),
+        Mode::Ttl => (&rule.name, "ttl"),
+    };
+    let mut found = vec![Finding::ok(format!("rule {name} ({mode}): {}", globs.join(" ")))];
+    match rule.outage {
+        Outage::Ledger => {}
+        Outage::Refuse => found.push(Finding::ok(format!(
+            "rule {name}: while Redis is away no lock of it is granted (outage = \"refuse\")"
+        ))),
+        Outage::Local => found.push(Finding::warn(format!(
+            "rule {name}: while Redis is away two sidecars may grant one lock (outage = \"local\")"
+        ))),
+    }
+    if let Some(hold) = rule.max_hold {
+        found.push(Finding::warn(format!(
+            "rule {name}: a lock is released after {} though its holder may still work (max_hold); \
+             safe only where the resource checks the fence",
+            show_duration(hold)
+        )));
+    }
+    found
+}
+
 fn upstream(upstream: &Upstream) -> Result<Vec<Finding>, Failure> {
-    let address = upstream.address.clone();
-    let mut link = Link::connect(address, upstream.connect_timeout, upstream.command_timeout)?;
-    let password = upstream.password.as_ref().map(|secret| secret.expose());
-    link.authenticate(upstream.username.as_deref(), password)?;
+    let mut link = Link::upstream(upstream)?;
     link.ask(&redis::cmd("PING"))?;
     let mut found = vec![Finding::ok(format!("{} answers", upstream.address))];
     match link.try_ask(&redis::cmd("INFO"))? {

@@ -5,6 +5,7 @@
 use redis::Value;
 use serde_json::{Map, Value as Json};
 
+use crate::lock::record::LockKey;
 use crate::telemetry::escape;
 
 /// Fields that the table shows, in its order, with their titles.
@@ -26,6 +27,22 @@ const COLUMNS: [(&str, &str); 10] = [
 pub(super) struct Lock(Vec<(String, Value)>);
 
 impl Lock {
+    /// A lock of these fields.
+    pub(super) fn new<const N: usize>(fields: [(&str, Value); N]) -> Self {
+        Self(fields.map(|(name, value)| (name.to_owned(), value)).into())
+    }
+
+    /// Which lock it is. None without a key and a database.
+    pub(super) fn lock_key(&self) -> Option<LockKey> {
+        let field = |name| self.0.iter().find(|(own, _)| own == name).map(|(_, value)| value);
+        match (field("key"), field("db")) {
+            (Some(Value::BulkString(key)), Some(Value::Int(db))) => {
+                Some(LockKey::new(u32::try_from(*db).ok()?, key))
+            }
+            _ => None,
+        }
+    }
+
     /// Reads a map (RESP3) or a flat array of field and value (RESP2). None for anything else.
     pub(super) fn read(value: Value) -> Option<Self> {
         let pairs: Vec<(Value, Value)> = match value {

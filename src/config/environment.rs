@@ -10,15 +10,19 @@ use super::source::Draft;
 use super::text::parse_switch;
 use super::values;
 use super::{Place, Problems, Sources, address};
+use crate::ledger::Guarantee;
 use crate::lock::rule::Mode;
 
 /// Variables that override the file.
-pub const VARIABLES: [&str; 12] = [
+pub const VARIABLES: [&str; 15] = [
     "LOCKSIDE_CONFIG",
     "LOCKSIDE_LISTEN",
     "LOCKSIDE_UPSTREAM",
     "LOCKSIDE_THREADS",
     "LOCKSIDE_STATE_DIR",
+    "LOCKSIDE_GUARANTEE",
+    "LOCKSIDE_NAMESPACE",
+    "LOCKSIDE_LEDGER",
     "LOCKSIDE_TIME_ZONE",
     "LOCKSIDE_LOG",
     "LOCKSIDE_LOG_FORMAT",
@@ -29,8 +33,18 @@ pub const VARIABLES: [&str; 12] = [
 ];
 
 /// Variables that are read besides: for the default state directory, and to warn.
-pub(super) const OTHERS: [&str; 4] =
-    ["STATE_DIRECTORY", "XDG_STATE_HOME", "HOME", "GOOGLE_SHEET_ID"];
+pub(super) const OTHERS: [&str; 6] = [
+    "STATE_DIRECTORY",
+    "XDG_STATE_HOME",
+    "HOME",
+    "GOOGLE_SHEET_ID",
+    "GOOGLE_APPLICATION_CREDENTIALS",
+    "GOOGLE_APPLICATION_CREDENTIALS_JSON",
+];
+
+/// The original service's names of its sheet, and of who may write it.
+const SHEET: [&str; 3] =
+    ["GOOGLE_SHEET_ID", "GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_APPLICATION_CREDENTIALS_JSON"];
 
 /// Flags of the command line that override file and environment. Kept as text, so that a wrong
 /// one is reported as a wrong value of the file is. No `Debug`: a URL can hold a password.
@@ -70,7 +84,10 @@ pub(super) fn apply(draft: &mut Draft, sources: &Sources, problems: &mut Problem
     variables.set("REDIS_PERSISTENT_LOCKS", variable("REDIS_PERSISTENT_LOCKS"), persistent);
     variables.set("REDIS_SAFETY_TTL", variable("REDIS_SAFETY_TTL"), safety_ttl);
     variables.set("REDIS_LOCK_TTL_SECONDS", variable("REDIS_LOCK_TTL_SECONDS"), lock_ttl);
-    variables.set("GOOGLE_SHEET_ID", variable("GOOGLE_SHEET_ID"), no_sheet_ledger);
+    variables.set("LOCKSIDE_GUARANTEE", variable("LOCKSIDE_GUARANTEE"), set_guarantee);
+    variables.set("LOCKSIDE_NAMESPACE", variable("LOCKSIDE_NAMESPACE"), namespace);
+    variables.set("LOCKSIDE_LEDGER", variable("LOCKSIDE_LEDGER"), ledger);
+    draft.warnings.extend(no_sheet_ledger(sources));
 
     let flags = &sources.flags;
     let mut setter = Setter { draft, problems, place: Place::Flag };
@@ -78,6 +95,11 @@ pub(super) fn apply(draft: &mut Draft, sources: &Sources, problems: &mut Problem
     setter.set("--upstream", flags.upstream.as_deref(), upstream);
     setter.set("--threads", flags.threads.as_deref(), threads);
     setter.set("--log-format", flags.log_format.as_deref(), log_format);
+}
+
+/// The guarantee that the environment will put in place of the file's, if it names a valid one.
+pub(super) fn guarantee(sources: &Sources) -> Option<Guarantee> {
+    sources.variable("LOCKSIDE_GUARANTEE").and_then(|text| values::guarantee(text).ok())
 }
 
 /// Applies values of one place, and notes what can't be used.
@@ -155,10 +177,27 @@ fn lock_ttl(draft: &mut Draft, value: &str) -> Result<(), Wrong> {
     Ok(())
 }
 
-/// The original service's sheet: told, not obeyed, so that nobody believes it is written.
-fn no_sheet_ledger(draft: &mut Draft, _: &str) -> Result<(), Wrong> {
-    let text =
-        "GOOGLE_SHEET_ID is set, but this version has no sheet ledger: nothing is written there";
-    draft.warnings.push(text.into());
+fn set_guarantee(draft: &mut Draft, value: &str) -> Result<(), Wrong> {
+    draft.guarantee = values::guarantee(value)?;
     Ok(())
+}
+
+fn namespace(draft: &mut Draft, value: &str) -> Result<(), Wrong> {
+    draft.namespace = values::name(value)?;
+    Ok(())
+}
+
+fn ledger(draft: &mut Draft, value: &str) -> Result<(), Wrong> {
+    draft.ledger.path = values::ledger_path(value)?;
+    Ok(())
+}
+
+/// The original service's sheet: told, not obeyed, so that nobody believes it is written.
+fn no_sheet_ledger(sources: &Sources) -> Option<String> {
+    let set: Vec<&str> =
+        SHEET.into_iter().filter(|name| sources.variable(name).is_some()).collect();
+    let verb = if set.len() == 1 { "is" } else { "are" };
+    let names = set.join(", ");
+    let nowhere = "this version has no sheet ledger: nothing is written there";
+    (!set.is_empty()).then(|| format!("{names} {verb} set, but {nowhere}"))
 }

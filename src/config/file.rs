@@ -3,13 +3,17 @@
 //! A key that is not named here is refused. How a table is read and how a line is found is
 //! `file::reader`'s business; what a value may be is `values`'.
 
+use std::time::Duration;
+
 use super::problem::Wrong;
 use super::source::Draft;
 use super::values::{self, Range};
-use super::{Limits, Log, Problems, Sources, Upstream, address};
+use super::{Ledger, Limits, Log, Problems, Sources, Upstream, address, environment};
+use crate::ledger::Guarantee;
 use crate::lock::rule::{Glob, MAX_RULES, Rule};
 
 mod reader;
+mod users;
 
 use reader::{Document, Table};
 
@@ -17,11 +21,13 @@ use reader::{Document, Table};
 pub(super) fn apply(draft: &mut Draft, sources: &Sources, problems: &mut Problems) {
     let Some((path, text)) = &sources.file else { return };
     if let Some(document) = Document::parse(path, text, problems) {
-        document.read(problems, |table| top(draft, table));
+        document.read(problems, |table| top(draft, environment::guarantee(sources), table));
     }
 }
 
-fn top(draft: &mut Draft, table: &mut Table<'_, '_>) {
+/// `stronger` is the guarantee that will take the place of the file's: what the file says has to
+/// go with that one.
+fn top(draft: &mut Draft, stronger: Option<Guarantee>, table: &mut Table<'_, '_>) {
     table.list("listen", &mut draft.listen, address::parse_listen);
     table.check("listen", || values::check_listen(&draft.listen));
     table.value("threads", &mut draft.threads, |text| values::THREADS.parse(text));
@@ -30,20 +36,46 @@ fn top(draft: &mut Draft, table: &mut Table<'_, '_>) {
     table.value("held_cache", &mut draft.held_cache, |text| values::HELD_CACHE.parse(text));
     table
         .value("drain_timeout", &mut draft.drain_timeout, |text| values::DRAIN_TIMEOUT.parse(text));
+    table.value("guarantee", &mut draft.guarantee, values::guarantee);
+    let guarantee = stronger.unwrap_or(draft.guarantee);
+    table.value("namespace", &mut draft.namespace, values::name);
+    table.value("conflict", &mut draft.conflict, values::conflict);
+    table.check("conflict", || values::check_conflict(draft.conflict, guarantee));
+    table.table("ledger", |table| ledger(&mut draft.ledger, table));
     table.table("upstream", |table| upstream(&mut draft.upstream, table));
     table.table("limits", |table| limits(&mut draft.limits, table));
     table.table("log", |table| log(&mut draft.log, table));
-    rules(&mut draft.rules, table);
+    rules(&mut draft.rules, guarantee, table);
+    users::read(&mut draft.users, &draft.rules, table);
 }
 
 fn upstream(upstream: &mut Upstream, table: &mut Table<'_, '_>) {
     table.apply("url", |url| values::set_upstream(upstream, url));
-    table.value("connect_timeout", &mut upstream.connect_timeout, |text| {
-        values::CONNECT_TIMEOUT.parse(text)
-    });
-    table.value("command_timeout", &mut upstream.command_timeout, |text| {
-        values::COMMAND_TIMEOUT.parse(text)
-    });
+    table.value("min_replicas", &mut upstream.min_replicas, values::min_replicas);
+    let mut wait = |key, target: &mut Duration, range: Range<Duration>| {
+        table.value(key, target, |text| range.parse(text));
+    };
+    wait("connect_timeout", &mut upstream.connect_timeout, values::CONNECT_TIMEOUT);
+    wait("command_timeout", &mut upstream.command_timeout, values::COMMAND_TIMEOUT);
+    wait("recover_after", &mut upstream.recover_after, values::RECOVER_AFTER);
+    wait("probe_interval", &mut upstream.probe_interval, values::BEAT);
+    wait("probe_timeout", &mut upstream.probe_timeout, values::BEAT);
+    wait("repair_interval", &mut upstream.repair_interval, values::REPAIR_INTERVAL);
+}
+
+fn ledger(ledger: &mut Ledger, table: &mut Table<'_, '_>) {
+    table.value("kind", &mut ledger.kind, values::ledger_kind);
+    table.value("path", &mut ledger.path, values::ledger_path);
+    table.value("acquire_timeout", &mut ledger.acquire_timeout, values::acquire_timeout);
+    let mut wait = |key, target: &mut Duration, range: Range<Duration>| {
+        table.value(key, target, |text| range.parse(text));
+    };
+    wait("release_wait", &mut ledger.release_wait, values::RELEASE_WAIT);
+    wait("mirror_interval", &mut ledger.mirror_interval, values::BEAT);
+    wait("poll", &mut ledger.poll, values::BEAT);
+    wait("heartbeat", &mut ledger.heartbeat, values::HEARTBEAT);
+    wait("max_clock_skew", &mut ledger.max_clock_skew, values::CLOCK_SKEW);
+    wait("stall_after", &mut ledger.stall_after, values::BEAT);
 }
 
 /// The smaller of two limits that meet wins: as in Redis, a client's buffer may be set below the
@@ -80,10 +112,10 @@ fn log(log: &mut Log, table: &mut Table<'_, '_>) {
 }
 
 /// Rules of the file replace the default rule; `rule = []` leaves none.
-fn rules(rules: &mut Vec<Rule>, table: &mut Table<'_, '_>) {
+fn rules(rules: &mut Vec<Rule>, guarantee: Guarantee, table: &mut Table<'_, '_>) {
     let mut read: Vec<Rule> = Vec::new();
     let given = table.tables("rule", MAX_RULES, |table| {
-        let new = rule(table);
+        let new = rule(guarantee, table);
         let taken = !new.name.is_empty() && read.iter().any(|rule| rule.name == new.name);
         table.check("name", || match taken {
             true => Err(Wrong::new(format!("{:?} stands twice", new.name), "a name of its own")),
@@ -96,10 +128,10 @@ fn rules(rules: &mut Vec<Rule>, table: &mut Table<'_, '_>) {
     }
 }
 
-fn rule(table: &mut Table<'_, '_>) -> Rule {
+fn rule(guarantee: Guarantee, table: &mut Table<'_, '_>) -> Rule {
     let mut rule = Rule::new("", Vec::new());
     table.require("name", r#"a name such as "jobs""#);
-    table.value("name", &mut rule.name, values::rule_name);
+    table.value("name", &mut rule.name, values::name);
     table.require("keys", r#"globs such as ["lock:*"]"#);
     table.list("keys", &mut rule.keys, values::glob);
     table.list("exclude", &mut rule.exclude, values::glob);
@@ -110,6 +142,11 @@ fn rule(table: &mut Table<'_, '_>) -> Rule {
     table.value("safety_ttl", &mut rule.safety_ttl, |text| values::SAFETY_TTL.parse(text));
     table.value("ttl", &mut rule.default_ttl, |text| values::LOCK_TTL.parse(text));
     table.value("allow_repeated_values", &mut rule.allow_repeated_values, values::switch);
+    let (stamp, repeats) = (rule.stamp, rule.allow_repeated_values);
+    table.check("stamp", || values::check_stamp(stamp, repeats, guarantee));
+    table.value("outage", &mut rule.outage, values::outage);
+    table.value("max_hold", &mut rule.max_hold, values::max_hold);
+    table.value("fence_suffix", &mut rule.fence_suffix, values::fence_suffix);
     rule
 }
 

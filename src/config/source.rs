@@ -10,7 +10,11 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use super::environment::{self, Overrides};
-use super::{Limits, Listen, Log, Place, Problems, Settings, Upstream};
+use super::{
+    Conflict, DEFAULT_NAMESPACE, Ledger, Limits, Listen, Log, Place, Problems, Settings, Upstream,
+    User,
+};
+use crate::ledger::Guarantee;
 use crate::lock::rule::{Rule, Rules};
 
 /// Everything that settings are read from. No `Debug`: a URL in it can hold a password.
@@ -76,7 +80,12 @@ pub(super) struct Draft {
     pub(super) time_zone: TimeZone,
     pub(super) held_cache: Duration,
     pub(super) drain_timeout: Duration,
+    pub(super) guarantee: Guarantee,
+    pub(super) namespace: String,
+    pub(super) conflict: Conflict,
     pub(super) upstream: Upstream,
+    pub(super) ledger: Ledger,
+    pub(super) users: Vec<User>,
     pub(super) limits: Limits,
     pub(super) log: Log,
     pub(super) rules: Vec<Rule>,
@@ -93,7 +102,12 @@ impl Draft {
             time_zone: TimeZone::UTC,
             held_cache: Duration::from_millis(5),
             drain_timeout: Duration::from_secs(10),
+            guarantee: Guarantee::Strict,
+            namespace: DEFAULT_NAMESPACE.into(),
+            conflict: Conflict::default(),
             upstream: Upstream::default(),
+            ledger: Ledger::default(),
+            users: Vec::new(),
             limits: Limits::default(),
             log: Log::default(),
             rules: vec![Rule::default()],
@@ -102,6 +116,8 @@ impl Draft {
     }
 
     pub(super) fn finish(self) -> Settings {
+        // An absolute path replaces the directory.
+        let path = self.state_dir.join(&self.ledger.path);
         Settings {
             listen: self.listen,
             threads: self.threads,
@@ -109,7 +125,12 @@ impl Draft {
             time_zone: self.time_zone,
             held_cache: self.held_cache,
             drain_timeout: self.drain_timeout,
+            guarantee: self.guarantee,
+            namespace: self.namespace,
+            conflict: self.conflict,
             upstream: self.upstream,
+            ledger: Ledger { path, ..self.ledger },
+            users: self.users,
             rules: Rules::new(self.rules).with_max_key(self.limits.lock_key),
             limits: self.limits,
             log: self.log,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::lock::rule::{Mode, Rule, RuleId, Stamp};
+use crate::lock::rule::{Mode, Outage, Rule, RuleId, Stamp};
 
 fn sources(file: &str, environment: &[(&str, &str)]) -> Sources {
     let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
@@ -47,17 +47,36 @@ fn example_names_every_key() {
     let inject = |header: &str| {
         EXAMPLE.replacen(&format!("\n{header}"), &format!("\n{header}\nzzzzzzzzz = 1"), 1)
     };
-    let tables = ["threads = 1", "[upstream]", "[limits]", "[log]", "[[rule]]"];
-    for table in tables {
-        let message = refused(&inject(table), &[]);
+    let tables = ["threads = 1", "[ledger]", "[upstream]", "[limits]", "[log]", "[[rule]]"];
+    let user = "[[user]]\nzzzzzzzzz = 1\nname = 'a'\npassword = 'b'".to_owned();
+    for file in tables.map(inject).into_iter().chain([user]) {
+        let message = refused(&file, &[]);
         let (_, keys) = message.split_once("expected one of ").unwrap();
         for key in keys.split(", ") {
             let written = |line: &str| {
                 line.starts_with(&format!("{key} =")) || line.trim_matches(['[', ']']) == key
             };
-            assert!(EXAMPLE.lines().any(written), "{key} is missing in the example");
+            assert!(uncommented().lines().any(written), "{key} is missing in the example");
         }
     }
+}
+
+/// The example with the keys that have no default.
+fn uncommented() -> String {
+    let line = |line: &str| match line.strip_prefix('#') {
+        Some(key) if !key.is_empty() && !key.starts_with(' ') => key.to_owned(),
+        _ => line.to_owned(),
+    };
+    let lines: Vec<String> = EXAMPLE.lines().map(line).collect();
+    lines.join("\n").replace("\nuser = []\n", "\n")
+}
+
+#[test]
+fn the_examples_users_are_valid() {
+    let users = settings(&uncommented(), &[]).users;
+    let named: Vec<_> = users.iter().map(|user| user.name.as_str()).collect();
+    assert_eq!(named, ["worker", "default"]);
+    assert!(users.iter().all(|user| user.password.fits(b"secret") && user.may_use(RuleId(0))));
 }
 
 #[test]
@@ -70,9 +89,36 @@ fn every_value_of_the_file_arrives() {
         time_zone = "Europe/Berlin"
         held_cache = 0
         drain_timeout = 7
-        upstream = { url = "redis://bob:x@h:7001", connect_timeout = "2s", command_timeout = "3s" }
-        limits = { max_bulk = "1MiB", client_buffer = "2MiB", total_buffer = 4194304, lock_key = 8 }
-        log = { format = "json", level = "warn,lockside=debug" }
+        guarantee = "fast"
+        namespace = "orders"
+        conflict = "upstream"
+        [ledger]
+        kind = "sqlite"
+        path = "l/x.db"
+        acquire_timeout = "1500ms"
+        release_wait = 6
+        mirror_interval = "20ms"
+        poll = "30ms"
+        heartbeat = 4
+        max_clock_skew = 0
+        stall_after = "50ms"
+        [upstream]
+        url = "redis://bob:x@h:7001"
+        connect_timeout = "2s"
+        command_timeout = "3s"
+        recover_after = 0
+        probe_interval = "60ms"
+        probe_timeout = "70ms"
+        repair_interval = 8
+        min_replicas = 0
+        [limits]
+        max_bulk = "1MiB"
+        client_buffer = "2MiB"
+        total_buffer = 4194304
+        lock_key = 8
+        [log]
+        format = "json"
+        level = "warn,lockside=debug"
         [[rule]]
         name = "jobs"
         keys = "job:*"
@@ -83,9 +129,17 @@ fn every_value_of_the_file_arrives() {
         safety_ttl = "500ms"
         ttl = "2m"
         allow_repeated_values = true
+        outage = "local"
+        max_hold = "2d"
+        fence_suffix = ""
         [[rule]]
         name = "rest"
         keys = ["*"]
+        outage = "refuse"
+        [[user]]
+        name = "bob"
+        password = "secret"
+        rules = ["rest", "rest"]
         "#,
         &[],
     );
@@ -98,6 +152,19 @@ fn every_value_of_the_file_arrives() {
     assert_eq!(settings.upstream.username.as_deref(), Some("bob"));
     assert_eq!(settings.upstream.connect_timeout, Duration::from_secs(2));
     assert_eq!(settings.upstream.command_timeout, Duration::from_secs(3));
+    let seconds = |duration: Duration| duration.as_secs_f64();
+    let upstream = &settings.upstream;
+    let times = [upstream.recover_after, upstream.probe_interval, upstream.probe_timeout];
+    assert_eq!(times.map(seconds), [0.0, 0.06, 0.07]);
+    assert_eq!(upstream.repair_interval, Duration::from_secs(8));
+    assert_eq!(settings.guarantee, Guarantee::Fast);
+    assert_eq!((settings.namespace.as_str(), settings.conflict), ("orders", Conflict::Upstream));
+    let ledger = &settings.ledger;
+    assert_eq!(ledger.path, PathBuf::from("/s/l/x.db"));
+    assert_eq!(ledger.acquire_timeout, Some(Duration::from_millis(1500)));
+    let times = [ledger.release_wait, ledger.mirror_interval, ledger.poll, ledger.heartbeat];
+    assert_eq!(times.map(seconds), [6.0, 0.02, 0.03, 4.0]);
+    assert_eq!([ledger.max_clock_skew, ledger.stall_after].map(seconds), [0.0, 0.05]);
     assert_eq!(settings.limits.total_buffer, 4 << 20);
     assert_eq!(settings.log.format, LogFormat::Json);
     let jobs = settings.rules.find(b"job:1").unwrap();
@@ -105,6 +172,14 @@ fn every_value_of_the_file_arrives() {
     assert_eq!(jobs.safety_ttl, Duration::from_millis(500));
     assert_eq!(jobs.default_ttl, Duration::from_secs(120));
     assert!(jobs.allow_repeated_values);
+    assert_eq!((jobs.outage, jobs.max_hold), (Outage::Local, Some(Duration::from_secs(172_800))));
+    let rest = settings.rules.find(b"job:x1").unwrap();
+    assert_eq!((rest.outage, rest.max_hold), (Outage::Refuse, None));
+    assert_eq!(ledger.patience(rest), Duration::from_millis(1500));
+    assert_eq!(settings.users.len(), 1);
+    let bob = &settings.users[0];
+    assert!(bob.name == "bob" && bob.password.fits(b"secret"));
+    assert_eq!(bob.rules, [RuleId(1)]);
     assert_eq!(settings.rules.find(b"job:x1").unwrap().name, "rest");
     assert!(settings.rules.find(b"job:12345").is_none(), "longer than limits.lock_key");
 }
@@ -157,9 +232,57 @@ fn state_directory_follows_its_order() {
 
 #[test]
 fn a_sheet_is_told_and_not_obeyed() {
-    let warnings = settings("", &[("GOOGLE_SHEET_ID", "1abc")]).warnings;
-    assert_eq!(warnings.len(), 1);
-    assert!(warnings[0].contains("GOOGLE_SHEET_ID"));
+    let told = |environment: &[(&str, &str)]| settings("", environment).warnings;
+    let nowhere = "set, but this version has no sheet ledger: nothing is written there";
+    let one = told(&[("GOOGLE_SHEET_ID", "1abc")]);
+    assert_eq!(one, [format!("GOOGLE_SHEET_ID is {nowhere}")]);
+    let credentials = ("GOOGLE_APPLICATION_CREDENTIALS_JSON", "hunter2");
+    let two = told(&[("GOOGLE_SHEET_ID", "1abc"), credentials]);
+    let names = "GOOGLE_SHEET_ID, GOOGLE_APPLICATION_CREDENTIALS_JSON";
+    assert_eq!(two, [format!("{names} are {nowhere}")]);
+    assert!(told(&[("GOOGLE_SHEET_ID", "")]).is_empty());
+}
+
+#[test]
+fn the_ledger_lies_below_the_state_directory() {
+    let path = |file: &str, environment: &[(&str, &str)]| settings(file, environment).ledger.path;
+    let state = ("LOCKSIDE_STATE_DIR", "/s");
+    assert_eq!(path("", &[state]), PathBuf::from("/s/ledger.db"));
+    assert_eq!(path("ledger.path = 'x.db'", &[state]), PathBuf::from("/s/x.db"));
+    assert_eq!(path("ledger.path = '/a/x.db'", &[state]), PathBuf::from("/a/x.db"));
+    assert_eq!(path("ledger.path = 'x'", &[state, ("LOCKSIDE_LEDGER", "/y")]), PathBuf::from("/y"));
+}
+
+#[test]
+fn without_a_time_of_its_own_an_acquire_waits_as_long_as_its_key_would_live() {
+    let rule = Rule { safety_ttl: Duration::from_secs(3), ..Rule::default() };
+    assert_eq!(Settings::default().ledger.patience(&rule), rule.safety_ttl);
+}
+
+/// What the file says has to go with the guarantee in force, wherever that is said.
+#[test]
+fn what_does_not_go_with_the_guarantee_in_force_is_refused() {
+    let upstream = "conflict = 'upstream'";
+    let never = "[[rule]]\nname = 'a'\nkeys = 'a'\nstamp = 'never'";
+    let (strict, fast) = (("LOCKSIDE_GUARANTEE", "strict"), ("LOCKSIDE_GUARANTEE", "fast"));
+    assert_eq!(
+        refused(&format!("guarantee = 'fast'\n{upstream}"), &[strict]),
+        r#"l.toml:2: conflict: "upstream" does not go with guarantee = "strict"; expected "ledger", or guarantee = "fast""#
+    );
+    assert_eq!(settings(upstream, &[fast]).conflict, Conflict::Upstream);
+    assert_eq!(
+        refused(never, &[fast]),
+        r#"l.toml:4: rule.stamp: "never" does not go with guarantee = "fast"; expected "auto" or "always", or allow_repeated_values = true"#
+    );
+    settings(never, &[]);
+    settings(&format!("{never}\nallow_repeated_values = true"), &[fast]);
+    settings(&format!("guarantee = 'fast'\n{never}"), &[strict]);
+    let wrong = refused("", &[("LOCKSIDE_GUARANTEE", "firm"), ("LOCKSIDE_NAMESPACE", "a b")]);
+    assert_eq!(
+        wrong,
+        "environment: LOCKSIDE_GUARANTEE: \"firm\" is no guarantee; expected \"strict\" or \"fast\"\n\
+         environment: LOCKSIDE_NAMESPACE: \"a b\" is no name; expected 1 to 64 of a-z A-Z 0-9 - _ ."
+    );
 }
 
 /// A file of one mistake, and the exact line that it is refused with.
@@ -254,6 +377,62 @@ const BAD_FILES: &[(&str, &str)] = &[
         r#"l.toml:4: rule.allow_repeated_values: "maybe" is no switch; expected true or false"#,
     ),
     (
+        "conflict = 'upstream'",
+        r#"l.toml:1: conflict: "upstream" does not go with guarantee = "strict"; expected "ledger", or guarantee = "fast""#,
+    ),
+    (
+        "ledger.kind = 'sheets'",
+        r#"l.toml:1: ledger.kind: a sheet ledger is not supported in this version; expected "sqlite""#,
+    ),
+    (
+        "ledger.acquire_timeout = '1ms'",
+        r#"l.toml:1: ledger.acquire_timeout: 1ms is out of range; expected "safety_ttl" (the rule's), or seconds or a duration such as "500ms", 100ms to 1h"#,
+    ),
+    (
+        "ledger.path = ''",
+        r#"l.toml:1: ledger.path: "" is no file; expected a path such as "ledger.db""#,
+    ),
+    (
+        "ledger.poll = 0",
+        r#"l.toml:1: ledger.poll: 0 is out of range; expected seconds or a duration such as "500ms", 10ms to 1m"#,
+    ),
+    (
+        "upstream.min_replicas = 1",
+        "l.toml:1: upstream.min_replicas: waiting for replicas is not supported in this version; expected 0",
+    ),
+    (
+        "[[rule]]\nname = 'a'\nkeys = 'a'\noutage = 'pray'",
+        r#"l.toml:4: rule.outage: "pray" is no answer to an outage; expected "ledger" or "refuse" or "local""#,
+    ),
+    (
+        "[[rule]]\nname = 'a'\nkeys = 'a'\nmax_hold = '10ms'",
+        r#"l.toml:4: rule.max_hold: 10ms is out of range; expected 0 (off), or seconds or a duration such as "500ms", 1s to 3650d"#,
+    ),
+    (
+        "[[rule]]\nname = 'a'\nkeys = 'a'\nfence_suffix = ':fence'",
+        r#"l.toml:4: rule.fence_suffix: reading a fence by GET is not supported in this version; expected "" (off); LOCKSIDE FENCE gives the fence"#,
+    ),
+    (
+        "[[user]]\npassword = 'x'",
+        r#"l.toml:1: user.name: missing; expected a name such as "worker""#,
+    ),
+    (
+        "[[user]]\nname = 'a'",
+        "l.toml:1: user.password: missing; expected a password, or its password_sha256",
+    ),
+    (
+        "[[user]]\nname = 'a'\npassword_sha256 = 'hunter2'",
+        "l.toml:3: user.password_sha256: no SHA-256; expected 64 hexadecimal digits",
+    ),
+    (
+        "[[user]]\nname = 'a'\npassword = 'b'\n[[user]]\nname = 'a'\npassword = 'c'",
+        r#"l.toml:5: user.name: "a" stands twice; expected a name of its own"#,
+    ),
+    (
+        "[[user]]\nname = 'a'\npassword = 'b'\nrules = ['default', 'none']",
+        r#"l.toml:4: user.rules: "none" is the name of no rule; expected some of "default""#,
+    ),
+    (
         "[[rule]]\nname = 'a'\nkeys = 'a'\n[[rule]]\nname = 'a'\nkeys = 'b'",
         r#"l.toml:5: rule.name: "a" stands twice; expected a name of its own"#,
     ),
@@ -314,6 +493,14 @@ fn no_password_is_ever_shown() {
     let url = "redis://bob:hunter2@h:1";
     let shown = format!("{:?}", settings(&format!("upstream.url = {url:?}"), &[]));
     assert!(shown.contains("bob") && !shown.contains("hunter2"), "{shown}");
+    let user = "[[user]]\nname = 'bob'\npassword = 'hunter2'\n";
+    let shown = format!("{:?}", settings(user, &[]));
+    assert!(shown.contains("bob") && !shown.contains("hunter2"), "{shown}");
+    let both = format!("{user}password_sha256 = '{}'", "ab".repeat(32));
+    assert_eq!(
+        refused(&both, &[]),
+        "l.toml:3: user.password: stands beside password_sha256; expected one of them"
+    );
     for bad in ["redis://bob:hunter2@h/7", "rediss://bob:hunter2@h", "hunter2", "redis://hunter2:x"]
     {
         for text in [

@@ -12,8 +12,9 @@ use tracing_subscriber::filter::Targets;
 
 use super::problem::Wrong;
 use super::text::{parse_duration, parse_size, parse_switch, show_duration, show_size};
-use super::{Listen, LogFormat, MAX_THREADS, Upstream, address};
-use crate::lock::rule::{Glob, Mode, Stamp};
+use super::{Conflict, LedgerKind, Listen, LogFormat, MAX_THREADS, Upstream, address};
+use crate::ledger::Guarantee;
+use crate::lock::rule::{Glob, Mode, Outage, Stamp};
 
 /// Bounds of a whole number, a size or a duration, both included.
 pub(super) struct Range<T> {
@@ -37,12 +38,33 @@ pub(super) const HELD_CACHE: Range<Duration> =
     Range { min: Duration::ZERO, max: Duration::from_secs(1) };
 pub(super) const DRAIN_TIMEOUT: Range<Duration> =
     Range { min: Duration::ZERO, max: Duration::from_secs(3600) };
+/// Below a tenth of a second a busy disk would refuse acquires; nobody waits longer than an hour.
+pub(super) const ACQUIRE_TIMEOUT: Range<Duration> =
+    Range { min: Duration::from_millis(100), max: Duration::from_secs(3600) };
+pub(super) const RELEASE_WAIT: Range<Duration> =
+    Range { min: Duration::from_millis(100), max: Duration::from_secs(600) };
+/// Of `mirror_interval`, `poll` and `stall_after`, and of probes: shorter is a busy loop, longer
+/// leaves an outage unseen.
+pub(super) const BEAT: Range<Duration> =
+    Range { min: Duration::from_millis(10), max: Duration::from_secs(60) };
+pub(super) const HEARTBEAT: Range<Duration> =
+    Range { min: Duration::from_millis(100), max: Duration::from_secs(600) };
+pub(super) const CLOCK_SKEW: Range<Duration> =
+    Range { min: Duration::ZERO, max: Duration::from_secs(3600) };
+pub(super) const RECOVER_AFTER: Range<Duration> =
+    Range { min: Duration::ZERO, max: Duration::from_secs(600) };
+/// A pass reads every lock: more often than each second it would be traffic of its own.
+pub(super) const REPAIR_INTERVAL: Range<Duration> =
+    Range { min: Duration::from_secs(1), max: Duration::from_secs(86_400) };
+/// Where it is on: a shorter one would free locks that are just being used.
+const MAX_HOLD: Range<Duration> =
+    Range { min: Duration::from_secs(1), max: Duration::from_secs(3650 * 86_400) };
 /// Most addresses to listen on.
 const MAX_LISTEN: usize = 16;
 /// Longest glob, in bytes.
 const MAX_GLOB: usize = 1024;
-/// Longest name of a rule, in bytes: it is a label in metrics.
-const MAX_RULE_NAME: usize = 64;
+/// Longest name of a rule or a namespace, in bytes: it is a label in metrics.
+const MAX_NAME: usize = 64;
 
 impl Range<usize> {
     /// Reads a whole number.
@@ -141,6 +163,96 @@ pub(super) fn stamp(text: &str) -> Result<Stamp, Wrong> {
     choice(text, "stamp", &choices)
 }
 
+pub(super) fn guarantee(text: &str) -> Result<Guarantee, Wrong> {
+    let choices = [Guarantee::Strict, Guarantee::Fast].map(|choice| (choice.word(), choice));
+    choice(text, "guarantee", &choices)
+}
+
+pub(super) fn conflict(text: &str) -> Result<Conflict, Wrong> {
+    choice(text, "side", &[("ledger", Conflict::Ledger), ("upstream", Conflict::Upstream)])
+}
+
+/// `strict` has told the ledger's holder that the lock is its own; Redis can't take it away.
+pub(super) fn check_conflict(conflict: Conflict, guarantee: Guarantee) -> Result<(), Wrong> {
+    match (conflict, guarantee) {
+        (Conflict::Upstream, Guarantee::Strict) => {
+            let what = r#""upstream" does not go with guarantee = "strict""#;
+            Err(Wrong::new(what, r#""ledger", or guarantee = "fast""#))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// `fast` tells grants apart by their stored values (SPEC 4).
+pub(super) fn check_stamp(stamp: Stamp, repeats: bool, guarantee: Guarantee) -> Result<(), Wrong> {
+    match (stamp, guarantee) {
+        (Stamp::Never, Guarantee::Fast) if !repeats => {
+            let what = r#""never" does not go with guarantee = "fast""#;
+            Err(Wrong::new(what, r#""auto" or "always", or allow_repeated_values = true"#))
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn ledger_kind(text: &str) -> Result<LedgerKind, Wrong> {
+    if text == "sheets" {
+        let what = "a sheet ledger is not supported in this version";
+        return Err(Wrong::new(what, r#""sqlite""#));
+    }
+    choice(text, "kind of ledger", &[("sqlite", LedgerKind::Sqlite)])
+}
+
+/// Relative to `state_dir`, or absolute.
+pub(super) fn ledger_path(text: &str) -> Result<PathBuf, Wrong> {
+    if text.is_empty() || text.ends_with('/') || text.contains('\0') {
+        return Err(unusable(text, "file", r#"a path such as "ledger.db""#));
+    }
+    Ok(PathBuf::from(text))
+}
+
+/// A duration, or that each rule's own counts.
+pub(super) fn acquire_timeout(text: &str) -> Result<Option<Duration>, Wrong> {
+    if text == "safety_ttl" {
+        return Ok(None);
+    }
+    ACQUIRE_TIMEOUT.parse(text).map(Some).map_err(|wrong| {
+        Wrong::new(wrong.what, format!("\"safety_ttl\" (the rule's), or {}", wrong.expected))
+    })
+}
+
+/// `WAIT` before the claim is not there yet: a promise that is not kept is refused.
+pub(super) fn min_replicas(text: &str) -> Result<usize, Wrong> {
+    match text {
+        "0" => Ok(0),
+        _ => Err(Wrong::new("waiting for replicas is not supported in this version", "0")),
+    }
+}
+
+pub(super) fn outage(text: &str) -> Result<Outage, Wrong> {
+    let choices =
+        [("ledger", Outage::Ledger), ("refuse", Outage::Refuse), ("local", Outage::Local)];
+    choice(text, "answer to an outage", &choices)
+}
+
+/// Zero is off.
+pub(super) fn max_hold(text: &str) -> Result<Option<Duration>, Wrong> {
+    if parse_duration(text) == Some(Duration::ZERO) {
+        return Ok(None);
+    }
+    let read = MAX_HOLD.parse(text).map(Some);
+    read.map_err(|wrong| Wrong::new(wrong.what, format!("0 (off), or {}", wrong.expected)))
+}
+
+/// An empty one is off. Any other is refused: nothing serves such keys yet, and a client that
+/// finds no fence there must not take that for an answer.
+pub(super) fn fence_suffix(text: &str) -> Result<Option<String>, Wrong> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let what = "reading a fence by GET is not supported in this version";
+    Err(Wrong::new(what, "\"\" (off); LOCKSIDE FENCE gives the fence"))
+}
+
 pub(super) fn switch(text: &str) -> Result<bool, Wrong> {
     parse_switch(text).ok_or_else(|| unusable(text, "switch", "true or false"))
 }
@@ -153,12 +265,13 @@ pub(super) fn glob(text: &str) -> Result<Glob, Wrong> {
     }
 }
 
-pub(super) fn rule_name(text: &str) -> Result<String, Wrong> {
+/// A rule's name, or a namespace.
+pub(super) fn name(text: &str) -> Result<String, Wrong> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    if (1..=MAX_RULE_NAME).contains(&text.len()) && text.bytes().all(plain) {
+    if (1..=MAX_NAME).contains(&text.len()) && text.bytes().all(plain) {
         return Ok(text.to_owned());
     }
-    let expected = format!("1 to {MAX_RULE_NAME} of a-z A-Z 0-9 - _ .");
+    let expected = format!("1 to {MAX_NAME} of a-z A-Z 0-9 - _ .");
     Err(unusable(text, "name", expected))
 }
 

@@ -8,6 +8,8 @@
 //!   link broke before the reply) or [`Input::TimedOut`] (no reply in time; the driver has dropped
 //!   the link, so that a late reply can never be read as the answer to something else), or
 //!   [`Input::ReopenFailed`] (the link never stood, and the request was not carried out).
+//! * `Claim` is answered by exactly one of [`Input::Won`], [`Input::Beaten`], [`Input::Unheard`] and
+//!   [`Input::NoLedger`]. Of a link that breaks meanwhile the machine need not hear.
 //! * `Reopen` is answered by [`Input::Reopened`], which may be hopeful (the link is being opened),
 //!   or [`Input::ReopenFailed`].
 //! * [`Input::ClientGone`] may come at any moment and is answered by `Wait`.
@@ -16,8 +18,10 @@
 //! The stored value is unique to this acquire (SPEC 4), so "the key holds my value" proves that
 //! one of my own writes did it, and sending the same `SET NX` again is harmless.
 //!
-//! M2 puts the ledger's claim between the SET that succeeded and the PERSIST: that is the one
-//! arrow `Setting -> Persisting` in `Acquire::taken`.
+//! With a ledger that decides ([`Acquire::by_ledger`]) a claim stands between the SET that
+//! succeeded and the PERSIST. Redis gives the fast "no", the claim gives the "yes": once it has won,
+//! the answer is OK whatever Redis has (SPEC 2 and 3), and where Redis can't be asked the claim
+//! alone decides.
 
 use std::time::Duration;
 
@@ -60,6 +64,16 @@ pub enum Input {
     Reopened,
     /// No new link could be had.
     ReopenFailed,
+    /// Redis answers, but takes no lock writes (READONLY, MISCONF, OOM, LOADING, ...; SPEC 2).
+    Unusable,
+    /// The claim has won: the lock is this acquire's, durably.
+    Won,
+    /// The claim has lost: another holds the lock.
+    Beaten,
+    /// The ledger has not answered in time; the driver has had the claim withdrawn.
+    Unheard,
+    /// The ledger does not take the claim: nothing was and nothing will be written.
+    NoLedger,
     /// The client's connection has ended.
     ClientGone,
 }
@@ -101,8 +115,11 @@ pub enum Outcome {
     /// key may hold the stored value for good. The driver records an unconfirmed grant, so that
     /// the same token can [resume](Acquire::resume) it; else nobody could ever release the lock.
     Unconfirmed,
-    /// Nobody is there to answer; what was taken was given back, or runs out.
+    /// Nobody is there to answer; what was taken was given back, or runs out. If a claim had won,
+    /// the driver has the ledger release it.
     Abandoned,
+    /// Not acquired, because the ledger did not answer: the claim is withdrawn, or was not made.
+    Blocked,
 }
 
 /// What the driver does next.
@@ -110,6 +127,8 @@ pub enum Outcome {
 pub enum Effect {
     /// Send this, and report its reply.
     Send(Request),
+    /// Write the claim to the ledger, and report what became of it.
+    Claim,
     /// Open a new link, replay the session's state on it, and report.
     Reopen,
     /// Nothing: the answer to an earlier effect is still to come.
@@ -128,6 +147,8 @@ enum Step {
     ReadingBack {
         again: bool,
     },
+    /// The claim is with the ledger.
+    Claiming,
     /// Guarded PERSIST sent.
     Persisting,
     /// Plain PERSIST sent.
@@ -136,8 +157,9 @@ enum Step {
     Confirming,
     /// Guarded PERSIST of an unconfirmed grant sent (SPEC 3, the same-token retry).
     Resuming,
-    /// Compare-and-delete sent, because the client has gone.
-    Undoing,
+    /// Compare-and-delete sent, because the client has gone or the claim has not won; then the
+    /// acquire has ended so.
+    Undoing(Outcome),
     /// Waiting for a new link, to go on with the step inside.
     Reopening(Resume),
     Ended,
@@ -149,7 +171,7 @@ enum Resume {
     Persist,
     Confirm,
     Resuming,
-    Undo,
+    Undo(Outcome),
 }
 
 /// One acquire of one key.
@@ -165,6 +187,24 @@ pub struct Acquire {
     persistent: bool,
     /// A PERSIST was sent: it may have been carried out, or may be still.
     persist_sent: bool,
+    ledger: Ledger,
+    /// The key holds, or held, our value.
+    set: bool,
+    /// The claim has won.
+    won: bool,
+    /// Redis is known to have the lock as it is to be.
+    in_line: bool,
+}
+
+/// What the ledger has to say in an acquire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Ledger {
+    /// Nothing: Redis decides, the ledger hears of it afterwards (`guarantee = "fast"`, calm).
+    Follows,
+    /// A claim that has won is the lock, whatever Redis has (`strict`).
+    Decides,
+    /// As `Decides`, but while Redis answers it has to have the lock as well (`fast`, not calm).
+    DecidesWithRedis,
 }
 
 impl Acquire {
@@ -197,7 +237,38 @@ impl Acquire {
             safety_ttl,
             persistent: true,
             persist_sent: step == Step::Resuming,
+            ledger: Ledger::Follows,
+            set: step == Step::Resuming,
+            won: false,
+            in_line: false,
         }
+    }
+
+    /// The same acquire with this say of the ledger.
+    pub fn by_ledger(mut self, ledger: Ledger) -> Self {
+        self.ledger = ledger;
+        self
+    }
+
+    /// An acquire without Redis: the claim alone decides (degraded mode).
+    pub fn by_claim(now: Duration, safety_ttl: Duration) -> (Self, Effect) {
+        let acquire = Self::at(Step::Claiming, now, safety_ttl).by_ledger(Ledger::Decides);
+        (acquire, Effect::Claim)
+    }
+
+    /// True while the claim is with the ledger.
+    pub fn is_claiming(&self) -> bool {
+        self.step == Step::Claiming
+    }
+
+    /// True if the claim has won, whatever the outcome is.
+    pub fn has_won(&self) -> bool {
+        self.won
+    }
+
+    /// True when Redis is known to have the lock for good; else a repair has to look.
+    pub fn is_in_line(&self) -> bool {
+        self.in_line
     }
 
     /// Takes one input at `now` (the same clock as at the start) and says what to do.
@@ -209,11 +280,12 @@ impl Acquire {
         match self.step {
             Step::Setting { again } => self.on_set(again, input),
             Step::ReadingBack { again } => self.on_read_back(again, input),
+            Step::Claiming => self.on_claim(input),
             Step::Persisting => self.on_persist(input, now),
             Step::PlainPersisting => self.on_plain_persist(input, now),
             Step::Confirming => self.on_confirm(input),
             Step::Resuming => self.on_resume(input, now),
-            Step::Undoing => self.on_undo(input),
+            Step::Undoing(outcome) => self.on_undo(outcome, input),
             Step::Reopening(resume) => self.on_reopen(resume, input),
             Step::Ended => Effect::Wait,
         }
@@ -226,7 +298,36 @@ impl Acquire {
             Input::Occupied if again => self.send(Step::ReadingBack { again }, Request::ReadBack),
             Input::Occupied => self.finish(Outcome::Held),
             Input::Lost | Input::TimedOut => self.reopen(Resume::ReadBack { again }),
+            // Redis is not there, or takes no writes: the claim alone decides.
+            Input::ReopenFailed | Input::Unusable if self.decides() => self.claim(),
             _ => self.finish(Outcome::Refused),
+        }
+    }
+
+    fn on_claim(&mut self, input: Input) -> Effect {
+        match input {
+            Input::Won => {
+                self.won = true;
+                self.after_claim()
+            }
+            Input::Beaten => self.undo(Outcome::Held),
+            Input::Unheard | Input::NoLedger => self.undo(Outcome::Blocked),
+            _ => Effect::Wait,
+        }
+    }
+
+    fn after_claim(&mut self) -> Effect {
+        if self.client_gone {
+            self.undo(Outcome::Abandoned)
+        } else if !self.set {
+            // Redis was not asked: a repair puts the lock there when it can.
+            self.finish(Outcome::Granted)
+        } else if self.persistent {
+            self.persist_sent = true;
+            self.send(Step::Persisting, Request::Persist)
+        } else {
+            self.in_line = true;
+            self.finish(Outcome::Granted)
         }
     }
 
@@ -235,26 +336,32 @@ impl Acquire {
             Input::Ours => self.taken(),
             Input::Anothers => self.finish(Outcome::Held),
             Input::Gone if self.client_gone => self.finish(Outcome::Abandoned),
-            Input::Gone if again => self.finish_unknown(),
+            Input::Gone if again => self.can_not_tell(),
             // `set_at` stays: the earlier SET may still be carried out, and its TTL would count
             // from then.
             Input::Gone => self.send(Step::Setting { again: true }, Request::SetNx),
             Input::Lost | Input::TimedOut => self.reopen(Resume::ReadBack { again }),
-            _ => self.finish_unknown(),
+            _ => self.can_not_tell(),
         }
     }
 
     fn on_persist(&mut self, input: Input, now: Duration) -> Effect {
         match input {
-            Input::Ours if self.client_gone => self.undo(),
-            Input::Ours => self.finish(Outcome::Granted),
+            Input::Ours if self.client_gone => self.undo(Outcome::Abandoned),
+            Input::Ours => self.granted(),
+            _ if self.won && self.client_gone => self.finish(Outcome::Abandoned),
+            // With `DecidesWithRedis` another's value there is another's grant, on its way here.
+            Input::Anothers | Input::Gone if self.ledger == Ledger::Decides => {
+                self.finish(Outcome::Granted)
+            }
             Input::Anothers | Input::Gone => self.finish(Outcome::RanOut),
             // Where scripts are forbidden nothing could take a permanent key back.
             Input::Forbidden if self.client_gone => self.finish(Outcome::Abandoned),
             Input::Forbidden if now.saturating_sub(self.set_at) * 2 < self.safety_ttl => {
                 self.send(Step::PlainPersisting, Request::PlainPersist)
             }
-            Input::Forbidden => self.finish(Outcome::RanOut),
+            Input::Forbidden if self.ledger != Ledger::Decides => self.finish(Outcome::RanOut),
+            _ if self.won => self.finish(Outcome::Granted),
             Input::Lost | Input::TimedOut => self.reopen(Resume::Persist),
             _ => self.finish_unknown(),
         }
@@ -265,7 +372,9 @@ impl Acquire {
     fn on_plain_persist(&mut self, input: Input, now: Duration) -> Effect {
         let in_time = now.saturating_sub(self.set_at) < self.safety_ttl;
         match input {
-            Input::TtlRemoved if in_time && !self.client_gone => self.finish(Outcome::Granted),
+            Input::TtlRemoved if in_time && !self.client_gone => self.granted(),
+            _ if self.won && self.client_gone => self.undo(Outcome::Abandoned),
+            _ if self.won => self.finish(Outcome::Granted),
             Input::TtlRemoved | Input::TtlAbsent => self.send(Step::Confirming, Request::Confirm),
             Input::Lost | Input::TimedOut => self.reopen(Resume::Confirm),
             // A clear no, in words that say which permission is missing: the key runs out.
@@ -276,8 +385,8 @@ impl Acquire {
 
     fn on_confirm(&mut self, input: Input) -> Effect {
         match input {
-            Input::Ours if self.client_gone => self.undo(),
-            Input::Ours => self.finish(Outcome::Granted),
+            Input::Ours if self.client_gone => self.undo(Outcome::Abandoned),
+            Input::Ours => self.granted(),
             Input::Anothers | Input::Gone => self.finish(Outcome::RanOut),
             Input::Lost | Input::TimedOut => self.reopen(Resume::Confirm),
             _ => self.finish_unknown(),
@@ -288,21 +397,23 @@ impl Acquire {
         match input {
             // Not undone when this client goes too: the grant is older than this connection.
             Input::Ours if self.client_gone => self.finish(Outcome::Abandoned),
-            Input::Ours => self.finish(Outcome::Granted),
+            Input::Ours => self.granted(),
             Input::Anothers => self.finish(Outcome::Held),
             Input::Gone if self.client_gone => self.finish(Outcome::Abandoned),
-            Input::Gone => self.set(now, false),
+            Input::Gone => self.set_key(now, false),
             // The grant may stand: then the SET finds it there.
-            Input::Forbidden => self.set(now, true),
+            Input::Forbidden => self.set_key(now, true),
             Input::Lost | Input::TimedOut => self.reopen(Resume::Resuming),
             _ => self.finish_unknown(),
         }
     }
 
-    fn on_undo(&mut self, input: Input) -> Effect {
+    fn on_undo(&mut self, outcome: Outcome, input: Input) -> Effect {
         match input {
-            Input::Undone => self.finish(Outcome::Abandoned),
-            Input::Lost | Input::TimedOut => self.reopen(Resume::Undo),
+            Input::Undone => self.finish(outcome),
+            // The ledger has spoken; what is left in Redis runs out, or is repaired.
+            _ if self.decides() => self.finish(outcome),
+            Input::Lost | Input::TimedOut => self.reopen(Resume::Undo(outcome)),
             _ => self.finish_unknown(),
         }
     }
@@ -315,30 +426,57 @@ impl Acquire {
             (Input::Reopened, Resume::Persist) => self.send(Step::Persisting, Request::Persist),
             (Input::Reopened, Resume::Confirm) => self.send(Step::Confirming, Request::Confirm),
             (Input::Reopened, Resume::Resuming) => self.send(Step::Resuming, Request::Persist),
-            (Input::Reopened, Resume::Undo) => self.undo(),
-            _ => self.finish_unknown(),
+            (Input::Reopened, Resume::Undo(outcome)) => self.undo(outcome),
+            _ => self.can_not_tell(),
         }
     }
 
-    /// The key holds our value, with a TTL. (The ledger's claim comes here with M2.)
+    /// The key holds our value, with a TTL.
     fn taken(&mut self) -> Effect {
+        self.set = true;
         if self.client_gone {
-            return self.undo();
+            return self.undo(Outcome::Abandoned);
         }
-        if !self.persistent {
-            return self.finish(Outcome::Granted);
+        if self.decides() {
+            return self.claim();
         }
-        self.persist_sent = true;
-        self.send(Step::Persisting, Request::Persist)
+        self.after_claim()
     }
 
-    fn set(&mut self, now: Duration, again: bool) -> Effect {
+    fn decides(&self) -> bool {
+        self.ledger != Ledger::Follows
+    }
+
+    fn claim(&mut self) -> Effect {
+        self.step = Step::Claiming;
+        Effect::Claim
+    }
+
+    /// Redis can't be asked what it has.
+    fn can_not_tell(&mut self) -> Effect {
+        if self.decides() && !self.client_gone && !self.won && !self.persist_sent {
+            return self.claim();
+        }
+        self.finish_unknown()
+    }
+
+    /// Redis has it for good.
+    fn granted(&mut self) -> Effect {
+        self.in_line = true;
+        self.finish(Outcome::Granted)
+    }
+
+    fn set_key(&mut self, now: Duration, again: bool) -> Effect {
         self.set_at = now;
         self.send(Step::Setting { again }, Request::SetNx)
     }
 
-    fn undo(&mut self) -> Effect {
-        self.send(Step::Undoing, Request::CompareAndDelete)
+    /// Takes the key back, if it may be there, and ends so.
+    fn undo(&mut self, outcome: Outcome) -> Effect {
+        if !self.set {
+            return self.finish(outcome);
+        }
+        self.send(Step::Undoing(outcome), Request::CompareAndDelete)
     }
 
     fn send(&mut self, step: Step, request: Request) -> Effect {

@@ -36,6 +36,19 @@ pub enum Mode {
     Ttl,
 }
 
+/// What an outage of Redis means for the locks of a rule (SPEC 6). What is held stays held, and can
+/// be released, in every case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Outage {
+    /// Locks go on by the ledger.
+    #[default]
+    Ledger,
+    /// No new lock until Redis is back.
+    Refuse,
+    /// Locks go on by this sidecar's own table; between sidecars nothing is promised.
+    Local,
+}
+
 /// One lock rule: key globs and how the locks under those keys behave (SPEC 1).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
@@ -59,6 +72,13 @@ pub struct Rule {
     /// The operator accepts that equal values under `stamp = "never"` are taken for one grant
     /// (SPEC 4).
     pub allow_repeated_values: bool,
+    /// What an outage of Redis means here.
+    pub outage: Outage,
+    /// A lock that was held for longer is released (SPEC 7). None: never.
+    pub max_hold: Option<Duration>,
+    /// What a client puts behind a lock's key to read its fence by GET (SPEC 5). None: no such
+    /// keys. The configuration gives none in this version.
+    pub fence_suffix: Option<String>,
 }
 
 impl Rule {
@@ -74,6 +94,9 @@ impl Rule {
             safety_ttl: DEFAULT_SAFETY_TTL,
             default_ttl: DEFAULT_TTL,
             allow_repeated_values: false,
+            outage: Outage::Ledger,
+            max_hold: None,
+            fence_suffix: None,
         }
     }
 

@@ -4,6 +4,7 @@ use super::operation::Operation;
 use super::state::Change;
 use super::{Cx, End, Session, change};
 use crate::command::StateUse;
+use crate::mode::{Mode, View};
 use crate::resp::Args;
 use crate::resp::request::{ProtocolError, RequestScanner, Scanned};
 use crate::router::{self, Route};
@@ -14,6 +15,8 @@ enum Taken {
     Forward,
     /// Something else is done instead, now.
     Instead(Route),
+    /// It is carried out without Redis, now.
+    Alone(Route),
     /// Not before what is outstanding has been answered.
     Later,
 }
@@ -48,7 +51,9 @@ impl Session {
     /// Takes bytes of the client, from the start of a command; gives how many it has consumed.
     /// The rest comes again, with more behind it, once [`Session::takes_commands`].
     pub fn client_bytes(&mut self, buf: &[u8], cx: &mut Cx<'_>) -> usize {
-        self.ensure_link(cx);
+        if cx.shared.board.view().reachable {
+            self.ensure_link(cx);
+        }
         if self.raw {
             self.forward(buf, cx);
             return buf.len();
@@ -95,6 +100,12 @@ impl Session {
                         self.carry_out(route, args, cx);
                         cut.skip(len);
                     }
+                    Taken::Alone(route) => {
+                        let pending = cut.pending();
+                        self.forward(pending, cx);
+                        self.alone(route, args, cx);
+                        cut.skip(len);
+                    }
                     Taken::Later => {
                         self.command_waits = true;
                         return false;
@@ -123,7 +134,12 @@ impl Session {
     /// Decides what happens to a complete command, and notes its reply if it is forwarded.
     fn decide(&mut self, args: Args<'_>, cx: &mut Cx<'_>) -> Taken {
         let route = router::route(args, &cx.shared.rules);
+        let view = cx.shared.board.view();
         match route {
+            route if self.is_alone_with(&route, view) => {
+                let free = self.pipeline.is_empty() && !cx.wires.client_is_behind();
+                if free { Taken::Alone(route) } else { Taken::Later }
+            }
             Route::Upstream => {
                 self.pipeline.expect_plain();
                 Taken::Forward
@@ -148,10 +164,24 @@ impl Session {
             Route::Ignore => Taken::Instead(route),
             // Exclusive: it has to wait for what is outstanding.
             route if self.pipeline.is_empty() && !cx.wires.client_is_behind() => {
+                if self.has_to_verify(&route, view, cx) {
+                    self.run(|scope| Operation::verify(scope), cx);
+                    return Taken::Later;
+                }
                 Taken::Instead(route)
             }
             _ => Taken::Later,
         }
+    }
+
+    /// True before the first lock command on a new link.
+    fn has_to_verify(&self, route: &Route, view: View, cx: &Cx<'_>) -> bool {
+        !self.verified
+            && matches!(route, Route::Lock(_))
+            && view.mode == Mode::Healthy
+            && self.state.transaction.is_none()
+            && !self.state.only_listens()
+            && cx.shared.reports.expects()
     }
 
     /// Carries out a command that is not simply forwarded.
@@ -193,6 +223,8 @@ impl Session {
     /// A huge frame is passed on before it is complete, once its key is known not to be a lock's.
     fn may_stream(&self, requests: &RequestScanner, rest: &[u8], cx: &Cx<'_>) -> bool {
         rest.len() >= cx.shared.stream_above
+            && cx.shared.board.view().reachable
+            && self.state.held_back.is_none()
             && requests
                 .partial(rest)
                 .is_some_and(|partial| router::may_stream(partial.args, &cx.shared.rules))

@@ -2,6 +2,7 @@
 
 use super::operation::Operation;
 use super::{Cx, End, Session};
+use crate::mode::{Report, View};
 use crate::resp::encode;
 use crate::resp::reply::ReplyScanner;
 
@@ -9,26 +10,41 @@ impl Session {
     /// The link has failed: refused, timed out while connecting, reset, or closed by Redis.
     /// `connected`: whether it ever stood.
     pub fn link_failed(&mut self, reason: &str, connected: bool, cx: &mut Cx<'_>) {
+        let report = if connected { Report::Reset } else { Report::Refused };
+        cx.shared.reports.note(report);
+        let half = !self.replies.at_boundary();
         self.forget_link();
         if self.operation.is_some() {
             self.step(|operation, scope| operation.link_failed(reason, connected, scope), cx);
             return;
         }
         let unanswered = self.pipeline.abandon();
-        if connected || self.skimmer.is_some() || !self.state.is_replayable() {
-            // As a client of Redis itself would see it.
+        if half || self.raw || self.skimmer.is_some() || self.state.ends_with_link() {
+            // Nothing that could be said would be understood: as a client of Redis would see it.
             self.end = Some(End::Now);
             return;
         }
+        self.state.lose_link();
+        self.queued.clear();
+        let text = match connected {
+            true => cx.shared.unknown_outcome(reason),
+            false => cx.shared.unavailable(reason),
+        };
         let mut replies = Vec::new();
         for _ in 0..unanswered {
-            encode::error(&mut replies, cx.shared.unavailable(reason).as_bytes());
+            encode::error(&mut replies, text.as_bytes());
         }
         cx.wires.to_client(&replies);
         if matches!(self.end, Some(End::ByRedis)) {
             self.end = Some(End::Now);
         }
         self.settle_end(cx);
+    }
+
+    /// True if the link is no use with this view: a lock operation waits for a Redis that does not
+    /// answer, or a session with nothing under way has a link that may never answer again.
+    pub fn gives_up_link(&self, view: View) -> bool {
+        !view.reachable && self.linked && (self.operation.is_some() || self.pipeline.is_empty())
     }
 
     /// An operation wants a new link.
@@ -59,6 +75,7 @@ impl Session {
             return;
         }
         self.linked = true;
+        self.witness.link_opened(&*cx.shared.gate);
         let mut commands = Vec::new();
         self.preamble = self.state.replay(&mut commands);
         self.forward(&commands, cx);
@@ -69,13 +86,20 @@ impl Session {
         self.preamble -= 1;
         if frame.first() == Some(&b'-') {
             // A password that is wrong, or a user that was removed since.
+            let credentials = self.state.credentials();
+            self.witness.refused(credentials, &frame[1..], &self.state, &*cx.shared.gate);
             let text = String::from_utf8_lossy(frame);
             let reason = format!("it refused the connection's credentials or state: {text}");
             self.link_failed(reason.trim_end(), false, cx);
             let over = self.operation.is_none();
             self.end = Some(if over { End::Now } else { End::AfterOperation });
-        } else if self.preamble == 0 && std::mem::take(&mut self.reopening) {
-            self.step(Operation::reopened, cx);
+        } else if self.preamble == 0 {
+            if let Some(credentials) = self.state.credentials() {
+                self.witness.accepted(credentials, &*cx.shared.gate);
+            }
+            if std::mem::take(&mut self.reopening) {
+                self.step(Operation::reopened, cx);
+            }
         }
     }
 
@@ -84,6 +108,7 @@ impl Session {
         self.captured = Vec::new();
         self.preamble = 0;
         self.linked = false;
+        self.verified = false;
         self.reopening = false;
     }
 }

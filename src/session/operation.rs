@@ -6,37 +6,56 @@
 
 mod acquire;
 mod ask;
+mod durable;
 mod exchange;
+mod gate;
 mod grant;
+mod replay;
 mod script;
+mod serve;
 mod settle;
 mod transaction;
+mod verify;
 mod view;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::command::LockUse;
+use crate::command::{LockUse, lookup};
+use crate::degraded::Words;
+use crate::ledger::Answer;
 use crate::lock::record::LockKey;
+use crate::mode::{Mode, Report, Sign};
 use crate::resp::Args;
 use crate::resp::encode;
 use crate::router::{Ask, Route};
 
 use super::flights::{SessionId, Verdict};
 use super::state::{ReplyMode, State};
+use super::witness::Witness;
 use super::{Cx, Shared};
 
 use acquire::Acquiring;
+pub(super) use ask::info_alone;
 use exchange::Exchange;
+pub(super) use gate::{NOAUTH, gate_refusal, may_use_some_locks};
 pub(super) use grant::{Grant, settle_grants};
+use replay::Replaying;
 use script::Scripting;
+use serve::Serving;
+pub(super) use serve::with_world;
 pub(super) use transaction::Queued;
 use transaction::{Executing, Queueing};
+use verify::Verifying;
 
 /// How a session goes on after a step of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Flow {
     /// Something is still to come. `timed`: within the command timeout, or the link is given up.
     Wait { timed: bool },
+    /// The ledger's answer is still to come; [`Operation::ledger_late`] follows when it is not
+    /// there by then. The link stays as it is.
+    Ledger { until: Duration },
     /// A new link is wanted; [`Operation::reopened`] or [`Operation::link_failed`] follows.
     Reopen,
     /// The client has its reply.
@@ -56,6 +75,7 @@ pub(super) struct Scope<'s, 'c> {
     pub(super) peer: &'s Arc<str>,
     pub(super) client_gone: bool,
     pub(super) state: &'s mut State,
+    pub(super) witness: &'s mut Witness,
     pub(super) queued: &'s mut Vec<Queued>,
     pub(super) grants: &'s mut Vec<Grant>,
     pub(super) cx: &'s mut Cx<'c>,
@@ -69,6 +89,36 @@ impl Scope<'_, '_> {
     /// The lock `key` of the database that the command works in.
     fn lock_key(&self, key: &[u8]) -> LockKey {
         LockKey::new(self.state.next_db(), key)
+    }
+
+    /// True if Redis is asked first about the locks that the command names.
+    fn asks_redis(&self, args: Args<'_>) -> bool {
+        let shared = self.shared();
+        let due =
+            |key| shared.rules.find(key).is_some() && shared.repairs.is_due(&self.lock_key(key));
+        shared.board.view().mode == Mode::Healthy
+            && !args.get(0).and_then(lookup).is_some_and(|spec| spec.lock_keys(args).any(due))
+    }
+
+    /// True if the command names a lock or a companion.
+    fn is_locks(&self, command: &[Vec<u8>]) -> bool {
+        let words = Words::new(command);
+        let rules = &self.shared().rules;
+        let ours = |key: &[u8]| rules.find(key).is_some() || rules.companion_of(key).is_some();
+        words.args().get(0).and_then(lookup).is_some_and(|spec| spec.keys(words.args()).any(ours))
+    }
+
+    /// True if this client may use the locks of any rule while Redis can't be asked.
+    fn may_use_some_locks(&self) -> bool {
+        gate::may_use_some_locks(self.witness.who(self.state), self.shared())
+    }
+
+    /// The error for a user that Redis was not seen to let use these locks (SPEC 6).
+    fn refused_by_gate(&mut self, args: Args<'_>) -> Option<Flow> {
+        let spec = args.get(0).and_then(lookup)?;
+        let who = self.witness.who(self.state);
+        let refusal = gate::gate_refusal(spec.keys(args), who, self.cx.shared)?;
+        Some(self.answer_error(refusal))
     }
 
     fn send(&mut self, args: &[&[u8]]) {
@@ -119,6 +169,43 @@ pub(super) enum Operation {
     Script(Scripting),
     Queue(Queueing),
     Exec(Executing),
+    Serve(Serving),
+    Replay(Replaying),
+    Verify(Verifying),
+}
+
+/// EXEC of a transaction that was held back.
+pub(super) fn execute_held_back(scope: &mut Scope<'_, '_>) -> (Option<Box<Operation>>, Flow) {
+    let Some((held, watched)) = scope.state.end_held_back() else {
+        return (None, scope.answer_error("ERR EXEC without MULTI"));
+    };
+    let shared = scope.cx.shared;
+    let changed = watched.is_some_and(|watched| {
+        let moved = |(key, before): &(LockKey, u64)| {
+            with_world(shared, |world| crate::degraded::version(key, world)) != *before
+        };
+        watched.lost || watched.keys.iter().any(moved)
+    });
+    if held.aborted {
+        let text = "EXECABORT Transaction discarded because of previous errors.";
+        return (None, scope.answer_error(text));
+    }
+    if changed {
+        let mut reply = Vec::new();
+        encode::null_array(&mut reply, scope.state.protocol);
+        return (None, scope.answer(&reply));
+    }
+    let plain = !held.commands.iter().any(|command| scope.is_locks(command));
+    if plain && shared.board.view().reachable {
+        return Replaying::begin(&held.commands, scope);
+    }
+    for command in &held.commands {
+        let refused = Words::new(command);
+        if let Some(flow) = scope.refused_by_gate(refused.args()) {
+            return (None, flow);
+        }
+    }
+    Serving::transaction(held.commands, scope)
 }
 
 /// Takes back grants that nobody has heard of.
@@ -160,11 +247,32 @@ impl Operation {
         }
     }
 
+    /// Asks a new link which run of Redis it has met.
+    pub(super) fn verify(scope: &mut Scope<'_, '_>) -> (Option<Box<Self>>, Flow) {
+        Verifying::begin(scope)
+    }
+
+    /// True for a [`Operation::verify`] that has found the expected run.
+    pub(super) fn has_verified(&self) -> bool {
+        matches!(self, Self::Verify(operation) if operation.done)
+    }
+
+    /// A command that is served without Redis.
+    pub(super) fn serve(args: Args<'_>, scope: &mut Scope<'_, '_>) -> (Option<Box<Self>>, Flow) {
+        match scope.refused_by_gate(args) {
+            Some(flow) => (None, flow),
+            None => Serving::command(args, scope),
+        }
+    }
+
     fn begin_lock(
         lock_use: &LockUse,
         args: Args<'_>,
         scope: &mut Scope<'_, '_>,
     ) -> (Option<Box<Self>>, Flow) {
+        if !scope.asks_redis(args) {
+            return Self::serve(args, scope);
+        }
         match lock_use {
             LockUse::Set | LockUse::Setnx => Acquiring::begin(lock_use, args, scope),
             LockUse::Computed => Scripting::begin_command(args, scope),
@@ -175,12 +283,20 @@ impl Operation {
 
     /// A whole reply of Redis to what the operation sent.
     pub(super) fn reply(&mut self, frame: &[u8], scope: &mut Scope<'_, '_>) -> Flow {
+        if let Some(text) = frame.strip_prefix(b"-")
+            && let Some(sign) = Sign::of_error(text)
+        {
+            scope.shared().reports.note(Report::Error(sign));
+        }
         match self {
             Self::Acquire(operation) => operation.reply(frame, scope),
             Self::Exchange(operation) => operation.reply(frame, scope),
             Self::Script(operation) => operation.reply(frame, scope),
             Self::Queue(operation) => operation.reply(frame, scope),
             Self::Exec(operation) => operation.reply(frame, scope),
+            Self::Replay(operation) => operation.reply(frame, scope),
+            Self::Verify(operation) => operation.reply(frame, scope),
+            Self::Serve(_) => Flow::Close,
         }
     }
 
@@ -191,7 +307,7 @@ impl Operation {
             Self::Exchange(operation) => operation.reopened(scope),
             Self::Script(operation) => operation.reopened(scope),
             Self::Exec(operation) => operation.reopened(scope),
-            Self::Queue(_) => Flow::Close,
+            Self::Queue(_) | Self::Serve(_) | Self::Replay(_) | Self::Verify(_) => Flow::Close,
         }
     }
 
@@ -207,16 +323,57 @@ impl Operation {
             Self::Exchange(operation) => operation.link_failed(reason, connected, scope),
             Self::Script(operation) => operation.link_failed(reason, connected, scope),
             Self::Exec(operation) => operation.link_failed(reason, connected, scope),
-            // The transaction is lost with its link.
-            Self::Queue(_) => Flow::Close,
+            Self::Replay(operation) => operation.link_failed(reason, connected, scope),
+            Self::Verify(operation) => operation.link_failed(scope),
+            // Redis has no part in it.
+            Self::Serve(operation) => operation.waiting(),
+            Self::Queue(operation) => operation.link_failed(scope),
         }
     }
 
     /// No reply came in time; the session has forgotten the link.
     pub(super) fn timed_out(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
+        let report = match self {
+            Self::Exchange(_) | Self::Verify(_) => Report::ReadTimeout,
+            _ => Report::WriteTimeout,
+        };
+        scope.shared().reports.note(report);
         match self {
             Self::Acquire(operation) => operation.timed_out(scope),
             _ => self.link_failed("no reply in time", true, scope),
+        }
+    }
+
+    /// The ledger's answer to what the operation asked of it.
+    pub(super) fn answered(&mut self, answer: &Answer, scope: &mut Scope<'_, '_>) -> Option<Flow> {
+        match self {
+            Self::Acquire(operation) => operation.answered(answer, scope),
+            Self::Exchange(operation) => operation.answered(answer, scope),
+            Self::Script(operation) => operation.answered(answer, scope),
+            Self::Exec(operation) => operation.answered(answer, scope),
+            Self::Serve(operation) => operation.answered(answer, scope),
+            Self::Queue(_) | Self::Replay(_) | Self::Verify(_) => None,
+        }
+    }
+
+    /// The ledger has not answered in time.
+    pub(super) fn ledger_late(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
+        match self {
+            Self::Acquire(operation) => operation.ledger_late(scope),
+            Self::Exchange(operation) => operation.ledger_late(scope),
+            Self::Script(operation) => operation.ledger_late(scope),
+            Self::Exec(operation) => operation.ledger_late(scope),
+            Self::Serve(operation) => operation.ledger_late(scope),
+            Self::Verify(_) => Flow::Done,
+            Self::Queue(_) | Self::Replay(_) => Flow::Close,
+        }
+    }
+
+    /// A companion that it blocks on has changed.
+    pub(super) fn rung(&mut self, scope: &mut Scope<'_, '_>) -> Option<Flow> {
+        match self {
+            Self::Serve(operation) => operation.rung(scope),
+            _ => None,
         }
     }
 
@@ -237,6 +394,7 @@ impl Operation {
     pub(super) fn client_gone(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
         match self {
             Self::Acquire(operation) => operation.client_gone(scope),
+            Self::Serve(operation) => operation.client_gone(scope).unwrap_or(UNTIMED),
             _ => UNTIMED,
         }
     }

@@ -3,12 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::degraded::Companions;
+pub use crate::degraded::auth::{Access, Gate};
+use crate::health::Reports;
+use crate::ledger::{Door, Guarantee};
+use crate::lock::acquire::Ledger;
+use crate::lock::record::LockKey;
 use crate::lock::rule::{Rule, Rules};
 use crate::lock::value::Stamp;
+use crate::mode::{Board, History, Mode};
 use crate::resp::request::Limits;
 use crate::scripts::Scripts;
 use crate::table::Table;
 
+use super::flights::SessionId;
 use super::stamper::Stamper;
 
 /// Where wall time and random bits come from; the simulator has its own.
@@ -37,7 +45,7 @@ pub struct Shared {
     /// The lock rules.
     pub rules: Rules,
     /// Every lock that is held through this process.
-    pub table: Table,
+    pub table: Arc<Table>,
     /// Texts of scripts that were seen.
     pub scripts: Scripts,
     /// Writes timestamps and nonces into stored values.
@@ -54,6 +62,28 @@ pub struct Shared {
     pub max_computed_argument: usize,
     /// A reply that has to be read as a whole may have this many bytes.
     pub max_captured: usize,
+    /// The door to the ledger.
+    pub door: Arc<dyn Door>,
+    /// What OK means (SPEC 2).
+    pub guarantee: Guarantee,
+    /// Whether Redis is asked first.
+    pub board: Arc<Board>,
+    /// Changes of the mode, and why Redis is not used.
+    pub history: Arc<History>,
+    /// Where it is said what links have met.
+    pub reports: Reports,
+    /// Locks that Redis may not have as the ledger has them.
+    pub repairs: Arc<dyn Repairs>,
+    /// Values of companion keys, while Redis can't be asked.
+    pub companions: Companions,
+    /// Who may use locks meanwhile.
+    pub gate: Arc<dyn Gate>,
+    /// Wakes sessions that block on companions.
+    pub bell: Arc<dyn Bell>,
+    /// How long an acquire waits for the ledger (SPEC 3); none: the rule's safety TTL.
+    pub acquire_timeout: Option<Duration>,
+    /// How long a release waits for the ledger (SPEC 5).
+    pub release_wait: Duration,
     /// How long one step of a lock command may take before its link is given up.
     pub command_timeout: Duration,
     /// The upstream's address, without credentials, for error texts.
@@ -62,7 +92,32 @@ pub struct Shared {
     pub started_ms: u64,
 }
 
+/// Rings at a session that blocks on companion keys.
+pub trait Bell: Send + Sync {
+    /// One of its keys has changed.
+    fn ring(&self, waiter: (usize, SessionId));
+}
+
+/// Where locks are named that Redis may not have as the ledger has them (SPEC 7).
+pub trait Repairs: Send + Sync {
+    /// Has this lock looked at, and put right.
+    fn touch(&self, key: &LockKey);
+    /// True until that was done: what Redis says of the lock is no answer meanwhile.
+    fn is_due(&self, key: &LockKey) -> bool;
+    /// Has all locks looked at.
+    fn look_at_all(&self);
+}
+
 impl Shared {
+    /// The ledger's say in an acquire that begins now.
+    pub fn ledger_use(&self) -> Ledger {
+        match self.guarantee {
+            Guarantee::Strict => Ledger::Decides,
+            Guarantee::Fast if self.board.view().mode == Mode::Healthy => Ledger::Follows,
+            Guarantee::Fast => Ledger::DecidesWithRedis,
+        }
+    }
+
     /// How the values of this key are stamped; not at all if it is no lock.
     pub fn stamp_of(&self, key: &[u8]) -> Stamp {
         self.rules.find(key).map_or(Stamp::Never, |rule| rule.stamp)

@@ -35,6 +35,12 @@ impl Stamper {
         Unique::new(&timestamp, clock.random()).unwrap_or_else(|| unreachable!("{timestamp}"))
     }
 
+    /// The marker of a grant that is made without Redis (SPEC 6).
+    pub fn marker(&self, worker: &str, clock: &Clock) -> Arc<str> {
+        let (timestamp, random) = (self.timestamp(clock.unix_ms()), clock.random());
+        format!("DEGRADED:{worker}:{timestamp}:{random:016x}").into()
+    }
+
     /// When a stored value was stamped, in milliseconds since the Unix epoch, if it says so.
     pub fn read_timestamp(&self, stored: &[u8]) -> Option<u64> {
         let text = value::stamped_at(stored)?;

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use crate::lock::record::LockKey;
 use crate::resp::encode::{self, Protocol};
 
 /// What a command will have changed once Redis reports success.
@@ -55,6 +56,13 @@ pub(crate) struct Credentials {
     /// None for `AUTH password`, the default user.
     pub(crate) user: Option<Vec<u8>>,
     pub(crate) password: Vec<u8>,
+}
+
+impl Credentials {
+    /// The user that they name.
+    pub(crate) fn user(&self) -> &[u8] {
+        self.user.as_deref().unwrap_or(b"default")
+    }
 }
 
 impl std::fmt::Debug for Credentials {
@@ -131,6 +139,25 @@ pub(crate) struct Transaction {
     changes: Vec<(usize, Change)>,
 }
 
+/// A transaction that Lockside holds back until EXEC, because Redis can't queue it.
+#[derive(Debug, Default)]
+pub(crate) struct HeldBack {
+    pub(crate) commands: Vec<Vec<Vec<u8>>>,
+    /// Of all arguments together.
+    pub(crate) bytes: usize,
+    /// EXEC will apply nothing: a command was refused, or the link that queued was lost.
+    pub(crate) aborted: bool,
+}
+
+/// What is watched without Redis.
+#[derive(Debug, Default)]
+pub(crate) struct Watched {
+    /// Keys, each with what it was.
+    pub(crate) keys: Vec<(LockKey, u64)>,
+    /// Redis watched too, and its link was lost: nobody knows what has changed.
+    pub(crate) lost: bool,
+}
+
 /// The state of one connection to Redis, as far as Lockside has to know it.
 #[derive(Debug)]
 pub(crate) struct State {
@@ -143,6 +170,8 @@ pub(crate) struct State {
     pub(crate) reply_mode: ReplyMode,
     pub(crate) monitor: bool,
     pub(crate) subscriptions: Subscriptions,
+    pub(crate) held_back: Option<Box<HeldBack>>,
+    pub(crate) watched: Option<Watched>,
     watching: bool,
     lasting: bool,
     credentials: Option<Credentials>,
@@ -160,6 +189,8 @@ impl Default for State {
             reply_mode: ReplyMode::On,
             monitor: false,
             subscriptions: Subscriptions::default(),
+            held_back: None,
+            watched: None,
             watching: false,
             lasting: false,
             credentials: None,
@@ -218,6 +249,7 @@ impl State {
         match change {
             Change::Subscribe(_) | Change::Unsubscribe(..) => true,
             Change::ScriptLoad(_) | Change::ScriptFlush => true,
+            Change::Auth(_) | Change::Hello(_) => true,
             Change::Exec => self.transaction.as_ref().is_some_and(|open| !open.changes.is_empty()),
             _ => false,
         }
@@ -226,6 +258,44 @@ impl State {
     /// True while the connection takes no commands on keys.
     pub(crate) fn only_listens(&self) -> bool {
         self.monitor || self.mixes_messages()
+    }
+
+    /// The link is lost, and with it what it had queued or watched: EXEC will say so.
+    pub(crate) fn lose_link(&mut self) {
+        if self.transaction.take().is_some() {
+            self.held_back = Some(Box::new(HeldBack { aborted: true, ..HeldBack::default() }));
+        }
+        if std::mem::take(&mut self.watching) {
+            self.watched.get_or_insert_with(Watched::default).lost = true;
+        }
+    }
+
+    /// True when the loss of the link can't be hidden: messages may have been lost with it.
+    pub(crate) fn ends_with_link(&self) -> bool {
+        self.lasting || self.monitor || self.subscriptions.any()
+    }
+
+    /// A transaction that was held back has ended, and with it what was watched.
+    pub(crate) fn end_held_back(&mut self) -> Option<(Box<HeldBack>, Option<Watched>)> {
+        let held_back = self.held_back.take()?;
+        Some((held_back, self.watched.take()))
+    }
+
+    /// True if the client wants the next reply of Lockside's own.
+    pub(crate) fn takes_reply(&mut self) -> bool {
+        match self.reply_mode {
+            ReplyMode::On => true,
+            ReplyMode::Off => false,
+            ReplyMode::Skip => {
+                self.reply_mode = ReplyMode::On;
+                false
+            }
+        }
+    }
+
+    /// What the client has proved who it is by.
+    pub(crate) fn credentials(&self) -> Option<&Credentials> {
+        self.credentials.as_ref()
     }
 
     /// True when a new link can take this one's place: nothing is lost that cannot be replayed.
@@ -289,7 +359,8 @@ impl State {
         }
     }
 
-    fn apply(&mut self, change: Change) {
+    /// Makes the change: Redis has, or Lockside has in its place.
+    pub(crate) fn apply(&mut self, change: Change) {
         match change {
             Change::Select(db) => self.db = db,
             Change::Auth(credentials) => self.authenticate(credentials),
@@ -299,7 +370,10 @@ impl State {
             Change::Multi => self.transaction = Some(Transaction::default()),
             Change::Discard => self.end_transaction(false),
             Change::Watch => self.watching = true,
-            Change::Unwatch => self.watching = false,
+            Change::Unwatch => {
+                self.watching = false;
+                self.watched = None;
+            }
             Change::Reset => *self = Self::default(),
             Change::Monitor => self.monitor = true,
             Change::Lasting => self.lasting = true,
@@ -315,7 +389,7 @@ impl State {
     }
 
     fn authenticate(&mut self, credentials: Credentials) {
-        self.user = Arc::from(credentials.user.as_deref().unwrap_or(b"default"));
+        self.user = Arc::from(credentials.user());
         self.credentials = Some(credentials);
     }
 

@@ -1,13 +1,20 @@
 //! One session between a client and a Redis that are both played by the test: which bytes go
 //! where, when replies are lost, late, refused, or have something else in between.
 
+mod strict;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
 use super::flights::Flights;
+use super::shared::{Access, Bell, Gate, Repairs};
 use super::{Clock, Cx, Session, Shared, Stamper, Wires};
+use crate::degraded::Companions;
+use crate::degraded::auth::{Proof, Who};
+use crate::health::Reports;
+use crate::ledger::{Ask, Asker, Door, Guarantee, Ticket, Unavailable};
 use crate::lock::record::{Confidence, LockKey};
 use crate::lock::rule::{Glob, Rule, Rules};
 use crate::resp::request::Limits;
@@ -54,6 +61,52 @@ impl Wires for Fake {
     }
 }
 
+/// A ledger that only follows, and needs nothing.
+struct Nobody;
+
+impl Door for Nobody {
+    fn submit(&self, _: Asker, _: Vec<Ask>) -> Result<Ticket, Unavailable> {
+        Ok(Ticket(0))
+    }
+    fn withdraw(&self, _: Ticket) {}
+    fn forget(&self, _: Ticket) {}
+    fn trouble(&self) -> Option<Arc<str>> {
+        None
+    }
+    fn is_releasing(&self, _: &LockKey) -> bool {
+        false
+    }
+}
+
+/// Everybody may do everything.
+impl Gate for Nobody {
+    fn epoch(&self) -> u64 {
+        0
+    }
+    fn saw_accepted(&self, _: &[u8], _: &[u8]) {}
+    fn saw_rejected(&self, _: &[u8], _: &[u8]) {}
+    fn saw_use(&self, _: Who<'_>, _: &str, _: u64) {}
+    fn saw_refused(&self, _: Who<'_>, _: Option<&str>) {}
+    fn admits(&self, _: &[u8], _: &[u8]) -> Option<Proof> {
+        Some(Proof::Upstream)
+    }
+    fn access(&self, _: Who<'_>, _: &str) -> Access {
+        Access::Granted
+    }
+}
+
+impl Bell for Nobody {
+    fn ring(&self, _: (usize, (usize, u32))) {}
+}
+
+impl Repairs for Nobody {
+    fn touch(&self, _: &LockKey) {}
+    fn is_due(&self, _: &LockKey) -> bool {
+        false
+    }
+    fn look_at_all(&self) {}
+}
+
 struct Rig {
     session: Session,
     shared: Shared,
@@ -69,7 +122,7 @@ impl Rig {
     fn with_room_for(locks: usize) -> Self {
         let shared = Shared {
             rules: Rules::new(vec![Rule::new("r", vec![Glob::new(b"lock:*")])]),
-            table: Table::new(locks),
+            table: Arc::new(Table::new(locks)),
             scripts: Scripts::in_memory(Bounds { count: 10, bytes: 10_000 }),
             stamper: Stamper::new(TimeZone::UTC),
             clock: Clock { unix_ms: || 1_795_000_000_000, random: || 7 },
@@ -81,6 +134,17 @@ impl Rig {
             command_timeout: Duration::from_secs(5),
             upstream: "redis:1".into(),
             started_ms: 0,
+            door: Arc::new(Nobody),
+            guarantee: Guarantee::Fast,
+            board: Arc::default(),
+            history: Arc::default(),
+            reports: Reports::default(),
+            companions: Companions::new(crate::degraded::Bounds::default()),
+            gate: Arc::new(Nobody),
+            bell: Arc::new(Nobody),
+            repairs: Arc::new(Nobody),
+            acquire_timeout: None,
+            release_wait: Duration::from_secs(5),
         };
         Self {
             session: Session::new((1, 1), Arc::from("peer")),
@@ -93,6 +157,7 @@ impl Rig {
     fn with<T>(&mut self, step: impl FnOnce(&mut Session, &mut Cx<'_>) -> T) -> T {
         let mut cx = Cx {
             now: Duration::from_secs(1),
+            worker: 0,
             shared: &self.shared,
             wires: &mut self.wires,
             flights: &mut self.flights,

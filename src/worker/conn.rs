@@ -114,20 +114,34 @@ pub(super) struct Driver<'a, 'b> {
     pub(super) shared: &'b crate::session::Shared,
     pub(super) flights: &'b mut crate::session::flights::Flights,
     pub(super) now: Duration,
+    /// The worker's number.
+    pub(super) worker: usize,
 }
 
 impl Driver<'_, '_> {
     /// Runs `step` with the session and its world.
     pub(super) fn with<T>(&mut self, step: impl FnOnce(&mut Session, &mut Cx<'_>) -> T) -> T {
         let mut wires = Wired { io: &mut self.conn.io, turn: self.turn };
-        let mut cx =
-            Cx { now: self.now, shared: self.shared, wires: &mut wires, flights: self.flights };
+        let mut cx = Cx {
+            now: self.now,
+            worker: self.worker,
+            shared: self.shared,
+            wires: &mut wires,
+            flights: self.flights,
+        };
         step(&mut self.conn.session, &mut cx)
     }
 
     /// Tells the session that the client's other end sends no more.
     pub(super) fn client_closed(&mut self) {
         self.with(|session, cx| session.client_gone(cx));
+    }
+
+    /// The mode has changed: what waits for a Redis that is not there any more need not wait.
+    pub(super) fn view_changed(&mut self) {
+        if self.conn.session.gives_up_link(self.shared.board.view()) {
+            self.conn.io.link_error = Some("Redis does not answer".into());
+        }
     }
 
     /// Does what the sockets allow now.
@@ -153,7 +167,9 @@ impl Driver<'_, '_> {
 
     fn check_deadlines(&mut self) {
         if self.conn.session.deadline().is_some_and(|at| at <= self.now) {
-            self.conn.io.link = None;
+            if !self.conn.session.awaits_ledger() {
+                self.conn.io.link = None;
+            }
             self.with(|session, cx| session.timed_out(cx));
         }
         let late = |link: &Link| !link.connected && link.connect_by <= self.turn.now;

@@ -33,6 +33,9 @@ const PURE: &[&str] = &[
     "ledger::store",
     "ledger::committer",
     "ledger::memory::medium",
+    "repair::plan",
+    "repair::command",
+    "repair::pass",
 ];
 
 /// Pure as far as their own file goes; what lies in them need not be.

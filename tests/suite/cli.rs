@@ -2,6 +2,8 @@
 //! the orderly end.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output};
 
 use crate::support::lockside::{command, direct};
@@ -34,6 +36,11 @@ const BAD: &[(&str, usize, &str)] = &[
     ("[upstream]\nurl = \"http://127.0.0.1\"", 2, "url"),
     ("[upstream]\nurl = 5", 2, "url"),
     ("[upstream]\ncommand_timeout = \"soon\"", 2, "command_timeout"),
+    ("guarantee = \"firm\"", 1, "guarantee"),
+    ("conflict = \"upstream\"", 1, "conflict"),
+    ("[ledger]\nkind = \"sheets\"", 2, "kind"),
+    ("[upstream]\nmin_replicas = 2", 2, "min_replicas"),
+    ("[[user]]\nname = \"a\"\npassword_sha256 = \"b\"", 3, "password_sha256"),
     ("[limits]\nmax_bulk = \"lots\"", 2, "max_bulk"),
     ("[limits]\nmax_clients = -1", 2, "max_clients"),
     ("[limits]\n\nno_such = 1", 3, "no_such"),
@@ -178,6 +185,229 @@ fn check() {
     let bad = run(&["check", "--config", name]);
     assert!(!matches!(bad.status.code(), Some(0 | USAGE)), "{}", text(&bad));
     assert!(text(&bad).contains(nobody.trim_start_matches("redis://")), "{}", text(&bad));
+}
+
+/// What `check` says of the Redis behind and of the ledger's place, and its exit code.
+#[test]
+fn check_judges_redis_and_the_ledger() {
+    if direct() {
+        return;
+    }
+    let folder = directory("check");
+    let check = |redis: &Redis, ledger: &str| {
+        let mut check = command();
+        check.args(["check", "--upstream", &redis.url()]);
+        check.env("LOCKSIDE_STATE_DIR", folder.path()).env("LOCKSIDE_LEDGER", ledger);
+        let output = check.output().unwrap();
+        (output.status.code(), text(&output))
+    };
+    let lru = ["--maxmemory-policy", "allkeys-lru"];
+    let (code, told) = check(&Redis::with(&lru), "ledger.db");
+    assert_eq!(code, Some(0), "{told}");
+    for line in [
+        "warn  maxmemory-policy allkeys-lru evicts held locks",
+        "warn  persistence is off",
+        &format!("ok    ledger {}/ledger.db will be made", folder.path().display()),
+        "ok    guarantee strict: OK waits for a durable write, ",
+    ] {
+        assert!(told.contains(line), "{line}: {told}");
+    }
+    assert!(!folder.path().join("ledger.db").exists());
+    fs::write(folder.path().join("other"), "not a ledger").unwrap();
+    let (code, told) = check(&Redis::with(&["--cluster-enabled", "yes"]), "other");
+    assert_eq!(code, Some(1), "{told}");
+    assert!(told.contains("fail  Redis runs as a cluster"), "{told}");
+    assert!(told.contains("other: it is no SQLite file"), "{told}");
+}
+
+/// A command line beside the settings of this sidecar.
+fn beside(process: &crate::support::process::Process, arguments: &[&str]) -> Output {
+    let mut asking = command();
+    asking.args(arguments).arg("--config").arg(process.path("lockside.toml"));
+    asking.env("LOCKSIDE_STATE_DIR", process.path("state")).output().unwrap()
+}
+
+/// `adopt --dry-run` shows permanent locks that the running Lockside does not know, and no others.
+#[test]
+fn adopt_shows_what_is_not_known() {
+    let redis = Redis::start();
+    let subject = Subject::start(&redis);
+    let Some(process) = subject.process() else { return };
+    let token = "550e8400-e29b-41d4-a716-446655440000";
+    let mut client = subject.client();
+    assert_eq!(client.ask(&format!("SET lock:known {token} NX PX 30000")), "+OK\r\n");
+    let mut before = redis.client();
+    before.call(&["SET", "lock:old", &format!("93:{token}:23-11-2024 14:12:20")]);
+    before.ask("SET lock:provisional x EX 100");
+    before.ask("SET page:1 x");
+    before.ask("SET lock-signal:x y");
+    before.ask("HSET lock:hash field 1");
+    before.ask("SELECT 3");
+    before.ask(&format!("SET mutex:other {token}"));
+    let output = beside(process, &["adopt", "--dry-run"]);
+    let told = text(&output);
+    assert_eq!(output.status.code(), Some(0), "{told}");
+    for shown in ["lock:old", "93", "550e8400", "23-11-2024 14:12:20", "mutex:other", "2 locks"] {
+        assert!(told.contains(shown), "{shown}: {told}");
+    }
+    assert!(told.contains("1 keys of other types") && told.contains("lock:hash"), "{told}");
+    for hidden in ["lock:known", "provisional", "page:1", "lock-signal", token] {
+        assert!(!told.contains(hidden), "{hidden}: {told}");
+    }
+    let nobody = format!("127.0.0.1:{}", free_port());
+    let output = beside(process, &["adopt", "--dry-run", "--at", &nobody]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert!(text(&output).contains("lock:known"), "nobody knows it: {}", text(&output));
+    let output = beside(process, &["adopt", "--at", &nobody]);
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+}
+
+/// `adopt` asks the running Lockside for a repair pass, after it has asked what that one knows.
+#[test]
+fn adopt_asks_for_a_pass() {
+    if direct() {
+        return;
+    }
+    let redis = Redis::start();
+    redis.ask("SET lock:old x");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = listener.local_addr().unwrap().to_string();
+    // Answers as a Lockside that knows no lock; gives what it was asked.
+    let running = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let (mut asked, mut part) = (Vec::new(), [0; 1024]);
+        loop {
+            let count = stream.read(&mut part).unwrap();
+            if count == 0 {
+                return String::from_utf8(asked).unwrap();
+            }
+            asked.extend_from_slice(&part[..count]);
+            if asked.ends_with(b"LOCKS\r\n") {
+                stream.write_all(b"*0\r\n").unwrap();
+            } else if asked.ends_with(b"REPAIR\r\n") {
+                stream.write_all(b"+OK\r\n").unwrap();
+            }
+        }
+    });
+    let output = run(&["adopt", "--upstream", &redis.url(), "--at", &at]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert!(text(&output).contains("lock:old") && text(&output).contains("1 lock\n"));
+    let asked = running.join().unwrap();
+    assert_eq!(
+        asked,
+        "*2\r\n$8\r\nLOCKSIDE\r\n$5\r\nLOCKS\r\n*2\r\n$8\r\nLOCKSIDE\r\n$6\r\nREPAIR\r\n"
+    );
+}
+
+/// `eject` gives each permanent lock a TTL, once no sidecar would take it off again.
+#[test]
+fn eject_gives_every_lock_a_ttl() {
+    let redis = Redis::start();
+    let mut subject = Subject::start(&redis);
+    if !subject.is_lockside() {
+        return;
+    }
+    let token = "550e8400-e29b-41d4-a716-446655440000";
+    let mut client = subject.client();
+    assert_eq!(client.ask(&format!("SET lock:a 93:{token} NX PX 30000")), "+OK\r\n");
+    assert_eq!(client.ask(&format!("SETNX mutex:b {token}")), ":1\r\n");
+    let mut other = redis.client();
+    other.ask("SET page:1 x");
+    other.ask("HSET lock:hash field 1");
+    other.ask("SET lock:short x EX 10");
+    other.ask("SELECT 3");
+    other.ask("SET lock:c x");
+    let process = subject.process().unwrap();
+    let refused = beside(process, &["eject", "--ttl", "30m"]);
+    assert_eq!(refused.status.code(), Some(1), "{}", text(&refused));
+    assert!(text(&refused).contains("stop it first"), "{}", text(&refused));
+    let dry = beside(process, &["eject", "--ttl", "30m", "--dry-run"]);
+    assert!(dry.status.success() && text(&dry).contains("3 locks"), "{}", text(&dry));
+    for key in ["lock:a", "mutex:b"] {
+        assert_eq!(redis.ask(&format!("TTL {key}")), ":-1\r\n", "{key}");
+    }
+    process.signal("TERM");
+    let process = subject.process_mut().unwrap();
+    wait_until("it ends", || process.exit_code().is_some());
+    let done = beside(process, &["eject", "--ttl", "30m"]);
+    assert_eq!(done.status.code(), Some(0), "{}", text(&done));
+    assert!(text(&done).contains("3 of 3 locks have a TTL of 30m now"), "{}", text(&done));
+    let ttl = |reply: String| reply.trim_matches([':', '\r', '\n']).parse::<i64>().unwrap();
+    for key in ["lock:a", "mutex:b"] {
+        assert!((1700..=1800).contains(&ttl(redis.ask(&format!("TTL {key}")))), "{key}");
+    }
+    assert!((1700..=1800).contains(&ttl(other.ask("TTL lock:c"))));
+    assert!(ttl(redis.ask("TTL lock:short")) <= 10);
+    for key in ["page:1", "lock:hash"] {
+        assert_eq!(redis.ask(&format!("TTL {key}")), ":-1\r\n", "{key}");
+    }
+    let hash = beside(process, &["eject", "--ttl", "60", "--other-types"]);
+    assert!(text(&hash).contains("1 of 1 locks"), "{}", text(&hash));
+    assert!(ttl(redis.ask("TTL lock:hash")) <= 60);
+    for wrong in ["0", "soon", "4000d"] {
+        let output = beside(process, &["eject", "--ttl", wrong]);
+        assert_eq!(output.status.code(), Some(USAGE), "{}", text(&output));
+    }
+}
+
+/// An export of two locks, one with bytes that are no text.
+const EXPORT: &str = r#"{"fence_high":40,"guarantee":"strict","lockside_ledger":1,"namespace":"default"}
+{"asked_ttl_ms":30000,"at_ms":17,"client":"worker","db":0,"fence":7,"heard":true,"key":"lock:a","rule":"default","stored":"93:550e8400-e29b-41d4-a716-446655440000"}
+{"at_ms":18,"client":"worker","db":3,"fence":9,"heard":false,"key":"lock:b","rule":"default","stored_hex":"ff00"}
+"#;
+
+/// What was imported is exported again, by a file that its owner alone can read.
+#[test]
+fn an_export_can_be_imported() {
+    if direct() {
+        return;
+    }
+    let folder = directory("ledger");
+    let (export, again) = (folder.path().join("export"), folder.path().join("again"));
+    fs::write(&export, EXPORT).unwrap();
+    let ledger = |arguments: &[&std::ffi::OsStr]| {
+        let mut command = command();
+        command.arg("ledger").args(arguments).env("LOCKSIDE_STATE_DIR", folder.path());
+        let output = command.output().unwrap();
+        (output.status.code(), text(&output))
+    };
+    let (code, told) = ledger(&["export".as_ref(), again.as_ref()]);
+    assert_eq!(code, Some(1), "there is none yet: {told}");
+    assert!(!again.exists());
+    let (code, told) = ledger(&["import".as_ref(), export.as_ref()]);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("2 locks imported"), "{told}");
+    let (code, told) = ledger(&["export".as_ref(), again.as_ref()]);
+    assert_eq!(code, Some(0), "{told}");
+    assert_eq!(fs::read_to_string(&again).unwrap(), EXPORT);
+    assert_eq!(fs::metadata(&again).unwrap().permissions().mode() & 0o777, 0o600);
+    let (code, told) = ledger(&["export".as_ref(), again.as_ref()]);
+    assert_eq!(code, Some(1), "it is there already: {told}");
+    let (code, told) = ledger(&["import".as_ref(), export.as_ref()]);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("0 locks imported\n2 are in the ledger already"), "{told}");
+    let (code, told) = ledger(&["export".as_ref(), "-".as_ref()]);
+    assert!(code == Some(0) && told.starts_with(EXPORT), "{told}");
+    fs::write(&export, EXPORT.replace("hex\":\"ff", "hex\":\"f")).unwrap();
+    let (code, told) = ledger(&["import".as_ref(), export.as_ref()]);
+    assert_eq!(code, Some(1), "{told}");
+    assert!(told.contains(":3: stored_hex is no hexadecimal text"), "{told}");
+    fs::write(&export, EXPORT.replace("default\"}", "other\"}")).unwrap();
+    let (code, told) = ledger(&["import".as_ref(), export.as_ref()]);
+    assert!(code == Some(1) && told.contains("namespace \"other\""), "{told}");
+}
+
+/// An import wants the ledger for itself.
+#[test]
+fn nothing_is_imported_under_a_running_lockside() {
+    let redis = Redis::start();
+    let subject = Subject::start(&redis);
+    let Some(process) = subject.process() else { return };
+    let export = process.path("export");
+    fs::write(&export, EXPORT).unwrap();
+    let output = beside(process, &["ledger", "import", export.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    assert!(text(&output).contains("stop it first"), "{}", text(&output));
 }
 
 /// Passwords are never shown.

@@ -24,9 +24,15 @@ fn load(name: &str, text: &str) -> Result<Settings, config::Problems> {
     Settings::load(&Sources { file, ..Sources::default() })
 }
 
-/// The keys of the example configuration: `max_clients` stands as `[limits] max_clients`.
+/// The keys of the example configuration: `max_clients` stands as `[limits] max_clients`. Keys without
+/// a default stand behind a `#` without a space.
 fn configuration_keys() -> BTreeSet<String> {
-    let example: toml::Table = config::EXAMPLE.parse().unwrap();
+    let line = |line: &'static str| match line.strip_prefix('#') {
+        Some(key) if !key.is_empty() && !key.starts_with(' ') => key,
+        _ => line,
+    };
+    let lines = config::EXAMPLE.lines().filter(|line| *line != "user = []").map(line);
+    let example: toml::Table = lines.collect::<Vec<_>>().join("\n").parse().unwrap();
     let mut keys = BTreeSet::new();
     for (key, value) in &example {
         match value {

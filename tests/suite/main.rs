@@ -7,10 +7,14 @@
 
 mod architecture;
 mod cli;
+mod degraded;
 mod docs;
 mod envelope;
 mod faults;
+mod history;
 mod limits;
 mod locks;
+mod repair;
+mod outage;
 mod support;
 mod transparent;

@@ -161,6 +161,11 @@ impl<'a> Table<'a, '_> {
         true
     }
 
+    /// True if `key` is there.
+    pub(super) fn has(&mut self, key: &'static str) -> bool {
+        self.entry(key).is_some()
+    }
+
     /// Notes a problem if `key` is missing.
     pub(super) fn require(&mut self, key: &'static str, expected: &str) {
         if self.entry(key).is_none() {

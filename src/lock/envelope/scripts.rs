@@ -18,6 +18,11 @@ pub struct Script {
 impl Script {
     fn guarded(then: &str) -> Self {
         let text = include_str!("guarded.lua").replace("THEN", then);
+        Self::of(text)
+    }
+
+    fn of(text: impl Into<String>) -> Self {
+        let text = text.into();
         Self { sha: sha1_hex(text.as_bytes()), text }
     }
 }
@@ -30,3 +35,34 @@ pub static PERSIST: LazyLock<Script> =
 /// Withdraws a lock. 1 if it was ours and is deleted, 0 if the key is another's, -1 if it is gone.
 pub static COMPARE_AND_DELETE: LazyLock<Script> =
     LazyLock::new(|| Script::guarded("redis.call('DEL', k)"));
+
+/// A repair: gives the holder's key at least so much time. Behind the guards: milliseconds, one for
+/// each key. Answers as [`PERSIST`].
+pub static LENGTHEN: LazyLock<Script> = LazyLock::new(|| {
+    Script::guarded(
+        "local ttl = ARGV[#KEYS + i]
+    if redis.call('PTTL', k) < tonumber(ttl) then redis.call('PEXPIRE', k, ttl) end",
+    )
+});
+
+/// A repair: sets another value in place of the one that is guarded. Behind the guards: a value for
+/// each key, then milliseconds or nothing for each key. 1 if it was set, 0 if something else stands
+/// there, -1 if nothing does.
+pub static REPLACE: LazyLock<Script> = LazyLock::new(|| {
+    Script::guarded(
+        "local value, ttl = ARGV[#KEYS + i], ARGV[2 * #KEYS + i]
+    if ttl == '' then
+      redis.call('SET', k, value)
+    else
+      redis.call('SET', k, value, 'PX', ttl)
+    end",
+    )
+});
+
+/// A repair: sets values where nothing stands. Takes a value for each key, then milliseconds or
+/// nothing for each key, and no guards. 1 if it was set, 0 if something stands there.
+pub static SET_MISSING: LazyLock<Script> =
+    LazyLock::new(|| Script::of(include_str!("set_missing.lua")));
+
+/// Reads: three elements for each key, in the place of one integer (`look.lua`).
+pub static LOOK: LazyLock<Script> = LazyLock::new(|| Script::of(include_str!("look.lua")));

@@ -1,17 +1,22 @@
 //! `SET NX` and `SETNX` on a lock key: drives the acquire machine over the session's link.
 
 mod ask;
+mod claim;
+
+use std::time::Duration;
 
 use crate::command::LockUse;
-use crate::lock::acquire::{Acquire, Effect, Input, Outcome, Request};
+use crate::ledger::Ticket;
+use crate::lock::acquire::{Acquire, Effect, Input, Ledger, Outcome, Request};
 use crate::lock::envelope::scripts::{self, Script};
-use crate::lock::record::{Confidence, LockKey};
+use crate::lock::record::{Confidence, LockKey, Position};
 use crate::lock::value;
 use crate::resp::Args;
 use crate::resp::encode;
 use crate::resp::reply::Reply;
 use crate::session::flights::{Ended, Question, Turn, Verdict};
 
+use super::durable;
 use super::exchange::Exchange;
 use super::script::Scripting;
 use super::settle;
@@ -38,6 +43,16 @@ pub(in crate::session) struct Acquiring {
     error: Vec<u8>,
     /// What the client would see as the holder's value (`SET … NX GET`).
     held_value: Option<Vec<u8>>,
+    /// The claim is with the ledger under this name.
+    ticket: Option<Ticket>,
+    /// When the claim is given up.
+    until: Duration,
+    /// The claim that has won.
+    won: Option<Position>,
+    /// Why the ledger did not take the claim.
+    trouble: Option<String>,
+    /// The link was lost while the ledger was being asked.
+    link_lost: bool,
 }
 
 impl Acquiring {
@@ -89,6 +104,11 @@ impl Acquiring {
             sent_text: false,
             error: Vec::new(),
             held_value: None,
+            ticket: None,
+            until: Duration::ZERO,
+            won: None,
+            trouble: None,
+            link_lost: false,
         }
     }
 
@@ -103,6 +123,9 @@ impl Acquiring {
         }
         self.known_token = false;
         self.ask.stored = record.stored;
+        if record.claim.is_some() && scope.shared().ledger_use() == Ledger::Decides {
+            return Some(self.resume_claimed(scope));
+        }
         let (machine, effect) = Acquire::resume(scope.cx.now, self.ask.lifetime);
         self.machine = machine;
         Some(self.carry_out(effect, scope))
@@ -133,11 +156,7 @@ impl Acquiring {
     }
 
     fn ask_redis(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
-        let (machine, effect) = if self.ask.persistent {
-            Acquire::start(scope.cx.now, self.ask.lifetime)
-        } else {
-            Acquire::start_with_ttl(scope.cx.now, self.ask.lifetime)
-        };
+        let (machine, effect) = self.machine(scope);
         self.machine = machine;
         self.carry_out(effect, scope)
     }
@@ -167,7 +186,11 @@ impl Acquiring {
             return scope.answer_error(CLIENT_GONE);
         }
         self.machine.on(Input::ClientGone, scope.cx.now);
-        TIMED
+        self.waiting()
+    }
+
+    fn waiting(&self) -> Flow {
+        if self.machine.is_claiming() { Flow::Ledger { until: self.until } } else { TIMED }
     }
 
     pub(super) fn reply(&mut self, frame: &[u8], scope: &mut Scope<'_, '_>) -> Flow {
@@ -180,6 +203,9 @@ impl Acquiring {
         if is_error(&reply, b"NOSCRIPT") && !self.sent_text {
             self.sent_text = true;
             return self.send(self.sent, scope);
+        }
+        if self.sent == Request::SetNx {
+            scope.witness_reply(&self.ask.rule, &reply);
         }
         let input = self.read_reply(&reply, frame, scope);
         self.feed(input, scope)
@@ -203,6 +229,10 @@ impl Acquiring {
             // Another session's link asks for both; this one's own is not needed yet.
             return UNTIMED;
         }
+        if self.machine.is_claiming() {
+            self.link_lost = true;
+            return self.waiting();
+        }
         if connected {
             return self.feed(Input::Lost, scope);
         }
@@ -217,12 +247,15 @@ impl Acquiring {
 
     fn carry_out(&mut self, effect: Effect, scope: &mut Scope<'_, '_>) -> Flow {
         match effect {
+            // What Redis may have is put right by a repair.
+            Effect::Send(_) if self.link_lost => self.feed(Input::Lost, scope),
             Effect::Send(request) => {
                 self.sent_text = false;
                 self.send(request, scope)
             }
+            Effect::Claim => self.claim(scope),
             Effect::Reopen => Flow::Reopen,
-            Effect::Wait => TIMED,
+            Effect::Wait => self.waiting(),
             Effect::Finish(outcome) => self.finish(outcome, scope),
         }
     }
@@ -276,6 +309,10 @@ impl Acquiring {
             (Reply::Bulk(there), Form::SetGet) => {
                 self.note_holder(there, scope);
                 Input::Occupied
+            }
+            (reply, _) if is_unusable(reply) => {
+                self.error = frame.to_vec();
+                Input::Unusable
             }
             _ => self.refused(frame),
         }
@@ -340,6 +377,7 @@ impl Acquiring {
         {
             return flow;
         }
+        self.tidy(outcome, scope);
         let ended = match outcome {
             Outcome::Granted => Ended::Granted,
             Outcome::Held => Ended::Held,
@@ -347,7 +385,10 @@ impl Acquiring {
         };
         let record = || self.ask.record(scope.client(), scope.shared());
         match outcome {
-            Outcome::Granted => scope.shared().table.grant(self.lock.clone(), record()),
+            // A claim that has won stands in the table already.
+            Outcome::Granted if self.won.is_none() => {
+                scope.shared().table.grant(self.lock.clone(), record());
+            }
             Outcome::Unconfirmed => scope.shared().table.suspect(self.lock.clone(), record()),
             _ => {}
         }
@@ -363,6 +404,13 @@ impl Acquiring {
             Outcome::Unknown => scope.answer_error(UNKNOWN),
             Outcome::Unconfirmed => scope.answer_error(UNCONFIRMED),
             Outcome::Abandoned => scope.answer_error(CLIENT_GONE),
+            Outcome::Blocked => match self.trouble.take() {
+                Some(trouble) => {
+                    let text = format!("TRYAGAIN lockside: not acquired: {trouble}");
+                    scope.answer_error(&text)
+                }
+                None => scope.answer_error(durable::NOT_ACQUIRED),
+            },
         }
     }
 
@@ -388,6 +436,31 @@ impl Acquiring {
             _ => encode::null(&mut reply, scope.state.protocol),
         }
         scope.answer(&reply)
+    }
+}
+
+/// Redis answers, but takes no lock writes (SPEC 2).
+pub(super) fn is_unusable(reply: &Reply<'_>) -> bool {
+    const CODES: [&[u8]; 8] = [
+        b"READONLY",
+        b"MISCONF",
+        b"OOM",
+        b"NOREPLICAS",
+        b"LOADING",
+        b"MASTERDOWN",
+        b"CLUSTERDOWN",
+        b"BUSY ",
+    ];
+    matches!(reply, Reply::Error(text) if CODES.iter().any(|code| text.starts_with(code)))
+}
+
+/// The acquire that a command asks for, if it is one.
+pub(super) fn acquire_of(args: Args<'_>, scope: &mut Scope<'_, '_>) -> Option<Box<Ask>> {
+    let setnx = args.get(0).is_some_and(|name| name.eq_ignore_ascii_case(b"setnx"));
+    let lock_use = if setnx { LockUse::Setnx } else { LockUse::Set };
+    match read(&lock_use, args, scope) {
+        Read::Acquire(ask) => Some(ask),
+        Read::Overwrite | Read::Other => None,
     }
 }
 

@@ -7,6 +7,7 @@ use std::fmt::Write;
 use crate::lock::record::{LockKey, Record};
 use crate::lock::rule::Glob;
 use crate::lock::value;
+use crate::mode::Mode;
 use crate::resp::Args;
 use crate::resp::encode::{self, Protocol};
 use crate::resp::reply::Reply;
@@ -37,6 +38,9 @@ pub(super) fn begin(args: Args<'_>, scope: &mut Scope<'_, '_>) -> (Option<Box<Op
     if scope.state.transaction.is_some() {
         return (None, scope.answer_error("ERR lockside: LOCKSIDE is not allowed inside MULTI"));
     }
+    if !scope.shared().board.view().reachable {
+        return (None, alone(args, scope));
+    }
     let word = args.get(1).unwrap_or_default().to_ascii_uppercase();
     match (word.as_slice(), args.len()) {
         (b"MODE", 2) => Exchange::mode(scope),
@@ -48,11 +52,48 @@ pub(super) fn begin(args: Args<'_>, scope: &mut Scope<'_, '_>) -> (Option<Box<Op
             (None, scope.answer_error(text))
         }
         _ => {
-            let text = "ERR lockside: unknown subcommand or wrong number of arguments; \
-                try LOCKSIDE HELP";
-            (None, scope.answer_error(text))
+            (None, scope.answer_error(UNKNOWN_SUBCOMMAND))
         }
     }
+}
+
+/// The same without Redis, for whom the gate lets use locks.
+fn alone(args: Args<'_>, scope: &mut Scope<'_, '_>) -> Flow {
+    let word = args.get(1).unwrap_or_default().to_ascii_uppercase();
+    if word == b"HELP" {
+        return help(scope);
+    }
+    if !scope.may_use_some_locks() {
+        return scope.answer_error(super::NOAUTH);
+    }
+    let mut out = Vec::new();
+    match (word.as_slice(), args.len()) {
+        (b"MODE", 2) => told_mode(scope.shared(), &mut out),
+        (b"OWNER", 3) => {
+            let lock = scope.lock_key(args.get(2).unwrap_or_default());
+            match scope.shared().table.find(&lock) {
+                Some(record) => {
+                    let (shared, protocol) = (scope.shared(), scope.state.protocol);
+                    describe(&lock, &record, shared, protocol, &mut out);
+                }
+                None => encode::null(&mut out, scope.state.protocol),
+            }
+        }
+        (b"LOCKS", 2 | 3) => list(args.get(2), scope, &mut out),
+        _ => return scope.answer_error(UNKNOWN_SUBCOMMAND),
+    }
+    scope.answer(&out)
+}
+
+/// The mode in one line: its word, and why it is not healthy.
+pub(super) fn told_mode(shared: &Shared, out: &mut Vec<u8>) {
+    let view = shared.board.view();
+    let cause = shared.history.lost().map(|cause| cause.to_string());
+    let text = match cause {
+        Some(cause) if view.mode != Mode::Healthy => format!("{}: {cause}", view.mode.word()),
+        _ => view.mode.word().to_owned(),
+    };
+    encode::bulk(out, text.as_bytes());
 }
 
 fn help(scope: &mut Scope<'_, '_>) -> Flow {
@@ -175,25 +216,13 @@ fn unknown_record(stored: &[u8], key: &[u8], shared: &Shared) -> Record {
     }
 }
 
-/// LOCKSIDE MODE, from Redis's answer to a PING on the asker's own link.
-pub(super) fn mode(reply: &Reply<'_>, frame: &[u8], out: &mut Vec<u8>) {
+/// LOCKSIDE MODE, after Redis's answer to a PING on the asker's own link.
+pub(super) fn mode(reply: &Reply<'_>, frame: &[u8], shared: &Shared, out: &mut Vec<u8>) {
     match reply {
-        Reply::Simple(_) => encode::bulk(out, b"healthy"),
-        Reply::Error(text) if unusable(text) => blocked(&String::from_utf8_lossy(text), out),
         // What this user may not ask is this user's own error.
-        _ => out.extend_from_slice(frame),
+        reply if is_stranger(reply) => out.extend_from_slice(frame),
+        _ => told_mode(shared, out),
     }
-}
-
-fn unusable(error: &[u8]) -> bool {
-    [b"LOADING".as_slice(), b"MASTERDOWN", b"BUSY", b"MISCONF"]
-        .iter()
-        .any(|code| error.starts_with(code))
-}
-
-/// LOCKSIDE MODE when Redis could not be asked.
-pub(super) fn blocked(reason: &str, out: &mut Vec<u8>) {
-    encode::bulk(out, format!("blocked: {reason}").as_bytes());
 }
 
 /// True for the forms of INFO that would show a module's or a default section.
@@ -227,6 +256,16 @@ pub(super) fn extend_info(
     }
 }
 
+/// INFO without Redis: what a client looks at when it connects, and Lockside's own section.
+pub(in crate::session) fn info_alone(shared: &Shared, protocol: Protocol, out: &mut Vec<u8>) {
+    let text = format!(
+        "# Server\r\nredis_version:7.0.0\r\nredis_mode:standalone\r\n\r\n# Persistence\r\nloading:0\r\n\r\n\
+         # Replication\r\nrole:master\r\n\r\n# Cluster\r\ncluster_enabled:0\r\n\r\n{}",
+        section(shared)
+    );
+    encode::verbatim(out, protocol, text.as_bytes());
+}
+
 fn section(shared: &Shared) -> String {
     let mut text = String::from("# Lockside\r\n");
     let uptime = shared.clock.unix_ms().saturating_sub(shared.started_ms) / 1000;
@@ -236,13 +275,17 @@ fn section(shared: &Shared) -> String {
         text,
         "lockside_version:{}\r\nlockside_uptime_in_seconds:{uptime}\r\nlockside_upstream:{}\r\n\
          lockside_rules:{}\r\nlockside_locks_held:{}\r\nlockside_locks_unconfirmed:{}\r\n\
-         lockside_script_texts:{}\r\n",
+         lockside_script_texts:{}\r\nlockside_mode:{}\r\nlockside_guarantee:{}\r\n\
+         lockside_ledger:{}\r\n",
         env!("CARGO_PKG_VERSION"),
         shared.upstream,
         rules.join(","),
         shared.table.len(),
         shared.table.unconfirmed(),
         shared.scripts.len(),
+        shared.board.view().mode.word(),
+        shared.guarantee.word(),
+        shared.door.trouble().as_deref().unwrap_or("ok"),
     );
     text
 }
@@ -264,3 +307,6 @@ pub(super) fn mask_script_exists(
         encode::integer(out, i64::from(upstream && shared.scripts.find(sha).is_some()));
     }
 }
+
+const UNKNOWN_SUBCOMMAND: &str =
+    "ERR lockside: unknown subcommand or wrong number of arguments; try LOCKSIDE HELP";

@@ -2,6 +2,7 @@
 //! the client wrote them, releases, and what Lockside adds to an answer.
 
 use crate::command::{KeyspaceUse, LockUse};
+use crate::ledger::{Answer, Ask, Cause};
 use crate::lock::envelope::scripts;
 use crate::lock::record::LockKey;
 use crate::resp::Args;
@@ -10,8 +11,9 @@ use crate::resp::reply::Reply;
 use crate::session::Shared;
 
 use super::ask;
+use super::durable;
 use super::grant;
-use super::settle;
+use super::settle::{self, Next, Settlement};
 use super::view;
 use super::{Flow, Grant, Operation, Scope, TIMED, UNTIMED};
 
@@ -47,6 +49,8 @@ pub(in crate::session) struct Exchange {
     purpose: Purpose,
     /// Asking again does no harm, and it has not been asked again yet.
     may_repeat: bool,
+    /// The client's reply, while the ledger writes what was released.
+    booked: Option<(Settlement, Vec<u8>)>,
 }
 
 impl Exchange {
@@ -143,9 +147,17 @@ impl Exchange {
         may_repeat: bool,
         scope: &mut Scope<'_, '_>,
     ) -> (Option<Box<Operation>>, Flow) {
+        if purpose.changes_something()
+            && let Some(flow) = scope.refuse_if_blocked()
+        {
+            return (None, flow);
+        }
+        if matches!(purpose, Purpose::Keyspace(KeyspaceUse::SwapDb, _)) && scope.has_claims() {
+            return (None, scope.answer_error(SWAPDB_REFUSED));
+        }
         scope.cx.wires.to_upstream(request);
         let request = if may_repeat { request.to_vec() } else { Vec::new() };
-        let operation = Self { request, purpose, may_repeat };
+        let operation = Self { request, purpose, may_repeat, booked: None };
         let flow = operation.waiting();
         (Some(Box::new(Operation::Exchange(operation))), flow)
     }
@@ -161,33 +173,37 @@ impl Exchange {
     pub(super) fn reply(&mut self, frame: &[u8], scope: &mut Scope<'_, '_>) -> Flow {
         let Some((reply, _)) = Reply::parse(frame) else { return Flow::Close };
         let mut out = Vec::new();
+        scope.witness_answer(&self.purpose, &reply);
         match &self.purpose {
             Purpose::Pass => return scope.answer(frame),
             Purpose::View(keys) => view::show(frame, keys, scope.shared(), &mut out),
             Purpose::TakeOut(lock) => {
-                if matches!(reply, Reply::Bulk(_)) {
-                    scope.shared().table.release(lock);
-                }
                 view::show(frame, &[Some(lock.key().to_vec())], scope.shared(), &mut out);
+                return self.release(&reply, out, scope);
             }
             Purpose::Delete(locks) => {
-                if matches!(reply, Reply::Integer(_)) {
-                    locks.iter().for_each(|lock| drop(scope.shared().table.release(lock)));
+                let had = |lock: &LockKey| scope.shared().table.find(lock).is_some();
+                match (reply, locks.as_slice()) {
+                    // Redis had lost it; the ledger had not, and that is the truth (SPEC 2).
+                    (Reply::Integer(0), [lock]) if scope.decides() && had(lock) => {
+                        encode::integer(&mut out, 1);
+                    }
+                    _ => out.extend_from_slice(frame),
                 }
-                return scope.answer(frame);
+                return self.release(&reply, out, scope);
             }
             Purpose::Keyspace(keyspace_use, args) => {
-                if matches!(reply, Reply::Simple(_)) {
+                if matches!(reply, Reply::Simple(_)) && !scope.decides() {
                     apply_keyspace(*keyspace_use, args, scope.state.db, scope.shared());
                 }
-                return scope.answer(frame);
+                return self.release(&reply, frame.to_vec(), scope);
             }
             Purpose::Info => ask::extend_info(&reply, frame, scope, &mut out),
             Purpose::ScriptExists(shas) => {
                 ask::mask_script_exists(&reply, frame, shas, scope.shared(), &mut out);
             }
             Purpose::Owner(key) => ask::owner(key, &reply, frame, scope, &mut out),
-            Purpose::Mode => ask::mode(&reply, frame, &mut out),
+            Purpose::Mode => ask::mode(&reply, frame, scope.shared(), &mut out),
             Purpose::Locks(_) if ask::is_stranger(&reply) => out.extend_from_slice(frame),
             Purpose::Locks(glob) => ask::list(glob.as_deref(), scope, &mut out),
             Purpose::GiveBack(grants) => {
@@ -201,6 +217,40 @@ impl Exchange {
         scope.answer(&out)
     }
 
+    /// Has the ledger release what Redis has let go, then answers.
+    fn release(&mut self, reply: &Reply<'_>, out: Vec<u8>, scope: &mut Scope<'_, '_>) -> Flow {
+        let releases = self.purpose.releases(reply, scope.state.db, scope);
+        if releases.is_empty() {
+            return scope.answer(&out);
+        }
+        let (settlement, next) = Settlement::begin(Vec::new(), releases, scope);
+        self.booked = Some((settlement, out));
+        self.go_on(next, scope)
+    }
+
+    fn go_on(&mut self, next: Next, scope: &mut Scope<'_, '_>) -> Flow {
+        let Some((_, out)) = &self.booked else { return Flow::Close };
+        match next {
+            Next::Settled(_) => scope.answer(out),
+            Next::Ledger(until) => Flow::Ledger { until },
+            Next::Blocked(_) => scope.answer_error(durable::RELEASING),
+            _ => Flow::Close,
+        }
+    }
+
+    pub(super) fn answered(&mut self, answer: &Answer, scope: &mut Scope<'_, '_>) -> Option<Flow> {
+        let next = self.booked.as_mut()?.0.answered(answer, scope)?;
+        // A release is for good, whether its client is still there or not.
+        let next = if next == Next::Unknown { Next::Settled(Vec::new()) } else { next };
+        Some(self.go_on(next, scope))
+    }
+
+    pub(super) fn ledger_late(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
+        let Some((settlement, _)) = &mut self.booked else { return Flow::Close };
+        let next = settlement.ledger_late(scope);
+        self.go_on(next, scope)
+    }
+
     pub(super) fn reopened(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
         scope.cx.wires.to_upstream(&self.request);
         self.waiting()
@@ -212,6 +262,10 @@ impl Exchange {
         connected: bool,
         scope: &mut Scope<'_, '_>,
     ) -> Flow {
+        if let Some((settlement, _)) = &mut self.booked {
+            let next = settlement.lost(scope);
+            return self.go_on(next, scope);
+        }
         if connected && self.may_repeat {
             self.may_repeat = false;
             return Flow::Reopen;
@@ -223,7 +277,7 @@ impl Exchange {
             }
             Purpose::Mode => {
                 let mut out = Vec::new();
-                ask::blocked(reason, &mut out);
+                ask::told_mode(scope.shared(), &mut out);
                 scope.answer(&out)
             }
             // What Redis closes on its own account (QUIT, a protocol error) has no reply.
@@ -240,6 +294,28 @@ impl Exchange {
 impl Purpose {
     fn changes_something(&self) -> bool {
         matches!(self, Self::TakeOut(_) | Self::Delete(_) | Self::Keyspace(..))
+    }
+
+    /// What the ledger is to be told once Redis has answered so, in database `db`.
+    pub(super) fn releases(&self, reply: &Reply<'_>, db: u32, scope: &Scope<'_, '_>) -> Vec<Ask> {
+        match (self, reply) {
+            (Self::TakeOut(lock), Reply::Bulk(_)) => {
+                settle::releases([(lock, None)].into_iter(), Cause::Client, scope)
+            }
+            (Self::Delete(locks), Reply::Integer(count)) => {
+                let known = |lock: &&LockKey| scope.shared().table.find(lock).is_some();
+                let gone = locks.iter().filter(|lock| *count > 0 || known(lock));
+                settle::releases(gone.map(|lock| (lock, None)), Cause::Client, scope)
+            }
+            (Self::Keyspace(keyspace_use, args), Reply::Simple(_)) if scope.decides() => {
+                let all = scope.shared().table.list(0, |_| true);
+                let gone = all.iter().map(|(lock, _)| lock).filter(|lock| {
+                    after_keyspace(*keyspace_use, args, db, lock).as_ref() != Some(*lock)
+                });
+                settle::releases(gone.map(|lock| (lock, None)), Cause::Flushed, scope)
+            }
+            _ => Vec::new(),
+        }
     }
 }
 
@@ -300,3 +376,6 @@ fn swapped(args: &[Vec<u8>]) -> Option<(u32, u32)> {
     let number = |index: usize| std::str::from_utf8(args.get(index)?).ok()?.parse().ok();
     Some((number(0)?, number(1)?))
 }
+
+pub(super) const SWAPDB_REFUSED: &str =
+    "ERR lockside: SWAPDB is refused while locks are held: the ledger names them by their database";

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use crate::command::script::{ScriptCall, Source};
-use crate::lock::envelope::{self, Call, Envelope, KeyTerms, Outcome, Released, Run, Taken};
+use crate::ledger::{Answer, Ask, Cause};
+use crate::lock::envelope::{self, Call, Envelope, Guard, KeyTerms, Outcome, Released, Run, Taken};
 use crate::lock::record::{Confidence, LockKey, Record};
 use crate::lock::rule::{Mode, Rule};
 use crate::resp::Args;
@@ -12,8 +13,9 @@ use crate::resp::encode::{self, Protocol};
 use crate::scripts::Script;
 
 use super::acquire::{CLIENT_GONE, TABLE_FULL};
+use super::durable;
 use super::exchange::Exchange;
-use super::settle::{Next, Provisional, Settlement, stored_of};
+use super::settle::{self, Loss, Next, Provisional, Settlement, stored_of};
 use super::{Flow, Operation, Scope, TIMED, UNTIMED};
 
 /// What is run: a client's script, or one command.
@@ -40,6 +42,8 @@ pub(super) struct Effect {
     pub(super) taken: Vec<Provisional>,
     /// Locks that are free, or another's, now.
     pub(super) released: Vec<LockKey>,
+    /// What the ledger is to be told of that.
+    pub(super) releases: Vec<Ask>,
 }
 
 /// One call of an envelope, with what is needed to send it and to read its reply.
@@ -121,6 +125,11 @@ impl Enveloped {
         !self.read_only && self.keys.iter().all(|key| table.is_full_for(&scope.lock_key(key)))
     }
 
+    /// The keys that it names.
+    pub(super) fn keys(&self) -> &[Vec<u8>] {
+        &self.keys
+    }
+
     /// The call was sent and will not be sent again.
     pub(super) fn forget_arguments(&mut self) {
         self.args = Vec::new();
@@ -133,9 +142,10 @@ impl Enveloped {
                 reply: self.own_error(frame),
                 taken: Vec::new(),
                 released: Vec::new(),
+                releases: Vec::new(),
             }),
             Outcome::Wrapped { taken, released, reply } => {
-                released.iter().for_each(|released| self.release(released, scope));
+                let (released, releases) = self.released(&released, scope);
                 let provisional =
                     taken.iter().filter_map(|taken| self.take(taken, scope)).collect();
                 let mut own = Vec::new();
@@ -143,11 +153,7 @@ impl Enveloped {
                     Some(reply) => own.extend_from_slice(reply),
                     None => encode::null(&mut own, scope.state.protocol),
                 }
-                let key = |released: &Released<'_>| {
-                    Some(LockKey::new(released.database, self.keys.get(released.index)?))
-                };
-                let released = released.iter().filter_map(key).collect();
-                Some(Effect { reply: own, taken: provisional, released })
+                Some(Effect { reply: own, taken: provisional, released, releases })
             }
         }
     }
@@ -164,14 +170,23 @@ impl Enveloped {
         own
     }
 
-    fn release(&self, released: &Released<'_>, scope: &Scope<'_, '_>) {
-        if let Some(key) = self.keys.get(released.index) {
-            scope.shared().table.release(&LockKey::new(released.database, key));
-        }
+    fn released(
+        &self,
+        released: &[Released<'_>],
+        scope: &Scope<'_, '_>,
+    ) -> (Vec<LockKey>, Vec<Ask>) {
+        let key = |released: &Released<'_>| {
+            Some(LockKey::new(released.database, self.keys.get(released.index)?))
+        };
+        let found = released.iter().filter_map(|one| Some((key(one)?, stored_of(&one.guard))));
+        let found: Vec<_> = found.collect();
+        let seen =
+            found.iter().map(|(key, stored)| (key, (!stored.is_empty()).then_some(&**stored)));
+        let releases = settle::releases(seen, Cause::Client, scope);
+        (found.into_iter().map(|(key, _)| key).collect(), releases)
     }
 
-    /// What a script left: recorded at once under a `ttl` rule, to be settled under a persistent
-    /// one.
+    /// What a script left, to be settled.
     fn take(&self, taken: &Taken<'_>, scope: &Scope<'_, '_>) -> Option<Provisional> {
         let shared = scope.shared();
         let key = self.keys.get(taken.index)?;
@@ -196,13 +211,18 @@ impl Enveloped {
             other: None,
             marker: None,
         };
-        if !persistent {
-            shared.table.grant(lock, record);
-            return None;
+        if let Some(known) = known.filter(|known| known.claim.is_some()) {
+            // The same hold goes on, under a `ttl` rule with another end.
+            if let (Some(claim), Some(at)) = (known.claim, record.expires_at_ms) {
+                scope.book_unattended(vec![Ask::Extend(lock, claim, at)]);
+                return None;
+            }
         }
         let mut guard = Vec::new();
         taken.guard.encode(&mut guard);
-        Some(Provisional { lock, guard, record })
+        let other = matches!(taken.guard, Guard::Other(_)).then(|| guard.clone().into());
+        let record = Record { other, ..record };
+        Some(Provisional { lock, guard, record, safety_ttl: rule.safety_ttl, persistent })
     }
 }
 
@@ -236,8 +256,10 @@ enum Step {
     Loading,
     /// The envelope was sent; by its text, once Redis has said that it does not have it.
     Running { by_text: bool },
-    /// Locks that were taken are being made persistent; this is the client's reply.
+    /// What was done is being made durable, in the ledger and in Redis; this is the client's reply.
     Settling(Settlement, Vec<u8>),
+    /// The ledger's holders are being put into Redis; so many replies are still to come.
+    Seating(usize),
 }
 
 /// One script, or one computed command, under way.
@@ -246,6 +268,7 @@ pub(in crate::session) struct Scripting {
     step: Step,
     /// The text is new: kept once Redis has accepted it.
     text: Option<Vec<u8>>,
+    ran_again: bool,
 }
 
 impl Scripting {
@@ -290,7 +313,12 @@ impl Scripting {
         text: Option<Vec<u8>>,
         scope: &mut Scope<'_, '_>,
     ) -> (Option<Box<Operation>>, Flow) {
-        let mut operation = Self { call, step: Step::Loading, text };
+        if !call.read_only
+            && let Some(flow) = scope.refuse_if_blocked()
+        {
+            return (None, flow);
+        }
+        let mut operation = Self { call, step: Step::Loading, text, ran_again: false };
         let flow = match &operation.text {
             Some(text) => {
                 scope.send(&[b"SCRIPT", b"LOAD", text]);
@@ -312,6 +340,11 @@ impl Scripting {
             Step::Loading => self.loaded(frame, scope),
             Step::Running { by_text: false } if is_noscript(frame) => self.send(true, scope),
             Step::Running { .. } => self.ran(frame, scope),
+            Step::Seating(left) if *left > 1 => {
+                *left -= 1;
+                TIMED
+            }
+            Step::Seating(_) => self.send(false, scope),
             Step::Settling(settlement, _) => {
                 let next = settlement.reply(frame, scope);
                 self.go_on(next, scope)
@@ -324,6 +357,7 @@ impl Scripting {
         // A user who may run scripts but not load them: the text goes unchecked, at no other's
         // risk (docs of `Envelope`).
         if refused && !frame.starts_with(b"-NOPERM") {
+            scope.witness_error(None, &frame[1..]);
             return scope.answer(frame);
         }
         if let Some(text) = self.text.take() {
@@ -336,16 +370,48 @@ impl Scripting {
         let Some(effect) = self.call.read(frame, scope) else {
             return scope.answer_error(UNREADABLE);
         };
-        if effect.taken.is_empty() {
+        scope.witness_script(&self.call.keys, &effect);
+        if effect.taken.is_empty() && effect.releases.is_empty() {
             return scope.answer(&effect.reply);
         }
         let table = &scope.shared().table;
         let full = effect.taken.iter().any(|taken| table.is_full_for(&taken.lock));
-        let settlement = match full {
-            true => Settlement::give_back(effect.taken, scope),
-            false => Settlement::begin(effect.taken, scope),
+        let (settlement, next) = match full {
+            true => (Settlement::give_back(effect.taken, scope), Next::Wait),
+            false => Settlement::begin(effect.taken, effect.releases, scope),
         };
         self.step = Step::Settling(settlement, effect.reply);
+        self.go_on(next, scope)
+    }
+
+    pub(super) fn answered(&mut self, answer: &Answer, scope: &mut Scope<'_, '_>) -> Option<Flow> {
+        let Step::Settling(settlement, _) = &mut self.step else { return None };
+        let next = settlement.answered(answer, scope)?;
+        Some(self.go_on(next, scope))
+    }
+
+    pub(super) fn ledger_late(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
+        let Step::Settling(settlement, _) = &mut self.step else { return Flow::Close };
+        let next = settlement.ledger_late(scope);
+        self.go_on(next, scope)
+    }
+
+    /// Claims of the script have lost: with the holders in Redis the same script says no in its
+    /// own words (SPEC 5).
+    fn run_again(&mut self, losses: &[Loss], scope: &mut Scope<'_, '_>) -> Flow {
+        let here = scope.state.db;
+        let known = |loss: &Loss| {
+            let holder = loss.holder.as_ref().map(|holder| &holder.claim);
+            holder.is_some_and(|claim| claim.other.is_none()) && loss.lock.db() == here
+        };
+        if self.ran_again || !losses.iter().all(known) {
+            return scope.answer_error(&lost_to(losses, scope));
+        }
+        self.ran_again = true;
+        for holder in losses.iter().filter_map(|loss| loss.holder.as_ref()) {
+            scope.send(&[b"SET", holder.claim.key.key(), &holder.claim.stored, b"NX"]);
+        }
+        self.step = Step::Seating(losses.len());
         TIMED
     }
 
@@ -353,7 +419,10 @@ impl Scripting {
         let Step::Settling(settlement, own) = &self.step else { return Flow::Close };
         match next {
             Next::Wait => TIMED,
+            Next::Ledger(until) => Flow::Ledger { until },
             Next::Reopen => Flow::Reopen,
+            Next::Lost(losses) => self.run_again(&losses, scope),
+            Next::Blocked(text) => scope.answer_error(&blocked(&text)),
             Next::Unknown if scope.client_gone => scope.answer_error(CLIENT_GONE),
             Next::Unknown => scope.answer_error(UNKNOWN),
             Next::GivenBack => scope.answer_error(TABLE_FULL),
@@ -391,6 +460,7 @@ impl Scripting {
                 let next = settlement.lost(scope);
                 return self.go_on(next, scope);
             }
+            Step::Seating(_) => NOT_HELD.to_owned(),
             Step::Running { .. } if connected => return scope.answer_unknown(reason),
             _ => scope.shared().unavailable(reason),
         };
@@ -416,6 +486,27 @@ fn is_noscript(frame: &[u8]) -> bool {
     frame.starts_with(b"-NOSCRIPT No matching script")
 }
 
+/// What is said of claims that have lost, where the script can't be run again.
+pub(super) fn lost_to(losses: &[Loss], scope: &Scope<'_, '_>) -> String {
+    let owner = |loss: &Loss| {
+        let claim = &loss.holder.as_ref()?.claim;
+        let stamp = scope.shared().stamp_of(loss.lock.key());
+        let value = crate::lock::value::strip(&claim.stored, stamp);
+        Some(durable::owner(&claim.client, value))
+    };
+    let owners: Vec<String> = losses.iter().filter_map(owner).collect();
+    format!("TRYAGAIN lockside: not acquired: lost to {}", owners.join(", "))
+}
+
+/// The error for claims or releases that the ledger did not take in time.
+pub(super) fn blocked(text: &str) -> String {
+    if text.starts_with("TRYAGAIN") {
+        return text.to_owned();
+    }
+    format!("TRYAGAIN lockside: not acquired, or releasing: {text}")
+}
+
+const NOT_HELD: &str = "TRYAGAIN lockside: not acquired: another holds the lock";
 /// Lua's stack takes no more.
 const MAX_COMPUTED_ARGS: usize = 7000;
 pub(super) const TOO_MUCH: &str =

@@ -4,17 +4,24 @@
 //! The driver of a [`Settlement`] hands it replies, and does what it says; both scripts may run
 //! late or twice without harm, so a lost link is simply tried again.
 
+mod booking;
+
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
+use crate::ledger::{Answer, Ask};
+use crate::lock::acquire::Ledger;
 use crate::lock::envelope::Guard;
 use crate::lock::envelope::scripts::{self, Script};
 use crate::lock::record::{LockKey, Record};
 use crate::resp::encode::CommandBuilder;
 use crate::resp::reply::Reply;
 
+use super::durable;
 use super::{Grant, Scope};
+pub(super) use booking::{Booking, Loss, releases};
 
 /// How often a lost link is replaced before the outcome is called unknown.
 const REOPENS: u8 = 2;
@@ -27,13 +34,24 @@ pub(super) struct Provisional {
     pub(super) guard: Vec<u8>,
     /// What the table keeps once it is made persistent.
     pub(super) record: Record,
+    /// The rule's.
+    pub(super) safety_ttl: Duration,
+    /// False for a lock of a `ttl` rule, which keeps its TTL.
+    pub(super) persistent: bool,
 }
 
 /// What to do next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Next {
     Wait,
+    /// For the ledger, until then.
+    Ledger(Duration),
     Reopen,
+    /// Claims have lost; everything that was taken is given back.
+    Lost(Vec<Loss>),
+    /// The ledger did not take the claims, or did not answer in time; everything that was taken is
+    /// given back. Why, for the client.
+    Blocked(String),
     /// For each lock: true when it is held now.
     Settled(Vec<bool>),
     /// They were given back.
@@ -54,7 +72,7 @@ enum Awaited {
 /// The settlement of some locks.
 #[derive(Debug)]
 pub(super) struct Settlement {
-    /// Those of one database stand together.
+    /// Those of one database and one kind of rule stand together.
     locks: Vec<Provisional>,
     held: Vec<bool>,
     awaited: VecDeque<Awaited>,
@@ -65,33 +83,132 @@ pub(super) struct Settlement {
     persist_sent: bool,
     by_text: bool,
     reopens_left: u8,
+    /// What the ledger has to say of them; none when it only follows.
+    booking: Option<Booking>,
+    /// The link was lost while the ledger was being asked.
+    link_lost: bool,
+    /// Given back because of this.
+    refusal: Option<Next>,
 }
 
 impl Settlement {
-    /// Starts: sends the scripts.
-    pub(super) fn begin(locks: Vec<Provisional>, scope: &mut Scope<'_, '_>) -> Self {
-        Self::start(locks, false, scope)
+    /// Starts: has the ledger release what was released and claim what was taken, if it has a
+    /// say, then makes good in Redis what was taken.
+    pub(super) fn begin(
+        locks: Vec<Provisional>,
+        releases: Vec<Ask>,
+        scope: &mut Scope<'_, '_>,
+    ) -> (Self, Next) {
+        let mut settlement = Self::new(locks);
+        if scope.shared().ledger_use() == Ledger::Follows {
+            scope.follow_up(releases);
+            let next = settlement.go_to_redis(scope);
+            return (settlement, next);
+        }
+        let next = match Booking::begin(&settlement.locks, releases, scope) {
+            Ok(booking) if booking.is_done() => settlement.go_to_redis(scope),
+            Ok(booking) => {
+                let until = booking.until;
+                settlement.booking = Some(booking);
+                Next::Ledger(until)
+            }
+            Err(trouble) => settlement.take_back(Next::Blocked(trouble), scope),
+        };
+        (settlement, next)
     }
 
     /// Starts to give the locks back: more than may be held.
     pub(super) fn give_back(locks: Vec<Provisional>, scope: &mut Scope<'_, '_>) -> Self {
-        Self::start(locks, true, scope)
+        let mut settlement = Self::new(locks);
+        settlement.refused = true;
+        settlement.reopened(scope);
+        settlement
     }
 
-    fn start(mut locks: Vec<Provisional>, refused: bool, scope: &mut Scope<'_, '_>) -> Self {
-        locks.sort_by_key(|provisional| provisional.lock.db());
-        let mut settlement = Self {
+    fn new(mut locks: Vec<Provisional>) -> Self {
+        locks.sort_by_key(|provisional| (provisional.lock.db(), provisional.persistent));
+        Self {
             locks,
             held: Vec::new(),
             awaited: VecDeque::new(),
-            refused,
+            refused: false,
             undo: false,
             persist_sent: false,
             by_text: false,
             reopens_left: REOPENS,
-        };
-        settlement.reopened(scope);
-        settlement
+            booking: None,
+            link_lost: false,
+            refusal: None,
+        }
+    }
+
+    /// The ledger's answer; none if it was not for this.
+    pub(super) fn answered(
+        &mut self,
+        answer: &Answer,
+        scope: &mut Scope<'_, '_>,
+    ) -> Option<Next> {
+        let booking = self.booking.as_mut()?;
+        if !booking.answered(answer, &self.locks) {
+            return None;
+        }
+        if !booking.is_done() {
+            return Some(Next::Ledger(booking.until));
+        }
+        if booking.lost.is_empty() {
+            return Some(self.go_to_redis(scope));
+        }
+        let lost = std::mem::take(&mut booking.lost);
+        // Redis did not know of the holders.
+        lost.iter().for_each(|loss| scope.shared().repairs.touch(&loss.lock));
+        Some(self.take_back(Next::Lost(lost), scope))
+    }
+
+    /// The ledger has not answered in time.
+    pub(super) fn ledger_late(&mut self, scope: &mut Scope<'_, '_>) -> Next {
+        if let Some(booking) = &mut self.booking {
+            booking.give_up(scope);
+        }
+        let text = if self.locks.is_empty() { durable::RELEASING } else { durable::NOT_ACQUIRED };
+        self.take_back(Next::Blocked(text.to_owned()), scope)
+    }
+
+    fn go_to_redis(&mut self, scope: &mut Scope<'_, '_>) -> Next {
+        if scope.client_gone && self.booking.is_some() {
+            return self.take_back(Next::Unknown, scope);
+        }
+        if self.locks.is_empty() {
+            return Next::Settled(Vec::new());
+        }
+        if self.link_lost {
+            return self.settled_by_ledger(scope);
+        }
+        self.reopened(scope);
+        if self.awaited.is_empty() { self.finish(scope) } else { Next::Wait }
+    }
+
+    /// Nobody will be told of what was taken: claims that have won are given up, and the keys are
+    /// taken back.
+    fn take_back(&mut self, why: Next, scope: &mut Scope<'_, '_>) -> Next {
+        let won = self.booking.iter_mut().flat_map(|booking| std::mem::take(&mut booking.won));
+        for (provisional, claim) in self.locks.iter().zip(won) {
+            if let Some(claim) = claim {
+                scope.give_up(&provisional.lock, claim);
+            }
+        }
+        if self.link_lost || self.locks.is_empty() {
+            return why;
+        }
+        self.refusal = Some(why);
+        self.undo = true;
+        self.send(scope);
+        Next::Wait
+    }
+
+    /// The claims have won, and Redis can't be asked to follow: a repair sees to that.
+    fn settled_by_ledger(&mut self, scope: &Scope<'_, '_>) -> Next {
+        self.locks.iter().for_each(|taken| scope.shared().repairs.touch(&taken.lock));
+        Next::Settled(vec![true; self.locks.len()])
     }
 
     pub(super) fn reply(&mut self, frame: &[u8], scope: &mut Scope<'_, '_>) -> Next {
@@ -112,6 +229,16 @@ impl Settlement {
     /// The link was lost with what it owed. When it was once too often, locks that may stand for
     /// good are kept as unconfirmed: seen by people, and open to a `SET NX` with the same token.
     pub(super) fn lost(&mut self, scope: &Scope<'_, '_>) -> Next {
+        if let Some(refusal) = self.refusal.take() {
+            return refusal;
+        }
+        if let Some(booking) = &self.booking {
+            self.link_lost = true;
+            if !booking.is_done() {
+                return Next::Ledger(booking.until);
+            }
+            return self.settled_by_ledger(scope);
+        }
         if self.reopens_left == 0 {
             for Provisional { lock, record, .. } in self.locks.iter().filter(|_| self.persist_sent)
             {
@@ -135,8 +262,10 @@ impl Settlement {
         let here = scope.state.db;
         let mut selected = here;
         let mut from = 0;
-        while let Some(db) = self.locks.get(from).map(|provisional| provisional.lock.db()) {
-            let count = self.locks[from..].iter().take_while(|lock| lock.lock.db() == db).count();
+        let place = |lock: &Provisional| (lock.lock.db(), lock.persistent);
+        while let Some((db, persistent)) = self.locks.get(from).map(place) {
+            let same = |lock: &&Provisional| place(lock) == (db, persistent);
+            let count = self.locks[from..].iter().take_while(same).count();
             // By its text at once: what is sent behind it can't wait for a second try.
             self.by_text |= db != here || count < self.locks.len();
             self.select(&mut selected, db, scope);
@@ -155,6 +284,10 @@ impl Settlement {
     }
 
     fn send_script(&mut self, locks: Range<usize>, scope: &mut Scope<'_, '_>) {
+        if !self.undo && self.locks[locks.clone()].iter().all(|lock| !lock.persistent) {
+            self.held[locks].fill(true);
+            return;
+        }
         self.persist_sent |= !self.undo;
         let script = if self.undo { &scripts::COMPARE_AND_DELETE } else { &scripts::PERSIST };
         let (name, script) = call(script, self.by_text);
@@ -180,19 +313,38 @@ impl Settlement {
         }
     }
 
-    /// Puts what is held now into the table.
+    /// Redis has answered.
     fn finish(&mut self, scope: &mut Scope<'_, '_>) -> Next {
+        if let Some(refusal) = self.refusal.take() {
+            return refusal;
+        }
         if self.undo {
             return if self.refused { Next::GivenBack } else { Next::Unknown };
         }
         if scope.client_gone {
-            self.undo = true;
-            self.send(scope);
-            return Next::Wait;
+            return self.take_back(Next::Unknown, scope);
         }
-        for (provisional, _) in self.locks.iter().zip(&self.held).filter(|(_, held)| **held) {
-            let Provisional { lock, record, .. } = provisional;
-            scope.shared().table.grant(lock.clone(), record.clone());
+        match &self.booking {
+            Some(booking) => {
+                let with_redis = scope.shared().ledger_use() == Ledger::DecidesWithRedis;
+                let claims = self.held.iter_mut().zip(&booking.won).zip(&self.locks);
+                for ((held, claim), Provisional { lock, .. }) in claims.filter(|((h, _), _)| !**h) {
+                    match claim {
+                        // Another's value there is another's grant, on its way to the ledger.
+                        Some(claim) if with_redis => scope.give_up(lock, *claim),
+                        _ => {
+                            scope.shared().repairs.touch(lock);
+                            *held = true;
+                        }
+                    }
+                }
+            }
+            None => {
+                let held = self.locks.iter().zip(&self.held).filter(|(_, held)| **held);
+                for (Provisional { lock, record, .. }, _) in held {
+                    scope.grant(lock, record);
+                }
+            }
         }
         Next::Settled(std::mem::take(&mut self.held))
     }

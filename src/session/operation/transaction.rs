@@ -3,7 +3,9 @@
 
 use crate::command::script::{ScriptCall, Source};
 use crate::command::{KeyspaceUse, LockUse};
+use crate::ledger::{self, Answer};
 use crate::lock::record::LockKey;
+use crate::mode::Mode;
 use crate::resp::Args;
 use crate::resp::encode;
 use crate::resp::reply::Reply;
@@ -13,7 +15,7 @@ use std::sync::Arc;
 use super::acquire::{self, Ask, Form, Read};
 use super::exchange::{self, Purpose};
 use super::script::{self, Enveloped, RAN_OUT};
-use super::settle::{Next, Provisional, Settlement, value_guard};
+use super::settle::{Loss, Next, Provisional, Settlement, value_guard};
 use super::view;
 use super::{Flow, Operation, Scope, TIMED, UNTIMED};
 
@@ -33,6 +35,17 @@ enum What {
     Other(Box<Purpose>),
 }
 
+impl What {
+    /// Redis has refused to queue it.
+    fn refused(&self, error: &[u8], scope: &mut Scope<'_, '_>) {
+        match self {
+            Self::Acquire(ask) => scope.witness_error(Some(&ask.rule), error),
+            Self::Enveloped(call) => scope.witness_script_error(call.keys(), error),
+            Self::Other(purpose) => scope.witness_answer(purpose, &Reply::Error(error)),
+        }
+    }
+}
+
 /// A lock command on its way into the transaction.
 pub(in crate::session) struct Queueing {
     /// What is queued, or the error that the client gets because nothing is.
@@ -45,6 +58,10 @@ impl Queueing {
         args: Args<'_>,
         scope: &mut Scope<'_, '_>,
     ) -> (Option<Box<Operation>>, Flow) {
+        if scope.shared().board.view().mode != Mode::Healthy {
+            let text = scope.shared().unavailable("a transaction that began before can't go on");
+            return Self::refuse(text, scope);
+        }
         if scope.queued.len() >= MAX_QUEUED {
             return Self::refuse(TOO_MANY.to_owned(), scope);
         }
@@ -76,6 +93,9 @@ impl Queueing {
         args: Args<'_>,
         scope: &mut Scope<'_, '_>,
     ) -> (Option<Box<Operation>>, Flow) {
+        if keyspace_use == KeyspaceUse::SwapDb && scope.has_claims() {
+            return Self::refuse(exchange::SWAPDB_REFUSED.to_owned(), scope);
+        }
         let rest = args.iter().skip(1).map(<[u8]>::to_vec).collect();
         Self::as_it_came(Purpose::Keyspace(keyspace_use, rest), args, scope)
     }
@@ -154,6 +174,13 @@ impl Queueing {
         (Some(Box::new(Operation::Queue(Self { what: Ok(what) }))), TIMED)
     }
 
+    /// The transaction is lost with its link; EXEC will say so.
+    pub(super) fn link_failed(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
+        scope.state.lose_link();
+        scope.queued.clear();
+        scope.answer_error("EXECABORT Transaction discarded: the connection to Redis was lost")
+    }
+
     pub(super) fn reply(&mut self, frame: &[u8], scope: &mut Scope<'_, '_>) -> Flow {
         let what = match std::mem::replace(&mut self.what, Err(String::new())) {
             Ok(what) => what,
@@ -165,6 +192,8 @@ impl Queueing {
         {
             scope.queued.push(Queued { place: transaction.queued, db, what });
             transaction.queued += 1;
+        } else if let Some(error) = frame.strip_prefix(b"-") {
+            what.refused(error, scope);
         }
         scope.answer(frame)
     }
@@ -172,6 +201,8 @@ impl Queueing {
 
 enum Step {
     Executing,
+    /// DISCARD was sent in EXEC's place: the ledger does not answer.
+    Refusing,
     Settling(Settlement),
 }
 
@@ -183,23 +214,46 @@ pub(in crate::session) struct Executing {
     elements: Vec<Vec<u8>>,
     /// Locks that the transaction took and still has, each with its place in the reply.
     taken: Vec<(usize, Provisional)>,
+    /// Holds that the transaction has ended.
+    releases: Vec<ledger::Ask>,
 }
 
 impl Executing {
     pub(super) fn begin(scope: &mut Scope<'_, '_>) -> (Option<Box<Operation>>, Flow) {
+        if !scope.queued.is_empty() && scope.is_blocked() {
+            // As a transaction that Redis aborts: nothing is applied.
+            scope.queued.clear();
+            scope.send(&[b"DISCARD"]);
+            return (Some(Box::new(Operation::Exec(Self::refused()))), TIMED);
+        }
         scope.send(&[b"EXEC"]);
         let operation = Self {
             queued: std::mem::take(scope.queued),
             step: Step::Executing,
             elements: Vec::new(),
             taken: Vec::new(),
+            releases: Vec::new(),
         };
         (Some(Box::new(Operation::Exec(operation))), UNTIMED)
+    }
+
+    fn refused() -> Self {
+        Self {
+            queued: Vec::new(),
+            step: Step::Refusing,
+            elements: Vec::new(),
+            taken: Vec::new(),
+            releases: Vec::new(),
+        }
     }
 
     pub(super) fn reply(&mut self, frame: &[u8], scope: &mut Scope<'_, '_>) -> Flow {
         match &mut self.step {
             Step::Executing => self.executed(frame, scope),
+            Step::Refusing => {
+                scope.state.executed(false);
+                scope.answer_error(ABORTED)
+            }
             Step::Settling(settlement) => {
                 let next = settlement.reply(frame, scope);
                 self.go_on(next, scope)
@@ -219,12 +273,36 @@ impl Executing {
         for queued in std::mem::take(&mut self.queued) {
             self.translate(queued, scope);
         }
-        if self.taken.is_empty() {
+        let releases = std::mem::take(&mut self.releases);
+        if self.taken.is_empty() && releases.is_empty() {
             return self.answer(scope);
         }
         let locks = self.taken.iter().map(|(_, provisional)| provisional.clone()).collect();
-        self.step = Step::Settling(Settlement::begin(locks, scope));
-        TIMED
+        let (settlement, next) = Settlement::begin(locks, releases, scope);
+        self.step = Step::Settling(settlement);
+        self.go_on(next, scope)
+    }
+
+    pub(super) fn answered(&mut self, answer: &Answer, scope: &mut Scope<'_, '_>) -> Option<Flow> {
+        let Step::Settling(settlement) = &mut self.step else { return None };
+        let next = settlement.answered(answer, scope)?;
+        Some(self.go_on(next, scope))
+    }
+
+    pub(super) fn ledger_late(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
+        let Step::Settling(settlement) = &mut self.step else { return Flow::Close };
+        let next = settlement.ledger_late(scope);
+        self.go_on(next, scope)
+    }
+
+    /// Claims have lost, and all that was taken is given back: their elements say so.
+    fn answer_lost(&mut self, losses: &[Loss], scope: &mut Scope<'_, '_>) -> Flow {
+        let mut error = Vec::new();
+        encode::error(&mut error, script::lost_to(losses, scope).as_bytes());
+        for (place, _) in &self.taken {
+            self.elements[*place].clone_from(&error);
+        }
+        self.answer(scope)
     }
 
     /// Turns a lock command's element into what the client sees. A later command of the same
@@ -234,18 +312,30 @@ impl Executing {
         let Some(element) = self.elements.get(place).cloned() else { return };
         let mut out = Vec::new();
         let locks = match what {
-            What::Acquire(ask) => acquired(&ask, db, &element, scope, &mut out),
+            What::Acquire(ask) => {
+                if let Some((reply, _)) = Reply::parse(&element) {
+                    scope.witness_reply(&ask.rule, &reply);
+                }
+                acquired(&ask, db, &element, scope, &mut out)
+            }
             What::Enveloped(call) => {
                 let Some(effect) = call.read(&element, scope) else {
                     self.elements[place] = script::unreadable();
                     return;
                 };
+                scope.witness_script(call.keys(), &effect);
                 out = effect.reply;
+                self.releases.extend(effect.releases);
                 self.taken.retain(|(_, earlier)| !effect.released.contains(&earlier.lock));
                 effect.taken
             }
             What::Other(purpose) => {
-                passed(&purpose, db, &element, &mut self.taken, scope, &mut out);
+                if let Some((reply, _)) = Reply::parse(&element) {
+                    scope.witness_answer(&purpose, &reply);
+                }
+                let taken = &mut self.taken;
+                let releases = passed(&purpose, db, &element, taken, scope, &mut out);
+                self.releases.extend(releases);
                 Vec::new()
             }
         };
@@ -260,7 +350,10 @@ impl Executing {
         let Step::Settling(settlement) = &self.step else { return Flow::Close };
         match next {
             Next::Wait => TIMED,
+            Next::Ledger(until) => Flow::Ledger { until },
             Next::Reopen => Flow::Reopen,
+            Next::Lost(losses) => self.answer_lost(&losses, scope),
+            Next::Blocked(text) => scope.answer_error(&script::blocked(&text)),
             Next::Unknown if scope.client_gone => scope.answer_error(acquire::CLIENT_GONE),
             Next::GivenBack => Flow::Close,
             Next::Unknown => scope.answer_error(UNKNOWN),
@@ -295,7 +388,7 @@ impl Executing {
                 settlement.reopened(scope);
                 TIMED
             }
-            Step::Executing => Flow::Close,
+            Step::Executing | Step::Refusing => Flow::Close,
         }
     }
 
@@ -311,6 +404,10 @@ impl Executing {
                 self.go_on(next, scope)
             }
             // EXEC was sent, or the whole transaction was never heard of.
+            Step::Refusing => {
+                scope.state.executed(false);
+                scope.answer_error(ABORTED)
+            }
             Step::Executing => {
                 scope.state.executed(false);
                 if connected {
@@ -352,15 +449,17 @@ fn acquired(
     ask.granted_reply(scope.state.protocol, out);
     let lock = LockKey::new(db, &ask.key);
     let record = ask.record(scope.client(), scope.shared());
-    if !ask.is_persistent() {
-        scope.shared().table.grant(lock, record);
-        return Vec::new();
-    }
-    vec![Provisional { lock, guard: value_guard(&ask.stored), record }]
+    vec![Provisional {
+        lock,
+        guard: value_guard(&ask.stored),
+        record,
+        safety_ttl: ask.safety_ttl(),
+        persistent: ask.is_persistent(),
+    }]
 }
 
-/// The element of a command that was queued as it came. `taken` loses the locks that it has
-/// released, and follows those that it has moved.
+/// The element of a command that was queued as it came, and what it has released. `taken` loses
+/// the locks that it has released, and follows those that it has moved.
 fn passed(
     purpose: &Purpose,
     db: u32,
@@ -368,22 +467,25 @@ fn passed(
     taken: &mut Vec<(usize, Provisional)>,
     scope: &Scope<'_, '_>,
     out: &mut Vec<u8>,
-) {
+) -> Vec<ledger::Ask> {
     let reply = Reply::parse(element).map(|(reply, _)| reply);
     let shared = scope.shared();
+    if let Purpose::TakeOut(lock) = purpose {
+        view::show(element, &[Some(lock.key().to_vec())], shared, out);
+    } else if let Purpose::View(keys) = purpose {
+        view::show(element, keys, shared, out);
+    } else {
+        out.extend_from_slice(element);
+    }
+    let releases = reply.map_or_else(Vec::new, |reply| purpose.releases(&reply, db, scope));
     match (purpose, reply) {
-        (Purpose::View(keys), _) => return view::show(element, keys, shared, out),
         (Purpose::TakeOut(lock), Some(Reply::Bulk(_))) => {
-            shared.table.release(lock);
             taken.retain(|(_, earlier)| earlier.lock != *lock);
-            return view::show(element, &[Some(lock.key().to_vec())], shared, out);
         }
         (Purpose::Delete(locks), Some(Reply::Integer(_))) => {
-            locks.iter().for_each(|lock| drop(shared.table.release(lock)));
             taken.retain(|(_, earlier)| !locks.contains(&earlier.lock));
         }
         (Purpose::Keyspace(keyspace_use, args), Some(Reply::Simple(_))) => {
-            exchange::apply_keyspace(*keyspace_use, args, db, shared);
             taken.retain_mut(|(_, earlier)| {
                 let now = exchange::after_keyspace(*keyspace_use, args, db, &earlier.lock);
                 now.map(|now| earlier.lock = now).is_some()
@@ -391,11 +493,13 @@ fn passed(
         }
         _ => {}
     }
-    out.extend_from_slice(element);
+    releases
 }
 
 /// Lock commands in one transaction; no lock client sends more than a handful.
 const MAX_QUEUED: usize = 65_536;
 const TOO_MANY: &str = "OOM lockside: too many commands on lock keys in one transaction";
+const ABORTED: &str = "EXECABORT Transaction discarded: lockside: the ledger does not answer; nothing \
+    was done";
 const UNKNOWN: &str = "TRYAGAIN lockside: unknown outcome: EXEC ran, but Redis did not say \
     whether its locks were made persistent; they are shown as unconfirmed until they are released";

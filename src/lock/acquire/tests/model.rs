@@ -325,6 +325,7 @@ impl World {
             Effect::Send(request) => *wire = Wire::Sent(request),
             Effect::Reopen => *wire = Wire::Reopening,
             Effect::Wait => *wire = Wire::Nothing,
+            Effect::Claim => unreachable!("the ledger only follows in this world"),
             Effect::Finish(outcome) => {
                 let gone = *gone && outcome == Outcome::Granted;
                 *phase = Phase::Told { outcome, gone };

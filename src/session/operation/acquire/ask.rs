@@ -35,6 +35,8 @@ pub(in crate::session::operation) struct Ask {
     pub(super) persistent: bool,
     /// How long the provisional key lives, or the lock of a `ttl` rule.
     pub(super) lifetime: Duration,
+    /// The rule's: what an acquire waits for the ledger at most, unless configured.
+    pub(super) safety_ttl: Duration,
 }
 
 /// What an acquire command turns out to be.
@@ -88,6 +90,7 @@ pub(in crate::session::operation) fn read(
         rule: scope.shared().rule_name(rule),
         persistent,
         lifetime,
+        safety_ttl: rule.safety_ttl,
     }))
 }
 
@@ -150,6 +153,11 @@ impl Ask {
     /// True when the key has to be made persistent (step 4).
     pub(in crate::session::operation) fn is_persistent(&self) -> bool {
         self.persistent
+    }
+
+    /// The rule's safety TTL.
+    pub(in crate::session::operation) fn safety_ttl(&self) -> Duration {
+        self.safety_ttl
     }
 
     /// The client's reply for "you have it".

@@ -1,0 +1,123 @@
+//! Where the parts meet: what the ledger's, the health and the repair thread have to tell the
+//! workers and the lock table.
+
+use std::sync::Arc;
+
+use crate::health::Reports;
+use crate::ledger::fold::{self, Holder};
+use crate::ledger::thread::Ledger;
+use crate::ledger::thread::{Post, Watcher};
+use crate::ledger::{Answer, Position};
+use crate::lock::record::{Confidence, LockKey};
+use crate::repair::{Dirty, Events, Standing, Truth};
+use crate::session::{Bell, Repairs};
+use crate::table::Table;
+use crate::worker::{Letter, Mailboxes};
+
+/// The ledger's answers go to the workers' mailboxes.
+pub(super) struct Postman(pub(super) Mailboxes);
+
+impl Post for Postman {
+    fn deliver(&self, worker: usize, answers: Vec<((usize, u32), Answer)>) {
+        if let Some(mailbox) = self.0.get(worker) {
+            mailbox.put(answers.into_iter().map(|(to, answer)| (to, Letter::Answer(answer))));
+        }
+    }
+}
+
+impl Bell for Postman {
+    fn ring(&self, (worker, session): (usize, (usize, u32))) {
+        if let Some(mailbox) = self.0.get(worker) {
+            mailbox.put([(session, Letter::Bell)]);
+        }
+    }
+}
+
+impl Postman {
+    /// Has every worker look at the mode.
+    pub(super) fn wake_all(&self) {
+        self.0.iter().for_each(crate::worker::Mailbox::wake);
+    }
+}
+
+/// The lock table follows the ledger.
+pub(super) struct Follower(pub(super) Arc<Table>);
+
+impl Watcher for Follower {
+    fn held(&self, holder: &Arc<Holder>) {
+        self.0.hold(holder, Confidence::Held);
+    }
+
+    fn freed(&self, key: &LockKey, claim: Position) {
+        self.0.free(key, claim);
+    }
+
+    /// What runs before this one have left: nobody knows whether a client that was not heard of
+    /// again was told of its grant (SPEC 3).
+    fn reset(&self, holders: &[Arc<Holder>]) {
+        self.0.clear();
+        for holder in holders {
+            let heard = if holder.heard { Confidence::Held } else { Confidence::Unconfirmed };
+            self.0.hold(holder, heard);
+        }
+    }
+}
+
+/// The ledger as it is now, for repairs.
+pub(super) struct Ledgers(pub(super) Arc<Ledger>);
+
+impl Truth for Ledgers {
+    fn holder(&self, key: &LockKey) -> Option<Arc<Holder>> {
+        self.0.holder(key)
+    }
+
+    fn standing(&self, key: &LockKey, stored: &[u8]) -> Standing {
+        of(self.0.standing(key, stored, None))
+    }
+
+    fn standing_other(&self, key: &LockKey, guard: &[u8]) -> Standing {
+        of(self.0.standing(key, b"", Some(guard)))
+    }
+
+    fn holders(&self) -> Vec<Arc<Holder>> {
+        self.0.holders()
+    }
+}
+
+fn of(standing: fold::Standing) -> Standing {
+    match standing {
+        fold::Standing::Holder => Standing::Holder,
+        fold::Standing::Dead => Standing::Dead,
+        fold::Standing::Unknown => Standing::Unknown,
+    }
+}
+
+/// The health thread hears of passes.
+pub(super) struct Passes(pub(super) Reports);
+
+impl Events for Passes {
+    fn pass_ended(&self, run_id: &str, complete: bool) {
+        self.0.pass_ended(run_id.into(), complete);
+    }
+
+    fn met_run(&self, run_id: &str) {
+        self.0.verify(run_id);
+    }
+}
+
+/// Sessions name locks that are to be looked at.
+pub(super) struct Menders(pub(super) Arc<Dirty>);
+
+impl Repairs for Menders {
+    fn touch(&self, key: &LockKey) {
+        self.0.touch(key.clone());
+    }
+
+    fn is_due(&self, key: &LockKey) -> bool {
+        self.0.contains(key)
+    }
+
+    fn look_at_all(&self) {
+        self.0.touch_all();
+    }
+}

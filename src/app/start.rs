@@ -1,0 +1,157 @@
+//! Starts what runs beside the workers, and ends it: the ledger, the health and the repair thread.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::Settings;
+use crate::health::{self, Health, Reports};
+use crate::ledger::committer::Timing;
+use crate::ledger::sqlite::Sqlite;
+use crate::ledger::thread::{self, Ledger};
+use crate::ledger::Start;
+use crate::mode::{self, Board, History};
+use crate::repair::{self, Databases, Dirty, Policy, Repair};
+use crate::table::Table;
+use crate::upstream::Upstream;
+use crate::worker::Common;
+
+use super::parts::{Follower, Ledgers, Passes, Postman};
+use super::{Failure, unix_ms};
+
+/// What several parts share, made before any of them.
+pub(super) struct Foundation {
+    pub(super) table: Arc<Table>,
+    pub(super) board: Arc<Board>,
+    pub(super) history: Arc<History>,
+    pub(super) reports: Reports,
+    pub(super) dirty: Arc<Dirty>,
+    pub(super) databases: Arc<Databases>,
+    pub(super) postman: Arc<Postman>,
+    pub(super) upstream: Arc<Upstream>,
+}
+
+impl Foundation {
+    pub(super) fn new(settings: &Settings) -> Self {
+        let mail = (0..settings.threads).map(|_| crate::worker::Mailbox::default()).collect();
+        Self {
+            table: Arc::new(Table::new(settings.limits.locks)),
+            board: Arc::default(),
+            history: Arc::default(),
+            reports: Reports::default(),
+            dirty: Arc::default(),
+            databases: Arc::default(),
+            postman: Arc::new(Postman(mail)),
+            upstream: Arc::new(Upstream::new(settings.upstream.address.clone())),
+        }
+    }
+}
+
+/// Opens the ledger; the table knows all its locks when this returns.
+pub(super) fn ledger(
+    settings: &Settings,
+    foundation: &Foundation,
+) -> Result<Arc<Ledger>, Failure> {
+    let (path, times) = (&settings.ledger.path, &settings.ledger);
+    let failed = |error| Failure::Ledger { place: path.display().to_string(), error };
+    let terms = Start {
+        format: crate::ledger::entry::FORMAT,
+        namespace: settings.namespace.as_str().into(),
+        guarantee: settings.guarantee,
+        upstream: settings.upstream.address.to_string().into(),
+        writer: writer().into(),
+        at_ms: unix_ms(),
+    };
+    let timing = Timing {
+        heartbeat: times.heartbeat,
+        poll: times.poll,
+        max_clock_skew: times.max_clock_skew,
+    };
+    let settings = thread::Settings {
+        timing,
+        stall_after: times.stall_after,
+        ..thread::Settings::new(terms)
+    };
+    let follower = Arc::new(Follower(foundation.table.clone()));
+    let store = Box::new(Sqlite::new(path));
+    let ledger = Ledger::start(settings, store, foundation.postman.clone(), follower);
+    ledger.map(Arc::new).map_err(failed)
+}
+
+/// Who writes, for people: host and process.
+fn writer() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{}:{}", host.trim(), std::process::id())
+}
+
+/// Writes what waits, then ends the log.
+pub(super) fn stop_ledger(ledger: Arc<Ledger>, within: Duration) {
+    if let Err(error) = ledger.stop(within) {
+        tracing::error!("{error}");
+    }
+}
+
+/// The threads that look after Redis.
+pub(super) struct Guards {
+    health: Health,
+    repair: Arc<Repair>,
+}
+
+impl Guards {
+    pub(super) fn start(
+        settings: &Settings,
+        foundation: &Foundation,
+        common: &Arc<Common>,
+        ledger: &Arc<Ledger>,
+    ) -> Result<Self, Failure> {
+        let repair = Repair::start(repair::Parts {
+            upstream: settings.upstream.clone(),
+            policy: Policy { rules: Arc::new(settings.rules.clone()), guarantee: settings.guarantee },
+            truth: Arc::new(Ledgers(ledger.clone())),
+            door: ledger.clone(),
+            board: foundation.board.clone(),
+            dirty: foundation.dirty.clone(),
+            databases: foundation.databases.clone(),
+            events: Arc::new(Passes(foundation.reports.clone())),
+            interval: settings.upstream.repair_interval,
+            unix_ms,
+        })?;
+        let repair = Arc::new(repair);
+        let (postman, starts, stops) =
+            (foundation.postman.clone(), repair.clone(), repair.clone());
+        let health = Health::start(
+            health::Settings {
+                terms: mode::Terms {
+                    recover_after: settings.upstream.recover_after,
+                    probe_interval: settings.upstream.probe_interval,
+                    command_timeout: settings.upstream.command_timeout,
+                    needs_ledger: settings.guarantee == crate::ledger::Guarantee::Strict,
+                    ..mode::Terms::default()
+                },
+                probe_timeout: settings.upstream.probe_timeout,
+                upstream: common.upstream.clone(),
+                username: settings.upstream.username.clone(),
+                password: settings.upstream.password.clone(),
+            },
+            health::Parts {
+                board: foundation.board.clone(),
+                history: foundation.history.clone(),
+                door: ledger.clone(),
+                reports: foundation.reports.clone(),
+                callbacks: health::Callbacks {
+                    view_changed: Box::new(move || postman.wake_all()),
+                    start_pass: Box::new(move |run| starts.start_pass(run)),
+                    stop_pass: Box::new(move || stops.cancel_pass()),
+                },
+            },
+        )?;
+        Ok(Self { health, repair })
+    }
+
+    pub(super) fn stop(self) {
+        self.health.stop();
+        // The callbacks of the health thread had the other handles.
+        if let Some(repair) = Arc::into_inner(self.repair) {
+            repair.stop();
+        }
+    }
+}

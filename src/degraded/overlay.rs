@@ -1,0 +1,291 @@
+//! What the keys of one turn hold: loaded once, changed by its commands, compared at the end.
+//!
+//! A lock and a companion look alike to commands: an [`Entry`] with a value and an expiry. A lock's
+//! value is the client value. The expiry of a persistent lock is its virtual TTL, so that Redis's
+//! own rules for expiries give the answers of SPEC 5; nothing of it is kept.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::companions::CompanionEffects;
+use super::turn::Stop;
+use super::{Change, World};
+use crate::lock::record::{Confidence, LockKey, Record};
+use crate::lock::rule::{Mode, Rule};
+use crate::lock::value;
+
+/// What a key holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Value {
+    /// A string: a lock's client value.
+    String(Vec<u8>),
+    /// A list; never empty.
+    List(VecDeque<Vec<u8>>),
+    /// A lock that is not a string: its content is in Redis alone.
+    Elsewhere,
+}
+
+/// A key that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Entry {
+    /// What it holds.
+    pub(super) value: Value,
+    /// When it runs out, in milliseconds since the Unix epoch.
+    pub(super) expires_at_ms: Option<u64>,
+    /// A lock: still the hold that was loaded, and not one that this turn has made.
+    pub(super) is_loaded_hold: bool,
+}
+
+impl Entry {
+    /// An entry that this turn has made.
+    pub(super) fn new(value: Value, expires_at_ms: Option<u64>) -> Self {
+        Self { value, expires_at_ms, is_loaded_hold: false }
+    }
+}
+
+/// What a key is, and was.
+enum Origin<'a> {
+    Lock { rule: &'a Rule, record: Option<Box<Record>> },
+    Companion { entry: Option<Entry>, generation: u64 },
+}
+
+struct Slot<'a> {
+    origin: Origin<'a>,
+    now: Option<Entry>,
+}
+
+/// Why a turn can't end in changes.
+pub(super) enum Unfinished {
+    /// Something was written that is no lock.
+    NotServed,
+    /// A limit is passed: the error's text.
+    Full(&'static str),
+}
+
+/// More than a stamp adds to a value: what is longer names no lock.
+const STAMP_ROOM: usize = 128;
+/// In the words of the way by Redis.
+const TABLE_FULL: &str =
+    "OOM lockside: not acquired: as many locks are held as limits.locks allows";
+const COMPANIONS_FULL: &str = "OOM lockside: too much is kept for companion keys while upstream is \
+                               unavailable";
+
+/// The keys of one turn.
+pub(super) struct Overlay<'a> {
+    world: World<'a>,
+    slots: BTreeMap<LockKey, Slot<'a>>,
+    /// Arguments of the command or script: a lock is shown in the form that they present.
+    presented: Vec<Vec<u8>>,
+}
+
+/// The hold of a lock that has not run out.
+pub(super) fn standing(world: &World<'_>, key: &LockKey) -> Option<Record> {
+    let record = world.table.find(key)?;
+    record.expires_at_ms.is_none_or(|at_ms| at_ms > world.now_ms).then_some(record)
+}
+
+impl<'a> Overlay<'a> {
+    /// An overlay over nothing.
+    pub(super) fn new(world: World<'a>) -> Self {
+        Self { world, slots: BTreeMap::new(), presented: Vec::new() }
+    }
+
+    /// Makes a key known; a key that is neither a lock nor a companion is not served.
+    pub(super) fn load(&mut self, key: &LockKey) -> Result<(), Stop> {
+        if !self.slots.contains_key(key) {
+            let slot = Slot::load(&self.world, key).ok_or(Stop::NotServed)?;
+            self.slots.insert(key.clone(), slot);
+        }
+        Ok(())
+    }
+
+    /// Notes the arguments that a token may be presented in.
+    pub(super) fn present<'b>(&mut self, args: impl Iterator<Item = &'b [u8]>) {
+        let largest = self.world.limits.max_lock_value + STAMP_ROOM;
+        let fitting = args.filter(|arg| arg.len() <= largest);
+        self.presented = fitting.map(<[u8]>::to_vec).collect();
+    }
+
+    /// What a key holds now.
+    pub(super) fn find(&self, key: &LockKey) -> Option<&Entry> {
+        self.slots.get(key).and_then(|slot| slot.now.as_ref())
+    }
+
+    /// True for a lock of a persistent rule.
+    pub(super) fn is_persistent(&self, key: &LockKey) -> bool {
+        let origin = self.slots.get(key).map(|slot| &slot.origin);
+        matches!(origin, Some(Origin::Lock { rule, .. }) if rule.mode == Mode::Persistent)
+    }
+
+    /// True for a persistent lock that was granted to this value, unique by itself, when nobody
+    /// knows whether the client has its reply.
+    pub(super) fn is_unconfirmed_grant(&self, key: &LockKey, value: &[u8]) -> bool {
+        let Some(slot) = self.slots.get(key) else { return false };
+        let Origin::Lock { rule, record: Some(record) } = &slot.origin else { return false };
+        slot.now.as_ref().is_some_and(|entry| entry.is_loaded_hold)
+            && rule.mode == Mode::Persistent
+            && record.confidence == Confidence::Unconfirmed
+            && value::is_unique(value)
+            && value::matches(&record.stored, value, rule.stamp)
+    }
+
+    /// The key is gone. False if it was not there.
+    pub(super) fn remove(&mut self, key: &LockKey) -> bool {
+        self.slots.get_mut(key).is_some_and(|slot| slot.now.take().is_some())
+    }
+
+    /// The key holds this. What has run out already is not kept.
+    pub(super) fn put(&mut self, key: &LockKey, entry: Entry) {
+        let alive = entry.expires_at_ms.is_none_or(|at_ms| at_ms > self.world.now_ms);
+        if let Some(slot) = self.slots.get_mut(key) {
+            slot.now = Some(entry).filter(|_| alive);
+        }
+    }
+
+    /// The key holds this string. The token that a lock has already is the same hold.
+    pub(super) fn put_string(&mut self, key: &LockKey, value: &[u8], expires_at_ms: Option<u64>) {
+        let loaded = self.find(key).filter(|entry| entry.is_loaded_hold);
+        let same = loaded.is_some() && self.shown(key).as_deref() == Some(value);
+        let entry = match loaded {
+            Some(entry) if same => Entry { expires_at_ms, ..entry.clone() },
+            _ => Entry::new(Value::String(value.to_vec()), expires_at_ms),
+        };
+        self.put(key, entry);
+    }
+
+    /// The string that a client sees: in the form that its arguments present, else the client
+    /// value (SPEC 4). None without a string.
+    pub(super) fn shown(&self, key: &LockKey) -> Option<Vec<u8>> {
+        let slot = self.slots.get(key)?;
+        let entry = slot.now.as_ref()?;
+        let Value::String(client_value) = &entry.value else { return None };
+        let Origin::Lock { rule, record: Some(record) } = &slot.origin else {
+            return Some(client_value.clone());
+        };
+        if !entry.is_loaded_hold {
+            return Some(client_value.clone());
+        }
+        let named = |text: &&Vec<u8>| {
+            value::matches(&record.stored, text, rule.stamp)
+                || record.marker.as_ref().is_some_and(|marker| marker.as_bytes() == text.as_slice())
+        };
+        // Another form than the client value is presented by who has read it somewhere.
+        let mut others = self.presented.iter().filter(|text| *text != client_value);
+        Some(others.find(named).unwrap_or(client_value).clone())
+    }
+
+    /// What the turn comes to.
+    pub(super) fn finish(self) -> Result<(Vec<Change>, CompanionEffects), Unfinished> {
+        let (mut changes, mut companions) = (Vec::new(), CompanionEffects::default());
+        for (key, slot) in self.slots {
+            match slot.origin {
+                Origin::Lock { rule, record } => {
+                    let ending = Ending { world: &self.world, rule, key, record };
+                    ending.changes(slot.now, &mut changes)?;
+                }
+                Origin::Companion { entry, generation } => {
+                    companions.note(key, generation, (slot.now != entry).then_some(slot.now));
+                }
+            }
+        }
+        companions.must_be_fresh = changes.is_empty();
+        if !self.world.companions.makes_room_for(&companions, self.world.now_ms) {
+            return Err(Unfinished::Full(COMPANIONS_FULL));
+        }
+        Ok((changes, companions))
+    }
+}
+
+impl<'a> Slot<'a> {
+    fn load(world: &World<'a>, key: &LockKey) -> Option<Self> {
+        if let Some(rule) = world.rules.find(key.key()) {
+            let record = standing(world, key);
+            let now = record.as_ref().map(|record| loaded(record, rule, world.now_ms));
+            return Some(Self { origin: Origin::Lock { rule, record: record.map(Box::new) }, now });
+        }
+        world.rules.companion_of(key.key())?;
+        let (entry, generation) = world.companions.find(key, world.now_ms);
+        Some(Self { origin: Origin::Companion { entry: entry.clone(), generation }, now: entry })
+    }
+}
+
+fn loaded(record: &Record, rule: &Rule, now_ms: u64) -> Entry {
+    let value = if record.stored.is_empty() && record.other.is_some() {
+        Value::Elsewhere
+    } else {
+        Value::String(value::strip(&record.stored, rule.stamp).to_vec())
+    };
+    let expires_at_ms = match rule.mode {
+        Mode::Ttl => record.expires_at_ms,
+        Mode::Persistent => {
+            let virtual_ttl_ms = record.asked_ttl_ms.unwrap_or_else(|| default_ttl_ms(rule));
+            Some(now_ms.saturating_add(virtual_ttl_ms.max(1)))
+        }
+    };
+    Entry { value, expires_at_ms, is_loaded_hold: true }
+}
+
+fn default_ttl_ms(rule: &Rule) -> u64 {
+    u64::try_from(rule.default_ttl.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A lock at the end of a turn.
+struct Ending<'a> {
+    world: &'a World<'a>,
+    rule: &'a Rule,
+    key: LockKey,
+    record: Option<Box<Record>>,
+}
+
+impl Ending<'_> {
+    fn changes(mut self, now: Option<Entry>, out: &mut Vec<Change>) -> Result<(), Unfinished> {
+        let Some(entry) = now else {
+            self.release(out);
+            return Ok(());
+        };
+        if entry.is_loaded_hold {
+            self.extend(&entry, out);
+            return Ok(());
+        }
+        let stored = match &entry.value {
+            Value::String(value) if value.len() <= self.world.limits.max_lock_value => {
+                (self.world.stamp)(value, self.rule.stamp)
+            }
+            _ => return Err(Unfinished::NotServed),
+        };
+        // Deleted and set again with a token that is unique by itself: the same claim.
+        if self.record.as_ref().is_some_and(|record| record.stored == stored) {
+            self.extend(&entry, out);
+            return Ok(());
+        }
+        if self.record.is_none() && self.world.table.is_full_for(&self.key) {
+            return Err(Unfinished::Full(TABLE_FULL));
+        }
+        self.release(out);
+        let asked_ttl_ms = entry.expires_at_ms.map(|at_ms| at_ms - self.world.now_ms);
+        let expires_at_ms = self.expiry(&entry);
+        out.push(Change::Take { key: self.key, stored, asked_ttl_ms, expires_at_ms });
+        Ok(())
+    }
+
+    fn release(&mut self, out: &mut Vec<Change>) {
+        if let Some(record) = self.record.take() {
+            out.push(Change::Release { key: self.key.clone(), record: *record });
+        }
+    }
+
+    fn extend(self, entry: &Entry, out: &mut Vec<Change>) {
+        let expiry = self.expiry(entry);
+        if let (Some(expires_at_ms), Some(record)) = (expiry, self.record)
+            && record.expires_at_ms != Some(expires_at_ms)
+        {
+            out.push(Change::Extend { key: self.key, record: *record, expires_at_ms });
+        }
+    }
+
+    /// `ttl` rules: when the lock runs out; one without a TTL of its own gets the rule's.
+    fn expiry(&self, entry: &Entry) -> Option<u64> {
+        let default = || self.world.now_ms.saturating_add(default_ttl_ms(self.rule));
+        let is_ttl = self.rule.mode == Mode::Ttl;
+        is_ttl.then(|| entry.expires_at_ms.unwrap_or_else(default))
+    }
+}

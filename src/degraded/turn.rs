@@ -1,0 +1,259 @@
+//! One turn: a command, a transaction or a script, whose commands see what those before them did.
+//!
+//! A [`Turn`] runs commands on an overlay over the table and the companions. Nothing outside it
+//! changes; what the overlay has at the end becomes the evaluation's changes.
+
+use super::overlay::{Overlay, Unfinished};
+use super::reply::Reply;
+use super::{Caller, Evaluation, World, expiry, keys, lists, script, strings};
+use crate::command::{Class, LockUse, Spec, lookup};
+use crate::lock::record::LockKey;
+use crate::resp::encode::Protocol;
+use crate::resp::{Args, Span};
+
+/// Why a command has no reply of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// An error for the client; the command did nothing.
+    Error(String),
+    /// Only Redis could tell.
+    NotServed,
+    /// It would block.
+    Block {
+        /// What is waited for.
+        keys: Vec<LockKey>,
+        /// Milliseconds; 0 is for ever.
+        timeout_ms: u64,
+    },
+}
+
+impl Stop {
+    /// An error with this text.
+    pub(super) fn error(text: &str) -> Self {
+        Self::Error(text.to_owned())
+    }
+}
+
+/// What a command comes to.
+pub(crate) type Outcome = Result<Reply, Stop>;
+
+/// Redis's answer to a command on a value of another type.
+pub(super) const WRONG_TYPE: &str =
+    "WRONGTYPE Operation against a key holding the wrong kind of value";
+/// Redis's answer to options that make no sense.
+pub(super) const SYNTAX: &str = "ERR syntax error";
+/// Redis's answer to a script that would run a script, or block.
+pub(super) const NOT_FROM_SCRIPT: &str = "ERR This Redis command is not allowed from script";
+/// Redis's answer to a write of a script that may only read.
+const READ_ONLY: &str = "ERR Write commands are not allowed from read-only scripts.";
+/// What is served and writes nothing.
+const READS: [&str; 19] = [
+    "echo",
+    "exists",
+    "expiretime",
+    "get",
+    "getrange",
+    "llen",
+    "lrange",
+    "mget",
+    "pexpiretime",
+    "ping",
+    "pttl",
+    "select",
+    "strlen",
+    "substr",
+    "time",
+    "touch",
+    "ttl",
+    "type",
+    "publish",
+];
+/// What a script's `redis.call` gets for a command that is not served. The client never sees it:
+/// the whole evaluation is [`Evaluation::NotServed`].
+const NOT_SERVED: &str = "MASTERDOWN lockside: only lock keys are served";
+
+/// The commands of one evaluation.
+pub(crate) struct Turn<'a> {
+    pub(super) world: &'a World<'a>,
+    pub(super) overlay: Overlay<'a>,
+    /// The selected database.
+    pub(super) db: u32,
+    protocol: Protocol,
+    /// True while a script runs: a persistent lock then shows its virtual TTL, and no command
+    /// blocks.
+    pub(super) in_script: bool,
+    /// True while the script of a `_RO` form runs: it may only read.
+    pub(super) is_read_only: bool,
+    /// True inside EXEC: no command blocks.
+    pub(super) in_transaction: bool,
+    /// A command was met that only Redis can answer.
+    unserved: bool,
+}
+
+impl<'a> Turn<'a> {
+    /// A turn in which nothing has happened.
+    pub(crate) fn new(world: &'a World<'a>, caller: &Caller) -> Self {
+        Self {
+            world,
+            overlay: Overlay::new(*world),
+            db: caller.db,
+            protocol: caller.protocol,
+            in_script: false,
+            is_read_only: false,
+            in_transaction: false,
+            unserved: false,
+        }
+    }
+
+    /// Runs a command of a script (`redis.call`): its reply, errors included. Once
+    /// [`Turn::is_unserved`] the script is to be given up.
+    pub(crate) fn call(&mut self, words: &[&[u8]]) -> Reply {
+        let words = Words::new(words);
+        match self.run(words.args()) {
+            Ok(reply) => reply,
+            Err(Stop::Error(text)) => Reply::error(text),
+            Err(Stop::NotServed | Stop::Block { .. }) => {
+                self.unserved = true;
+                Reply::error(NOT_SERVED.to_owned())
+            }
+        }
+    }
+
+    /// True once a command was met that only Redis can answer.
+    pub(crate) fn is_unserved(&self) -> bool {
+        self.unserved
+    }
+
+    /// The milliseconds since the Unix epoch at which all of the turn happens.
+    pub(super) fn now_ms(&self) -> u64 {
+        self.world.now_ms
+    }
+
+    /// A key of the selected database.
+    pub(super) fn key(&self, key: &[u8]) -> LockKey {
+        LockKey::new(self.db, key)
+    }
+
+    /// Runs one command.
+    pub(super) fn run(&mut self, args: Args<'_>) -> Outcome {
+        let spec = args.get(0).and_then(lookup).ok_or(Stop::NotServed)?;
+        if !spec.takes(args.len()) {
+            return Err(self.wrong_arity(spec.name));
+        }
+        if let Class::Lock(LockUse::Script { .. }) = spec.class {
+            if self.in_script {
+                return Err(Stop::error(NOT_FROM_SCRIPT));
+            }
+            return script::run_script(self, args);
+        }
+        if self.is_read_only && !READS.contains(&spec.name) {
+            return Err(Stop::error(READ_ONLY));
+        }
+        let mut has_keys = false;
+        for key in spec.keys(args) {
+            has_keys = true;
+            let key = self.key(key);
+            self.overlay.load(&key)?;
+        }
+        if !self.in_script {
+            self.overlay.present(args.iter());
+        }
+        if has_keys { self.on_keys(spec, args) } else { self.without_keys(spec, args) }
+    }
+
+    fn on_keys(&mut self, spec: &Spec, args: Args<'_>) -> Outcome {
+        let name = spec.name;
+        strings::run(self, name, args)
+            .or_else(|| expiry::run(self, name, args))
+            .or_else(|| keys::run(self, name, args))
+            .or_else(|| lists::run(self, name, args))
+            .unwrap_or(Err(Stop::NotServed))
+    }
+
+    /// Commands that a transaction or a script may have beside those on its locks; and malformed
+    /// ones, whose keys are not known.
+    fn without_keys(&mut self, spec: &Spec, args: Args<'_>) -> Outcome {
+        match spec.name {
+            "mset" | "msetnx" => Err(self.wrong_arity(spec.name)),
+            "ping" if args.len() == 1 => Ok(Reply::Status(b"PONG".into())),
+            "ping" if args.len() > 2 => Err(self.wrong_arity(spec.name)),
+            "ping" | "echo" => Ok(Reply::Bulk(arg(args, 1).to_vec())),
+            "time" => Ok(self.time()),
+            "select" if self.in_script || self.in_transaction => self.select(arg(args, 1)),
+            // Nobody can be subscribed to the channel of a Redis that is down.
+            "publish" | "spublish" if self.in_script => Ok(Reply::Integer(0)),
+            _ => Err(Stop::NotServed),
+        }
+    }
+
+    fn time(&self) -> Reply {
+        let now_ms = self.now_ms();
+        let part = |number: u64| Reply::Bulk(number.to_string().into_bytes());
+        Reply::Array(vec![part(now_ms / 1000), part(now_ms % 1000 * 1000)])
+    }
+
+    fn select(&mut self, db: &[u8]) -> Outcome {
+        let db = super::number::int(db)?;
+        // How many there are only Redis knows.
+        let db = i32::try_from(db).ok().and_then(|db| u32::try_from(db).ok());
+        self.db = db.ok_or_else(|| Stop::error("ERR DB index is out of range"))?;
+        Ok(Reply::OK)
+    }
+
+    /// Redis's answer to a wrong number of arguments.
+    pub(super) fn wrong_arity(&self, name: &str) -> Stop {
+        Stop::Error(if self.in_script {
+            "ERR Wrong number of args calling Redis command from script".to_owned()
+        } else {
+            format!("ERR wrong number of arguments for '{name}' command")
+        })
+    }
+
+    /// Ends the turn with this reply.
+    pub(super) fn done(self, reply: Reply) -> Evaluation {
+        let (protocol, unserved) = (self.protocol, self.unserved);
+        let mut bytes = Vec::new();
+        match self.overlay.finish() {
+            _ if unserved => Evaluation::NotServed,
+            Ok((changes, companions)) => {
+                reply.write(protocol, &mut bytes);
+                Evaluation::Done { reply: bytes, changes, companions }
+            }
+            Err(Unfinished::NotServed) => Evaluation::NotServed,
+            Err(Unfinished::Full(text)) => {
+                Reply::error(text.to_owned()).write(protocol, &mut bytes);
+                let companions = super::CompanionEffects::default();
+                Evaluation::Done { reply: bytes, changes: Vec::new(), companions }
+            }
+        }
+    }
+}
+
+/// An argument that the command's arity says is there.
+pub(super) fn arg<'a>(args: Args<'a>, at: usize) -> &'a [u8] {
+    args.get(at).unwrap_or_default()
+}
+
+/// Arguments that did not come in a frame.
+pub struct Words {
+    frame: Vec<u8>,
+    spans: Vec<Span>,
+}
+
+impl Words {
+    /// Copies the words into one frame. A frame is below 4 GiB, as the parser's are.
+    pub fn new<T: AsRef<[u8]>>(words: &[T]) -> Self {
+        let (mut frame, mut spans) = (Vec::new(), Vec::with_capacity(words.len()));
+        for word in words {
+            let start = frame.len() as u32;
+            frame.extend_from_slice(word.as_ref());
+            spans.push(Span { start, end: frame.len() as u32 });
+        }
+        Self { frame, spans }
+    }
+
+    /// The words as a command's arguments.
+    pub fn args(&self) -> Args<'_> {
+        Args::new(&self.frame, &self.spans)
+    }
+}

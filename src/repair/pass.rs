@@ -1,0 +1,483 @@
+//! One pass over many keys: what to ask Redis next, and what its answers mean. No socket, no clock.
+//!
+//! # Contract
+//!
+//! [`Pass::next`] says what to do: send a command and hand its answer to [`Pass::answer`], hand
+//! claims to the ledger, or come again later ([`Pass::again`]). One command is under way at a time.
+//! The ledger is asked anew whenever something is decided: a repair is planned from what it says right
+//! before the command is made, and if it says something else once the answer is there, the key is
+//! looked at again. So a release or a new holder during the pass never leaves behind what the pass
+//! has just put into Redis. A pass can be dropped between any two steps.
+//!
+//! A pass is complete when each holder stands in Redis as it should, or can't be put there at all
+//! ([`Plan::CannotRestore`]). Locks won while it runs are caught up with [`CATCH_UPS`] times; later
+//! ones are brought to Redis by who wins them.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use crate::ledger::fold::Holder;
+use crate::ledger::{Claim, Guarantee, Position};
+use crate::lock::envelope::Guard;
+use crate::lock::record::LockKey;
+use crate::lock::rule::{Mode, Rules};
+
+use super::command::{Answer, BATCH, Batch, Body, Command, Kind, Order, look};
+use super::plan::{Found, Hold, Left, Plan, Repair, Says, Terms, plan};
+use super::{Standing, Truth};
+
+#[cfg(test)]
+mod tests;
+
+/// How often a pass asks for locks that were won since it began.
+const CATCH_UPS: u32 = 3;
+/// How often a key is looked at at once when it changes under the repair; then it waits its turn.
+const LOOKS: u32 = 4;
+/// Steps of SCAN of one pass: 4,000,000 keys. What is past it is found in the background, where the
+/// cursor goes on.
+const SCAN_STEPS: u32 = 8000;
+
+/// Most values whose second look is waited for.
+const MOST_DOUBTS: usize = 10_000;
+/// What the ledger calls the client of a value that was found in Redis.
+pub const OBSERVED: &str = "found in Redis";
+
+/// Under which terms locks are repaired.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// Which keys are locks, and how they behave.
+    pub rules: Arc<Rules>,
+    /// What an OK means.
+    pub guarantee: Guarantee,
+}
+
+/// What to do next.
+#[derive(Debug, PartialEq)]
+pub enum Step {
+    /// Send this, and hand in its answer.
+    Ask(Command),
+    /// Hand these to the ledger, which decides; nobody waits for that.
+    Observe(Vec<Claim>),
+    /// Some keys wait for something. Come again in a moment, or give the pass up.
+    Later,
+    /// Nothing is left. True if the pass is complete.
+    Done(bool),
+}
+
+/// Something that people or counters want to know.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Note {
+    /// This was done.
+    Repaired {
+        /// The lock.
+        key: LockKey,
+        /// What.
+        kind: Kind,
+        /// The ledger's holder, where there is one.
+        holder: Option<Arc<Holder>>,
+        /// A value was replaced that is not known to be dead.
+        conflict: bool,
+    },
+    /// A value was found that the ledger does not know; it was told.
+    Adopted(LockKey),
+    /// The holder can't be put into Redis.
+    CannotRestore(LockKey),
+}
+
+/// What would have been taken away at the last look although the ledger may know better in a moment
+/// (an unknown value in a holder's place, which it is told of; content that is not a string). Only the
+/// second look acts on it.
+pub type Doubts = BTreeMap<LockKey, Vec<u8>>;
+
+/// One pass.
+#[derive(Debug)]
+pub struct Pass {
+    policy: Policy,
+    /// Keys to be looked at.
+    queue: BTreeSet<LockKey>,
+    /// Keys that were looked at, to be decided on.
+    found: VecDeque<(LockKey, Found)>,
+    /// Keys that are looked at again when they have had time.
+    later: BTreeSet<LockKey>,
+    /// Holders that stand in Redis, or can't.
+    settled: BTreeMap<LockKey, Position>,
+    looks: BTreeMap<LockKey, u32>,
+    scans: VecDeque<Scan>,
+    scan_steps: u32,
+    catch_ups: u32,
+    under_way: UnderWay,
+    doubts: Doubts,
+    observations: Vec<Claim>,
+    done: Vec<LockKey>,
+    notes: Vec<Note>,
+    failure: Option<Arc<str>>,
+    /// Over all locks, not over given keys.
+    is_full: bool,
+    /// Locks are served by Redis meanwhile: a release is seen there before the ledger has it, so a
+    /// lock that is missing is set only when it is still missing at the second look.
+    is_careful: bool,
+    /// Locks that were missing at the first look.
+    missed: BTreeSet<LockKey>,
+}
+
+/// A SCAN of one database for one glob.
+#[derive(Debug, Clone)]
+struct Scan {
+    db: u32,
+    pattern: Vec<u8>,
+    cursor: u64,
+}
+
+/// What the next answer is an answer to.
+#[derive(Debug)]
+enum UnderWay {
+    Nothing,
+    Look(Vec<LockKey>),
+    Repair(Batch),
+    Scan(Scan),
+}
+
+impl Pass {
+    /// A pass over all holders, and over all lock keys of these databases and of the holders'.
+    pub fn full(policy: Policy, truth: &dyn Truth, dbs: &BTreeSet<u32>, doubts: Doubts) -> Self {
+        let mut pass = Self::new(policy, doubts);
+        let holders = truth.holders();
+        let mut dbs = dbs.clone();
+        dbs.extend(holders.iter().map(|holder| holder.claim.key.db()));
+        for (_, rule) in pass.policy.rules.iter() {
+            let globs = rule.keys.iter().map(|glob| glob.source().to_vec());
+            let scans = globs.flat_map(|pattern| {
+                dbs.iter().map(move |&db| Scan { db, pattern: pattern.clone(), cursor: 0 })
+            });
+            pass.scans.extend(scans);
+        }
+        pass.queue.extend(holders.iter().map(|holder| holder.claim.key.clone()));
+        pass.catch_ups = CATCH_UPS;
+        pass.is_full = true;
+        pass
+    }
+
+    /// A pass over these keys alone.
+    pub fn of_keys(
+        policy: Policy,
+        keys: impl IntoIterator<Item = LockKey>,
+        doubts: Doubts,
+    ) -> Self {
+        let mut pass = Self::new(policy, doubts);
+        pass.queue.extend(keys);
+        pass
+    }
+
+    fn new(policy: Policy, doubts: Doubts) -> Self {
+        Self {
+            policy,
+            queue: BTreeSet::new(),
+            found: VecDeque::new(),
+            later: BTreeSet::new(),
+            settled: BTreeMap::new(),
+            looks: BTreeMap::new(),
+            scans: VecDeque::new(),
+            scan_steps: SCAN_STEPS,
+            catch_ups: 0,
+            under_way: UnderWay::Nothing,
+            doubts,
+            observations: Vec::new(),
+            done: Vec::new(),
+            notes: Vec::new(),
+            failure: None,
+            is_full: false,
+            is_careful: false,
+            missed: BTreeSet::new(),
+        }
+    }
+
+    /// The same for a time in which locks are served by Redis: nothing that is missing is set before
+    /// a second look, which is to come after a release that is on its way is in the ledger.
+    pub fn carefully(mut self) -> Self {
+        self.is_careful = true;
+        self
+    }
+
+    /// What to do next. `now_ms`: milliseconds since the Unix epoch.
+    pub fn next(&mut self, truth: &dyn Truth, now_ms: u64) -> Step {
+        loop {
+            if self.failure.is_some() {
+                return Step::Done(false);
+            }
+            if let Some(command) = self.decide(truth, now_ms) {
+                return Step::Ask(command);
+            }
+            if !self.observations.is_empty() {
+                return Step::Observe(std::mem::take(&mut self.observations));
+            }
+            if let Some(command) = self.look().or_else(|| self.scan()) {
+                return Step::Ask(command);
+            }
+            if self.catch_up(truth) {
+                continue;
+            }
+            return if self.later.is_empty() { Step::Done(true) } else { Step::Later };
+        }
+    }
+
+    /// The answer to the last [`Step::Ask`].
+    pub fn answer(&mut self, answer: Answer, truth: &dyn Truth) {
+        let under_way = std::mem::replace(&mut self.under_way, UnderWay::Nothing);
+        match (under_way, answer) {
+            (_, Answer::Failed(text)) => self.failure = Some(text),
+            (UnderWay::Look(keys), Answer::Found(found)) if keys.len() == found.len() => {
+                self.found.extend(keys.into_iter().zip(found));
+            }
+            (UnderWay::Repair(batch), Answer::Marks(marks)) => {
+                for (at, order) in batch.into_orders().into_iter().enumerate() {
+                    self.repaired(order, marks.get(at) == Some(&1), truth);
+                }
+            }
+            (UnderWay::Scan(scan), Answer::Scanned { cursor, keys }) => {
+                self.scanned(scan, cursor, keys);
+            }
+            (
+                UnderWay::Nothing | UnderWay::Look(_) | UnderWay::Repair(_) | UnderWay::Scan(_),
+                Answer::Found(_) | Answer::Marks(_) | Answer::Scanned { .. },
+            ) => self.failure = Some("an answer that is none to the question".into()),
+        }
+    }
+
+    /// Looks again at what waits.
+    pub fn again(&mut self) {
+        self.looks.clear();
+        self.queue.append(&mut self.later);
+    }
+
+    /// Why the pass has ended early.
+    pub fn failure(&self) -> Option<&Arc<str>> {
+        self.failure.as_ref()
+    }
+
+    /// Keys about which nothing is left to do, since the last call. Of a pass over given keys.
+    pub fn take_done(&mut self) -> Vec<LockKey> {
+        std::mem::take(&mut self.done)
+    }
+
+    /// What happened since the last call.
+    pub fn take_notes(&mut self) -> Vec<Note> {
+        std::mem::take(&mut self.notes)
+    }
+
+    /// What the next pass has to know.
+    pub fn into_doubts(self) -> Doubts {
+        self.doubts
+    }
+
+    /// The next keys to be looked at, of one database.
+    fn look(&mut self) -> Option<Command> {
+        let db = self.queue.first()?.db();
+        let mut keys = Vec::with_capacity(BATCH.min(self.queue.len()));
+        while keys.len() < BATCH && self.queue.first().is_some_and(|key| key.db() == db) {
+            keys.extend(self.queue.pop_first());
+        }
+        let command = look(db, &keys);
+        self.under_way = UnderWay::Look(keys);
+        Some(command)
+    }
+
+    fn scan(&mut self) -> Option<Command> {
+        self.scan_steps = self.scan_steps.checked_sub(1)?;
+        let scan = self.scans.pop_front()?;
+        let body = Body::Scan { cursor: scan.cursor, pattern: scan.pattern.clone() };
+        let command = Command { db: scan.db, body };
+        self.under_way = UnderWay::Scan(scan);
+        Some(command)
+    }
+
+    fn scanned(&mut self, scan: Scan, cursor: u64, keys: Vec<Vec<u8>>) {
+        let rules = &self.policy.rules;
+        let locks = keys.iter().filter(|key| rules.find_id(key).is_some());
+        let locks = locks.map(|key| LockKey::new(scan.db, key));
+        let new = locks.filter(|key| !self.settled.contains_key(key) && !self.later.contains(key));
+        self.queue.extend(new);
+        if cursor != 0 {
+            self.scans.push_front(Scan { cursor, ..scan });
+        }
+    }
+
+    /// Queues holders that are not settled; true if there were any.
+    fn catch_up(&mut self, truth: &dyn Truth) -> bool {
+        let Some(left) = self.catch_ups.checked_sub(1) else { return false };
+        self.catch_ups = left;
+        for holder in truth.holders() {
+            let key = &holder.claim.key;
+            if self.settled.get(key) != Some(&holder.at) && !self.later.contains(key) {
+                self.queue.insert(key.clone());
+            }
+        }
+        !self.queue.is_empty()
+    }
+
+    /// Plans what was found, from what the ledger says now, and makes the next batch: of one kind of
+    /// repair. The rest is planned again for the batch after it.
+    fn decide(&mut self, truth: &dyn Truth, now_ms: u64) -> Option<Command> {
+        let mut batch = Batch::default();
+        for (key, found) in std::mem::take(&mut self.found) {
+            if let Some(order) = self.consider(&key, &found, truth, now_ms)
+                && batch.push(order).is_err()
+            {
+                self.found.push_back((key, found));
+            }
+        }
+        let command = batch.command()?;
+        self.under_way = UnderWay::Repair(batch);
+        Some(command)
+    }
+
+    /// One key: what Redis is to do, if anything.
+    fn consider(
+        &mut self,
+        key: &LockKey,
+        found: &Found,
+        truth: &dyn Truth,
+        now_ms: u64,
+    ) -> Option<Order> {
+        let holder = truth.holder(key);
+        let at = holder.as_deref().map(|holder| holder.at);
+        let hold = holder.as_deref().map(|holder| hold_of(holder, now_ms));
+        let (value, releasing) = (standing(truth, key, found), truth.is_releasing(key));
+        let says = Says { holder: hold, value, releasing };
+        match plan(found, says, self.terms(key)) {
+            Plan::Nothing(_) => self.settle(key, at, true),
+            Plan::Wait(_) => drop(self.later.insert(key.clone())),
+            Plan::CannotRestore => {
+                self.notes.push(Note::CannotRestore(key.clone()));
+                // In fast Redis decides, and would say yes to the next: not done, as long as it lasts.
+                self.settle(key, at, self.policy.guarantee == Guarantee::Strict);
+            }
+            Plan::Act(Repair::Adopt(stored)) => {
+                self.observe(key, stored, now_ms);
+                self.notes.push(Note::Adopted(key.clone()));
+            }
+            Plan::Act(repair) if self.is_new_doubt(key, repair) => {
+                if let Some(Guard::Value(stored)) = doubtful(repair) {
+                    self.observe(key, stored, now_ms);
+                }
+                self.later.insert(key.clone());
+            }
+            Plan::Act(Repair::Set { .. }) if self.is_careful && self.missed.insert(key.clone()) => {
+                self.later.insert(key.clone());
+            }
+            Plan::Act(repair) => return Order::new(key.clone(), at, repair),
+        }
+        None
+    }
+
+    /// A repair was answered.
+    fn repaired(&mut self, order: Order, applied: bool, truth: &dyn Truth) {
+        let Order { key, holder: planned_for, kind, conflict, .. } = order;
+        let holder = truth.holder(&key);
+        let at = holder.as_deref().map(|holder| holder.at);
+        if applied {
+            self.notes.push(Note::Repaired { key: key.clone(), kind, holder, conflict });
+        }
+        // After a deletion nothing stands where a holder should: its turn is next.
+        let leaves_a_hole = kind == Kind::Delete && at.is_some();
+        if applied && at == planned_for && !leaves_a_hole {
+            self.settle(&key, at, true);
+        } else {
+            self.look_again(key);
+        }
+    }
+
+    /// At once, and after [`LOOKS`] times with the others that wait.
+    fn look_again(&mut self, key: LockKey) {
+        let looks = self.looks.entry(key.clone()).or_default();
+        *looks += 1;
+        if *looks < LOOKS {
+            self.queue.insert(key);
+        } else {
+            self.later.insert(key);
+        }
+    }
+
+    /// Nothing is left to do about this key under this holder.
+    fn settle(&mut self, key: &LockKey, holder: Option<Position>, done: bool) {
+        self.looks.remove(key);
+        self.doubts.remove(key);
+        if self.is_full {
+            self.settled.extend(holder.map(|at| (key.clone(), at)));
+        } else if done {
+            self.done.push(key.clone());
+        }
+    }
+
+    fn observe(&mut self, key: &LockKey, stored: &[u8], now_ms: u64) {
+        let rule = self.policy.rules.find(key.key()).map_or("", |rule| &rule.name);
+        self.observations.push(Claim {
+            key: key.clone(),
+            stored: stored.into(),
+            other: None,
+            rule: rule.into(),
+            client: OBSERVED.into(),
+            at_ms: now_ms,
+            asked_ttl_ms: None,
+            expires_at_ms: None,
+            marker: None,
+        });
+    }
+
+    /// True if this repair is doubtful and what it is about has not been met before: it is
+    /// remembered. Doubts are bounded; past that there are none.
+    fn is_new_doubt(&mut self, key: &LockKey, repair: Repair<'_>) -> bool {
+        let Some(Guard::Value(doubted) | Guard::Other(doubted)) = doubtful(repair) else {
+            return false;
+        };
+        if self.doubts.len() >= MOST_DOUBTS {
+            return false;
+        }
+        self.doubts.insert(key.clone(), doubted.to_vec()).is_none_or(|known| known != doubted)
+    }
+
+    fn terms(&self, key: &LockKey) -> Terms {
+        // A key that no rule claims any more is handled with the greater care.
+        let mode = self.policy.rules.find(key.key()).map_or(Mode::Persistent, |rule| rule.mode);
+        Terms { persistent: mode == Mode::Persistent, guarantee: self.policy.guarantee }
+    }
+}
+
+/// What a repair takes away that the ledger, read up to now, may say more about: an unknown value in a
+/// holder's place, and the content of a lock that is not a string, which its client's next acquire may
+/// have again.
+fn doubtful(repair: Repair<'_>) -> Option<Guard<'_>> {
+    match repair {
+        Repair::Replace { theirs, conflict: true, .. } => Some(theirs),
+        Repair::Delete(theirs @ Guard::Other(_))
+        | Repair::Replace { theirs: theirs @ Guard::Other(_), .. } => Some(theirs),
+        Repair::Delete(Guard::Value(_))
+        | Repair::Replace { theirs: Guard::Value(_), conflict: false, .. }
+        | Repair::Set { .. }
+        | Repair::Persist(_)
+        | Repair::Lengthen { .. }
+        | Repair::Adopt(_) => None,
+    }
+}
+
+/// What the ledger's holder has put into Redis, and for how long.
+fn hold_of(holder: &Holder, now_ms: u64) -> Hold<'_> {
+    let claim = &holder.claim;
+    let what = match &claim.other {
+        Some(guard) => Guard::Other(guard),
+        None => Guard::Value(&claim.stored),
+    };
+    let left = match claim.expires_at_ms.map(|at| at.saturating_sub(now_ms)) {
+        None => Left::Forever,
+        Some(0) => Left::RunOut,
+        Some(ms) => Left::Ms(ms),
+    };
+    Hold { what, left }
+}
+
+fn standing(truth: &dyn Truth, key: &LockKey, found: &Found) -> Standing {
+    match found {
+        Found::Missing => Standing::Unknown,
+        Found::Value { stored, .. } => truth.standing(key, stored),
+        Found::Other { guard, .. } => truth.standing_other(key, guard),
+    }
+}

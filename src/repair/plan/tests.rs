@@ -1,0 +1,228 @@
+//! Every input of the table, and what must hold for each.
+
+use super::*;
+
+const VALUES: [&[u8]; 2] = [b"A", b"B"];
+const GUARDS: [&[u8]; 2] = [b"0:aa", b"0:bb"];
+const TTLS: [Option<u64>; 3] = [None, Some(10), Some(100_000)];
+const LEFT: [Left; 4] = [Left::Forever, Left::Ms(10), Left::Ms(60_000), Left::RunOut];
+const STANDINGS: [Standing; 3] = [Standing::Holder, Standing::Dead, Standing::Unknown];
+
+fn all_found() -> Vec<Found> {
+    let mut all = vec![Found::Missing];
+    for ttl_ms in TTLS {
+        all.extend(VALUES.map(|value| Found::Value { stored: value.to_vec(), ttl_ms }));
+        all.extend(GUARDS.map(|guard| Found::Other { guard: guard.to_vec(), ttl_ms }));
+    }
+    all
+}
+
+fn all_holders() -> Vec<Option<Hold<'static>>> {
+    let mut all = vec![None];
+    for left in LEFT {
+        all.extend(VALUES.map(|value| Some(Hold { what: Guard::Value(value), left })));
+        all.extend(GUARDS.map(|guard| Some(Hold { what: Guard::Other(guard), left })));
+    }
+    all
+}
+
+fn all_terms() -> Vec<(Terms, bool)> {
+    let mut all = Vec::new();
+    for persistent in [true, false] {
+        for guarantee in [Guarantee::Strict, Guarantee::Fast] {
+            let terms = Terms { persistent, guarantee };
+            all.extend([(terms, false), (terms, true)]);
+        }
+    }
+    all
+}
+
+/// Calls `check` with every input; gives how many there were.
+fn for_all(mut check: impl FnMut(&Found, Says<'_>, Terms)) -> usize {
+    let mut count = 0;
+    for found in all_found() {
+        for holder in all_holders() {
+            for value in STANDINGS {
+                for (terms, releasing) in all_terms() {
+                    check(&found, Says { holder, value, releasing }, terms);
+                    count += 1;
+                }
+            }
+        }
+    }
+    count
+}
+
+fn guard_of(found: &Found) -> Option<Guard<'_>> {
+    match found {
+        Found::Missing => None,
+        Found::Value { stored, .. } => Some(Guard::Value(stored)),
+        Found::Other { guard, .. } => Some(Guard::Other(guard)),
+    }
+}
+
+fn ttl_of(found: &Found) -> Option<u64> {
+    match found {
+        Found::Missing => None,
+        Found::Value { ttl_ms, .. } | Found::Other { ttl_ms, .. } => *ttl_ms,
+    }
+}
+
+/// What a repair makes of what it was planned for.
+fn after(found: &Found, repair: Repair<'_>) -> Found {
+    let with_ttl = |ttl_ms| match found.clone() {
+        Found::Missing => Found::Missing,
+        Found::Value { stored, .. } => Found::Value { stored, ttl_ms },
+        Found::Other { guard, .. } => Found::Other { guard, ttl_ms },
+    };
+    match repair {
+        Repair::Delete(_) => Found::Missing,
+        Repair::Set { stored, ttl_ms } => Found::Value { stored: stored.to_vec(), ttl_ms },
+        Repair::Replace { ours, ttl_ms, .. } => Found::Value { stored: ours.to_vec(), ttl_ms },
+        Repair::Persist(_) => with_ttl(None),
+        Repair::Lengthen { ttl_ms, .. } => with_ttl(Some(ttl_ms)),
+        Repair::Adopt(_) => found.clone(),
+    }
+}
+
+/// What the ledger says afterwards.
+fn says_after<'a>(says: Says<'a>, found: &Found, repair: Repair<'a>) -> Says<'a> {
+    let holder = match repair {
+        Repair::Adopt(stored) => Some(Hold { what: Guard::Value(stored), left: Left::Forever }),
+        Repair::Delete(_)
+        | Repair::Set { .. }
+        | Repair::Persist(_)
+        | Repair::Lengthen { .. }
+        | Repair::Replace { .. } => says.holder,
+    };
+    let is_holders =
+        guard_of(found).is_some_and(|there| holder.is_some_and(|hold| is_same(hold.what, there)));
+    Says { holder, value: if is_holders { Standing::Holder } else { says.value }, ..says }
+}
+
+#[test]
+fn no_repair_takes_away_what_a_holder_has() {
+    let count = for_all(|found, says, terms| {
+        let is_holders = guard_of(found)
+            .is_some_and(|there| says.holder.is_some_and(|hold| is_same(hold.what, there)))
+            || says.value == Standing::Holder;
+        let plan = plan(found, says, terms);
+        if let Plan::Act(Repair::Delete(_) | Repair::Replace { .. }) = plan
+            && is_holders
+        {
+            panic!("{found:?} {says:?} {terms:?}: {plan:?}");
+        }
+    });
+    assert_eq!(count, 13 * 17 * 3 * 8);
+}
+
+#[test]
+fn provisional_keys_of_others_are_not_touched() {
+    for_all(|found, says, terms| {
+        let provisional = terms.persistent && ttl_of(found).is_some();
+        let others = guard_of(found)
+            .is_some_and(|there| says.holder.is_none_or(|hold| !is_same(hold.what, there)));
+        let plan = plan(found, says, terms);
+        let acts = matches!(plan, Plan::Act(_));
+        assert!(!(provisional && others && acts), "{found:?} {says:?} {terms:?}: {plan:?}");
+    });
+}
+
+#[test]
+fn fast_touches_no_permanent_value_that_the_ledger_does_not_know() {
+    for_all(|found, says, terms| {
+        let others = guard_of(found)
+            .is_some_and(|there| says.holder.is_none_or(|hold| !is_same(hold.what, there)));
+        let content = matches!(found, Found::Other { .. });
+        let unknown = says.value == Standing::Unknown || content;
+        let unknown = others && ttl_of(found).is_none() && unknown;
+        let plan = plan(found, says, terms);
+        let acts = matches!(plan, Plan::Act(repair) if !matches!(repair, Repair::Adopt(_)));
+        let fast = terms.guarantee == Guarantee::Fast;
+        assert!(!(fast && unknown && acts), "{found:?} {says:?} {terms:?}: {plan:?}");
+    });
+}
+
+#[test]
+fn only_a_free_and_permanent_string_is_adopted() {
+    for_all(|found, says, terms| {
+        if let Plan::Act(Repair::Adopt(adopted)) = plan(found, says, terms) {
+            let permanent = Found::Value { stored: adopted.to_vec(), ttl_ms: None };
+            assert_eq!((found, says.holder), (&permanent, None));
+            assert_eq!(says.value, Standing::Unknown);
+        }
+    });
+}
+
+#[test]
+fn a_repair_guards_what_was_found_and_sets_only_the_holder() {
+    for_all(|found, says, terms| {
+        let Plan::Act(repair) = plan(found, says, terms) else { return };
+        let there = guard_of(found);
+        let holders = says.holder.map(|hold| hold.what);
+        match repair {
+            Repair::Delete(guard) => assert_eq!(Some(guard), there),
+            Repair::Set { stored, .. } => {
+                assert_eq!((there, holders), (None, Some(Guard::Value(stored))));
+            }
+            Repair::Persist(guard) | Repair::Lengthen { guard, .. } => {
+                assert_eq!(Some(guard), holders);
+                assert!(there.is_some_and(|there| is_same(guard, there)));
+            }
+            Repair::Replace { theirs, ours, .. } => {
+                assert_eq!((Some(theirs), holders), (there, Some(Guard::Value(ours))));
+            }
+            Repair::Adopt(stored) => assert_eq!(there, Some(Guard::Value(stored))),
+        }
+    });
+}
+
+#[test]
+fn a_repair_leads_where_nothing_is_left_to_do() {
+    for_all(|found, says, terms| {
+        let Plan::Act(repair) = plan(found, says, terms) else { return };
+        let found_after = after(found, repair);
+        let says_after = says_after(says, &found_after, repair);
+        let next = plan(&found_after, says_after, terms);
+        let left = matches!(next, Plan::Act(_));
+        assert!(!left, "{found:?} {says:?} {terms:?}: {repair:?}, then {next:?}");
+    });
+}
+
+#[test]
+fn a_release_on_its_way_is_never_undone() {
+    for_all(|found, says, terms| {
+        let plan = plan(found, says, terms);
+        let waits = plan == Plan::Wait(Why::Releasing);
+        assert_eq!(waits, says.releasing && says.holder.is_some(), "{found:?} {says:?}");
+    });
+}
+
+#[test]
+fn nothing_is_right_but_the_holders_own() {
+    for_all(|found, says, terms| {
+        if plan(found, says, terms) == Plan::Nothing(Rest::Right) {
+            let hold = says.holder.unwrap();
+            assert!(is_same(hold.what, guard_of(found).unwrap()));
+            assert!(hold.left != Left::Forever || ttl_of(found).is_none());
+        }
+    });
+}
+
+#[test]
+fn content_is_the_same_by_its_expiry_or_its_hash() {
+    for (one, other, same) in [
+        ("5:aa", "5:bb", true),
+        ("5:aa", "6:aa", true),
+        ("5:aa", "6:bb", false),
+        ("0:", "0:", false),
+        ("0:aa", "0:", false),
+        (":", ":", false),
+        ("", "", false),
+        ("-1:x", "-1:y", false),
+    ] {
+        let guards = (Guard::Other(one.as_bytes()), Guard::Other(other.as_bytes()));
+        assert_eq!(is_same(guards.0, guards.1), same, "{one} {other}");
+    }
+    assert!(!is_same(Guard::Value(b"5:aa"), Guard::Other(b"5:aa")));
+}

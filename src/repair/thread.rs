@@ -1,0 +1,419 @@
+//! The thread "repair": drives passes over one link to Redis. It moves bytes, waits and counts; what
+//! is done to which key is decided by `pass` and `plan`.
+//!
+//! In this order: a pass that was asked for; dirty keys; the slow background pass. Every wait has an
+//! end, and each of them is cut short by something to do ([`Dirty::ring`]).
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crate::ledger::fold::Holder;
+use crate::ledger::{Ask, Asker, Door, Guarantee};
+use crate::lock::envelope::Guard;
+use crate::lock::record::LockKey;
+use crate::mode::Mode;
+
+use super::command::{Answer, Command, Kind};
+use super::counters::Counters;
+use super::dirty::Touch;
+use super::link::Link;
+use super::pass::{Doubts, Note, Pass, Step};
+use super::{Dirty, Parts, Shared, Standing, Truth, plan};
+
+/// How long what waits is left alone before it is looked at again.
+const RETRY: Duration = Duration::from_millis(100);
+/// How long a pass that was asked for looks again at what waits: a provisional key lives for a safety
+/// TTL (10 s by default), and its owner may renew it once or twice before its claim is decided.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Between the two looks of a background pass at a lock that is missing: longer than a release takes
+/// from Redis into a ledger that is slow (an exchange with Google Sheets: two seconds).
+const SECOND_LOOK: Duration = Duration::from_secs(3);
+/// Dirty keys of one round.
+const ROUND: usize = 1000;
+/// Between two commands of a background pass: it takes its time, others have theirs.
+const PAUSE: Duration = Duration::from_millis(20);
+/// Between two attempts to connect while Redis is said to be usable, and between two looks at the mode
+/// while it is not.
+const RECONNECT: Duration = Duration::from_millis(500);
+/// Log lines about single keys in one pass; the counts are in its last line.
+const LINES: u32 = 20;
+
+/// The thread's state.
+pub(super) struct Thread {
+    shared: Arc<Shared>,
+    link: Option<Link>,
+    /// The run of Redis that was met last.
+    run: Option<Arc<str>>,
+    doubts: Doubts,
+    /// The last dirty key that was looked at.
+    last: Option<LockKey>,
+    next_background: Instant,
+    next_dirty: Instant,
+    next_connect: Instant,
+    lines: u32,
+}
+
+/// Why a pass is made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// It was asked for, and its end is reported.
+    Asked,
+    /// Too many keys were dirty.
+    Overflow,
+    /// It is time.
+    Background,
+    /// Dirty keys.
+    Dirty,
+}
+
+impl Purpose {
+    /// How long such a pass looks again at what waits, and how often.
+    fn waits(self) -> (Duration, Duration) {
+        match self {
+            Self::Asked => (PATIENCE, RETRY),
+            Self::Overflow => (RETRY, RETRY),
+            // One second look.
+            Self::Background => (SECOND_LOOK, SECOND_LOOK),
+            // What waits is still dirty, and has its turn again.
+            Self::Dirty => (Duration::ZERO, RETRY),
+        }
+    }
+}
+
+/// The ledger, with what only its door knows, and what was released here.
+struct Ledger<'a> {
+    truth: &'a dyn Truth,
+    door: &'a dyn Door,
+    dirty: &'a Dirty,
+}
+
+impl Truth for Ledger<'_> {
+    fn holder(&self, key: &LockKey) -> Option<Arc<Holder>> {
+        self.truth.holder(key)
+    }
+
+    fn standing(&self, key: &LockKey, stored: &[u8]) -> Standing {
+        self.truth.standing(key, stored)
+    }
+
+    fn standing_other(&self, key: &LockKey, guard: &[u8]) -> Standing {
+        let ended = self.dirty.ended(key);
+        let is_same = |ended: &[u8]| plan::is_same(Guard::Other(ended), Guard::Other(guard));
+        match ended.as_deref().is_some_and(is_same) {
+            true => Standing::Dead,
+            false => self.truth.standing_other(key, guard),
+        }
+    }
+
+    fn is_releasing(&self, key: &LockKey) -> bool {
+        self.truth.is_releasing(key) || self.door.is_releasing(key)
+    }
+
+    fn holders(&self) -> Vec<Arc<Holder>> {
+        self.truth.holders()
+    }
+}
+
+impl Thread {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        let now = Instant::now();
+        Self {
+            next_background: now + shared.parts.interval,
+            next_dirty: now,
+            next_connect: now,
+            shared,
+            link: None,
+            run: None,
+            doubts: Doubts::new(),
+            last: None,
+            lines: 0,
+        }
+    }
+
+    /// Works until it is told to stop.
+    pub(super) fn run(mut self) {
+        while !self.shared.stop.load(Ordering::Acquire) {
+            self.turn();
+        }
+    }
+
+    fn turn(&mut self) {
+        if let Some(run_id) = self.shared.take_request() {
+            let complete = self.asked(&run_id);
+            self.shared.parts.events.pass_ended(&run_id, complete);
+            return;
+        }
+        if !self.is_usable() {
+            // Nobody rings when the mode changes.
+            self.dirty().wait(RECONNECT);
+            return;
+        }
+        let now = Instant::now();
+        if self.dirty().has_overflowed() && now >= self.next_connect {
+            self.full(Purpose::Overflow);
+        } else if !self.dirty().is_empty() && now >= self.next_dirty.max(self.next_connect) {
+            self.round();
+        } else if now >= self.next_background.max(self.next_connect) && self.is_healthy() {
+            self.full(Purpose::Background);
+            self.next_background = Instant::now() + self.shared.parts.interval;
+        } else {
+            self.rest(now);
+        }
+    }
+
+    /// Waits for something to do. What is rung for is done at once.
+    fn rest(&mut self, now: Instant) {
+        let waits = [self.next_background, self.next_dirty].map(|at| at.max(self.next_connect));
+        let soonest = if self.dirty().is_empty() { waits[0] } else { waits[0].min(waits[1]) };
+        // At least a moment: a background pass may be due while the mode does not allow it.
+        self.dirty().wait(soonest.saturating_duration_since(now).max(RETRY));
+        self.next_dirty = self.next_dirty.min(Instant::now());
+    }
+
+    fn dirty(&self) -> &Dirty {
+        &self.shared.parts.dirty
+    }
+
+    fn is_usable(&self) -> bool {
+        let view = self.shared.parts.board.view();
+        view.reachable && matches!(view.mode, Mode::Healthy | Mode::Recovering)
+    }
+
+    fn is_healthy(&self) -> bool {
+        self.shared.parts.board.view().mode == Mode::Healthy
+    }
+
+    /// A pass for one run of Redis; false at once if Redis is at another.
+    fn asked(&mut self, run_id: &Arc<str>) -> bool {
+        if self.link.as_ref().is_some_and(|link| link.run_id() != run_id) {
+            self.link = None;
+        }
+        self.next_connect = Instant::now();
+        match self.connected() {
+            Some(link) if link.run_id() == run_id => self.full(Purpose::Asked),
+            Some(_) | None => false,
+        }
+    }
+
+    /// A pass over everything. True if it is complete.
+    fn full(&mut self, purpose: Purpose) -> bool {
+        let parts = &self.shared.parts;
+        let mark = parts.dirty.mark();
+        let doubts = std::mem::take(&mut self.doubts);
+        let began = Instant::now();
+        let dbs = parts.databases.list();
+        let mut pass = Pass::full(parts.policy.clone(), &*parts.truth, &dbs, doubts);
+        if purpose == Purpose::Background {
+            pass = pass.carefully();
+        }
+        self.lines = 0;
+        let complete = self.drive(&mut pass, purpose);
+        self.doubts.extend(pass.into_doubts());
+        let counters = &self.shared.counters;
+        Counters::add(if complete { &counters.complete } else { &counters.incomplete });
+        if complete {
+            self.dirty().passed(mark);
+        }
+        if purpose != Purpose::Background {
+            let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            tracing::info!(complete, ms, "a repair pass has ended");
+        }
+        complete
+    }
+
+    /// Dirty keys, once each. What is not done stays, and has its turn again.
+    fn round(&mut self) {
+        let keys = self.dirty().batch(self.last.as_ref(), ROUND);
+        let Some((last, _)) = keys.last() else { return };
+        self.last = Some(last.clone());
+        let names = keys.iter().map(|(key, _)| key.clone());
+        let doubts = std::mem::take(&mut self.doubts);
+        let mut pass = Pass::of_keys(self.shared.parts.policy.clone(), names, doubts);
+        self.drive(&mut pass, Purpose::Dirty);
+        let done = pass.take_done();
+        self.doubts.extend(pass.into_doubts());
+        let touches: std::collections::BTreeMap<LockKey, Touch> = keys.into_iter().collect();
+        let is_all = done.len() == touches.len();
+        for key in done {
+            if let Some(touch) = touches.get(&key) {
+                self.dirty().clean(&key, *touch);
+            }
+        }
+        self.next_dirty = Instant::now() + if is_all { Duration::ZERO } else { RETRY };
+    }
+
+    /// Makes the steps of a pass. True if it is complete.
+    fn drive(&mut self, pass: &mut Pass, purpose: Purpose) -> bool {
+        let mut end_of_patience = None;
+        loop {
+            if self.is_over(purpose) {
+                return false;
+            }
+            let shared = self.shared.clone();
+            let Parts { truth, door, dirty, .. } = &shared.parts;
+            let truth = Ledger { truth: &**truth, door: &**door, dirty };
+            match pass.next(&truth, (shared.parts.unix_ms)()) {
+                Step::Ask(command) => pass.answer(self.ask(&command), &truth),
+                Step::Observe(claims) => self.observe(claims.into_iter().map(Ask::Observe)),
+                Step::Later => {
+                    let (patience, pause) = purpose.waits();
+                    let now = Instant::now();
+                    if now >= *end_of_patience.get_or_insert(now + patience) {
+                        return false;
+                    }
+                    self.pause(purpose, pause);
+                    pass.again();
+                }
+                Step::Done(complete) => {
+                    self.note(pass, purpose);
+                    return complete;
+                }
+            }
+            self.note(pass, purpose);
+            let pause = if purpose == Purpose::Background { PAUSE } else { Duration::ZERO };
+            self.pause(purpose, pause);
+        }
+    }
+
+    /// Between two commands of a pass over everything: dirty keys do not wait for its end.
+    fn pause(&mut self, purpose: Purpose, pause: Duration) {
+        if purpose == Purpose::Dirty {
+            return;
+        }
+        let until = Instant::now() + pause;
+        loop {
+            let now = Instant::now();
+            let is_due = !self.dirty().is_empty() && now >= self.next_dirty;
+            if is_due && self.is_usable() && self.link.is_some() {
+                self.round();
+            }
+            if now >= until || self.is_over(purpose) {
+                return;
+            }
+            self.dirty().wait(until - now);
+        }
+    }
+
+    /// True when a pass has to end early: there is something else to do, or Redis is gone.
+    fn is_over(&self, purpose: Purpose) -> bool {
+        let shared = &self.shared;
+        if shared.has_request() || shared.stop.load(Ordering::Acquire) {
+            return true;
+        }
+        match purpose {
+            // The mode may still be on its way to what this pass was asked for.
+            Purpose::Asked => shared.cancelled.load(Ordering::Acquire),
+            Purpose::Overflow | Purpose::Background | Purpose::Dirty => !self.is_usable(),
+        }
+    }
+
+    fn ask(&mut self, command: &Command) -> Answer {
+        let Some(link) = self.connected() else {
+            return Answer::Failed("Redis can't be reached".into());
+        };
+        let answer = link.ask(command);
+        if let Answer::Failed(reason) = &answer {
+            tracing::info!(%reason, "repair has lost its link to Redis");
+            self.link = None;
+        }
+        answer
+    }
+
+    /// The link, opened where there is none.
+    fn connected(&mut self) -> Option<&mut Link> {
+        if self.link.is_none() {
+            match Link::open(&self.shared.parts.upstream) {
+                Ok(link) => {
+                    if self.run.as_ref() != Some(link.run_id()) {
+                        self.run = Some(link.run_id().clone());
+                        self.shared.parts.events.met_run(link.run_id());
+                    }
+                    self.link = Some(link);
+                }
+                Err(reason) => {
+                    tracing::debug!(%reason, "repair can't connect to Redis");
+                    self.next_connect = Instant::now() + RECONNECT;
+                }
+            }
+        }
+        self.link.as_mut()
+    }
+
+    /// What the ledger can't take now is found again by the next pass.
+    fn observe(&self, asks: impl Iterator<Item = Ask>) {
+        if let Err(reason) = self.shared.parts.door.submit(Asker::Nobody, asks.collect()) {
+            tracing::debug!(%reason, "the ledger was not told of what was found in Redis");
+        }
+    }
+
+    fn note(&mut self, pass: &mut Pass, purpose: Purpose) {
+        for note in pass.take_notes() {
+            self.count(&note, purpose);
+            if let Note::CannotRestore(key) = &note
+                && purpose != Purpose::Dirty
+                && self.shared.parts.policy.guarantee == Guarantee::Fast
+            {
+                // Redis would say yes to the next one: the ledger has to be asked for this key.
+                self.dirty().touch(key.clone());
+            }
+            if self.lines < LINES {
+                self.lines += u32::from(tell(&note, purpose));
+            }
+        }
+    }
+
+    fn count(&self, note: &Note, purpose: Purpose) {
+        let counters = &self.shared.counters;
+        match note {
+            Note::Repaired { kind, conflict, .. } => counters.repaired(*kind, *conflict),
+            Note::Adopted(_) => Counters::add(&counters.adopted),
+            // A dirty one is met again and again.
+            Note::CannotRestore(_) if purpose == Purpose::Dirty => {}
+            Note::CannotRestore(_) => Counters::add(&counters.not_restored),
+        }
+    }
+}
+
+/// Writes a log line, where the note is worth one. Clients are named, tokens never.
+fn tell(note: &Note, purpose: Purpose) -> bool {
+    let name = |key: &LockKey| String::from_utf8_lossy(key.key()).into_owned();
+    let is_background = purpose == Purpose::Background;
+    match note {
+        Note::Repaired { key, holder, conflict: true, .. } => {
+            let holder = holder.as_ref().map_or("nobody", |holder| &holder.claim.client);
+            tracing::warn!(
+                key = name(key),
+                db = key.db(),
+                holder,
+                other = "unknown to the ledger",
+                "conflict: Redis had another holder than the ledger, whose holder is in Redis now"
+            );
+        }
+        Note::Repaired { key, kind: Kind::Set, holder, .. } if is_background => {
+            let holder = holder.as_ref().map_or("nobody", |holder| &holder.claim.client);
+            tracing::warn!(
+                key = name(key),
+                db = key.db(),
+                holder,
+                "a lock had vanished from Redis and is there again; only Lockside releases locks"
+            );
+        }
+        Note::CannotRestore(key) if purpose != Purpose::Dirty => {
+            tracing::warn!(
+                key = name(key),
+                db = key.db(),
+                "Redis lacks a lock that is not a string: its content can't be put back"
+            );
+        }
+        Note::Adopted(key) => {
+            tracing::info!(
+                key = name(key),
+                db = key.db(),
+                "found a lock in Redis that the ledger did not know"
+            );
+        }
+        Note::Repaired { .. } | Note::CannotRestore(_) => return false,
+    }
+    true
+}

@@ -1,0 +1,378 @@
+//! Lock commands answered without Redis: evaluated against the lock table, made durable in the
+//! ledger, then answered (SPEC 6).
+//!
+//! An evaluation whose changes do not all come true, because another session or sidecar was
+//! first, has happened to nobody: it is made again.
+
+use std::time::Duration;
+
+use crate::command::LockUse;
+use crate::degraded::{self, Caller, Change, CompanionEffects, Evaluation, Words, World};
+use crate::ledger::{Answer, Ask, Cause};
+use crate::lock::record::{Confidence, LockKey, Record};
+use crate::lock::rule::Outage;
+use crate::lock::value::{self, Stamp};
+use crate::resp::Args;
+use crate::resp::encode;
+use crate::session::Shared;
+
+use super::acquire::{CLIENT_GONE, TABLE_FULL};
+use super::settle::{Booking, Provisional};
+use super::{Flow, Grant, Operation, Scope, durable};
+
+/// How often an evaluation is made again before the client is told to.
+const TRIES: u8 = 8;
+
+/// Lock commands that are being served without Redis.
+pub(in crate::session) struct Serving {
+    work: Work,
+    tries_left: u8,
+    under_way: Option<UnderWay>,
+    /// Until when it blocks on companions; zero: for ever.
+    blocks_until: Option<Duration>,
+}
+
+/// What is evaluated.
+enum Work {
+    Command(Vec<Vec<u8>>),
+    Transaction(Vec<Vec<Vec<u8>>>),
+}
+
+/// An evaluation whose changes are with the ledger.
+struct UnderWay {
+    booking: Booking,
+    taken: Vec<Provisional>,
+    touched: Vec<LockKey>,
+    reply: Vec<u8>,
+    companions: CompanionEffects,
+}
+
+impl Serving {
+    /// One command.
+    pub(super) fn command(
+        args: Args<'_>,
+        scope: &mut Scope<'_, '_>,
+    ) -> (Option<Box<Operation>>, Flow) {
+        if let Some(flow) = resumed(args, scope) {
+            return (None, flow);
+        }
+        Self::begin(Work::Command(args.iter().map(<[u8]>::to_vec).collect()), scope)
+    }
+
+    /// A whole transaction.
+    pub(super) fn transaction(
+        commands: Vec<Vec<Vec<u8>>>,
+        scope: &mut Scope<'_, '_>,
+    ) -> (Option<Box<Operation>>, Flow) {
+        Self::begin(Work::Transaction(commands), scope)
+    }
+
+    fn begin(work: Work, scope: &mut Scope<'_, '_>) -> (Option<Box<Operation>>, Flow) {
+        let mut serving = Self { work, tries_left: TRIES, under_way: None, blocks_until: None };
+        let flow = serving.evaluate(scope);
+        (Some(Box::new(Operation::Serve(serving))), flow)
+    }
+
+    fn evaluate(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
+        if self.tries_left == 0 {
+            return scope.answer_error(CONTENDED);
+        }
+        self.tries_left -= 1;
+        let shared = scope.cx.shared;
+        let caller = Caller { db: scope.state.db, protocol: scope.state.protocol };
+        let evaluation = with_world(shared, |world| match &self.work {
+            Work::Command(words) => {
+                degraded::evaluate(Words::new(words).args(), &caller, world)
+            }
+            Work::Transaction(commands) => {
+                degraded::evaluate_transaction(commands, &caller, world)
+            }
+        });
+        match evaluation {
+            Evaluation::Done { reply, changes, companions } => {
+                self.make_true(reply, changes, companions, scope)
+            }
+            Evaluation::NotServed => {
+                let text = shared.unavailable(NOT_A_LOCK);
+                scope.answer_error(&text)
+            }
+            Evaluation::Block { keys, timeout_ms, .. } => self.block(&keys, timeout_ms, scope),
+        }
+    }
+
+    fn make_true(
+        &mut self,
+        reply: Vec<u8>,
+        changes: Vec<Change>,
+        companions: CompanionEffects,
+        scope: &mut Scope<'_, '_>,
+    ) -> Flow {
+        if changes.is_empty() {
+            return self.finish(&reply, companions, scope);
+        }
+        let mut releases = Vec::new();
+        let mut taken = Vec::new();
+        let mut touched = Vec::new();
+        for change in changes {
+            match change {
+                Change::Release { key, record } => {
+                    touched.push(key.clone());
+                    releases.push(release(key, &record));
+                }
+                Change::Extend { key, record, expires_at_ms } => {
+                    touched.push(key.clone());
+                    if let Some(claim) = record.claim {
+                        releases.push(Ask::Extend(key, claim, expires_at_ms));
+                    }
+                }
+                Change::Take { key, stored, asked_ttl_ms, expires_at_ms } => {
+                    match take(key, stored, asked_ttl_ms, expires_at_ms, scope) {
+                        Ok(provisional) => {
+                            touched.push(provisional.lock.clone());
+                            taken.push(provisional);
+                        }
+                        Err(text) => return scope.answer_error(&text),
+                    }
+                }
+            }
+        }
+        if !taken.is_empty() && scope.client_gone {
+            return scope.answer_error(CLIENT_GONE);
+        }
+        if let Some(trouble) = scope.shared().door.trouble() {
+            return scope.answer_error(&nothing_done(&trouble));
+        }
+        match Booking::begin(&taken, releases, scope) {
+            Ok(booking) => {
+                let until = booking.until;
+                let under_way = UnderWay { booking, taken, touched, reply, companions };
+                self.under_way = Some(under_way);
+                Flow::Ledger { until }
+            }
+            Err(trouble) => scope.answer_error(&nothing_done(&trouble)),
+        }
+    }
+
+    /// The ledger's answer.
+    pub(super) fn answered(&mut self, answer: &Answer, scope: &mut Scope<'_, '_>) -> Option<Flow> {
+        let under_way = self.under_way.as_mut()?;
+        if !under_way.booking.answered(answer, &under_way.taken) {
+            return None;
+        }
+        if !under_way.booking.is_done() {
+            return Some(Flow::Ledger { until: under_way.booking.until });
+        }
+        let done = self.under_way.take()?;
+        done.touched.iter().for_each(|key| scope.shared().repairs.touch(key));
+        let again = !done.booking.lost.is_empty() || done.booking.missed;
+        if again || scope.client_gone && !done.taken.is_empty() {
+            done.give_up(scope);
+        }
+        if scope.client_gone && !done.taken.is_empty() {
+            return Some(scope.answer_error(CLIENT_GONE));
+        }
+        if again {
+            return Some(self.evaluate(scope));
+        }
+        let flow = self.finish(&done.reply, done.companions, scope);
+        let end = scope.cx.wires.client_accepted();
+        scope.grants.extend(done.taken.into_iter().map(|taken| Grant {
+            key: taken.lock,
+            stored: taken.record.stored,
+            reply_end: end,
+        }));
+        Some(flow)
+    }
+
+    /// The ledger has not answered in time.
+    pub(super) fn ledger_late(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
+        if self.blocks_until.is_some() {
+            return self.block_ended(scope);
+        }
+        let Some(mut under_way) = self.under_way.take() else { return Flow::Close };
+        under_way.booking.give_up(scope);
+        under_way.touched.iter().for_each(|key| scope.shared().repairs.touch(key));
+        let releasing = under_way.taken.is_empty();
+        under_way.give_up(scope);
+        scope.answer_error(if releasing { durable::RELEASING } else { durable::NOT_ACQUIRED })
+    }
+
+    fn finish(
+        &mut self,
+        reply: &[u8],
+        companions: CompanionEffects,
+        scope: &mut Scope<'_, '_>,
+    ) -> Flow {
+        match scope.shared().companions.apply(companions) {
+            Ok(waiters) => {
+                waiters.into_iter().for_each(|waiter| scope.shared().bell.ring(waiter));
+                scope.answer(reply)
+            }
+            Err(_) => self.evaluate(scope),
+        }
+    }
+
+    fn block(&mut self, keys: &[LockKey], timeout_ms: u64, scope: &mut Scope<'_, '_>) -> Flow {
+        let now_ms = scope.shared().clock.unix_ms();
+        let waiter = (scope.cx.worker, scope.id);
+        if !scope.shared().companions.block(waiter, keys, now_ms) {
+            return scope.answer_error(TOO_MANY_WAIT);
+        }
+        let for_ever = Duration::from_secs(u64::from(u32::MAX));
+        let timeout = if timeout_ms == 0 { for_ever } else { Duration::from_millis(timeout_ms) };
+        let until = *self.blocks_until.get_or_insert(scope.cx.now + timeout);
+        Flow::Ledger { until }
+    }
+
+    /// A companion that it waits for has changed.
+    pub(super) fn rung(&mut self, scope: &mut Scope<'_, '_>) -> Option<Flow> {
+        self.blocks_until?;
+        self.tries_left = TRIES;
+        Some(self.evaluate(scope))
+    }
+
+    fn block_ended(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
+        scope.shared().companions.unblock((scope.cx.worker, scope.id));
+        let mut reply = Vec::new();
+        let name = match &self.work {
+            Work::Command(words) => words.first().map(|name| name.to_ascii_lowercase()),
+            Work::Transaction(_) => None,
+        };
+        match name.as_deref() {
+            Some(b"blpop" | b"brpop") => encode::null_array(&mut reply, scope.state.protocol),
+            _ => encode::null(&mut reply, scope.state.protocol),
+        }
+        scope.answer(&reply)
+    }
+
+    /// What it waits for goes on without the link.
+    pub(super) fn waiting(&self) -> Flow {
+        let booked = self.under_way.as_ref().map(|under_way| under_way.booking.until);
+        match booked.or(self.blocks_until) {
+            Some(until) => Flow::Ledger { until },
+            None => Flow::Close,
+        }
+    }
+
+    /// The client has gone: what only waits need not.
+    pub(super) fn client_gone(&mut self, scope: &mut Scope<'_, '_>) -> Option<Flow> {
+        self.blocks_until?;
+        scope.shared().companions.unblock((scope.cx.worker, scope.id));
+        Some(Flow::Done)
+    }
+}
+
+impl UnderWay {
+    /// Claims that have won are nobody's.
+    fn give_up(&self, scope: &Scope<'_, '_>) {
+        for (taken, claim) in self.taken.iter().zip(&self.booking.won) {
+            if let Some(claim) = claim {
+                scope.give_up(&taken.lock, *claim);
+            }
+        }
+    }
+}
+
+fn release(key: LockKey, record: &Record) -> Ask {
+    match record.claim {
+        Some(claim) => Ask::Release(key, claim, Cause::Client),
+        None => Ask::ReleaseAny(key, Cause::Client),
+    }
+}
+
+/// A lock to be claimed, as its rule allows while Redis is away.
+fn take(
+    lock: LockKey,
+    stored: std::sync::Arc<[u8]>,
+    asked_ttl_ms: Option<u64>,
+    expires_at_ms: Option<u64>,
+    scope: &Scope<'_, '_>,
+) -> Result<Provisional, String> {
+    let shared = scope.shared();
+    let Some(rule) = shared.rules.find(lock.key()) else { return Err(TABLE_FULL.to_owned()) };
+    if shared.table.is_full_for(&lock) {
+        return Err(TABLE_FULL.to_owned());
+    }
+    if rule.outage == Outage::Refuse {
+        return Err(shared.unavailable(&format!(
+            "rule {:?} grants nothing new meanwhile (outage = \"refuse\")",
+            rule.name
+        )));
+    }
+    let client = scope.client();
+    let client_value = value::strip(&stored, rule.stamp);
+    let worker = value::worker_id(client_value).unwrap_or(&client).to_owned();
+    let marker = shared.stamper.marker(&worker, &shared.clock);
+    let record = Record {
+        stored,
+        rule: shared.rule_name(rule),
+        granted_at_ms: shared.clock.unix_ms(),
+        asked_ttl_ms,
+        confidence: Confidence::Held,
+        client,
+        expires_at_ms,
+        claim: None,
+        fence: None,
+        other: None,
+        marker: Some(marker),
+    };
+    Ok(Provisional {
+        lock,
+        guard: Vec::new(),
+        record,
+        safety_ttl: rule.safety_ttl,
+        persistent: expires_at_ms.is_none(),
+    })
+}
+
+/// The same-token retry of an unconfirmed grant (SPEC 3): its answer, if that is what this is.
+fn resumed(args: Args<'_>, scope: &mut Scope<'_, '_>) -> Option<Flow> {
+    let spec = crate::command::lookup(args.get(0)?)?;
+    if !matches!(spec.class, crate::command::Class::Lock(LockUse::Set | LockUse::Setnx)) {
+        return None;
+    }
+    let lock = scope.lock_key(args.get(1)?);
+    let record = scope.shared().table.find(&lock)?;
+    if record.confidence != Confidence::Unconfirmed {
+        return None;
+    }
+    let ask = super::acquire::acquire_of(args, scope)?;
+    let presented = args.get(2)?;
+    let stamp = scope.shared().stamp_of(lock.key());
+    if !value::is_unique(presented) || !value::matches(&record.stored, presented, stamp) {
+        return None;
+    }
+    scope.shared().table.set_confidence(&lock, &record.stored, Confidence::Held);
+    let mut reply = Vec::new();
+    ask.granted_reply(scope.state.protocol, &mut reply);
+    let flow = scope.answer(&reply);
+    let reply_end = scope.cx.wires.client_accepted();
+    scope.grants.push(Grant { key: lock, stored: record.stored, reply_end });
+    Some(flow)
+}
+
+/// Runs `step` with what the engine looks at.
+pub(in crate::session) fn with_world<T>(
+    shared: &Shared,
+    step: impl FnOnce(&World<'_>) -> T,
+) -> T {
+    let stamp = |value: &[u8], stamp: Stamp| shared.stamper.stamp(value, stamp, &shared.clock);
+    step(&World {
+        rules: &shared.rules,
+        table: &shared.table,
+        companions: &shared.companions,
+        scripts: &shared.scripts,
+        stamp: &stamp,
+        now_ms: shared.clock.unix_ms(),
+        limits: degraded::Limits { max_lock_value: shared.max_lock_value },
+    })
+}
+
+fn nothing_done(trouble: &str) -> String {
+    format!("TRYAGAIN lockside: nothing was done: {trouble}")
+}
+
+const NOT_A_LOCK: &str = "only lock keys are served";
+const CONTENDED: &str =
+    "TRYAGAIN lockside: not acquired: others were first, time and again; ask again";
+const TOO_MANY_WAIT: &str = "OOM lockside: too many clients wait for keys";

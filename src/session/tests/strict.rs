@@ -1,0 +1,378 @@
+//! Sessions with a ledger that decides, whose answers the test gives.
+
+use std::sync::Mutex;
+
+use super::*;
+use crate::ledger::fold::Holder;
+use crate::ledger::{Answer, Cause, Claim, Outcome, Position};
+use crate::lock::record::Record;
+
+const CAD: &str = "EVALSHA";
+const CLAIM: Position = Position { log: 1, seq: 7 };
+
+/// What the session did with the ledger.
+#[derive(Debug, Clone, PartialEq)]
+enum Did {
+    Asked(Asker, Vec<Ask>),
+    Withdrew(Ticket),
+    Forgot(Ticket),
+    Touched(Vec<u8>),
+}
+
+#[derive(Default)]
+struct Scripted {
+    did: Mutex<Vec<Did>>,
+    tickets: std::sync::atomic::AtomicU64,
+    trouble: Mutex<Option<Arc<str>>>,
+}
+
+impl Door for Scripted {
+    fn submit(&self, asker: Asker, asks: Vec<Ask>) -> Result<Ticket, Unavailable> {
+        if let (Asker::Session(..), Some(trouble)) = (asker, self.trouble()) {
+            return Err(Unavailable::NotAnswering(trouble));
+        }
+        self.did.lock().unwrap().push(Did::Asked(asker, asks));
+        let ticket = self.tickets.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Ok(Ticket(ticket + 1))
+    }
+    fn withdraw(&self, ticket: Ticket) {
+        self.did.lock().unwrap().push(Did::Withdrew(ticket));
+    }
+    fn forget(&self, ticket: Ticket) {
+        self.did.lock().unwrap().push(Did::Forgot(ticket));
+    }
+    fn trouble(&self) -> Option<Arc<str>> {
+        self.trouble.lock().unwrap().clone()
+    }
+    fn is_releasing(&self, _: &LockKey) -> bool {
+        false
+    }
+}
+
+impl Repairs for Scripted {
+    fn touch(&self, key: &LockKey) {
+        self.did.lock().unwrap().push(Did::Touched(key.key().to_vec()));
+    }
+    fn is_due(&self, _: &LockKey) -> bool {
+        false
+    }
+    fn look_at_all(&self) {}
+}
+
+struct Strict {
+    rig: Rig,
+    ledger: Arc<Scripted>,
+}
+
+impl std::ops::Deref for Strict {
+    type Target = Rig;
+    fn deref(&self) -> &Rig {
+        &self.rig
+    }
+}
+
+impl std::ops::DerefMut for Strict {
+    fn deref_mut(&mut self) -> &mut Rig {
+        &mut self.rig
+    }
+}
+
+impl Strict {
+    fn new() -> Self {
+        let (mut rig, ledger) = (Rig::new(), Arc::new(Scripted::default()));
+        rig.shared.door = ledger.clone();
+        rig.shared.repairs = ledger.clone();
+        rig.shared.guarantee = Guarantee::Strict;
+        Self { rig, ledger }
+    }
+
+    /// With `lock:a` held by a claim of this value.
+    fn held_by(stored: &str) -> Self {
+        let strict = Self::new();
+        strict.shared.table.grant(LockKey::new(0, b"lock:a"), record(stored));
+        strict
+    }
+
+    fn did(&self) -> Vec<Did> {
+        std::mem::take(&mut self.ledger.did.lock().unwrap())
+    }
+
+    /// The one request to the ledger since the last call; its asks.
+    #[track_caller]
+    fn asked(&self) -> Vec<Ask> {
+        match self.did().as_slice() {
+            [Did::Asked(Asker::Session(0, (1, 1)), asks)] => asks.clone(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn answer(&mut self, ticket: u64, outcome: Outcome) {
+        let answer = Answer { ticket: Ticket(ticket), outcomes: vec![outcome] };
+        self.with(|session, cx| session.ledger_answered(&answer, cx));
+    }
+
+    fn win(&mut self, ticket: u64) {
+        self.answer(ticket, Outcome::Won { claim: CLAIM, fence: 1 });
+    }
+
+    fn be_late(&mut self) {
+        assert!(self.session.awaits_ledger() && self.session.deadline().is_some());
+        self.with(|session, cx| session.timed_out(cx));
+    }
+
+    fn given_up(&self) -> Did {
+        let release = Ask::Release(LockKey::new(0, b"lock:a"), CLAIM, Cause::Undelivered);
+        Did::Asked(Asker::Nobody, vec![release])
+    }
+}
+
+fn record(stored: &str) -> Record {
+    Record {
+        stored: stored.as_bytes().into(),
+        rule: "r".into(),
+        granted_at_ms: 0,
+        asked_ttl_ms: None,
+        confidence: Confidence::Held,
+        client: "c".into(),
+        expires_at_ms: None,
+        claim: Some(CLAIM),
+        fence: Some(1),
+        other: None,
+        marker: None,
+    }
+}
+
+fn touched() -> Did {
+    Did::Touched(b"lock:a".to_vec())
+}
+
+#[test]
+fn an_acquire_is_claimed_between_its_two_steps() {
+    let mut strict = Strict::new();
+    strict.client(&[TAKE]);
+    strict.assert_sent(&[SENT_SET]);
+    strict.redis(OK);
+    let asks = strict.asked();
+    assert!(matches!(&asks[..], [Ask::Claim(claim)] if *claim.stored == *TOKEN.as_bytes()));
+    strict.assert_sent(&[]);
+    strict.win(1);
+    strict.assert_sent(&["EVALSHA"]);
+    assert_eq!(strict.told(), "");
+    strict.redis(HELD_NOW);
+    assert_eq!(strict.told(), OK);
+    assert_eq!(strict.did(), []);
+}
+
+/// A claim that has won is the lock, whatever Redis says afterwards, or does not say.
+#[test]
+fn a_won_claim_is_ok_whatever_redis_has() {
+    for reply in ["*1\r\n:0\r\n", "*1\r\n:-1\r\n", "-LOADING x\r\n", "lost"] {
+        let mut strict = Strict::new();
+        strict.client(&[TAKE]);
+        strict.redis(OK);
+        strict.asked();
+        strict.win(1);
+        match reply {
+            "lost" => strict.cut(),
+            reply => strict.redis(reply),
+        }
+        assert_eq!(strict.told(), OK, "{reply:?}");
+        assert_eq!(strict.did(), [touched()], "{reply:?}: a repair looks after it");
+    }
+}
+
+#[test]
+fn a_claim_that_loses_is_nil() {
+    let mut strict = Strict::new();
+    strict.client(&[TAKE]);
+    strict.redis(OK);
+    strict.asked();
+    strict.sent();
+    strict.answer(1, Outcome::Lost { holder: None });
+    strict.assert_sent(&[CAD]);
+    assert_eq!(strict.told(), "");
+    strict.redis("*1\r\n:1\r\n");
+    assert_eq!(strict.told(), "$-1\r\n");
+    assert_eq!(strict.did(), [touched()]);
+}
+
+#[test]
+fn a_ledger_that_does_not_answer_is_a_clear_no() {
+    let mut strict = Strict::new();
+    *strict.ledger.trouble.lock().unwrap() = Some("disk full".into());
+    strict.client(&[TAKE]);
+    strict.redis(OK);
+    strict.assert_sent(&[SENT_SET, CAD]);
+    strict.redis("*1\r\n:1\r\n");
+    assert!(strict.told().contains("not acquired: the ledger does not answer (disk full)"));
+
+    *strict.ledger.trouble.lock().unwrap() = None;
+    strict.client(&[TAKE]);
+    strict.redis(OK);
+    strict.asked();
+    strict.sent();
+    strict.be_late();
+    assert_eq!(strict.did(), [Did::Withdrew(Ticket(1))]);
+    strict.assert_sent(&[CAD]);
+    strict.redis("*1\r\n:1\r\n");
+    assert_eq!(
+        strict.told(),
+        "-TRYAGAIN lockside: the ledger has not answered in time; not acquired\r\n"
+    );
+    strict.win(1);
+    assert_eq!((strict.told(), strict.did()), (String::new(), vec![]), "too late for anybody");
+}
+
+/// The link breaks while the ledger is being asked, or was never to be had.
+#[test]
+fn a_claim_needs_no_redis() {
+    let mut strict = Strict::new();
+    strict.client(&[TAKE]);
+    strict.redis(OK);
+    strict.asked();
+    strict.sent();
+    strict.cut();
+    assert_eq!(strict.told(), "");
+    strict.win(1);
+    strict.assert_sent(&[]);
+    assert_eq!(strict.told(), OK);
+    assert_eq!(strict.did(), [touched()]);
+
+    let mut strict = Strict::new();
+    strict.client(&[TAKE]);
+    strict.with(|session, cx| session.link_failed("connection refused", false, cx));
+    strict.asked();
+    strict.win(1);
+    assert_eq!(strict.told(), OK);
+    assert_eq!(strict.did(), [touched()]);
+
+    let mut strict = Strict::new();
+    strict.client(&[TAKE]);
+    strict.redis("-READONLY You can't write against a read only replica.\r\n");
+    strict.asked();
+    strict.win(1);
+    assert_eq!(strict.told(), OK);
+}
+
+#[test]
+fn a_claim_of_a_client_that_has_gone_is_given_up() {
+    let mut strict = Strict::new();
+    strict.client(&[TAKE]);
+    strict.redis(OK);
+    strict.asked();
+    strict.sent();
+    strict.with(|session, cx| session.client_gone(cx));
+    strict.win(1);
+    strict.assert_sent(&[CAD]);
+    strict.redis("*1\r\n:1\r\n");
+    assert_eq!(strict.did(), [strict.given_up(), touched()]);
+    assert!(!strict.session.has_operation());
+}
+
+#[test]
+fn a_release_is_answered_when_it_is_durable() {
+    let released = [Ask::Release(LockKey::new(0, b"lock:a"), CLAIM, Cause::Client)];
+    for (line, reply) in [
+        ("DEL lock:a", ":1\r\n"),
+        ("UNLINK lock:a", ":1\r\n"),
+        ("GETDEL lock:a", "$1\r\nv\r\n"),
+    ] {
+        let mut strict = Strict::held_by("v");
+        strict.client(&[line]);
+        strict.redis(reply);
+        assert_eq!(strict.told(), "", "{line}");
+        assert_eq!(strict.asked(), released, "{line}");
+        strict.answer(1, Outcome::Released);
+        assert_eq!(strict.told(), reply);
+    }
+}
+
+/// Redis has lost the key, the ledger has not: the release counts.
+#[test]
+fn a_release_of_what_redis_has_lost() {
+    let mut strict = Strict::held_by("v");
+    strict.client(&["DEL lock:a"]);
+    strict.redis(":0\r\n");
+    strict.asked();
+    strict.answer(1, Outcome::Released);
+    assert_eq!(strict.told(), ":1\r\n");
+
+    let mut strict = Strict::new();
+    assert_eq!(strict.ask("DEL lock:a", ":0\r\n"), ":0\r\n");
+    assert_eq!(strict.did(), []);
+}
+
+#[test]
+fn a_release_while_the_ledger_does_not_answer() {
+    let mut strict = Strict::held_by("v");
+    *strict.ledger.trouble.lock().unwrap() = Some("disk full".into());
+    strict.client(&["DEL lock:a"]);
+    strict.assert_sent(&[]);
+    assert!(strict.told().contains("nothing was done: the ledger does not answer (disk full)"));
+
+    *strict.ledger.trouble.lock().unwrap() = None;
+    strict.client(&["DEL lock:a"]);
+    strict.redis(":1\r\n");
+    strict.asked();
+    strict.be_late();
+    assert!(strict.told().starts_with("-TRYAGAIN lockside: releasing"));
+    assert_eq!(strict.did(), [Did::Forgot(Ticket(1))], "it is not withdrawn");
+
+    // It fails between the command and its booking.
+    let mut strict = Strict::held_by("v");
+    strict.client(&["DEL lock:a"]);
+    *strict.ledger.trouble.lock().unwrap() = Some("disk full".into());
+    strict.redis(":1\r\n");
+    assert!(strict.told().starts_with("-TRYAGAIN lockside: releasing"));
+    assert!(matches!(&strict.did()[..], [Did::Asked(Asker::Nobody, _)]));
+}
+
+#[test]
+fn a_transaction_is_claimed_before_it_is_answered() {
+    let mut strict = Strict::held_by("v");
+    strict.ask("MULTI", OK);
+    strict.ask("DEL lock:a", QUEUED);
+    strict.ask(TAKE, QUEUED);
+    strict.client(&["EXEC"]);
+    strict.sent();
+    strict.redis("*2\r\n:1\r\n+OK\r\n");
+    let did = strict.did();
+    assert!(
+        matches!(&did[..], [Did::Asked(_, first), Did::Asked(_, second)]
+            if matches!(first[..], [Ask::Release(..)]) && matches!(second[..], [Ask::Claim(_)])),
+        "{did:?}"
+    );
+    strict.answer(1, Outcome::Released);
+    strict.assert_sent(&[]);
+    strict.win(2);
+    strict.assert_sent(&["EVALSHA"]);
+    strict.redis(HELD_NOW);
+    assert_eq!(strict.told(), "*2\r\n:1\r\n+OK\r\n");
+}
+
+#[test]
+fn a_transaction_whose_claim_loses_says_to_whom() {
+    let mut strict = Strict::new();
+    strict.ask("MULTI", OK);
+    strict.ask(TAKE, QUEUED);
+    strict.client(&["EXEC"]);
+    strict.redis("*1\r\n+OK\r\n");
+    strict.asked();
+    strict.sent();
+    let claim = Claim {
+        key: LockKey::new(0, b"lock:a"),
+        stored: b"worker:1".as_slice().into(),
+        other: None,
+        rule: "r".into(),
+        client: "c".into(),
+        at_ms: 0,
+        asked_ttl_ms: None,
+        expires_at_ms: None,
+        marker: None,
+    };
+    let holder = Arc::new(Holder { at: CLAIM, claim, fence: 1, heard: true });
+    strict.answer(1, Outcome::Lost { holder: Some(holder) });
+    strict.assert_sent(&[CAD]);
+    strict.redis("*1\r\n:1\r\n");
+    assert_eq!(strict.told(), "*1\r\n-TRYAGAIN lockside: not acquired: lost to worker\r\n");
+}

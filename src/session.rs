@@ -21,6 +21,7 @@ mod replies;
 mod shared;
 mod stamper;
 mod state;
+mod witness;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +39,7 @@ pub use replies::Unusable;
 pub use shared::{Access, Bell, Clock, Gate, Repairs, Shared};
 pub use stamper::Stamper;
 use state::State;
+use witness::Witness;
 
 /// What a session does to the world. The worker carries it out at once.
 pub trait Wires {
@@ -91,6 +93,7 @@ pub struct Session {
     captured: Vec<u8>,
     skimmer: Option<Skimmer>,
     state: State,
+    witness: Witness,
     pipeline: Pipeline,
     operation: Option<Box<Operation>>,
     /// Lock commands of the open MULTI, by their place in EXEC's reply.
@@ -128,6 +131,7 @@ impl Session {
             captured: Vec::new(),
             skimmer: None,
             state: State::default(),
+            witness: Witness::default(),
             pipeline: Pipeline::default(),
             operation: None,
             queued: Vec::new(),
@@ -298,6 +302,7 @@ impl Session {
             peer: &self.peer,
             client_gone: self.client_gone,
             state: &mut self.state,
+            witness: &mut self.witness,
             queued: &mut self.queued,
             grants: &mut self.grants,
             cx,

@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
+use crate::health::Reports;
 use crate::ledger::fold::{self, Holder};
+use crate::ledger::thread::Ledger;
 use crate::ledger::thread::{Post, Watcher};
 use crate::ledger::{Answer, Position};
-use crate::health::Reports;
-use crate::ledger::thread::Ledger;
 use crate::lock::record::{Confidence, LockKey};
 use crate::repair::{Dirty, Events, Standing, Truth};
 use crate::session::{Bell, Repairs};
@@ -119,19 +119,5 @@ impl Repairs for Menders {
 
     fn look_at_all(&self) {
         self.0.touch_all();
-    }
-}
-
-/// Lets everybody use locks while Redis can't be asked.
-pub(super) struct OpenGate;
-
-impl crate::session::Gate for OpenGate {
-    fn saw_accepted(&self, _: &[u8], _: &[u8]) {}
-    fn saw_use(&self, _: &[u8], _: bool, _: &str) {}
-    fn admits(&self, _: &[u8], _: &[u8]) -> bool {
-        true
-    }
-    fn access(&self, _: &[u8], _: bool, _: &str) -> crate::session::Access {
-        crate::session::Access::Granted
     }
 }

@@ -63,7 +63,9 @@ pub(super) enum Unfinished {
 
 /// More than a stamp adds to a value: what is longer names no lock.
 const STAMP_ROOM: usize = 128;
-const TABLE_FULL: &str = "OOM lockside: too many locks are held; not acquired";
+/// In the words of the way by Redis.
+const TABLE_FULL: &str =
+    "OOM lockside: not acquired: as many locks are held as limits.locks allows";
 const COMPANIONS_FULL: &str = "OOM lockside: too much is kept for companion keys while upstream is \
                                unavailable";
 

@@ -82,13 +82,7 @@ impl Session {
     }
 
     /// A command while a transaction is held back. True: EXEC, which is to be carried out.
-    fn hold_back(
-        &mut self,
-        route: &Route,
-        args: Args<'_>,
-        cx: &Cx<'_>,
-        out: &mut Vec<u8>,
-    ) -> bool {
+    fn hold_back(&mut self, route: &Route, args: Args<'_>, cx: &Cx<'_>, out: &mut Vec<u8>) -> bool {
         let Some(held) = &mut self.state.held_back else { return false };
         match route {
             Route::Ignore => {}
@@ -147,6 +141,12 @@ impl Session {
             StateUse::Select => self.select(args, out),
             StateUse::Auth | StateUse::Hello => self.greet(state_use, args, cx, out),
             StateUse::Client => self.client_alone(args, out),
+            // Texts are kept for all: not those of strangers.
+            StateUse::Script
+                if !operation::may_use_some_locks(self.witness.who(&self.state), cx.shared) =>
+            {
+                encode::error(out, operation::NOAUTH.as_bytes());
+            }
             StateUse::Script => match subcommand::script(args) {
                 ScriptUse::Load => match args.get(2) {
                     Some(text) => {
@@ -171,6 +171,11 @@ impl Session {
         }
         if !keys.iter().all(served) {
             return away(cx, out);
+        }
+        // What has changed says something of a lock.
+        let who = self.witness.who(&self.state);
+        if let Some(refusal) = operation::gate_refusal(keys.iter().copied(), who, cx.shared) {
+            return encode::error(out, refusal.as_bytes());
         }
         let db = self.state.db;
         let watched = self.state.watched.get_or_insert_with(Watched::default);
@@ -213,13 +218,11 @@ impl Session {
             Change::Hello(hello) => hello.auth.as_ref(),
             _ => None,
         };
-        let admitted = credentials.is_none_or(|credentials| {
-            let user = credentials.user.as_deref().unwrap_or(b"default");
-            cx.shared.gate.admits(user, &credentials.password)
-        });
-        if !admitted {
-            let text = "WRONGPASS invalid username-password pair or user is disabled.";
-            return encode::error(out, text.as_bytes());
+        if let Some(credentials) = credentials {
+            match cx.shared.gate.admits(credentials.user(), &credentials.password) {
+                Some(proof) => self.witness.let_in(proof),
+                None => return encode::error(out, WRONGPASS.as_bytes()),
+            }
         }
         self.state.apply(parsed);
         match state_use {
@@ -297,6 +300,10 @@ fn away(cx: &Cx<'_>, out: &mut Vec<u8>) {
     let text = cx.shared.unavailable("only lock keys are served");
     encode::error(out, text.as_bytes());
 }
+
+/// Redis's own words, and what they mean here.
+const WRONGPASS: &str = "WRONGPASS invalid username-password pair or user is disabled. lockside: \
+    upstream is unavailable, and was not seen to accept it; see [[user]] in the configuration";
 
 fn wrong_arguments(name: &str, out: &mut Vec<u8>) {
     let text = format!("ERR wrong number of arguments for '{name}' command");

@@ -75,6 +75,7 @@ impl Session {
             return;
         }
         self.linked = true;
+        self.witness.link_opened(&*cx.shared.gate);
         let mut commands = Vec::new();
         self.preamble = self.state.replay(&mut commands);
         self.forward(&commands, cx);
@@ -85,13 +86,20 @@ impl Session {
         self.preamble -= 1;
         if frame.first() == Some(&b'-') {
             // A password that is wrong, or a user that was removed since.
+            let credentials = self.state.credentials();
+            self.witness.refused(credentials, &frame[1..], &self.state, &*cx.shared.gate);
             let text = String::from_utf8_lossy(frame);
             let reason = format!("it refused the connection's credentials or state: {text}");
             self.link_failed(reason.trim_end(), false, cx);
             let over = self.operation.is_none();
             self.end = Some(if over { End::Now } else { End::AfterOperation });
-        } else if self.preamble == 0 && std::mem::take(&mut self.reopening) {
-            self.step(Operation::reopened, cx);
+        } else if self.preamble == 0 {
+            if let Some(credentials) = self.state.credentials() {
+                self.witness.accepted(credentials, &*cx.shared.gate);
+            }
+            if std::mem::take(&mut self.reopening) {
+                self.step(Operation::reopened, cx);
+            }
         }
     }
 

@@ -8,6 +8,7 @@ mod acquire;
 mod ask;
 mod durable;
 mod exchange;
+mod gate;
 mod grant;
 mod replay;
 mod script;
@@ -31,16 +32,17 @@ use crate::router::{Ask, Route};
 
 use super::flights::{SessionId, Verdict};
 use super::state::{ReplyMode, State};
-use super::shared::Access;
+use super::witness::Witness;
 use super::{Cx, Shared};
 
 use acquire::Acquiring;
+pub(super) use ask::info_alone;
 use exchange::Exchange;
+pub(super) use gate::{NOAUTH, gate_refusal, may_use_some_locks};
 pub(super) use grant::{Grant, settle_grants};
 use replay::Replaying;
 use script::Scripting;
 use serve::Serving;
-pub(super) use ask::info_alone;
 pub(super) use serve::with_world;
 pub(super) use transaction::Queued;
 use transaction::{Executing, Queueing};
@@ -73,6 +75,7 @@ pub(super) struct Scope<'s, 'c> {
     pub(super) peer: &'s Arc<str>,
     pub(super) client_gone: bool,
     pub(super) state: &'s mut State,
+    pub(super) witness: &'s mut Witness,
     pub(super) queued: &'s mut Vec<Queued>,
     pub(super) grants: &'s mut Vec<Grant>,
     pub(super) cx: &'s mut Cx<'c>,
@@ -91,9 +94,8 @@ impl Scope<'_, '_> {
     /// True if Redis is asked first about the locks that the command names.
     fn asks_redis(&self, args: Args<'_>) -> bool {
         let shared = self.shared();
-        let due = |key| {
-            shared.rules.find(key).is_some() && shared.repairs.is_due(&self.lock_key(key))
-        };
+        let due =
+            |key| shared.rules.find(key).is_some() && shared.repairs.is_due(&self.lock_key(key));
         shared.board.view().mode == Mode::Healthy
             && !args.get(0).and_then(lookup).is_some_and(|spec| spec.lock_keys(args).any(due))
     }
@@ -108,28 +110,15 @@ impl Scope<'_, '_> {
 
     /// True if this client may use the locks of any rule while Redis can't be asked.
     fn may_use_some_locks(&self) -> bool {
-        let shared = self.shared();
-        let proved = self.state.is_authenticated();
-        let may = |name: &str| shared.gate.access(&self.state.user, proved, name);
-        shared.rules.iter().any(|(_, rule)| may(&rule.name) == Access::Granted)
+        gate::may_use_some_locks(self.witness.who(self.state), self.shared())
     }
 
     /// The error for a user that Redis was not seen to let use these locks (SPEC 6).
     fn refused_by_gate(&mut self, args: Args<'_>) -> Option<Flow> {
         let spec = args.get(0).and_then(lookup)?;
-        let shared = self.cx.shared;
-        let (user, proved) = (self.state.user.clone(), self.state.is_authenticated());
-        let access = spec.keys(args).map(|key| {
-            let rule = shared.rules.find(key).or_else(|| {
-                shared.rules.companion_of(key).and_then(|rule| shared.rules.get(rule))
-            });
-            rule.map_or(Access::Granted, |rule| shared.gate.access(&user, proved, &rule.name))
-        });
-        match access.max_by_key(|access| *access != Access::Granted)? {
-            Access::Granted => None,
-            Access::Unknown => Some(self.answer_error(NOAUTH)),
-            Access::Denied => Some(self.answer_error(NOPERM)),
-        }
+        let who = self.witness.who(self.state);
+        let refusal = gate::gate_refusal(spec.keys(args), who, self.cx.shared)?;
+        Some(self.answer_error(refusal))
     }
 
     fn send(&mut self, args: &[&[u8]]) {
@@ -269,10 +258,7 @@ impl Operation {
     }
 
     /// A command that is served without Redis.
-    pub(super) fn serve(
-        args: Args<'_>,
-        scope: &mut Scope<'_, '_>,
-    ) -> (Option<Box<Self>>, Flow) {
+    pub(super) fn serve(args: Args<'_>, scope: &mut Scope<'_, '_>) -> (Option<Box<Self>>, Flow) {
         match scope.refused_by_gate(args) {
             Some(flow) => (None, flow),
             None => Serving::command(args, scope),
@@ -413,8 +399,3 @@ impl Operation {
         }
     }
 }
-
-const NOAUTH: &str = "NOAUTH Authentication required: upstream is unavailable, and was not seen to \
-    let this client in; see [[user]] in the configuration";
-const NOPERM: &str = "NOPERM lockside: upstream is unavailable, and was not seen to let this user \
-    use these locks; see [[user]] in the configuration";

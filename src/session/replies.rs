@@ -225,6 +225,13 @@ impl Session {
                 cx.shared.scripts.insert(&text);
             }
             Some(Change::ScriptFlush) if ok && !queued => cx.shared.scripts.clear(),
+            Some(Change::Auth(credentials)) if !queued => {
+                self.witness.greeted(Some(credentials), frame, &self.state, &*cx.shared.gate);
+            }
+            Some(Change::Hello(hello)) if !queued => {
+                let credentials = hello.auth.as_ref();
+                self.witness.greeted(credentials, frame, &self.state, &*cx.shared.gate);
+            }
             Some(Change::Exec) => {
                 if let Some((reply, _)) = Reply::parse(frame) {
                     self.state.forget_refused(reply.elements());

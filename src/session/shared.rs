@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::degraded::Companions;
+pub use crate::degraded::auth::{Access, Gate};
 use crate::health::Reports;
 use crate::ledger::{Door, Guarantee};
 use crate::lock::acquire::Ledger;
@@ -89,30 +90,6 @@ pub struct Shared {
     pub upstream: Arc<str>,
     /// When the process began, in milliseconds since the Unix epoch.
     pub started_ms: u64,
-}
-
-/// Who may use which locks while Redis can't be asked (SPEC 6). Never weaker than Redis: a user is
-/// let in with credentials that Redis was seen to accept, or that are configured.
-pub trait Gate: Send + Sync {
-    /// Redis has accepted these.
-    fn saw_accepted(&self, user: &[u8], password: &[u8]);
-    /// Redis has accepted a lock command of this user under this rule.
-    fn saw_use(&self, user: &[u8], authenticated: bool, rule: &str);
-    /// True if these would be accepted.
-    fn admits(&self, user: &[u8], password: &[u8]) -> bool;
-    /// Whether the user may use locks of this rule.
-    fn access(&self, user: &[u8], authenticated: bool, rule: &str) -> Access;
-}
-
-/// What a [`Gate`] says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
-    /// It may.
-    Granted,
-    /// It has to authenticate.
-    Unknown,
-    /// It may not use locks of this rule.
-    Denied,
 }
 
 /// Rings at a session that blocks on companion keys.

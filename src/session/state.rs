@@ -58,6 +58,13 @@ pub(crate) struct Credentials {
     pub(crate) password: Vec<u8>,
 }
 
+impl Credentials {
+    /// The user that they name.
+    pub(crate) fn user(&self) -> &[u8] {
+        self.user.as_deref().unwrap_or(b"default")
+    }
+}
+
 impl std::fmt::Debug for Credentials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Credentials(..)")
@@ -242,6 +249,7 @@ impl State {
         match change {
             Change::Subscribe(_) | Change::Unsubscribe(..) => true,
             Change::ScriptLoad(_) | Change::ScriptFlush => true,
+            Change::Auth(_) | Change::Hello(_) => true,
             Change::Exec => self.transaction.as_ref().is_some_and(|open| !open.changes.is_empty()),
             _ => false,
         }
@@ -285,9 +293,9 @@ impl State {
         }
     }
 
-    /// True if the client has proved who it is.
-    pub(crate) fn is_authenticated(&self) -> bool {
-        self.credentials.is_some()
+    /// What the client has proved who it is by.
+    pub(crate) fn credentials(&self) -> Option<&Credentials> {
+        self.credentials.as_ref()
     }
 
     /// True when a new link can take this one's place: nothing is lost that cannot be replayed.
@@ -381,7 +389,7 @@ impl State {
     }
 
     fn authenticate(&mut self, credentials: Credentials) {
-        self.user = Arc::from(credentials.user.as_deref().unwrap_or(b"default"));
+        self.user = Arc::from(credentials.user());
         self.credentials = Some(credentials);
     }
 

@@ -9,9 +9,10 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use super::flights::Flights;
-use super::{Clock, Cx, Session, Shared, Stamper, Wires};
 use super::shared::{Access, Bell, Gate, Repairs};
+use super::{Clock, Cx, Session, Shared, Stamper, Wires};
 use crate::degraded::Companions;
+use crate::degraded::auth::{Proof, Who};
 use crate::health::Reports;
 use crate::ledger::{Ask, Asker, Door, Guarantee, Ticket, Unavailable};
 use crate::lock::record::{Confidence, LockKey};
@@ -77,13 +78,19 @@ impl Door for Nobody {
     }
 }
 
+/// Everybody may do everything.
 impl Gate for Nobody {
-    fn saw_accepted(&self, _: &[u8], _: &[u8]) {}
-    fn saw_use(&self, _: &[u8], _: bool, _: &str) {}
-    fn admits(&self, _: &[u8], _: &[u8]) -> bool {
-        true
+    fn epoch(&self) -> u64 {
+        0
     }
-    fn access(&self, _: &[u8], _: bool, _: &str) -> Access {
+    fn saw_accepted(&self, _: &[u8], _: &[u8]) {}
+    fn saw_rejected(&self, _: &[u8], _: &[u8]) {}
+    fn saw_use(&self, _: Who<'_>, _: &str, _: u64) {}
+    fn saw_refused(&self, _: Who<'_>, _: Option<&str>) {}
+    fn admits(&self, _: &[u8], _: &[u8]) -> Option<Proof> {
+        Some(Proof::Upstream)
+    }
+    fn access(&self, _: Who<'_>, _: &str) -> Access {
         Access::Granted
     }
 }

@@ -204,6 +204,9 @@ impl Acquiring {
             self.sent_text = true;
             return self.send(self.sent, scope);
         }
+        if self.sent == Request::SetNx {
+            scope.witness_reply(&self.ask.rule, &reply);
+        }
         let input = self.read_reply(&reply, frame, scope);
         self.feed(input, scope)
     }

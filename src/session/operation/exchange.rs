@@ -2,8 +2,8 @@
 //! the client wrote them, releases, and what Lockside adds to an answer.
 
 use crate::command::{KeyspaceUse, LockUse};
-use crate::lock::envelope::scripts;
 use crate::ledger::{Answer, Ask, Cause};
+use crate::lock::envelope::scripts;
 use crate::lock::record::LockKey;
 use crate::resp::Args;
 use crate::resp::encode::{self, CommandBuilder};
@@ -11,8 +11,8 @@ use crate::resp::reply::Reply;
 use crate::session::Shared;
 
 use super::ask;
-use super::grant;
 use super::durable;
+use super::grant;
 use super::settle::{self, Next, Settlement};
 use super::view;
 use super::{Flow, Grant, Operation, Scope, TIMED, UNTIMED};
@@ -173,6 +173,7 @@ impl Exchange {
     pub(super) fn reply(&mut self, frame: &[u8], scope: &mut Scope<'_, '_>) -> Flow {
         let Some((reply, _)) = Reply::parse(frame) else { return Flow::Close };
         let mut out = Vec::new();
+        scope.witness_answer(&self.purpose, &reply);
         match &self.purpose {
             Purpose::Pass => return scope.answer(frame),
             Purpose::View(keys) => view::show(frame, keys, scope.shared(), &mut out),

@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use crate::command::script::{ScriptCall, Source};
 use crate::ledger::{Answer, Ask, Cause};
-use crate::lock::envelope::{
-    self, Call, Envelope, Guard, KeyTerms, Outcome, Released, Run, Taken,
-};
+use crate::lock::envelope::{self, Call, Envelope, Guard, KeyTerms, Outcome, Released, Run, Taken};
 use crate::lock::record::{Confidence, LockKey, Record};
 use crate::lock::rule::{Mode, Rule};
 use crate::resp::Args;
@@ -15,8 +13,8 @@ use crate::resp::encode::{self, Protocol};
 use crate::scripts::Script;
 
 use super::acquire::{CLIENT_GONE, TABLE_FULL};
-use super::exchange::Exchange;
 use super::durable;
+use super::exchange::Exchange;
 use super::settle::{self, Loss, Next, Provisional, Settlement, stored_of};
 use super::{Flow, Operation, Scope, TIMED, UNTIMED};
 
@@ -127,6 +125,11 @@ impl Enveloped {
         !self.read_only && self.keys.iter().all(|key| table.is_full_for(&scope.lock_key(key)))
     }
 
+    /// The keys that it names.
+    pub(super) fn keys(&self) -> &[Vec<u8>] {
+        &self.keys
+    }
+
     /// The call was sent and will not be sent again.
     pub(super) fn forget_arguments(&mut self) {
         self.args = Vec::new();
@@ -177,7 +180,8 @@ impl Enveloped {
         };
         let found = released.iter().filter_map(|one| Some((key(one)?, stored_of(&one.guard))));
         let found: Vec<_> = found.collect();
-        let seen = found.iter().map(|(key, stored)| (key, (!stored.is_empty()).then_some(&**stored)));
+        let seen =
+            found.iter().map(|(key, stored)| (key, (!stored.is_empty()).then_some(&**stored)));
         let releases = settle::releases(seen, Cause::Client, scope);
         (found.into_iter().map(|(key, _)| key).collect(), releases)
     }
@@ -353,6 +357,7 @@ impl Scripting {
         // A user who may run scripts but not load them: the text goes unchecked, at no other's
         // risk (docs of `Envelope`).
         if refused && !frame.starts_with(b"-NOPERM") {
+            scope.witness_error(None, &frame[1..]);
             return scope.answer(frame);
         }
         if let Some(text) = self.text.take() {
@@ -365,6 +370,7 @@ impl Scripting {
         let Some(effect) = self.call.read(frame, scope) else {
             return scope.answer_error(UNREADABLE);
         };
+        scope.witness_script(&self.call.keys, &effect);
         if effect.taken.is_empty() && effect.releases.is_empty() {
             return scope.answer(&effect.reply);
         }

@@ -35,6 +35,17 @@ enum What {
     Other(Box<Purpose>),
 }
 
+impl What {
+    /// Redis has refused to queue it.
+    fn refused(&self, error: &[u8], scope: &mut Scope<'_, '_>) {
+        match self {
+            Self::Acquire(ask) => scope.witness_error(Some(&ask.rule), error),
+            Self::Enveloped(call) => scope.witness_script_error(call.keys(), error),
+            Self::Other(purpose) => scope.witness_answer(purpose, &Reply::Error(error)),
+        }
+    }
+}
+
 /// A lock command on its way into the transaction.
 pub(in crate::session) struct Queueing {
     /// What is queued, or the error that the client gets because nothing is.
@@ -181,6 +192,8 @@ impl Queueing {
         {
             scope.queued.push(Queued { place: transaction.queued, db, what });
             transaction.queued += 1;
+        } else if let Some(error) = frame.strip_prefix(b"-") {
+            what.refused(error, scope);
         }
         scope.answer(frame)
     }
@@ -299,18 +312,27 @@ impl Executing {
         let Some(element) = self.elements.get(place).cloned() else { return };
         let mut out = Vec::new();
         let locks = match what {
-            What::Acquire(ask) => acquired(&ask, db, &element, scope, &mut out),
+            What::Acquire(ask) => {
+                if let Some((reply, _)) = Reply::parse(&element) {
+                    scope.witness_reply(&ask.rule, &reply);
+                }
+                acquired(&ask, db, &element, scope, &mut out)
+            }
             What::Enveloped(call) => {
                 let Some(effect) = call.read(&element, scope) else {
                     self.elements[place] = script::unreadable();
                     return;
                 };
+                scope.witness_script(call.keys(), &effect);
                 out = effect.reply;
                 self.releases.extend(effect.releases);
                 self.taken.retain(|(_, earlier)| !effect.released.contains(&earlier.lock));
                 effect.taken
             }
             What::Other(purpose) => {
+                if let Some((reply, _)) = Reply::parse(&element) {
+                    scope.witness_answer(&purpose, &reply);
+                }
                 let taken = &mut self.taken;
                 let releases = passed(&purpose, db, &element, taken, scope, &mut out);
                 self.releases.extend(releases);

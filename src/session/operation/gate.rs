@@ -1,0 +1,99 @@
+//! Whether a client may use locks while Redis can't be asked, and what operations tell the gate
+//! of Redis's answers (SPEC 6).
+
+use crate::degraded::auth::{Access, Who};
+use crate::lock::record::LockKey;
+use crate::lock::rule::Rule;
+use crate::resp::reply::Reply;
+use crate::session::Shared;
+
+use super::Scope;
+use super::exchange::Purpose;
+use super::script::Effect;
+
+/// Why this client may not use these keys now; none if it may.
+pub(in crate::session) fn gate_refusal<'k>(
+    keys: impl Iterator<Item = &'k [u8]>,
+    who: Who<'_>,
+    shared: &Shared,
+) -> Option<&'static str> {
+    let rules = &shared.rules;
+    let rule = |key| rules.find(key).or_else(|| rules.get(rules.companion_of(key)?));
+    let access = |rule: &Rule| shared.gate.access(who, &rule.name);
+    let refused = keys.filter_map(rule).map(access).find(|access| *access != Access::Granted)?;
+    Some(match refused {
+        Access::Unknown => NOAUTH,
+        // Only until the repair pass is complete; then Redis decides.
+        _ if shared.board.view().reachable => NOT_YET,
+        _ => NOPERM,
+    })
+}
+
+/// True if this client may use the locks of any rule.
+pub(in crate::session) fn may_use_some_locks(who: Who<'_>, shared: &Shared) -> bool {
+    shared.rules.iter().any(|(_, rule)| shared.gate.access(who, &rule.name) == Access::Granted)
+}
+
+impl Scope<'_, '_> {
+    /// Redis's answer to a command that writes, on a lock of this rule.
+    pub(super) fn witness_reply(&mut self, rule: &str, reply: &Reply<'_>) {
+        self.witness.answered(rule, reply, self.state, &*self.cx.shared.gate);
+    }
+
+    /// Redis's error on a command on locks of this rule, or on none.
+    pub(super) fn witness_error(&mut self, rule: Option<&str>, error: &[u8]) {
+        self.witness.failed(rule, error, self.state, &*self.cx.shared.gate);
+    }
+
+    /// Redis's answer to what was sent as it came: a read proves nothing of writing.
+    pub(super) fn witness_answer(&mut self, purpose: &Purpose, reply: &Reply<'_>) {
+        let locks = match purpose {
+            Purpose::TakeOut(lock) => std::slice::from_ref(lock),
+            Purpose::Delete(locks) => locks,
+            Purpose::View(keys) => {
+                let Reply::Error(error) = reply else { return };
+                let rules = &self.cx.shared.rules;
+                let first = keys.iter().flatten().find_map(|key| rules.find(key));
+                return self.witness_error(first.map(|rule| rule.name.as_str()), error);
+            }
+            _ => &[],
+        };
+        if let (Reply::Error(error), []) = (reply, locks) {
+            self.witness_error(None, error);
+        }
+        for rule in locks.iter().filter_map(|lock| self.cx.shared.rules.find(lock.key())) {
+            self.witness_reply(&rule.name, reply);
+        }
+    }
+
+    /// What a script, or a command in an envelope, has done.
+    pub(super) fn witness_script(&mut self, keys: &[Vec<u8>], effect: &Effect) {
+        if let Some(error) = effect.reply.strip_prefix(b"-") {
+            return self.witness_script_error(keys, error);
+        }
+        let taken = effect.taken.iter().map(|taken| &taken.lock);
+        let locks: Vec<&LockKey> = taken.chain(&effect.released).collect();
+        for rule in locks.iter().filter_map(|lock| self.cx.shared.rules.find(lock.key())) {
+            let (gate, state) = (&*self.cx.shared.gate, &*self.state);
+            self.witness.used(&rule.name, state, gate);
+        }
+    }
+
+    /// Redis's error on a script with these keys.
+    pub(super) fn witness_script_error(&mut self, keys: &[Vec<u8>], error: &[u8]) {
+        // Which key is to blame is not said.
+        let shared = self.cx.shared;
+        for rule in keys.iter().filter_map(|key| shared.rules.find(key)) {
+            self.witness_error(Some(&rule.name), error);
+        }
+    }
+}
+
+/// Redis's own code and words first, as for all of these.
+pub(in crate::session) const NOAUTH: &str = "NOAUTH Authentication required. lockside: upstream \
+    is unavailable, and was not seen to let this client use locks; see [[user]] in the \
+    configuration";
+const NOPERM: &str = "NOPERM lockside: upstream is unavailable, and was not seen to let this user \
+    use these locks; see [[user]] in the configuration";
+const NOT_YET: &str = "TRYAGAIN lockside: locks are being compared with upstream, which was not \
+    seen to let this user use these locks so far; ask again, or see [[user]] in the configuration";

@@ -83,6 +83,8 @@ pub enum Note {
     Adopted(LockKey),
     /// The holder can't be put into Redis.
     CannotRestore(LockKey),
+    /// Redis refuses SCAN, or the database, for this reason.
+    NotSearched(Arc<str>),
 }
 
 /// What would have been taken away at the last look although the ledger may know better in a moment
@@ -231,6 +233,12 @@ impl Pass {
         let under_way = std::mem::replace(&mut self.under_way, UnderWay::Nothing);
         match (under_way, answer) {
             (_, Answer::Failed(text)) => self.failure = Some(text),
+            // What is not searched is not found; what holders need is known without a search.
+            (UnderWay::Scan(_), Answer::Refused(text)) => self.notes.push(Note::NotSearched(text)),
+            (
+                UnderWay::Nothing | UnderWay::Look(_) | UnderWay::Repair(_),
+                Answer::Refused(text),
+            ) => self.failure = Some(text),
             (UnderWay::Look(keys), Answer::Found(found)) if keys.len() == found.len() => {
                 self.found.extend(keys.into_iter().zip(found));
             }

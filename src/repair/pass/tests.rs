@@ -373,7 +373,12 @@ fn keys_are_done_when_their_repair_is() {
 
 #[test]
 fn a_failure_ends_the_pass_and_so_does_nonsense() {
-    for answer in [Answer::Failed("gone".into()), Answer::Marks(vec![1]), Answer::Found(vec![])] {
+    for answer in [
+        Answer::Failed("gone".into()),
+        Answer::Refused("NOPERM".into()),
+        Answer::Marks(vec![1]),
+        Answer::Found(vec![]),
+    ] {
         let book = Book::default();
         book.grant(&lock("a"), "v");
         let mut pass = full(&book);

@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test prove bench setup build test-rust test-clients
+.PHONY: help demo test prove soak bench setup build test-rust test-clients
 
 PYTHON := .venv/bin/python
 
@@ -33,6 +33,10 @@ test-clients: setup build ## The client libraries alone; FILTER=part-of-a-name r
 
 prove: build ## What takes long: every order of events of an acquire
 	cargo nextest run --locked --lib --run-ignored only
+
+soak: build ## Five minutes of random clients under random faults
+	LOCKSIDE_HISTORY_SECONDS=300 cargo nextest run --locked --test suite --no-capture \
+		history::nothing_that_was_told_is_lost history::two_sidecars_with_one_ledger
 
 bench: ## Measure beside plain Redis and HAProxy
 	@tests/setup bench

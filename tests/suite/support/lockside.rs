@@ -2,12 +2,18 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
+
+use tempfile::TempDir;
 
 use super::client::Client;
 use super::process::{Process, directory, free_port};
 use super::redis::Redis;
-use super::wait::poll_for;
+use super::wait::{PATIENCE, poll_for};
+
+/// Name of the configuration's file in the process's directory.
+const FILE: &str = "lockside.toml";
 
 /// Names of the environment that would change a Lockside that a test starts.
 const FOREIGN_SETTINGS: [&str; 19] = [
@@ -44,6 +50,8 @@ pub(crate) struct Settings<'a> {
     pub(crate) tables: &'a str,
     /// `user:password@` of the upstream's URL, or nothing.
     pub(crate) credentials: &'a str,
+    /// Words of a command that starts Lockside in its own place, or nothing.
+    pub(crate) through: &'a [&'a str],
 }
 
 impl Settings<'_> {
@@ -76,10 +84,22 @@ pub(crate) fn command() -> Command {
     command
 }
 
+/// As `command`, started by the command line `through`.
+fn command_through(through: &[String]) -> Command {
+    let Some((first, rest)) = through.split_first() else { return command() };
+    let mut command = Command::new(first);
+    command.args(rest).arg(binary());
+    for name in FOREIGN_SETTINGS {
+        command.env_remove(name);
+    }
+    command
+}
+
 /// What a test's clients connect to.
 pub(crate) struct Subject {
     process: Option<Process>,
     port: u16,
+    through: Vec<String>,
 }
 
 impl Subject {
@@ -96,19 +116,32 @@ impl Subject {
     /// Lockside before whatever leads to a Redis at this port of 127.0.0.1. In direct mode: that.
     pub(crate) fn before(upstream: u16, settings: Settings<'_>) -> Self {
         if direct() {
-            return Self { process: None, port: upstream };
+            return Self { process: None, port: upstream, through: Vec::new() };
         }
         (0..3).find_map(|_| Self::attempt(upstream, settings)).expect("lockside starts")
     }
 
     fn attempt(upstream: u16, settings: Settings<'_>) -> Option<Self> {
         let (port, directory) = (free_port(), directory("lockside"));
-        let file = directory.path().join("lockside.toml");
         let url = format!("redis://{}127.0.0.1:{upstream}", settings.credentials);
-        std::fs::write(&file, settings.text(port, &url)).unwrap();
-        let mut command = command();
-        command.arg("--config").arg(file).env("LOCKSIDE_STATE_DIR", directory.path().join("state"));
-        let mut process = Process::start("lockside", &mut command, directory);
+        std::fs::write(directory.path().join(FILE), settings.text(port, &url)).unwrap();
+        let through: Vec<String> = settings.through.iter().map(|&word| word.to_owned()).collect();
+        let process = Self::launch(port, &through, Arc::new(directory), b"PING\r\n")?;
+        Some(Self { process: Some(process), port, through })
+    }
+
+    /// One try with the configuration and the state of `directory`, up to an answer to `probe`;
+    /// none if the port was taken.
+    fn launch(
+        port: u16,
+        through: &[String],
+        directory: Arc<TempDir>,
+        probe: &[u8],
+    ) -> Option<Process> {
+        let mut command = command_through(through);
+        command.arg("--config").arg(directory.path().join(FILE));
+        command.env("LOCKSIDE_STATE_DIR", directory.path().join("state"));
+        let mut process = Process::start_in("lockside", &mut command, directory);
         poll_for("lockside answers", Duration::from_secs(10), || {
             if let Some(code) = process.exit_code() {
                 let output = process.output();
@@ -116,10 +149,27 @@ impl Subject {
                 return Some(None); // the port was taken
             }
             let mut client = Client::attempt(port).ok()?;
-            client.try_send(b"PING\r\n").ok()?;
+            client.try_send(probe).ok()?;
             client.frame_within(Duration::from_secs(5)).ok().map(Some)
         })?;
-        Some(Self { process: Some(process), port })
+        Some(process)
+    }
+
+    /// Ends Lockside as a crash does.
+    pub(crate) fn kill(&mut self) {
+        let Some(process) = self.process.as_mut() else { return };
+        process.signal("KILL");
+        poll_for("lockside has ended", PATIENCE, || process.exit_code());
+    }
+
+    /// Starts Lockside again after `kill`: the same port, configuration and state directory.
+    pub(crate) fn start_again(&mut self) {
+        let Some(directory) = self.process.as_ref().map(Process::directory) else { return };
+        // Answered by Lockside itself, whatever its Redis does.
+        let probe = b"LOCKSIDE MODE\r\n";
+        let launched =
+            (0..3).find_map(|_| Self::launch(self.port, &self.through, directory.clone(), probe));
+        self.process = Some(launched.expect("lockside starts again at its port"));
     }
 
     pub(crate) fn port(&self) -> u16 {

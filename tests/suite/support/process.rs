@@ -16,15 +16,27 @@ use tempfile::TempDir;
 /// wrote to stderr and stdout is shown first.
 pub(crate) struct Process {
     child: Child,
-    directory: TempDir,
+    directory: Arc<TempDir>,
     name: &'static str,
 }
 
 impl Process {
     /// Starts `command` with its output in files of `directory`.
     pub(crate) fn start(name: &'static str, command: &mut Command, directory: TempDir) -> Self {
-        let out = fs::File::create(directory.path().join("stdout")).unwrap();
-        let err = fs::File::create(directory.path().join("stderr")).unwrap();
+        Self::start_in(name, command, Arc::new(directory))
+    }
+
+    /// As `start`, in a directory that an earlier process may have used: output is appended.
+    pub(crate) fn start_in(
+        name: &'static str,
+        command: &mut Command,
+        directory: Arc<TempDir>,
+    ) -> Self {
+        let output = |name| {
+            let path = directory.path().join(name);
+            fs::File::options().create(true).append(true).open(path).unwrap()
+        };
+        let (out, err) = (output("stdout"), output("stderr"));
         let child = command
             .stdin(Stdio::null())
             .stdout(out)
@@ -36,6 +48,11 @@ impl Process {
 
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// The process's own directory. Whoever keeps it keeps it from being removed.
+    pub(crate) fn directory(&self) -> Arc<TempDir> {
+        self.directory.clone()
     }
 
     /// A path inside the process's own directory.

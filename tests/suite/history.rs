@@ -1,0 +1,139 @@
+//! A history of every call that random clients make under random faults, and a checker that finds
+//! double grants and lost locks in it (SPEC 2, 3 and 5).
+//!
+//! `checker` judges, and has planted faults of its own; `player` is a client; `nemesis` does harm;
+//! `run` brings them together. `LOCKSIDE_HISTORY_SEED` and `LOCKSIDE_HISTORY_SECONDS` set the seed
+//! and how long the random run takes; `make soak` runs it for five minutes.
+
+mod checker;
+mod event;
+mod journal;
+mod nemesis;
+mod player;
+mod random;
+mod run;
+
+use std::time::Duration;
+
+use self::checker::Wrong;
+use self::nemesis::Fault;
+use self::player::Plan;
+use self::random::Random;
+use crate::outage::WITHOUT_REDIS;
+use crate::support::{Redis, Relay, direct};
+
+/// The random run's time if nothing else is said.
+const TIME: Duration = Duration::from_secs(10);
+/// Longest time in which a planted fault must be found.
+const PLANTED: Duration = Duration::from_secs(3);
+
+/// Faults that leave Redis with its data and in reach.
+const SMALL: &[Fault] = &[Fault::KillLinks, Fault::Reset, Fault::Delay, Fault::StopLockside];
+
+/// All faults.
+const ALL: &[Fault] = &[
+    Fault::KillLinks,
+    Fault::Reset,
+    Fault::Delay,
+    Fault::StopLockside,
+    Fault::Refuse,
+    Fault::Hangup,
+    Fault::BlackHole,
+    Fault::CutAfter,
+    Fault::HalfOpen,
+    Fault::Pause,
+    Fault::StopRedis,
+    Fault::CrashWithData,
+    Fault::CrashEmpty,
+    Fault::CrashOld,
+    Fault::CrashLockside,
+];
+
+/// Random clients before Lockside, under random faults.
+#[test]
+fn nothing_that_was_told_is_lost() {
+    survive(1, plan());
+}
+
+/// Two sidecars with one Redis and one ledger: one may be cut off from Redis, or dead, while the
+/// other is not.
+#[test]
+fn two_sidecars_with_one_ledger() {
+    if WITHOUT_REDIS {
+        survive(2, Plan { onlookers: false, ..plan() });
+    }
+}
+
+fn plan() -> Plan {
+    Plan {
+        clients: 8,
+        keys: 4,
+        ttl: 2000,
+        hold: 30,
+        trusting: true,
+        onlookers: true,
+        fences: WITHOUT_REDIS,
+        time: run::time_or(TIME),
+    }
+}
+
+fn survive(sidecars: usize, plan: Plan) {
+    if direct() {
+        return;
+    }
+    let seed = run::seed();
+    eprintln!("LOCKSIDE_HISTORY_SEED={seed}");
+    let faults = if WITHOUT_REDIS { ALL } else { SMALL };
+    let verdict = run::before_lockside(sidecars, plan, faults, seed);
+    assert!(verdict.findings.is_empty(), "LOCKSIDE_HISTORY_SEED={seed}\n{verdict}");
+    assert!(verdict.holds > 20, "too little happened: {verdict}");
+}
+
+/// Clients that go straight to Redis, with locks that run out while they are held.
+fn plan_of_plants() -> Plan {
+    let plan = plan();
+    Plan { clients: 6, keys: 2, ttl: 40, hold: 150, trusting: false, fences: false, ..plan }
+}
+
+/// Plain Redis with TTLs that are too short: the same clients are told "yes" twice.
+#[test]
+fn a_ttl_that_runs_out_is_found() {
+    let redis = Redis::start();
+    let plan = plan_of_plants();
+    let events = run::play(&[redis.port()], plan, &Random::new(run::seed()), |journal| {
+        journal.pass(PLANTED)
+    });
+    let verdict = checker::judge(&events, &Default::default());
+    assert!(verdict.has(Wrong::DoubleGrant), "{verdict}, {:?}", run::count(&events));
+    assert!(verdict.has(Wrong::Lost), "{verdict}");
+}
+
+/// Two servers that know nothing of each other, behind an address that moves: a failover that lost
+/// every lock.
+#[test]
+fn a_failover_without_replication_is_found() {
+    let (one, other) = (Redis::start(), Redis::start());
+    let relay = Relay::before(one.port());
+    let plan = Plan { ttl: 60_000, ..plan_of_plants() };
+    let events = run::play(&[relay.port()], plan, &Random::new(run::seed()), |journal| {
+        for target in [&other, &one].iter().cycle().take(10) {
+            journal.pass(PLANTED / 10);
+            relay.lead_to(target.port());
+        }
+    });
+    let verdict = checker::judge(&events, &Default::default());
+    assert!(verdict.has(Wrong::DoubleGrant), "{verdict}, {:?}", run::count(&events));
+}
+
+/// The same clients at a Redis that loses nothing: clean, so it is the planted fault that is found.
+#[test]
+fn plain_redis_in_calm_is_clean() {
+    let redis = Redis::start();
+    let plan = Plan { ttl: 60_000, ..plan_of_plants() };
+    let events = run::play(&[redis.port()], plan, &Random::new(run::seed()), |journal| {
+        journal.pass(PLANTED)
+    });
+    let verdict = checker::judge(&events, &Default::default());
+    assert!(verdict.findings.is_empty(), "{verdict}");
+    assert!(verdict.holds > 10, "{verdict}");
+}

@@ -1,0 +1,172 @@
+//! What a connection is (database, name, protocol, transaction, subscription) through an outage
+//! (SPEC 6).
+
+use super::{A, B, C, NIL, OK, ONE, STRANGER, Stage, answer, bulk, take};
+use crate::support::wait_until;
+
+const QUEUED: &str = "+QUEUED\r\n";
+const KEPT: &[&str] = &["--appendonly", "yes"];
+
+#[test]
+fn state_is_carried_over() {
+    let Some(mut stage) = Stage::with(KEPT, Default::default()) else { return };
+    for line in ["SELECT 2", "CLIENT SETNAME bob", "SET here 2"] {
+        assert_eq!(stage.holder.ask(line), OK);
+    }
+    stage.take("lock:a", A);
+    stage.redis.kill();
+    stage.wait_mode("degraded");
+    assert_eq!(answer(&mut stage.holder, "GET lock:a"), bulk(A));
+    assert_eq!(answer(&mut stage.stranger, "GET lock:a"), NIL, "locks are per database");
+    assert_eq!(answer(&mut stage.stranger, &take("lock:a", B)), OK);
+    assert_eq!(answer(&mut stage.stranger, "CLIENT SETNAME eve"), OK);
+    assert_eq!(answer(&mut stage.stranger, "SELECT 3"), OK);
+    assert_eq!(answer(&mut stage.holder, "CLIENT GETNAME"), bulk("bob"));
+    stage.redis.start_with_data();
+    stage.wait_mode("healthy");
+    assert_eq!(answer(&mut stage.holder, "GET here"), bulk("2"));
+    assert_eq!(answer(&mut stage.holder, "CLIENT GETNAME"), bulk("bob"));
+    assert_eq!(answer(&mut stage.stranger, "SET three 3"), OK);
+    assert_eq!(answer(&mut stage.stranger, "CLIENT GETNAME"), bulk("eve"));
+    let mut direct = stage.redis.client();
+    for (database, line, reply) in
+        [(0, "GET lock:a", bulk(B)), (2, "GET lock:a", bulk(A)), (3, "GET three", bulk("3"))]
+    {
+        assert_eq!(direct.ask(&format!("SELECT {database}")), OK);
+        assert_eq!(direct.ask(line), reply, "database {database}");
+    }
+}
+
+/// What clients send before their first lock command.
+#[test]
+fn new_clients_connect_during_an_outage() {
+    let Some(mut stage) = Stage::start() else { return };
+    stage.take("lock:a", A);
+    stage.redis.kill();
+    stage.wait_mode("degraded");
+    let mut client = stage.subject.client();
+    for line in ["CLIENT SETNAME me", "CLIENT SETINFO LIB-NAME redis-py", "SELECT 0"] {
+        assert_eq!(answer(&mut client, line), OK, "{line}");
+    }
+    assert!(answer(&mut client, "INFO").contains("loading:0"));
+    assert!(answer(&mut client, "CLIENT ID").starts_with(':'));
+    assert!(answer(&mut client, "TIME").starts_with("*2\r\n"));
+    assert_eq!(answer(&mut client, "ECHO hi"), bulk("hi"));
+    assert_eq!(answer(&mut client, "GET lock:a"), bulk(A));
+    assert!(answer(&mut client, "HELLO 3").starts_with('%'));
+    assert_eq!(answer(&mut client, "GET lock:none"), "_\r\n");
+    assert_eq!(answer(&mut client, &take("lock:a", STRANGER)), "_\r\n");
+    stage.redis.start_empty();
+    stage.wait_mode("healthy");
+    assert_eq!(answer(&mut client, "GET plain"), "_\r\n", "still RESP3");
+}
+
+#[test]
+fn transactions_on_locks() {
+    let Some(mut stage) = Stage::start() else { return };
+    stage.take("lock:a", A);
+    stage.take("lock:b", B);
+    stage.redis.kill();
+    stage.wait_mode("degraded");
+    let holder = &mut stage.holder;
+    assert_eq!(answer(holder, "WATCH lock:b"), OK);
+    assert_eq!(answer(holder, "GET lock:b"), bulk(B));
+    assert_eq!(answer(holder, "MULTI"), OK);
+    for line in ["DEL lock:b", &take("lock:c", C), &take("lock:a", STRANGER)] {
+        assert_eq!(answer(holder, line), QUEUED, "{line}");
+    }
+    assert_eq!(answer(holder, "EXEC"), format!("*3\r\n{ONE}{OK}{NIL}"));
+    stage.redis.start_empty();
+    stage.assert_recovers_with(&[("lock:a", A), ("lock:c", C)]);
+}
+
+/// A watched lock was released and taken meanwhile.
+#[test]
+fn a_watch_that_sees_a_change() {
+    let Some(mut stage) = Stage::start() else { return };
+    stage.take("lock:a", A);
+    stage.redis.kill();
+    stage.wait_mode("degraded");
+    assert_eq!(answer(&mut stage.stranger, "WATCH lock:a"), OK);
+    stage.give("lock:a", A);
+    stage.take("lock:a", B);
+    assert_eq!(answer(&mut stage.stranger, "MULTI"), OK);
+    assert_eq!(answer(&mut stage.stranger, "DEL lock:a"), QUEUED);
+    assert_eq!(answer(&mut stage.stranger, "EXEC"), "*-1\r\n");
+    stage.assert_held("lock:a", B);
+}
+
+/// A transaction that touches another key: an error, and nothing of it is applied.
+#[test]
+fn a_transaction_with_other_keys_does_nothing() {
+    let Some(mut stage) = Stage::start() else { return };
+    stage.take("lock:a", A);
+    stage.redis.kill();
+    stage.wait_mode("degraded");
+    assert_eq!(answer(&mut stage.holder, "MULTI"), OK);
+    for line in ["DEL lock:a", "SET plain 2", &take("lock:c", C)] {
+        answer(&mut stage.holder, line);
+    }
+    assert!(answer(&mut stage.holder, "EXEC").starts_with('-'));
+    stage.assert_held("lock:a", A);
+    assert_eq!(answer(&mut stage.holder, "GET lock:c"), NIL);
+}
+
+/// EXEC is on its way when Redis goes: its locks are taken and released as its reply says.
+#[test]
+fn a_transaction_across_the_crash() {
+    let Some(mut stage) = Stage::start() else { return };
+    stage.take("lock:a", A);
+    assert_eq!(answer(&mut stage.holder, "MULTI"), OK);
+    assert_eq!(answer(&mut stage.holder, "DEL lock:a"), QUEUED);
+    stage.redis.kill();
+    stage.wait_mode("degraded");
+    let reply = answer(&mut stage.holder, "EXEC");
+    let there = answer(&mut stage.stranger, "GET lock:a");
+    match reply.as_str() {
+        "*1\r\n:1\r\n" => assert_eq!(there, NIL),
+        error if error.starts_with('-') => assert_eq!(there, bulk(A), "{error}"),
+        other => panic!("{other}"),
+    }
+}
+
+/// Subscribers, MONITOR and clients blocked on ordinary keys are closed, as Redis would; others
+/// stay.
+#[test]
+fn only_those_who_wait_are_closed() {
+    let Some(mut stage) = Stage::start() else { return };
+    let mut waiting = [
+        ("SUBSCRIBE news", stage.subject.client()),
+        ("MONITOR", stage.subject.client()),
+        ("BLPOP list 0", stage.subject.client()),
+    ];
+    for (line, client) in &mut waiting {
+        client.send_line(line);
+        if !line.starts_with("BLPOP") {
+            client.frame();
+        }
+    }
+    wait_until("blocked", || stage.redis.ask("INFO clients").contains("blocked_clients:1\r"));
+    stage.redis.kill();
+    for (_, client) in &mut waiting {
+        client.rest();
+    }
+    assert_eq!(answer(&mut stage.holder, "PING"), "+PONG\r\n");
+    stage.take("lock:a", A);
+}
+
+/// A client that waits for a lock's signal, as python-redis-lock does, is woken by a release that
+/// is served without Redis.
+#[test]
+fn a_waiter_for_a_signal_is_carried_over() {
+    let Some(mut stage) = Stage::start() else { return };
+    stage.take("lock:a", A);
+    stage.stranger.send_line("BLPOP lock-signal:a 10");
+    wait_until("blocked", || stage.redis.ask("INFO clients").contains("blocked_clients:1\r"));
+    stage.redis.kill();
+    stage.wait_mode("degraded");
+    assert_eq!(answer(&mut stage.holder, "DEL lock:a"), ONE);
+    assert_eq!(answer(&mut stage.holder, "LPUSH lock-signal:a 1"), ONE);
+    assert_eq!(stage.stranger.text(), format!("*2\r\n{}{}", bulk("lock-signal:a"), bulk("1")));
+    assert_eq!(answer(&mut stage.stranger, &take("lock:a", B)), OK);
+}

@@ -1,0 +1,108 @@
+//! The network between Lockside and Redis: what is in flight, and what comes while it lasts.
+
+use super::{A, ANSWER, B, C, NIL, OK, ONE, STRANGER, Stage, answer, bulk, take};
+use crate::support::{Client, Trouble};
+
+/// Ways to be out of reach, each with the links that stand cut or left as they are.
+const TROUBLES: [(Trouble, bool); 5] = [
+    (Trouble::Refuse, true),
+    (Trouble::Hangup, true),
+    (Trouble::BlackHole, false),
+    (Trouble::BlackHole, true),
+    (Trouble::HalfOpen, false),
+];
+
+fn begin(stage: &Stage, (trouble, cuts): (Trouble, bool)) {
+    stage.relay.set(trouble);
+    if cuts {
+        stage.relay.reset();
+    }
+}
+
+#[test]
+fn out_of_reach_in_every_way() {
+    for trouble in TROUBLES {
+        let Some(mut stage) = Stage::start() else { return };
+        stage.take("lock:a", A);
+        stage.take("lock:b", B);
+        begin(&stage, trouble);
+        assert_eq!(answer(&mut stage.holder, "GET lock:a"), bulk(A), "{trouble:?}");
+        stage.wait_mode("degraded");
+        stage.go_on_without_redis();
+        stage.assert_other_keys_refused();
+        stage.relay.set(Trouble::None);
+        stage.assert_recovers_with(&[("lock:a", A), ("lock:c", C)]);
+    }
+}
+
+/// Links break and Redis is there: no outage, and nobody notices.
+#[test]
+fn broken_links_are_no_outage() {
+    let Some(mut stage) = Stage::start() else { return };
+    stage.take("lock:a", A);
+    for _ in 0..20 {
+        stage.relay.reset();
+        stage.assert_held("lock:a", A);
+        assert_eq!(answer(&mut stage.holder, &take("lock:b", B)), OK);
+        assert_eq!(answer(&mut stage.holder, "DEL lock:b"), ONE);
+        assert!(stage.stranger.ask("LOCKSIDE MODE").contains("healthy"));
+    }
+}
+
+/// Commands in flight when Redis vanishes are all answered, in their order, on connections that
+/// stay open; a grant among them is one.
+#[test]
+fn commands_in_flight_are_answered() {
+    for trouble in TROUBLES {
+        let Some(mut stage) = Stage::start() else { return };
+        stage.take("lock:a", A);
+        let mut clients: Vec<Client> = (0..12).map(|_| stage.subject.client()).collect();
+        clients.iter_mut().for_each(|client| client.fence());
+        stage.relay.set(trouble.0);
+        for (number, client) in clients.iter_mut().enumerate() {
+            client.send_line(&take("lock:x", &format!("{number}:{STRANGER}")));
+            client.send_line("GET lock:a");
+            client.send_line("GET plain");
+            client.send_line(&take("lock:a", STRANGER));
+        }
+        begin(&stage, trouble);
+        let granted = clients.iter_mut().map(|client| answers_in_flight(client, trouble));
+        let granted = granted.filter(|&granted| granted).count();
+        assert!(granted <= 1, "{trouble:?}: {granted} were told OK");
+        stage.wait_mode("degraded");
+        for client in &mut clients {
+            assert_eq!(answer(client, "GET lock:a"), bulk(A), "the same connection goes on");
+        }
+        stage.relay.set(Trouble::None);
+        stage.wait_mode("healthy");
+        for client in &mut clients {
+            assert_eq!(answer(client, "GET plain"), bulk("1"), "and on");
+        }
+    }
+}
+
+/// True if this client was granted `lock:x`.
+fn answers_in_flight(client: &mut Client, trouble: (Trouble, bool)) -> bool {
+    let mut next = || match client.frame_within(ANSWER) {
+        Ok(frame) => String::from_utf8_lossy(&frame).into_owned(),
+        Err(error) => panic!("{trouble:?}: no answer: {error}"),
+    };
+    let (acquired, held, plain, refused) = (next(), next(), next(), next());
+    assert!(acquired == OK || acquired == NIL || acquired.starts_with('-'), "{acquired}");
+    assert!(held == bulk(A) || held.starts_with('-'), "{held}");
+    assert!(plain == bulk("1") || plain.starts_with('-'), "{plain}");
+    assert!(refused == NIL || refused.starts_with('-'), "{refused}");
+    acquired == OK
+}
+
+/// An acquire, a release and a look while it is late: late, and right.
+#[test]
+fn a_slow_network() {
+    let Some(mut stage) = Stage::start() else { return };
+    stage.relay.set(Trouble::Delay(std::time::Duration::from_millis(20)));
+    stage.take("lock:a", A);
+    stage.assert_held("lock:a", A);
+    stage.give("lock:a", A);
+    stage.relay.set(Trouble::None);
+    stage.assert_recovers_with(&[]);
+}

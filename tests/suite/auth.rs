@@ -122,6 +122,29 @@ fn users_go_on_with_what_redis_let_them_do() {
     assert_eq!(full.ask("GET lock:e"), NIL, "nothing of it was done");
 }
 
+/// Each way to use a lock is a proof; to read one is none.
+#[test]
+fn scripts_transactions_and_releases_are_seen() {
+    let Some(mut stage) = Stage::start() else { return };
+    stage.strangers_off();
+    let script = "\"return redis.call('set', KEYS[1], ARGV[1], 'NX', 'PX', 30000)\"";
+    let mut full = stage.login("full", "full");
+    assert_eq!(full.ask(&format!("EVAL {script} 1 lock:a {A}")), OK);
+    assert_eq!(full.ask("MULTI"), OK);
+    assert_eq!(full.ask(&take("mutex:a")), "+QUEUED\r\n");
+    assert_eq!(full.ask("EXEC"), "*1\r\n+OK\r\n");
+    let mut narrow = stage.login("narrow", "narrow");
+    assert_eq!(narrow.ask("DEL lock:none"), ":0\r\n");
+    let mut reader = stage.login("side", "side");
+    assert_eq!(reader.ask("GET lock:a"), format!("$36\r\n{A}\r\n"));
+    stage.outage();
+    assert_eq!(full.ask(&take("lock:b")), OK);
+    assert_eq!(full.ask(&take("mutex:b")), OK);
+    assert_eq!(narrow.ask(&take("lock:c")), OK);
+    assert_refused(&mut reader, "GET lock:a", "NOPERM");
+    assert_refused(&mut reader, "LOCKSIDE LOCKS", "NOAUTH");
+}
+
 #[test]
 fn whom_redis_never_let_in_is_told_nothing() {
     let Some(mut stage) = Stage::start() else { return };

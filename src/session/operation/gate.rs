@@ -10,6 +10,7 @@ use crate::session::Shared;
 use super::Scope;
 use super::exchange::Purpose;
 use super::script::Effect;
+use super::transaction::What;
 
 /// Why this client may not use these keys now; none if it may.
 pub(in crate::session) fn gate_refusal<'k>(
@@ -63,6 +64,15 @@ impl Scope<'_, '_> {
         }
         for rule in locks.iter().filter_map(|lock| self.cx.shared.rules.find(lock.key())) {
             self.witness_reply(&rule.name, reply);
+        }
+    }
+
+    /// Redis has refused to queue this in a transaction.
+    pub(super) fn witness_not_queued(&mut self, what: &What, error: &[u8]) {
+        match what {
+            What::Acquire(ask) => self.witness_error(Some(&ask.rule), error),
+            What::Enveloped(call) => self.witness_script_error(call.keys(), error),
+            What::Other(purpose) => self.witness_answer(purpose, &Reply::Error(error)),
         }
     }
 

@@ -69,6 +69,12 @@ impl Stage {
     }
 }
 
+fn wait_mode_as(client: &mut Client, word: &str) {
+    poll_for(word, crate::support::PATIENCE, || {
+        client.ask("LOCKSIDE MODE").contains(word).then_some(())
+    });
+}
+
 /// An answer of the mode also where strangers are let in to nothing else.
 fn wait_mode(subject: &Subject, word: &str) {
     poll_for(word, crate::support::PATIENCE, || {
@@ -249,6 +255,25 @@ fn strangers_go_on_after_a_restart_without_redis() {
     // What was a secret is gone with the process, and the error says what helps.
     let reply = stranger.ask("AUTH full full");
     assert!(reply.starts_with("-WRONGPASS ") && reply.contains("[[user]]"), "{reply}");
+}
+
+/// Until the first repair pass is complete locks are served by the ledger; Redis answers, and is
+/// asked who may.
+#[test]
+fn redis_is_asked_about_users_right_after_a_start() {
+    let Some(mut stage) = Stage::start() else { return };
+    stage.strangers_off();
+    for round in 0..3 {
+        stage.subject.kill();
+        stage.subject.start_again();
+        let (mut full, mut narrow) = (stage.login("full", "full"), stage.login("narrow", "narrow"));
+        assert_eq!(full.ask(&take(&format!("mutex:{round}"))), OK);
+        assert_eq!(narrow.ask(&take(&format!("lock:{round}"))), OK);
+        assert_refused(&mut narrow, &take("mutex:no"), "NOPERM");
+        assert_refused(&mut stage.subject.client(), &take("lock:no"), "NOAUTH");
+        wait_mode_as(&mut full, "healthy");
+        assert_eq!(stage.admin.ask("EXISTS lock:no mutex:no"), ":0\r\n");
+    }
 }
 
 #[test]

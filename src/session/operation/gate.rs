@@ -3,7 +3,7 @@
 
 use crate::degraded::auth::{Access, Who};
 use crate::lock::record::LockKey;
-use crate::lock::rule::Rule;
+use crate::lock::rule::{Rule, Rules};
 use crate::resp::reply::Reply;
 use crate::session::Shared;
 
@@ -18,16 +18,18 @@ pub(in crate::session) fn gate_refusal<'k>(
     who: Who<'_>,
     shared: &Shared,
 ) -> Option<&'static str> {
-    let rules = &shared.rules;
-    let rule = |key| rules.find(key).or_else(|| rules.get(rules.companion_of(key)?));
+    let rule = |key| rule_of(key, &shared.rules);
     let access = |rule: &Rule| shared.gate.access(who, &rule.name);
     let refused = keys.filter_map(rule).map(access).find(|access| *access != Access::Granted)?;
     Some(match refused {
         Access::Unknown => NOAUTH,
-        // Only until the repair pass is complete; then Redis decides.
-        _ if shared.board.view().reachable => NOT_YET,
         _ => NOPERM,
     })
+}
+
+/// The rule that has this key as a lock or a companion.
+pub(super) fn rule_of<'r>(key: &[u8], rules: &'r Rules) -> Option<&'r Rule> {
+    rules.find(key).or_else(|| rules.get(rules.companion_of(key)?))
 }
 
 /// True if this client may use the locks of any rule.
@@ -39,6 +41,11 @@ impl Scope<'_, '_> {
     /// Redis's answer to a command that writes, on a lock of this rule.
     pub(super) fn witness_reply(&mut self, rule: &str, reply: &Reply<'_>) {
         self.witness.answered(rule, reply, self.state, &*self.cx.shared.gate);
+    }
+
+    /// Redis has said that the client may write locks of this rule.
+    pub(super) fn witness_use(&mut self, rule: &str) {
+        self.witness.used(rule, self.state, &*self.cx.shared.gate);
     }
 
     /// Redis's error on a command on locks of this rule, or on none.
@@ -105,5 +112,3 @@ pub(in crate::session) const NOAUTH: &str = "NOAUTH Authentication required. loc
     configuration";
 const NOPERM: &str = "NOPERM lockside: upstream is unavailable, and was not seen to let this user \
     use these locks; see [[user]] in the configuration";
-const NOT_YET: &str = "TRYAGAIN lockside: locks are being compared with upstream, which was not \
-    seen to let this user use these locks so far; ask again, or see [[user]] in the configuration";

@@ -17,6 +17,7 @@ use crate::degraded::{self, Companions};
 use crate::ledger::presence::Presence;
 use crate::ledger::store::OpenError;
 use crate::ledger::thread::Ledger;
+use crate::mode::Mode;
 use crate::resp::request;
 use crate::scripts::{Bounds, Scripts};
 use crate::session::{Clock, Shared, Stamper};
@@ -32,6 +33,8 @@ use start::{Foundation, Guards, ledger, stop_ledger};
 /// How often the upstream's name is looked up again, and expired locks of `ttl` rules are
 /// forgotten.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
+/// Longest wait for the first probe and repair pass before clients are served.
+const FIRST_MODE: Duration = Duration::from_secs(1);
 /// Commands that wait for one link before its client is not read any more.
 const UPSTREAM_OUTPUT: usize = 256 * 1024;
 /// An unfinished command above this is passed on as it comes, where it may be.
@@ -83,6 +86,7 @@ fn serve(settings: Settings) -> Result<(), Failure> {
     refuse_loop(&settings, &common.upstream)?;
     let places = claim_places(&settings)?;
     let guards = Guards::start(&settings, &foundation, &common, &ledger)?;
+    await_first_mode(&foundation);
     let mut crew = Vec::new();
     for index in 0..settings.threads {
         let listeners = listeners(&places, settings.threads, index)?;
@@ -169,6 +173,15 @@ fn common(
         draining: AtomicBool::new(false),
         mail: foundation.postman.0.clone(),
     })
+}
+
+/// Gives the first repair pass a moment, so that clients meet a mode that stays. Nothing depends on
+/// it: what is recovering is served as in an outage.
+fn await_first_mode(foundation: &Foundation) {
+    let until = Instant::now() + FIRST_MODE;
+    while foundation.board.view().mode == Mode::Recovering && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// A Lockside that is its own Redis would connect to itself until nothing is left.

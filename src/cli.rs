@@ -17,6 +17,7 @@ mod adopt;
 mod ask;
 mod check;
 mod eject;
+mod ledger;
 mod locks;
 mod release;
 mod survey;
@@ -44,6 +45,7 @@ Examples:
   lockside locks 'lock:orders:*'                 who holds what
   lockside release lock:orders:17                free a lock whose holder is gone
   lockside adopt --dry-run                       locks in Redis that no Lockside knows
+  lockside ledger export locks.jsonl             the ledger's locks, with their secrets
 
 Environment: LOCKSIDE_CONFIG, LOCKSIDE_LISTEN, LOCKSIDE_UPSTREAM (or REDIS_URL),
 LOCKSIDE_THREADS, LOCKSIDE_STATE_DIR, LOCKSIDE_TIME_ZONE, LOCKSIDE_GUARANTEE,
@@ -116,11 +118,14 @@ enum Command {
     /// Gives every lock in Redis a TTL, for the day Lockside is taken away
     #[command(
         after_help = "Stop every Lockside first, also those of other machines: one that runs takes \
-                      the TTLs off again. A lock that changes hands meanwhile keeps none.\n\
+                      the TTLs off again. A lock that changes hands meanwhile gets none.\n\
                       Example:\n  lockside eject --ttl 30m\n\
                       Exit codes: 0 done, 1 a Lockside serves from the ledger, 2 can't reach Redis."
     )]
     Eject(eject::Eject),
+    /// Takes the ledger's locks out into a file, and back
+    #[command(subcommand)]
+    Ledger(ledger::LedgerCommand),
     /// Prints a configuration by example: every key with its default
     ExampleConfig,
 }
@@ -164,6 +169,9 @@ pub fn main(run: impl FnOnce(Settings) -> ExitCode) -> ExitCode {
             let link = ask::Link::upstream(&settings.upstream);
             answer(link.and_then(|mut link| eject::run(&settings, &mut link, &how)))
         }),
+        Command::Ledger(command) => {
+            with_settings(cli.overrides, |settings| ledger::run(&settings, &command))
+        }
         Command::Locks { glob, json, target } => {
             ask(cli.overrides, &target, 0, |link| locks::list(link, glob.as_deref(), json))
         }

@@ -122,8 +122,9 @@ pub enum Evaluation {
         companions: CompanionEffects,
     },
     /// Nothing is there for a blocking command. The caller registers it by [`Companions::block`]
-    /// and evaluates it again each time it is woken; past the timeout the client gets a null
-    /// array, whichever command it was.
+    /// and evaluates it again each time it is woken, to wait on if it blocks again; past the
+    /// timeout, counted from the first evaluation, the client gets a null array, whichever
+    /// command it was. [`Companions::unblock`] ends it in any case.
     Block {
         /// What is waited for.
         keys: Vec<LockKey>,

@@ -96,7 +96,8 @@ impl Health {
         });
         let (mode, reachable) = machine.shown();
         parts.board.show(mode, reachable);
-        let driver = Driver { machine, prober, parts, origin: Instant::now(), unwritten: None };
+        let driver =
+            Driver { machine, prober, parts, origin: Instant::now(), unwritten: Vec::new() };
         let run = move || driver.run(first);
         let thread = std::thread::Builder::new().name("health".into()).spawn(run)?;
         Ok(Self { reports, thread: Some(thread) })
@@ -129,8 +130,8 @@ struct Driver {
     prober: Prober,
     parts: Parts,
     origin: Instant,
-    /// A note that the ledger's queue had no room for. A newer one takes its place.
-    unwritten: Option<Ask>,
+    /// Notes that the ledger's queue had no room for: that Redis was lost, then that it is back.
+    unwritten: Vec<Ask>,
 }
 
 impl Driver {
@@ -156,7 +157,7 @@ impl Driver {
     /// Until when to wait for something to come.
     fn pause(&self) -> Duration {
         let next = self.machine.wake_at().map(|at| at.saturating_sub(self.origin.elapsed()));
-        let is_calm = self.machine.is_calm() && self.unwritten.is_none();
+        let is_calm = self.machine.is_calm() && self.unwritten.is_empty();
         match next {
             Some(next) if is_calm => next,
             Some(next) => next.min(TICK),
@@ -229,27 +230,37 @@ impl Driver {
             tracing::info!(
                 from = change.from.word(),
                 to = change.to.word(),
-                detected_after = ?change.detected_after,
+                detected_ms = change.detected_after.map(whole_ms),
                 cause = %change.cause,
                 "mode"
             );
         }
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let at_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
-        self.parts.history.push(Event { at_ms, change });
+        self.parts.history.push(Event { at_ms: whole_ms(since), change });
     }
 
-    /// Nobody waits for a note; while the queue is full it is kept.
+    /// Nobody waits for a note; while the ledger's queue is full it is kept. What was before a
+    /// new loss need not be said any more.
     fn write(&mut self, note: Ask) {
-        let taken = self.parts.door.submit(Asker::Nobody, vec![note.clone()]);
-        self.unwritten = taken.is_err().then_some(note);
+        if note == Ask::Degraded {
+            self.unwritten.clear();
+        }
+        self.unwritten.push(note);
+        self.write_again();
     }
 
     fn write_again(&mut self) {
-        if let Some(note) = self.unwritten.take() {
-            self.write(note);
+        if self.unwritten.is_empty() {
+            return;
+        }
+        if self.parts.door.submit(Asker::Nobody, self.unwritten.clone()).is_ok() {
+            self.unwritten.clear();
         }
     }
+}
+
+fn whole_ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -63,7 +63,9 @@ pub(super) enum Unfinished {
 
 /// More than a stamp adds to a value: what is longer names no lock.
 const STAMP_ROOM: usize = 128;
-const TABLE_FULL: &str = "OOM lockside: too many locks are held; not acquired";
+/// In the words of the way by Redis.
+const TABLE_FULL: &str =
+    "OOM lockside: not acquired: as many locks are held as limits.locks allows";
 const COMPANIONS_FULL: &str = "OOM lockside: too much is kept for companion keys while upstream is \
                                unavailable";
 
@@ -186,7 +188,7 @@ impl<'a> Overlay<'a> {
             }
         }
         companions.must_be_fresh = changes.is_empty();
-        if !self.world.companions.has_room_for(&companions) {
+        if !self.world.companions.makes_room_for(&companions, self.world.now_ms) {
             return Err(Unfinished::Full(COMPANIONS_FULL));
         }
         Ok((changes, companions))

@@ -258,3 +258,172 @@ fn of_two_who_pop_one_element_one_evaluates_again() {
     assert_eq!(rig.companions.apply(other), Err(Stale));
     assert!(rig.companions.is_empty());
 }
+
+#[test]
+fn a_repeated_acquire_whose_reply_may_be_lost_is_the_same_grant() {
+    let rig = Rig::persistent();
+    let (token, key) = ("0123456789abcdef", LockKey::new(0, b"lock:a"));
+    rig.ask(&format!("SET lock:a {token} NX"));
+    assert_eq!(rig.ask(&format!("SET lock:a {token} NX")), pair("$-1", ""));
+    rig.table.set_confidence(&key, token.as_bytes(), Confidence::Unconfirmed);
+    assert_eq!(rig.ask(&format!("SET lock:a {token} NX")), pair("+OK", ""));
+    assert_eq!(rig.ask(&format!("SETNX lock:a {token}")), pair(":1", ""));
+    assert_eq!(rig.ask("SET lock:a fedcba9876543210 NX"), pair("$-1", ""));
+}
+
+#[test]
+fn what_is_no_lock_or_too_large_for_one_is_not_served() {
+    let rig = Rig::persistent();
+    let large = "x".repeat(4097);
+    for line in [
+        "GET other",
+        "MGET lock:a other",
+        "DEL other lock:a",
+        "LPUSH lock:a 1",
+        "RENAME lock:a lock:b",
+        "HSET lock:a f v",
+        "OBJECT ENCODING lock:a",
+        "BITCOUNT lock:a",
+        "NOPE lock:a",
+        "PUBLISH channel 1",
+        "SELECT 1",
+        "FLUSHALL",
+        &format!("SET lock:a {large} NX"),
+    ] {
+        assert_eq!(rig.ask(line).0, "NotServed", "{line}");
+        assert_eq!(
+            rig.transaction(&["SET lock:b 1 NX", line]).0 == "NotServed",
+            line != "SELECT 1"
+        );
+        rig.ask("DEL lock:b");
+    }
+    assert!(rig.table.is_empty());
+    // Too large for a lock, but nothing of it stays.
+    let reply = rig.transaction(&[&format!("SET lock:a {large} NX"), "DEL lock:a"]);
+    assert_eq!(reply, pair("*2 +OK :1", ""));
+}
+
+#[test]
+fn a_full_table_and_full_companions_say_so() {
+    let mut rig = Rig {
+        table: Table::new(1),
+        companions: Companions::new(Bounds { keys: 1, bytes: 200 }),
+        ..Rig::persistent()
+    };
+    rig.ask("SET lock:a 1 NX");
+    let full = "-OOM lockside: not acquired: as many locks are held as limits.locks allows";
+    assert_eq!(rig.ask("SET lock:b 1 NX"), pair(full, ""));
+    assert_eq!(rig.transaction(&["SET lock:b 1 NX", "DEL lock:a"]), pair(full, ""));
+    assert_eq!(rig.ask("SET lock:a 2"), pair("+OK", "-lock:a +lock:a"));
+    assert_eq!(rig.ask("LPUSH lock-signal:a 1").0, ":1");
+    for line in ["LPUSH lock-signal:b 1", &format!("LPUSH lock-signal:a {}", "x".repeat(200))] {
+        assert!(rig.ask(line).0.starts_with("-OOM lockside: "), "{line}");
+    }
+    assert_eq!(rig.ask("DEL lock-signal:a").0, ":1");
+    assert_eq!(rig.ask("LPUSH lock-signal:b 1").0, ":1");
+    rig.ask("PEXPIRE lock-signal:b 5");
+    rig.now_ms += 5;
+    assert_eq!(rig.ask("LPUSH lock-signal:c 1").0, ":1");
+}
+
+#[test]
+fn a_version_changes_with_what_is_there() {
+    let mut rig = Rig::ttl();
+    let versions = |rig: &Rig| {
+        let keys = ["lock:a", "lock-signal:a"].map(|key| LockKey::new(0, key.as_bytes()));
+        rig.with(|world, _| keys.map(|key| version(&key, world)))
+    };
+    assert_eq!(versions(&rig), [0, 0]);
+    rig.ask("SET lock:a 1 NX PX 100");
+    let taken = versions(&rig);
+    assert!(taken[0] != 0 && taken[1] == 0);
+    rig.ask("GET lock:a");
+    assert_eq!(versions(&rig), taken);
+    rig.ask("PEXPIRE lock:a 200");
+    assert_ne!(versions(&rig)[0], taken[0]);
+    rig.ask("RPUSH lock-signal:a 1");
+    let pushed = versions(&rig)[1];
+    rig.ask("RPUSH lock-signal:a 1");
+    assert!(versions(&rig)[1] != pushed);
+    rig.ask("PEXPIRE lock-signal:a 200");
+    rig.now_ms += 200;
+    assert_eq!(versions(&rig), [0, 0]);
+    rig.companions.forget_expired(rig.now_ms);
+    assert!(rig.companions.is_empty());
+}
+
+#[test]
+fn a_lock_that_is_no_string_is_held_and_can_be_released() {
+    let rig = Rig::persistent();
+    let key = LockKey::new(0, b"lock:a");
+    rig.grant(key.clone(), [][..].into(), Some(500), None);
+    let mut record = rig.table.find(&key).unwrap();
+    record.other = Some(b"0:hash"[..].into());
+    rig.table.grant(key, record);
+    let wrong = "-WRONGTYPE Operation against a key holding the wrong kind of value";
+    for (line, reply) in [
+        ("EXISTS lock:a", ":1"),
+        ("SET lock:a 1 NX", "$-1"),
+        ("GET lock:a", wrong),
+        ("SET lock:a 1 XX GET", wrong),
+        ("MGET lock:a", "*1 $-1"),
+        ("TTL lock:a", ":-1"),
+        ("EXPIRE lock:a 9", ":1"),
+        ("TYPE lock:a", "NotServed"),
+        ("LLEN lock:a", "NotServed"),
+        ("HGETALL lock:a", "NotServed"),
+    ] {
+        assert_eq!(rig.ask(line), pair(reply, ""), "{line}");
+    }
+    assert_eq!(rig.ask("SET lock:a 1"), pair("+OK", "-lock:a +lock:a"));
+}
+
+#[test]
+fn scripts_see_a_virtual_ttl_and_unknown_ones_are_not_run() {
+    let rig = Rig::persistent();
+    rig.ask("SET lock:a 0123456789abcdef NX");
+    let extend = "local token = redis.call('get', KEYS[1])\nif not token or token ~= ARGV[1] then\n\
+                  return 0\nend\nlocal expiration = redis.call('pttl', KEYS[1])\n\
+                  if not expiration then\nexpiration = 0\nend\nif expiration < 0 then\nreturn 0\n\
+                  end\nlocal newttl = ARGV[2]\nif ARGV[3] == \"0\" then\n\
+                  newttl = ARGV[2] + expiration\nend\n\
+                  redis.call('pexpire', KEYS[1], newttl)\nreturn 1";
+    let args = ["0123456789abcdef", "1000", "0"];
+    assert_eq!(rig.script(extend, &["lock:a"], &args), pair(":1", ""));
+    assert_eq!(rig.script(extend, &["other"], &args), pair("NotServed", ""));
+    assert_eq!(rig.script("return 1", &["lock:a"], &[]), pair("NotServed", ""));
+    let sha =
+        String::from_utf8(crate::lock::envelope::sha1_hex(extend.as_bytes()).to_vec()).unwrap();
+    let line = format!("EVALSHA {sha} 1 lock:a 0123456789abcdef 1000 0");
+    let unseen = "-NOSCRIPT No matching script. Please use EVAL.";
+    assert_eq!(rig.ask(&line), pair(unseen, ""));
+    rig.scripts.insert(extend.as_bytes());
+    assert_eq!(rig.ask(&line), pair(":1", ""));
+    let keys = rig.ask("EVAL x 2 lock:a").0;
+    assert_eq!(keys, "-ERR Number of keys can't be greater than number of args");
+}
+
+#[test]
+fn who_waits_is_told_in_order_until_it_waits_no_more() {
+    let rig = Rig::persistent();
+    let key = |name: &str| LockKey::new(0, name.as_bytes());
+    let (one, two, three) = ((0, (1, 1)), (1, (1, 1)), (0, (2, 1)));
+    let block = |waiter, name| rig.companions.block(waiter, &[key(name)], NOW);
+    assert!(block(two, "lock-signal:a") && block(one, "lock-signal:a"));
+    assert!(block(three, "lock-signal:b") && block(two, "lock-signal:a"));
+    let push = |line| {
+        let owned = words(line);
+        match rig.with(|world, caller| evaluate(owned.args(), caller, world)) {
+            Evaluation::Done { companions, .. } => rig.companions.apply(companions).unwrap(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(push("RPUSH lock-signal:a 1"), [two, one]);
+    assert!(!block(three, "lock-signal:a"), "there is an element");
+    rig.companions.unblock(two);
+    assert_eq!(push("RPUSH lock-signal:a 1"), [one]);
+    assert_eq!(push("DEL lock-signal:a"), []);
+    assert!(block(one, "lock-signal:c"));
+    assert_eq!(push("RPUSH lock-signal:c 1"), [one]);
+    assert_eq!(rig.companions.clear(), [three, one]);
+}

@@ -1,7 +1,10 @@
 //! The thread against a running redis-server in every trouble that SPEC 2 names.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex};
 
 use super::*;
@@ -320,7 +323,16 @@ fn without_a_user_a_probe_says_only_that_redis_answers() {
     let watch = Watch::healthy(settings(&server.upstream));
     assert!(watch.notes().iter().all(|note| matches!(note, Ask::Healthy(run)
         if run.starts_with(crate::mode::UNTOLD))));
+    server.ok("AUTH secret");
+    let connections = |server: &mut Server| server.info("stats", "total_connections_received");
+    let before = connections(&mut server);
     watch.reports.note(Report::Reset);
+    let cell = Mutex::new(&mut server);
+    watch.wait("a fresh probe", || connections(&mut cell.lock().unwrap()) != before);
+    let probes = |server: &mut Server| server.info("commandstats", "cmdstat_ping");
+    let before = probes(&mut cell.lock().unwrap());
+    watch.wait("the next probe", || probes(&mut cell.lock().unwrap()) != before);
+    assert_eq!(watch.modes(), [Mode::Recovering, Mode::Healthy], "the old connection stands");
     watch.reports.note(Report::Error(Sign::ReadOnly));
     watch.until_lost(Sign::ReadOnly);
     watch.until(Mode::Healthy, true);
@@ -386,14 +398,15 @@ fn without_the_ledger_it_is_blocked() {
 #[test]
 fn a_note_is_written_when_there_is_room() {
     let server = Server::start();
-    let mut settings = settings(&server.upstream);
-    settings.terms.probe_interval = Duration::from_secs(3600);
-    let watch = Watch::start(settings);
+    let watch = Watch::healthy(rarely(&server.upstream));
     *watch.ledger.full.lock().unwrap() = true;
-    watch.reports.note(Report::Met("other".into()));
-    watch.wait("a second pass", || watch.passes.lock().unwrap().len() > 1);
+    watch.reports.verify("another");
+    watch.wait("healthy once more", || watch.modes().len() == 4);
+    assert_eq!(watch.notes().len(), 1, "{:?}", watch.notes());
     *watch.ledger.full.lock().unwrap() = false;
-    watch.wait("the note", || matches!(watch.notes().last(), Some(Ask::Healthy(_))));
+    watch.wait("the notes", || watch.notes().len() == 3);
+    let notes = watch.notes();
+    assert_eq!(notes, [notes[0].clone(), Ask::Degraded, notes[0].clone()]);
 }
 
 #[test]
@@ -449,4 +462,53 @@ fn who_speaks_no_resp_is_no_redis() {
     });
     let watch = Watch::start(settings(&upstream));
     watch.until_lost(Sign::NotRedis);
+}
+
+/// Passes bytes on until its connection is one of those that are cut, unseen by both ends.
+fn pass_on(mut from: impl Read, mut to: impl Write, is_cut: impl Fn() -> bool) {
+    let mut chunk = [0; 4096];
+    while let Ok(count @ 1..) = from.read(&mut chunk) {
+        if !is_cut() && to.write_all(&chunk[..count]).is_err() {
+            return;
+        }
+    }
+}
+
+/// A way to the Redis at `socket` on which the first connections, as many as the number says, can
+/// be made to lose every byte.
+fn lossy(socket: PathBuf) -> (Arc<Upstream>, Arc<AtomicUsize>) {
+    let (listener, upstream) = listener();
+    let cut = Arc::new(AtomicUsize::new(0));
+    let shared = cut.clone();
+    std::thread::spawn(move || {
+        for (number, client) in listener.incoming().map_while(Result::ok).enumerate() {
+            let redis = UnixStream::connect(&socket).unwrap();
+            let (ask, reply) = (client.try_clone().unwrap(), redis.try_clone().unwrap());
+            let (one, other) = (shared.clone(), shared.clone());
+            let is_cut = move |cut: &AtomicUsize| number < cut.load(Ordering::SeqCst);
+            std::thread::spawn(move || pass_on(ask, redis, || is_cut(&one)));
+            std::thread::spawn(move || pass_on(reply, client, || is_cut(&other)));
+        }
+    });
+    (upstream, cut)
+}
+
+#[test]
+fn a_connection_that_has_died_unseen_is_no_outage() {
+    let mut server = Server::start();
+    let (upstream, cut) = lossy(server.directory.path().join("redis.sock"));
+    let watch = Watch::healthy(settings(&upstream));
+    let connections = |server: &mut Server| server.info("stats", "total_connections_received");
+    let before = connections(&mut server);
+    cut.store(1, Ordering::SeqCst);
+    let cell = Mutex::new(&mut server);
+    watch.wait("a new connection", || connections(&mut cell.lock().unwrap()) != before);
+    let probes = |server: &mut Server| server.info("commandstats", "cmdstat_ping");
+    let before = probes(&mut cell.lock().unwrap());
+    watch.wait("the next probe", || probes(&mut cell.lock().unwrap()) != before);
+    assert_eq!(watch.modes(), [Mode::Recovering, Mode::Healthy]);
+    cut.store(usize::MAX, Ordering::SeqCst);
+    watch.until_lost(Sign::Silent);
+    cut.store(0, Ordering::SeqCst);
+    watch.until(Mode::Healthy, true);
 }

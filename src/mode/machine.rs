@@ -23,7 +23,7 @@ pub struct Terms {
     pub recover_after: Duration,
     /// Time between two probes while nothing is wrong.
     pub probe_interval: Duration,
-    /// For how long `-BUSY` is waited out.
+    /// For how long `-BUSY` is waited out; also after how long workers report a time-out.
     pub command_timeout: Duration,
     /// `guarantee = "strict"`: nothing that changes a lock is done without the ledger.
     pub needs_ledger: bool,
@@ -60,7 +60,7 @@ enum Redis {
     /// It is usable, and must be brought in line with the ledger.
     Recovering(Recovery),
     /// It is in line with the ledger.
-    Up { run: Arc<str> },
+    Up { run: Arc<str>, since: Duration },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -239,13 +239,14 @@ impl Machine {
     }
 
     /// Two within `recover_after` are an outage whatever PING says. Those of commands that were
-    /// sent before an outage count no more.
+    /// sent before Redis was up, `command_timeout` ago, count no more.
     fn write_timed_out(&mut self, now: Duration) {
         self.suspect(now);
         self.probing.deep = true;
         self.want_probe(now, false);
-        if !matches!(self.redis, Redis::Up { .. }) {
-            return;
+        match self.redis {
+            Redis::Up { since, .. } if now >= since + self.terms.command_timeout => {}
+            _ => return,
         }
         match self.write_timeout.replace(now) {
             Some(first) if now - first <= self.terms.recover_after => {
@@ -258,7 +259,7 @@ impl Machine {
 
     fn met(&mut self, now: Duration, run: Arc<str>) {
         let known = match &self.redis {
-            Redis::Up { run } | Redis::Proving { run, .. } => run.clone(),
+            Redis::Up { run, .. } | Redis::Proving { run, .. } => run.clone(),
             Redis::Recovering(Recovery { run: Some(run), .. }) => run.clone(),
             // A probe is on its way, or will be.
             Redis::Recovering(_) | Redis::Unknown | Redis::Down => return,
@@ -320,7 +321,7 @@ impl Machine {
                 Some(known) if *known != run => self.other_run(now, Some(run)),
                 Some(_) => recovery.proved |= now >= recovery.not_before,
             },
-            Redis::Up { run: known } if *known != run => self.other_run(now, Some(run)),
+            Redis::Up { run: known, .. } if *known != run => self.other_run(now, Some(run)),
             Redis::Up { .. } => {}
         }
         self.show(Cause::Back, None);
@@ -419,7 +420,7 @@ impl Machine {
             if recovery.repaired && recovery.proved {
                 self.write_timeout = None;
                 self.noted = Some(true);
-                self.redis = Redis::Up { run: run.clone() };
+                self.redis = Redis::Up { run: run.clone(), since: now };
                 self.out.push(Effect::NoteHealthy(run));
                 self.show(Cause::Repaired, None);
             } else if !recovery.repaired && self.pass.is_none() && now >= recovery.pass_at {

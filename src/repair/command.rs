@@ -118,7 +118,7 @@ pub struct Order {
 impl Order {
     /// What Redis is to do for `repair`; none for an adoption, of which Redis hears nothing.
     pub fn new(key: LockKey, holder: Option<Position>, repair: Repair<'_>) -> Option<Self> {
-        let ttl = |ttl_ms: Option<u64>| ttl_ms.map_or_else(Vec::new, |ms| decimal(ms));
+        let ttl = |ttl_ms: Option<u64>| ttl_ms.map_or_else(Vec::new, decimal);
         let guarded = |guard: crate::lock::envelope::Guard<'_>| {
             let mut bytes = Vec::new();
             guard.encode(&mut bytes);

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::lock::record::LockKey;
@@ -32,12 +32,19 @@ pub struct Dirty {
 
 #[derive(Debug, Default)]
 struct State {
-    touched: BTreeMap<LockKey, Touch>,
+    touched: BTreeMap<LockKey, Entry>,
     last: u64,
     /// The last touch for which there was no room.
     overflow: Option<Touch>,
     /// Something happened since the repair thread last waited.
     rung: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    touch: Touch,
+    /// A hold on the key that has ended, of a lock that is not a string.
+    ended: Option<Arc<[u8]>>,
 }
 
 impl Default for Dirty {
@@ -55,16 +62,13 @@ impl Dirty {
 
     /// Redis may be wrong about this lock. To be called before the change is told to anybody.
     pub fn touch(&self, key: LockKey) {
-        let mut state = self.state();
-        state.last += 1;
-        let touch = Touch(state.last);
-        if state.touched.len() < self.limit || state.touched.contains_key(&key) {
-            state.touched.insert(key, touch);
-        } else {
-            state.overflow = Some(touch);
-        }
-        self.changed(state);
-        self.ring();
+        self.insert(key, None);
+    }
+
+    /// The same for the end of a hold on a lock that is not a string, by its guard: the ledger does not
+    /// keep its content, so that nobody else could tell that what Redis has is released.
+    pub fn touch_ended(&self, key: LockKey, guard: Arc<[u8]>) {
+        self.insert(key, Some(guard));
     }
 
     /// Nobody knows which locks Redis is wrong about: only a full pass can tell.
@@ -72,6 +76,27 @@ impl Dirty {
         let mut state = self.state();
         state.last += 1;
         state.overflow = Some(Touch(state.last));
+        self.changed(state);
+        self.ring();
+    }
+
+    /// The guard of the last such hold, as long as the key is in the set.
+    pub fn ended(&self, key: &LockKey) -> Option<Arc<[u8]>> {
+        self.state().touched.get(key).and_then(|entry| entry.ended.clone())
+    }
+
+    fn insert(&self, key: LockKey, ended: Option<Arc<[u8]>>) {
+        let mut state = self.state();
+        state.last += 1;
+        let touch = Touch(state.last);
+        if let Some(entry) = state.touched.get_mut(&key) {
+            entry.touch = touch;
+            entry.ended = ended.or_else(|| entry.ended.take());
+        } else if state.touched.len() < self.limit {
+            state.touched.insert(key, Entry { touch, ended });
+        } else {
+            state.overflow = Some(touch);
+        }
         self.changed(state);
         self.ring();
     }
@@ -104,14 +129,14 @@ impl Dirty {
         let behind = state.touched.range::<LockKey, _>((from, Bound::Unbounded));
         let is_before = |key: &LockKey| after.is_some_and(|after| key <= after);
         let before = state.touched.iter().take_while(|(key, _)| is_before(key));
-        behind.chain(before).take(most).map(|(key, touch)| (key.clone(), *touch)).collect()
+        behind.chain(before).take(most).map(|(key, entry)| (key.clone(), entry.touch)).collect()
     }
 
     /// The repair was seen to be done, by a look that came after `touch`. A key that was touched
     /// since stays.
     pub fn clean(&self, key: &LockKey, touch: Touch) {
         let mut state = self.state();
-        if state.touched.get(key) == Some(&touch) {
+        if state.touched.get(key).is_some_and(|entry| entry.touch == touch) {
             state.touched.remove(key);
         }
         self.changed(state);
@@ -183,6 +208,16 @@ mod tests {
         let seen = dirty.batch(None, 10);
         dirty.clean(&key("a"), seen[0].1);
         assert!(dirty.is_empty() && !dirty.contains(&key("a")));
+    }
+
+    #[test]
+    fn what_has_ended_is_remembered_until_the_key_is_clean() {
+        let dirty = Dirty::default();
+        dirty.touch_ended(key("a"), b"5:aa"[..].into());
+        dirty.touch(key("a"));
+        assert_eq!(dirty.ended(&key("a")).as_deref(), Some(&b"5:aa"[..]));
+        dirty.clean(&key("a"), dirty.mark());
+        assert_eq!(dirty.ended(&key("a")), None);
     }
 
     #[test]

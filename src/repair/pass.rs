@@ -84,9 +84,9 @@ pub enum Note {
     CannotRestore(LockKey),
 }
 
-/// Values that stood in a holder's place and that the ledger did not know when they were last looked
-/// at. The ledger is told of such a value and only the second look acts on it: by then a reader that
-/// was behind knows better.
+/// What would have been taken away at the last look although the ledger may know better in a moment
+/// (an unknown value in a holder's place, which it is told of; content that is not a string). Only the
+/// second look acts on it.
 pub type Doubts = BTreeMap<LockKey, Vec<u8>>;
 
 /// One pass.
@@ -355,11 +355,10 @@ impl Pass {
                 self.observe(key, stored, now_ms);
                 self.notes.push(Note::Adopted(key.clone()));
             }
-            Plan::Act(Repair::Replace { theirs: Guard::Value(stored), conflict: true, .. })
-                if self.is_new_doubt(key, stored) =>
-            {
-                self.observe(key, stored, now_ms);
-                self.doubts.insert(key.clone(), stored.to_vec());
+            Plan::Act(repair) if self.is_new_doubt(key, repair) => {
+                if let Some(Guard::Value(stored)) = doubtful(repair) {
+                    self.observe(key, stored, now_ms);
+                }
                 self.later.insert(key.clone());
             }
             Plan::Act(Repair::Set { .. }) if self.is_careful && self.missed.insert(key.clone()) => {
@@ -424,16 +423,39 @@ impl Pass {
         });
     }
 
-    /// True if this value is doubted for the first time. Doubts are bounded; past that there are none.
-    fn is_new_doubt(&self, key: &LockKey, stored: &[u8]) -> bool {
-        let known = self.doubts.get(key).is_some_and(|doubted| doubted == stored);
-        !known && self.doubts.len() < MOST_DOUBTS
+    /// True if this repair is doubtful and what it is about has not been met before: it is
+    /// remembered. Doubts are bounded; past that there are none.
+    fn is_new_doubt(&mut self, key: &LockKey, repair: Repair<'_>) -> bool {
+        let Some(Guard::Value(doubted) | Guard::Other(doubted)) = doubtful(repair) else {
+            return false;
+        };
+        if self.doubts.len() >= MOST_DOUBTS {
+            return false;
+        }
+        self.doubts.insert(key.clone(), doubted.to_vec()).is_none_or(|known| known != doubted)
     }
 
     fn terms(&self, key: &LockKey) -> Terms {
         // A key that no rule claims any more is handled with the greater care.
         let mode = self.policy.rules.find(key.key()).map_or(Mode::Persistent, |rule| rule.mode);
         Terms { persistent: mode == Mode::Persistent, guarantee: self.policy.guarantee }
+    }
+}
+
+/// What a repair takes away that the ledger, read up to now, may say more about: an unknown value in a
+/// holder's place, and the content of a lock that is not a string, which its client's next acquire may
+/// have again.
+fn doubtful(repair: Repair<'_>) -> Option<Guard<'_>> {
+    match repair {
+        Repair::Replace { theirs, conflict: true, .. } => Some(theirs),
+        Repair::Delete(theirs @ Guard::Other(_))
+        | Repair::Replace { theirs: theirs @ Guard::Other(_), .. } => Some(theirs),
+        Repair::Delete(Guard::Value(_))
+        | Repair::Replace { theirs: Guard::Value(_), conflict: false, .. }
+        | Repair::Set { .. }
+        | Repair::Persist(_)
+        | Repair::Lengthen { .. }
+        | Repair::Adopt(_) => None,
     }
 }
 

@@ -222,8 +222,19 @@ fn standing<'a>(there: There<'a>, says: Says<'a>, terms: Terms) -> Plan<'a> {
     match (own, says.value) {
         (Some(hold), Standing::Holder | Standing::Unknown) => holders(there, hold),
         (Some(_), Standing::Dead) | (None, Standing::Holder) => Plan::Wait(Why::Moved),
-        (None, Standing::Dead) => dead(there, says.holder, terms),
-        (None, Standing::Unknown) => unknown(there, says.holder, terms),
+        (None, Standing::Dead) if !may_be_new(there, terms) => dead(there, says.holder, terms),
+        (None, Standing::Dead | Standing::Unknown) => unknown(there, says.holder, terms),
+    }
+}
+
+/// The content of a lock that is not a string may be the same at its client's next acquire. In strict
+/// that one is in the ledger by the time it is permanent; in fast it may be a grant whose mirror is on
+/// its way, which no repair touches.
+fn may_be_new(there: There<'_>, terms: Terms) -> bool {
+    match (there.guard, terms.guarantee) {
+        (Guard::Other(_), Guarantee::Fast) => true,
+        (Guard::Other(_), Guarantee::Strict)
+        | (Guard::Value(_), Guarantee::Strict | Guarantee::Fast) => false,
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::ledger::fold::Holder;
 use crate::ledger::{Ask, Asker, Door, Guarantee};
+use crate::lock::envelope::Guard;
 use crate::lock::record::LockKey;
 use crate::mode::Mode;
 
@@ -18,7 +19,7 @@ use super::counters::Counters;
 use super::dirty::Touch;
 use super::link::Link;
 use super::pass::{Doubts, Note, Pass, Step};
-use super::{Dirty, Shared, Standing, Truth};
+use super::{Dirty, Parts, Shared, Standing, Truth, plan};
 
 /// How long what waits is left alone before it is looked at again.
 const RETRY: Duration = Duration::from_millis(100);
@@ -32,7 +33,8 @@ const SECOND_LOOK: Duration = Duration::from_secs(3);
 const ROUND: usize = 1000;
 /// Between two commands of a background pass: it takes its time, others have theirs.
 const PAUSE: Duration = Duration::from_millis(20);
-/// Between two attempts to connect, while Redis is said to be usable.
+/// Between two attempts to connect while Redis is said to be usable, and between two looks at the mode
+/// while it is not.
 const RECONNECT: Duration = Duration::from_millis(500);
 /// Log lines about single keys in one pass; the counts are in its last line.
 const LINES: u32 = 20;
@@ -79,10 +81,11 @@ impl Purpose {
     }
 }
 
-/// The ledger, with what only its door knows.
+/// The ledger, with what only its door knows, and what was released here.
 struct Ledger<'a> {
     truth: &'a dyn Truth,
     door: &'a dyn Door,
+    dirty: &'a Dirty,
 }
 
 impl Truth for Ledger<'_> {
@@ -95,7 +98,12 @@ impl Truth for Ledger<'_> {
     }
 
     fn standing_other(&self, key: &LockKey, guard: &[u8]) -> Standing {
-        self.truth.standing_other(key, guard)
+        let ended = self.dirty.ended(key);
+        let is_same = |ended: &[u8]| plan::is_same(Guard::Other(ended), Guard::Other(guard));
+        match ended.as_deref().is_some_and(is_same) {
+            true => Standing::Dead,
+            false => self.truth.standing_other(key, guard),
+        }
     }
 
     fn is_releasing(&self, key: &LockKey) -> bool {
@@ -137,7 +145,8 @@ impl Thread {
             return;
         }
         if !self.is_usable() {
-            self.dirty().wait(self.shared.parts.interval);
+            // Nobody rings when the mode changes.
+            self.dirty().wait(RECONNECT);
             return;
         }
         let now = Instant::now();
@@ -242,7 +251,8 @@ impl Thread {
                 return false;
             }
             let shared = self.shared.clone();
-            let truth = Ledger { truth: &*shared.parts.truth, door: &*shared.parts.door };
+            let Parts { truth, door, dirty, .. } = &shared.parts;
+            let truth = Ledger { truth: &**truth, door: &**door, dirty };
             match pass.next(&truth, (shared.parts.unix_ms)()) {
                 Step::Ask(command) => pass.answer(self.ask(&command), &truth),
                 Step::Observe(claims) => self.observe(claims.into_iter().map(Ask::Observe)),

@@ -175,7 +175,8 @@ impl Session {
         // What has changed says something of a lock. Where Redis answers, EXEC has it asked.
         let who = self.witness.who(&self.state);
         if !cx.shared.board.view().reachable
-            && let Some(refusal) = operation::gate_refusal(keys.iter().copied(), who, cx.shared) {
+            && let Some(refusal) = operation::gate_refusal(keys.iter().copied(), who, cx.shared)
+        {
             return encode::error(out, refusal.as_bytes());
         }
         let db = self.state.db;

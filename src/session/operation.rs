@@ -183,7 +183,7 @@ pub(super) fn execute_held_back(scope: &mut Scope<'_, '_>) -> (Option<Box<Operat
 
 /// Carries out a transaction of a client that may do what is in it.
 fn execute_all(
-    held: Box<HeldBack>,
+    held: HeldBack,
     watched: Option<Watched>,
     scope: &mut Scope<'_, '_>,
 ) -> (Option<Box<Operation>>, Flow) {
@@ -309,9 +309,11 @@ impl Operation {
             Self::Exchange(operation) => operation.reopened(scope),
             Self::Script(operation) => operation.reopened(scope),
             Self::Exec(operation) => operation.reopened(scope),
-            Self::Queue(_) | Self::Serve(_) | Self::Replay(_) | Self::Verify(_) | Self::Knock(_) => {
-                Flow::Close
-            }
+            Self::Queue(_)
+            | Self::Serve(_)
+            | Self::Replay(_)
+            | Self::Verify(_)
+            | Self::Knock(_) => Flow::Close,
         }
     }
 

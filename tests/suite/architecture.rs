@@ -20,8 +20,18 @@ const LAYERS: &[&[&str]] = &[
 ];
 
 /// Places that decide and do nothing else.
-const PURE: &[&str] =
-    &["resp", "command", "lock", "session::state", "session::pipeline", "router", "mode"];
+const PURE: &[&str] = &[
+    "resp",
+    "command",
+    "lock",
+    "session::state",
+    "session::pipeline",
+    "router",
+    "mode",
+    "repair::plan",
+    "repair::command",
+    "repair::pass",
+];
 
 /// What a pure place never names.
 const IMPURE: &[&str] = &[

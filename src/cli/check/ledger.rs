@@ -1,6 +1,6 @@
 //! Can the ledger be kept where it is configured, and how long does a durable write take there.
 //!
-//! The ledger's own file is opened and read, never written; the time is measured on a file of this
+//! The ledger's own file is read, never written; the time is measured on a file of this
 //! check's own beside it, which is deleted.
 
 use std::fs::{self, OpenOptions};
@@ -11,9 +11,11 @@ use std::time::{Duration, Instant};
 use rustix::fs::{Access, access, statvfs};
 
 use super::findings::Finding;
+use crate::cli::ledger::{fold, start, terms};
 use crate::config::Settings;
 use crate::config::text::{show_duration, show_size};
 use crate::ledger::Guarantee;
+use crate::ledger::store::check_terms;
 
 /// Below this a busy ledger could fill the disk before somebody looks.
 const LITTLE_SPACE: u64 = 256 << 20;
@@ -32,7 +34,7 @@ pub(super) fn judge(settings: &Settings) -> Vec<Finding> {
         return vec![Finding::fail(format!("ledger {shown} is no file"))];
     };
     let mut found = vec![match exists(path) {
-        Ok(true) => Finding::ok(format!("ledger {shown} is an SQLite file that can be written")),
+        Ok(true) => contents(settings),
         Ok(false) => Finding::ok(format!("ledger {shown} will be made")),
         Err(error) => Finding::fail(format!("ledger {shown}: {error}")),
     }];
@@ -45,7 +47,7 @@ pub(super) fn judge(settings: &Settings) -> Vec<Finding> {
     found
 }
 
-/// True for a file that is a ledger, false where there is none yet.
+/// True for a file of SQLite, false where there is nothing yet.
 fn exists(path: &Path) -> io::Result<bool> {
     let mut file = match OpenOptions::new().read(true).write(true).open(path) {
         Ok(file) => file,
@@ -55,8 +57,21 @@ fn exists(path: &Path) -> io::Result<bool> {
     let mut head = Vec::new();
     Read::by_ref(&mut file).take(MAGIC.len() as u64).read_to_end(&mut head)?;
     match head.is_empty() || head == MAGIC {
-        true => Ok(true),
+        true => Ok(!head.is_empty()),
         false => Err(io::Error::other("it is no SQLite file")),
+    }
+}
+
+/// What the ledger holds, and whether a Lockside with these settings may go on with it.
+fn contents(settings: &Settings) -> Finding {
+    let shown = settings.ledger.path.display();
+    let fold = match fold(settings) {
+        Ok(fold) => fold,
+        Err(error) => return Finding::fail(format!("ledger {shown}: {error}")),
+    };
+    match terms(&fold).map(|known| check_terms(&known, &start(settings))) {
+        Some(Err(error)) => Finding::fail(format!("ledger {shown}: {error}")),
+        _ => Finding::ok(format!("ledger {shown} has {} held locks", fold.len())),
     }
 }
 
@@ -131,6 +146,8 @@ fn space(directory: &Path) -> Option<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::sqlite::Sqlite;
+    use crate::ledger::store::Store;
 
     fn lines(path: &Path) -> Vec<String> {
         let mut settings = Settings::default();
@@ -147,11 +164,23 @@ mod tests {
         assert_eq!(found[0], format!("ok    ledger {shown} will be made"));
         assert!(found[1].contains("guarantee strict: OK waits for a durable write, "), "{found:?}");
         assert!(!path.exists(), "nothing is made");
-        fs::write(&path, MAGIC).unwrap();
-        let found = lines(&path);
-        assert_eq!(found[0], format!("ok    ledger {shown} is an SQLite file that can be written"));
         let left: Vec<_> = fs::read_dir(&folder).unwrap().map(|e| e.unwrap().file_name()).collect();
-        assert_eq!(left.len(), 1, "{left:?}");
+        assert_eq!(left, [] as [std::ffi::OsString; 0]);
+    }
+
+    #[test]
+    fn a_ledger_of_other_terms_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut settings = Settings::default();
+        settings.ledger.path = folder.path().join("ledger.db");
+        let shown = settings.ledger.path.display().to_string();
+        Sqlite::new(&settings.ledger.path).open(&start(&settings)).unwrap();
+        let line = contents(&settings).to_string();
+        assert_eq!(line, format!("ok    ledger {shown} has 0 held locks"));
+        settings.namespace = "other".into();
+        let line = contents(&settings).to_string();
+        assert!(line.starts_with(&format!("fail  ledger {shown}: ")), "{line}");
+        assert!(line.contains("namespace"), "{line}");
     }
 
     #[test]

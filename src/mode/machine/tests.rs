@@ -282,7 +282,7 @@ fn busy_is_waited_out_for_command_timeout() {
 #[test]
 fn two_write_timeouts_are_an_outage_whatever_a_probe_says() {
     let mut watched = Watched::healthy_on("a");
-    watched.now += MS(100);
+    watched.live(MS(5100), |_| good("a"));
     watched.report(Report::WriteTimeout);
     assert_eq!(watched.probing, Some((false, true)), "by a write that leaves something");
     watched.answer(good("a"));
@@ -295,8 +295,11 @@ fn two_write_timeouts_are_an_outage_whatever_a_probe_says() {
     assert!(watched.reachable);
     let (_, change) = watched.changes.last().unwrap();
     assert_eq!(change.detected_after, Some(MS(900)));
-    watched.report(Report::WriteTimeout);
     watched.live(MS(3000), |_| good("a"));
+    for _ in 0..2 {
+        watched.report(Report::WriteTimeout);
+        watched.live(MS(10), |_| good("a"));
+    }
     assert_eq!(watched.mode(), Mode::Healthy, "late ones of before count no more");
 }
 
@@ -362,6 +365,28 @@ fn a_run_that_is_not_told_goes_by_the_name_that_others_met() {
     assert_eq!(watched.mode(), Mode::Healthy);
     watched.report(Report::Met(run("b")));
     assert_eq!(watched.mode(), Mode::Recovering);
+}
+
+#[test]
+fn whatever_breaks_before_redis_counts_as_back_starts_the_wait_again() {
+    let broken = |run: &str| Finding::Good { run: run.into(), blind: false, broken: true };
+    for finding in [good("b"), broken("a"), bad(Sign::Loading)] {
+        let mut watched = Watched::start(Terms::default());
+        watched.answer(bad(Sign::Refused));
+        watched.live(MS(1400), |_| good("a"));
+        assert_eq!(watched.mode(), Mode::Degraded);
+        watched.now += MS(50);
+        watched.report(Report::Reset);
+        let after = match &finding {
+            Finding::Good { run, .. } => run.to_string(),
+            Finding::Bad { .. } => "a".into(),
+        };
+        watched.answer(finding.clone());
+        watched.live(MS(900), |_| good(&after));
+        assert_eq!(watched.mode(), Mode::Degraded, "{finding:?}");
+        watched.live(MS(1000), |_| good(&after));
+        assert_eq!(watched.mode(), Mode::Healthy, "{finding:?}");
+    }
 }
 
 #[test]
@@ -474,7 +499,7 @@ fn assert_recovers(mut watched: Watched) {
 fn every_short_history_keeps_the_rules() {
     let steps = [
         Step::Wait(500),
-        Step::Wait(1100),
+        Step::Wait(5100),
         Step::Report(Report::Refused),
         Step::Report(Report::WriteTimeout),
         Step::Report(Report::Met(run("b"))),
@@ -530,6 +555,7 @@ fn any_finding() -> impl Strategy<Value = Finding> {
 fn any_step(with_ledger: bool) -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => (0..1500u64).prop_map(Step::Wait),
+        1 => Just(Step::Wait(6000)),
         2 => any_report().prop_map(Step::Report),
         4 => any_finding().prop_map(Step::Answer),
         2 => any::<bool>().prop_map(Step::EndPass),
@@ -538,6 +564,8 @@ fn any_step(with_ledger: bool) -> impl Strategy<Value = Step> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
     #[test]
     fn any_history_keeps_the_rules(
         needs_ledger in any::<bool>(),

@@ -133,7 +133,9 @@ fn fast_touches_no_permanent_value_that_the_ledger_does_not_know() {
     for_all(|found, says, terms| {
         let others = guard_of(found)
             .is_some_and(|there| says.holder.is_none_or(|hold| !is_same(hold.what, there)));
-        let unknown = others && ttl_of(found).is_none() && says.value == Standing::Unknown;
+        let content = matches!(found, Found::Other { .. });
+        let unknown = says.value == Standing::Unknown || content;
+        let unknown = others && ttl_of(found).is_none() && unknown;
         let plan = plan(found, says, terms);
         let acts = matches!(plan, Plan::Act(repair) if !matches!(repair, Repair::Adopt(_)));
         let fast = terms.guarantee == Guarantee::Fast;

@@ -62,12 +62,6 @@ impl Scope<'_, '_> {
         self.cx.now + self.shared().release_wait
     }
 
-    /// The release of what is known to hold `key`.
-    pub(super) fn release_of(&self, key: &LockKey, cause: Cause) -> Option<Ask> {
-        let claim = self.shared().table.find(key)?.claim?;
-        Some(Ask::Release(key.clone(), claim, cause))
-    }
-
     /// The claim of an acquire.
     pub(super) fn claim_of(&self, key: &LockKey, record: &Record) -> Ask {
         let claim = Claim {

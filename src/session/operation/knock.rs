@@ -52,7 +52,7 @@ impl Wish {
     fn fulfil(self, scope: &mut Scope<'_, '_>) -> (Option<Box<Operation>>, Flow) {
         match self {
             Self::Command(command) => Serving::command(Words::new(&command).args(), scope),
-            Self::Transaction(held, watched) => execute_all(held, watched, scope),
+            Self::Transaction(held, watched) => execute_all(*held, watched, scope),
         }
     }
 }

@@ -173,11 +173,6 @@ impl Settlement {
         self.take_back(Next::Blocked(text.to_owned()), scope)
     }
 
-    /// True while the ledger is being asked.
-    pub(super) fn awaits_ledger(&self) -> bool {
-        self.booking.as_ref().is_some_and(|booking| !booking.is_done())
-    }
-
     fn go_to_redis(&mut self, scope: &mut Scope<'_, '_>) -> Next {
         if scope.client_gone && self.booking.is_some() {
             return self.take_back(Next::Unknown, scope);

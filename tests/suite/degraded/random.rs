@@ -341,7 +341,7 @@ fn compare_with_redis(mode: Mode, protocol: Protocol) {
     eprintln!("LOCKSIDE_SEED={random}");
     let mut seed = [0; 32];
     seed[..8].copy_from_slice(&random.to_le_bytes());
-    let config = Config { cases: 250, failure_persistence: None, ..Config::default() };
+    let config = Config { failure_persistence: None, ..Config::default() };
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed);
     let mut runner = TestRunner::new_with_rng(config, rng);
     let redis = Redis::start();

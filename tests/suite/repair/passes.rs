@@ -11,6 +11,9 @@ use lockside::ledger::{Ask, Asker, Claim, Door, Guarantee, Position, Ticket, Una
 use lockside::lock::record::LockKey;
 use lockside::lock::rule::Rules;
 use lockside::mode::{Board, Mode};
+use lockside::repair::command::{Answer, look};
+use lockside::repair::link::Link;
+use lockside::repair::plan::Found;
 use lockside::repair::{Databases, Dirty, Events, Parts, Policy, Repair, Standing, Truth};
 
 use super::real::upstream;
@@ -132,9 +135,13 @@ impl Rig {
     }
 
     fn with(mode: Mode, interval: Duration) -> Self {
+        Self::start_with(mode, interval, 1000)
+    }
+
+    fn start_with(mode: Mode, interval: Duration, most_dirty: usize) -> Self {
         let redis = Redis::start();
         let book = Arc::<Book>::default();
-        let (board, dirty) = (Arc::<Board>::default(), Arc::<Dirty>::default());
+        let (board, dirty) = (Arc::<Board>::default(), Arc::new(Dirty::with_limit(most_dirty)));
         let databases = Arc::<Databases>::default();
         board.show(mode, true);
         let ((send_ended, ended), (send_runs, runs)) = (channel(), channel());
@@ -302,6 +309,42 @@ fn dirty_keys_are_repaired_as_soon_as_redis_is_usable() {
 }
 
 #[test]
+fn a_hash_that_was_released_while_redis_was_away_is_deleted() {
+    let rig = Rig::start(Mode::Degraded);
+    for name in ["released", "changed"] {
+        rig.redis.ask(&format!("HSET lock:{name} owner 1"));
+    }
+    // As the acquire made it: with its expiry then, and the hash of its content.
+    let mut link = Link::open(&upstream(&rig.redis)).unwrap();
+    let Answer::Found(found) = link.ask(&look(0, &[lock("released")])) else { panic!() };
+    let Found::Other { guard, .. } = &found[0] else { panic!("{found:?}") };
+    let sum = guard.strip_prefix(b"0:").unwrap();
+    let guard: Arc<[u8]> = [b"1764000000000:", sum].concat().into();
+    rig.redis.ask("HSET lock:changed owner 2");
+    for name in ["released", "changed"] {
+        rig.dirty.touch_ended(lock(name), guard.clone());
+    }
+    rig.board.show(Mode::Recovering, true);
+    wait_until("all is clean", || rig.dirty.is_empty());
+    assert_eq!(rig.redis.ask("EXISTS lock:released lock:changed"), ":1\r\n");
+    rig.repair.stop();
+}
+
+#[test]
+fn too_many_dirty_keys_make_a_pass_over_all() {
+    let rig = Rig::start_with(Mode::Degraded, Duration::from_secs(3600), 10);
+    for n in 0..50 {
+        rig.book.grant(&lock(&n.to_string()), b"v");
+        rig.dirty.touch(lock(&n.to_string()));
+    }
+    assert!(rig.dirty.has_overflowed() && rig.dirty.contains(&lock("any")));
+    rig.board.show(Mode::Recovering, true);
+    wait_until("all is clean", || rig.dirty.is_empty());
+    assert_eq!(rig.redis.ask("DBSIZE"), ":50\r\n");
+    rig.repair.stop();
+}
+
+#[test]
 fn a_release_on_its_way_is_not_undone() {
     let rig = Rig::start(Mode::Healthy);
     rig.book.grant(&lock("a"), b"v");
@@ -342,6 +385,7 @@ fn speed() {
     }
 }
 
+#[allow(clippy::print_stdout, reason = "the figures are what it is for")]
 fn measure(count: u32, what: &str, redis_has: bool) {
     let rig = Rig::start(Mode::Recovering);
     for n in 0..count {
@@ -363,9 +407,11 @@ fn measure(count: u32, what: &str, redis_has: bool) {
             ended();
         },
     );
+    let (p99, longest) = busy;
     println!(
-        "{count} locks, {what}: {took:.1?}; PING p99 {:.0?}, longest {:.0?} (without a pass: {:.0?}, {:.0?})",
-        busy.0, busy.1, calm.0, calm.1
+        "{count} locks, {what}: {took:.1?}; PING p99 {p99:.0?}, longest {longest:.0?} (without a \
+         pass: {:.0?}, {:.0?})",
+        calm.0, calm.1
     );
     rig.repair.stop();
 }

@@ -13,9 +13,9 @@ mod rig;
 mod unusable;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::support::{Client, PATIENCE, Redis, Relay, Settings, Subject, direct, poll_for};
+use crate::support::{Client, PATIENCE, Redis, Relay, Settings, Subject, direct};
 
 /// Whether this version serves locks without Redis, and keeps them in a ledger.
 pub(crate) const WITHOUT_REDIS: bool = true;
@@ -164,11 +164,15 @@ fn locks_of(redis: &Redis) -> BTreeMap<String, String> {
 
 /// Waits until `LOCKSIDE MODE` has this word.
 fn wait_mode(port: u16, word: &str) {
-    let mut last = String::new();
-    poll_for(&format!("mode {word}"), PATIENCE, || {
-        last = Client::connect(port).ask("LOCKSIDE MODE");
-        last.contains(word).then_some(())
-    });
+    let (end, mut client) = (Instant::now() + PATIENCE, Client::connect(port));
+    loop {
+        let mode = client.ask("LOCKSIDE MODE");
+        if mode.contains(word) {
+            return;
+        }
+        assert!(Instant::now() < end, "not {word} but {mode}");
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
 }
 
 /// Asks on a connection that must stay open, and is answered in time.

@@ -182,10 +182,12 @@ fn wait_until_locks(redis: &Redis, locks: &[(&str, &str)]) {
     assert_locks(redis, locks);
 }
 
-/// Lockside starts before Redis does: it serves what the ledger has, which is nothing yet.
+/// Lockside starts before Redis does, and lets in whom Redis has let use locks before.
 #[test]
 fn redis_comes_later_than_lockside() {
     let Some(mut stage) = Stage::start() else { return };
+    stage.take("lock:a", A);
+    stage.give("lock:a", A);
     stage.redis.kill();
     stage.subject.kill();
     stage.subject.start_again();

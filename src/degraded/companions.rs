@@ -128,8 +128,9 @@ impl Companions {
         Ok(state.waiters_of(&pushed))
     }
 
-    /// Registers a client that waits for a push to any of `keys`; again for the same client does
-    /// nothing. False when one of them has elements by now: evaluate again instead.
+    /// Registers a client that waits for a push to any of `keys`; again for the same keys keeps
+    /// its place in the row, for others it starts anew. False when one of them has elements by
+    /// now, pushed since the evaluation: nothing is registered, evaluate again.
     #[must_use]
     pub fn block(&self, waiter: Waiter, keys: &[LockKey], now_ms: u64) -> bool {
         let mut state = self.state();
@@ -140,7 +141,9 @@ impl Companions {
         if keys.iter().any(has_elements) {
             return false;
         }
-        if !state.waiting.values().any(|(known, _)| *known == waiter) {
+        let same = |(known, own): &(Waiter, Vec<LockKey>)| *known == waiter && own == keys;
+        if !state.waiting.values().any(same) {
+            state.waiting.retain(|_, (known, _)| *known != waiter);
             let arrival = state.arrivals;
             state.arrivals += 1;
             state.waiting.insert(arrival, (waiter, keys.to_vec()));
@@ -193,8 +196,15 @@ impl Companions {
         (state.alive(key, now_ms).map(|kept| kept.entry.clone()), state.generation_of(key))
     }
 
-    /// Whether effects fit into the bounds as things are now.
-    pub(super) fn has_room_for(&self, effects: &CompanionEffects) -> bool {
+    /// Whether effects fit into the bounds, once what has run out is gone.
+    pub(super) fn makes_room_for(&self, effects: &CompanionEffects, now_ms: u64) -> bool {
+        self.has_room_for(effects) || {
+            self.forget_expired(now_ms);
+            self.has_room_for(effects)
+        }
+    }
+
+    fn has_room_for(&self, effects: &CompanionEffects) -> bool {
         let state = self.state();
         let (mut keys, mut bytes) = (state.kept.len(), state.bytes);
         let mut grows = false;

@@ -188,7 +188,7 @@ impl<'a> Overlay<'a> {
             }
         }
         companions.must_be_fresh = changes.is_empty();
-        if !self.world.companions.has_room_for(&companions) {
+        if !self.world.companions.makes_room_for(&companions, self.world.now_ms) {
             return Err(Unfinished::Full(COMPANIONS_FULL));
         }
         Ok((changes, companions))

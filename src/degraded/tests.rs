@@ -305,7 +305,7 @@ fn what_is_no_lock_or_too_large_for_one_is_not_served() {
 
 #[test]
 fn a_full_table_and_full_companions_say_so() {
-    let rig = Rig {
+    let mut rig = Rig {
         table: Table::new(1),
         companions: Companions::new(Bounds { keys: 1, bytes: 200 }),
         ..Rig::persistent()
@@ -321,6 +321,9 @@ fn a_full_table_and_full_companions_say_so() {
     }
     assert_eq!(rig.ask("DEL lock-signal:a").0, ":1");
     assert_eq!(rig.ask("LPUSH lock-signal:b 1").0, ":1");
+    rig.ask("PEXPIRE lock-signal:b 5");
+    rig.now_ms += 5;
+    assert_eq!(rig.ask("LPUSH lock-signal:c 1").0, ":1");
 }
 
 #[test]
@@ -420,5 +423,7 @@ fn who_waits_is_told_in_order_until_it_waits_no_more() {
     rig.companions.unblock(two);
     assert_eq!(push("RPUSH lock-signal:a 1"), [one]);
     assert_eq!(push("DEL lock-signal:a"), []);
-    assert_eq!(rig.companions.clear(), [one, three]);
+    assert!(block(one, "lock-signal:c"));
+    assert_eq!(push("RPUSH lock-signal:c 1"), [one]);
+    assert_eq!(rig.companions.clear(), [three, one]);
 }

@@ -140,11 +140,12 @@ impl Session {
                 let free = self.pipeline.is_empty() && !cx.wires.client_is_behind();
                 if free { Taken::Alone(route) } else { Taken::Later }
             }
-            Route::Upstream => {
+            Route::Upstream if !is_http(args) => {
                 self.pipeline.expect_plain();
                 Taken::Forward
             }
-            Route::State(StateUse::Quit) => {
+            // QUIT, or a browser that was sent here: Redis closes the connection.
+            Route::Upstream | Route::State(StateUse::Quit) => {
                 self.pipeline.expect_plain();
                 self.end = Some(End::ByRedis);
                 Taken::Forward
@@ -238,4 +239,12 @@ impl Session {
         self.skimmer = None;
         self.end = Some(End::Words(words.to_vec()));
     }
+}
+
+/// True for what Redis takes for HTTP, and closes the connection on.
+fn is_http(args: Args<'_>) -> bool {
+    args.get(0).is_some_and(|name| {
+        name.len() <= 5
+            && (name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:"))
+    })
 }

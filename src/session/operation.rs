@@ -318,6 +318,13 @@ impl Operation {
         connected: bool,
         scope: &mut Scope<'_, '_>,
     ) -> Flow {
+        if scope.decides()
+            && let Some(words) = self.unanswered()
+        {
+            let (serving, flow) = Serving::in_place_of(words, connected.then_some(reason), scope);
+            *self = Self::Serve(serving);
+            return flow;
+        }
         match self {
             Self::Acquire(operation) => operation.link_failed(reason, connected, scope),
             Self::Exchange(operation) => operation.link_failed(reason, connected, scope),
@@ -328,6 +335,15 @@ impl Operation {
             // Redis has no part in it.
             Self::Serve(operation) => operation.waiting(),
             Self::Queue(operation) => operation.link_failed(scope),
+        }
+    }
+
+    /// The client's command, while the ledger alone may still carry it out.
+    fn unanswered(&self) -> Option<Vec<Vec<u8>>> {
+        match self {
+            Self::Exchange(operation) => operation.unanswered(),
+            Self::Script(operation) => operation.unanswered(),
+            _ => None,
         }
     }
 

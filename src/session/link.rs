@@ -68,10 +68,9 @@ impl Session {
         }
     }
 
-    /// True if the link is no use with this view: a lock operation waits for a Redis that does not
-    /// answer, or a session with nothing under way has a link that may never answer again.
+    /// True if the link is no use with this view: Redis does not answer, and may never.
     pub fn gives_up_link(&self, view: View) -> bool {
-        !view.reachable && self.linked && (self.operation.is_some() || self.pipeline.is_empty())
+        !view.reachable && self.linked
     }
 
     /// An operation wants a new link.

@@ -172,6 +172,8 @@ pub(crate) struct State {
     pub(crate) subscriptions: Subscriptions,
     pub(crate) held_back: Option<Box<HeldBack>>,
     pub(crate) watched: Option<Watched>,
+    /// The activity of repairs when the operation under way began.
+    pub(crate) repairs_before: u64,
     watching: bool,
     lasting: bool,
     credentials: Option<Credentials>,
@@ -191,6 +193,7 @@ impl Default for State {
             subscriptions: Subscriptions::default(),
             held_back: None,
             watched: None,
+            repairs_before: 0,
             watching: false,
             lasting: false,
             credentials: None,

@@ -209,6 +209,7 @@ impl Thread {
         }
         self.lines = 0;
         let complete = self.drive(&mut pass, purpose);
+        let failure = pass.failure().cloned();
         self.doubts.extend(pass.into_doubts());
         let counters = &self.shared.counters;
         Counters::add(if complete { &counters.complete } else { &counters.incomplete });
@@ -217,7 +218,8 @@ impl Thread {
         }
         if purpose != Purpose::Background {
             let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-            tracing::info!(complete, ms, "a repair pass has ended");
+            let reason = failure.as_deref().unwrap_or("-");
+            tracing::info!(complete, ms, reason, "a repair pass has ended");
         }
         complete
     }
@@ -370,6 +372,7 @@ impl Thread {
             Note::Adopted(_) => Counters::add(&counters.adopted),
             // A dirty one is met again and again.
             Note::CannotRestore(_) if purpose == Purpose::Dirty => {}
+            Note::NotSearched(_) => {}
             Note::CannotRestore(_) => Counters::add(&counters.not_restored),
         }
     }
@@ -412,6 +415,9 @@ fn tell(note: &Note, purpose: Purpose) -> bool {
                 db = key.db(),
                 "found a lock in Redis that the ledger did not know"
             );
+        }
+        Note::NotSearched(reason) => {
+            tracing::warn!(%reason, "Redis can't be searched for locks that the ledger does not know");
         }
         Note::Repaired { .. } | Note::CannotRestore(_) => return false,
     }

@@ -172,9 +172,11 @@ impl Session {
         if !keys.iter().all(served) {
             return away(cx, out);
         }
-        // What has changed says something of a lock.
+        // What has changed says something of a lock. Where Redis answers, EXEC has it asked.
         let who = self.witness.who(&self.state);
-        if let Some(refusal) = operation::gate_refusal(keys.iter().copied(), who, cx.shared) {
+        if !cx.shared.board.view().reachable
+            && let Some(refusal) = operation::gate_refusal(keys.iter().copied(), who, cx.shared)
+        {
             return encode::error(out, refusal.as_bytes());
         }
         let db = self.state.db;

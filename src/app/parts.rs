@@ -130,6 +130,10 @@ impl Repairs for Menders {
         self.0.contains(key)
     }
 
+    fn any_is_due(&self) -> bool {
+        !self.0.is_empty()
+    }
+
     fn look_at_all(&self) {
         self.0.touch_all();
     }

@@ -148,7 +148,14 @@ impl Serving {
             match change {
                 Change::Release { key, record } => {
                     touched.push(key.clone());
-                    releases.push(release(key, &record));
+                    match record.claim {
+                        Some(claim) => releases.push(Ask::Release(key, claim, Cause::Client)),
+                        // A grant of Redis's own, whose mirror has not come to the ledger yet.
+                        None => {
+                            scope.shared().table.release_if(&key, &record.stored);
+                            scope.book_unattended(vec![Ask::ReleaseAny(key, Cause::Client)]);
+                        }
+                    }
                 }
                 Change::Extend { key, record, expires_at_ms } => {
                     touched.push(key.clone());
@@ -174,6 +181,10 @@ impl Serving {
             return scope.answer_error(&nothing_done(&trouble));
         }
         match Booking::begin(&taken, releases, scope) {
+            Ok(booking) if booking.is_done() => {
+                touched.iter().for_each(|key| scope.shared().repairs.touch(key));
+                self.finish(&reply, companions, scope)
+            }
             Ok(booking) => {
                 let until = booking.until;
                 let under_way = UnderWay { booking, taken, touched, reply, companions };
@@ -296,13 +307,6 @@ impl UnderWay {
                 scope.give_up(&taken.lock, *claim);
             }
         }
-    }
-}
-
-fn release(key: LockKey, record: &Record) -> Ask {
-    match record.claim {
-        Some(claim) => Ask::Release(key, claim, Cause::Client),
-        None => Ask::ReleaseAny(key, Cause::Client),
     }
 }
 

@@ -71,7 +71,11 @@ pub(super) fn ledger(
         stall_after: times.stall_after,
         ..thread::Settings::new(terms)
     };
-    let follower = Arc::new(Follower(foundation.table.clone()));
+    let follower = Arc::new(Follower {
+        table: foundation.table.clone(),
+        dirty: foundation.dirty.clone(),
+        board: foundation.board.clone(),
+    });
     let store = Box::new(Sqlite::new(path));
     let ledger = Ledger::start(settings, store, foundation.postman.clone(), follower);
     ledger.map(Arc::new).map_err(failed)

@@ -1,10 +1,15 @@
 //! The session's link to Redis: what a new one begins with, and what its end means.
 
+use std::time::Duration;
+
 use super::operation::Operation;
 use super::{Cx, End, Session};
-use crate::mode::{Report, View};
+use crate::mode::{Mode, Report, View};
 use crate::resp::encode;
 use crate::resp::reply::ReplyScanner;
+
+/// An outage is known by then: a refused connection at once, a process that hangs never closes one.
+const VERDICT: Duration = Duration::from_millis(300);
 
 impl Session {
     /// The link has failed: refused, timed out while connecting, reset, or closed by Redis.
@@ -24,8 +29,13 @@ impl Session {
             self.end = Some(End::Now);
             return;
         }
+        if matches!(self.end, Some(End::ByRedis)) {
+            self.end = Some(End::Now);
+            return;
+        }
         self.state.lose_link();
         self.queued.clear();
+        self.wait_for_verdict(connected, cx);
         let text = match connected {
             true => cx.shared.unknown_outcome(reason),
             false => cx.shared.unavailable(reason),
@@ -35,10 +45,27 @@ impl Session {
             encode::error(&mut replies, text.as_bytes());
         }
         cx.wires.to_client(&replies);
-        if matches!(self.end, Some(End::ByRedis)) {
+        self.settle_end(cx);
+    }
+
+    /// Redis has closed the link by itself. If it turns out to be there all the same, it meant this
+    /// connection (CLIENT KILL, `timeout`), and the client sees what Redis's own would.
+    fn wait_for_verdict(&mut self, connected: bool, cx: &Cx<'_>) {
+        if connected && cx.shared.reports.expects() {
+            self.deadline = Some(cx.now + VERDICT);
+            self.awaits_ledger = true;
+            self.orphaned = true;
+        }
+    }
+
+    /// The time for the health thread to find out has passed.
+    pub(super) fn verdict_is_due(&mut self, cx: &Cx<'_>) {
+        self.deadline = None;
+        self.awaits_ledger = false;
+        let view = cx.shared.board.view();
+        if std::mem::take(&mut self.orphaned) && view.reachable && view.mode == Mode::Healthy {
             self.end = Some(End::Now);
         }
-        self.settle_end(cx);
     }
 
     /// True if the link is no use with this view: a lock operation waits for a Redis that does not

@@ -104,6 +104,9 @@ impl Repairs for Nobody {
     fn is_due(&self, _: &LockKey) -> bool {
         false
     }
+    fn any_is_due(&self) -> bool {
+        false
+    }
     fn look_at_all(&self) {}
 }
 

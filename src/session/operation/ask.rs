@@ -63,7 +63,8 @@ fn alone(args: Args<'_>, scope: &mut Scope<'_, '_>) -> Flow {
     if word == b"HELP" {
         return help(scope);
     }
-    if !scope.may_use_some_locks() {
+    // The mode says nothing of locks, nor of who uses them.
+    if word != b"MODE" && !scope.may_use_some_locks() {
         return scope.answer_error(super::NOAUTH);
     }
     let mut out = Vec::new();

@@ -118,6 +118,14 @@ impl Enveloped {
         scope.cx.wires.to_upstream(&command);
     }
 
+    /// The client's own command again; none for one whose arguments were forgotten.
+    fn words(&self) -> Vec<Vec<u8>> {
+        let Body::Script(script) = &self.body else { return self.args.clone() };
+        let name = if self.read_only { "EVAL_RO" } else { "EVAL" };
+        let head = [name.into(), script.text.clone(), self.keys.len().to_string().into_bytes()];
+        head.into_iter().chain(self.keys.iter().cloned()).chain(self.args.iter().cloned()).collect()
+    }
+
     /// True when another lock would pass the limit, and this call may take one: it writes, and
     /// none of its keys is a lock that is held already, which it may want to release.
     pub(super) fn finds_no_room(&self, scope: &Scope<'_, '_>) -> bool {
@@ -447,6 +455,12 @@ impl Scripting {
             }
             _ => Flow::Close,
         }
+    }
+
+    /// The client's command, while it may still be carried out by the ledger alone: Redis was not
+    /// asked, or what it did before its reply was lost is put right by a repair.
+    pub(super) fn unanswered(&self) -> Option<Vec<Vec<u8>>> {
+        matches!(self.step, Step::Loading | Step::Running { .. }).then(|| self.call.words())
     }
 
     pub(super) fn link_failed(

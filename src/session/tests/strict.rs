@@ -56,6 +56,9 @@ impl Repairs for Scripted {
     fn is_due(&self, _: &LockKey) -> bool {
         false
     }
+    fn any_is_due(&self) -> bool {
+        false
+    }
     fn look_at_all(&self) {}
 }
 

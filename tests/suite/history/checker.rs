@@ -11,6 +11,10 @@ use std::fmt;
 
 use super::event::{Acquired, Ending, Event, Moment, Released, Token, What};
 
+/// How long a value may be seen after its release that is no lock: a first step of the acquire
+/// that was held up on the way, and its safety TTL.
+pub(crate) const PROVISIONAL: Moment = 4_000_000;
+
 /// What is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Wrong {
@@ -179,7 +183,11 @@ impl Story {
             }
             _ => {}
         }
-        if shown.is_some_and(|token| self.was_released(token, event.called)) {
+        let since = match event.what {
+            What::Saw(_) => event.called.saturating_sub(PROVISIONAL),
+            _ => event.called,
+        };
+        if shown.is_some_and(|token| self.was_released(token, since)) {
             verdict.find(Wrong::Overturned, self.key, event);
         }
     }

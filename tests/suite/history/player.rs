@@ -161,8 +161,8 @@ impl<'a> Player<'a> {
         }
     }
 
-    fn note(&self, key: usize, called: Moment, what: What) {
-        self.journal.note(self.number, key, called, what);
+    fn note(&self, key: usize, called: Moment, how: &'static str, what: What) {
+        self.journal.note(self.number, key, called, how, what);
     }
 
     /// Sends one command and reads its reply.
@@ -187,7 +187,7 @@ impl<'a> Player<'a> {
                 }
                 Err(error) => {
                     if error.kind() == ErrorKind::TimedOut {
-                        self.note(key, called, What::Hung(command.join(" ")));
+                        self.note(key, called, "any", What::Hung(command.join(" ")));
                     }
                     replies.push(Reply::Gone);
                     return replies;

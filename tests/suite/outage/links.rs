@@ -26,13 +26,42 @@ fn out_of_reach_in_every_way() {
         stage.take("lock:a", A);
         stage.take("lock:b", B);
         begin(&stage, trouble);
-        assert_eq!(answer(&mut stage.holder, "GET lock:a"), bulk(A), "{trouble:?}");
         stage.wait_mode("degraded");
         stage.go_on_without_redis();
         stage.assert_other_keys_refused();
         stage.relay.set(Trouble::None);
         stage.assert_recovers_with(&[("lock:a", A), ("lock:c", C)]);
     }
+}
+
+/// The first commands after the network has gone, before anybody knows: each is safe to ask again,
+/// so each is answered by what is known.
+#[test]
+fn the_first_command_is_answered() {
+    for trouble in TROUBLES {
+        let Some(mut stage) = Stage::start() else { return };
+        stage.take("lock:a", A);
+        begin(&stage, trouble);
+        assert_eq!(answer(&mut stage.holder, "GET lock:a"), bulk(A), "{trouble:?}");
+    }
+    for spoil in ["KILL", "STOP"] {
+        let Some(mut stage) = Stage::start() else { return };
+        stage.take("lock:a", A);
+        stage.redis.process().signal(spoil);
+        assert_eq!(answer(&mut stage.holder, "GET lock:a"), bulk(A), "{spoil}");
+    }
+}
+
+/// A pause of writes holds a script back for as long as it lasts; its client is answered before.
+#[test]
+fn the_first_script_of_a_pause_is_answered() {
+    let Some(mut stage) = Stage::start() else { return };
+    stage.take("lock:a", A);
+    assert_eq!(stage.redis.ask("CLIENT PAUSE 60000 WRITE"), OK);
+    let reply =
+        answer(&mut stage.holder, &super::script(super::EXTEND, "lock:a", &format!("{A} 5000")));
+    assert!(reply == ONE || reply.starts_with('-'), "{reply}");
+    assert_eq!(stage.redis.ask("CLIENT UNPAUSE"), OK);
 }
 
 /// Links break and Redis is there: no outage, and nobody notices.

@@ -346,7 +346,7 @@ fn killed_by_another_client() {
         r#"
 a> CLIENT SETNAME victim
 a> SET k v
-%> CLIENT KILL TYPE normal
+%>~ CLIENT KILL TYPE normal
 a#
 b> GET k
 "#,

@@ -13,6 +13,9 @@ use crate::session::operation::Scope;
 
 use super::Provisional;
 
+/// Releases of one request: a FLUSHALL has as many as there are locks.
+const PART: usize = 10_000;
+
 /// A claim that has lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::session::operation) struct Loss {
@@ -40,7 +43,7 @@ impl Booking {
     /// written all the same.
     pub(in crate::session::operation) fn begin(
         taken: &[Provisional],
-        releases: Vec<Ask>,
+        mut releases: Vec<Ask>,
         scope: &Scope<'_, '_>,
     ) -> Result<Self, String> {
         let mut booking = Self {
@@ -53,6 +56,13 @@ impl Booking {
         };
         if !releases.is_empty() {
             booking.until = scope.release_until();
+            // In order: the answer to the last part is the answer to all.
+            let last = releases.len().saturating_sub(1) / PART * PART;
+            let rest = releases.split_off(last);
+            for part in releases.chunks(PART) {
+                scope.book_unattended(part.to_vec());
+            }
+            let releases = rest;
             match scope.book(releases.clone()) {
                 Ok(ticket) => booking.releases = Some(ticket),
                 Err(error) => {

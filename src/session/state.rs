@@ -338,6 +338,11 @@ impl State {
         commands.len()
     }
 
+    /// How many commands at the end of a replay only say which library the client uses.
+    pub(crate) fn library_facts(&self) -> usize {
+        self.info.len()
+    }
+
     /// Takes the elements of EXEC's reply: what Redis refused changes nothing.
     pub(crate) fn forget_refused<'a>(&mut self, elements: impl Iterator<Item = &'a [u8]>) {
         let Some(open) = &mut self.transaction else { return };

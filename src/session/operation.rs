@@ -6,6 +6,7 @@
 
 mod acquire;
 mod ask;
+mod carry;
 mod durable;
 mod exchange;
 mod gate;
@@ -38,6 +39,7 @@ use super::{Cx, Shared};
 
 use acquire::Acquiring;
 pub(super) use ask::info_alone;
+use carry::Carrying;
 use exchange::Exchange;
 pub(super) use gate::{NOAUTH, gate_refusal, may_use_some_locks};
 pub(super) use grant::{Grant, settle_grants};
@@ -167,6 +169,7 @@ pub(super) enum Operation {
     Replay(Replaying),
     Knock(Knocking),
     Verify(Verifying),
+    Carry(Carrying),
 }
 
 /// EXEC of a transaction that was held back.
@@ -246,6 +249,11 @@ impl Operation {
         }
     }
 
+    /// A client that blocks on companions, and whose link was lost.
+    pub(super) fn carry(words: Vec<Vec<u8>>, scope: &Scope<'_, '_>) -> (Option<Box<Self>>, Flow) {
+        Carrying::begin(words, scope)
+    }
+
     /// Asks a new link which run of Redis it has met.
     pub(super) fn verify(scope: &mut Scope<'_, '_>) -> (Option<Box<Self>>, Flow) {
         Verifying::begin(scope)
@@ -299,6 +307,7 @@ impl Operation {
                 flow
             }
             Self::Verify(operation) => operation.reply(frame, scope),
+            Self::Carry(operation) => operation.reply(frame, scope),
             Self::Serve(_) => Flow::Close,
         }
     }
@@ -315,6 +324,7 @@ impl Operation {
             | Self::Replay(_)
             | Self::Verify(_)
             | Self::Knock(_) => Flow::Close,
+            Self::Carry(operation) => operation.reopened(scope),
         }
     }
 
@@ -327,6 +337,7 @@ impl Operation {
     ) -> Flow {
         if scope.decides()
             && let Some(words) = self.unanswered()
+            && scope.is_let_in(Words::new(&words).args())
         {
             let (serving, flow) = Serving::in_place_of(words, connected.then_some(reason), scope);
             *self = Self::Serve(serving);
@@ -340,6 +351,7 @@ impl Operation {
             Self::Replay(operation) => operation.link_failed(reason, connected, scope),
             Self::Knock(operation) => operation.link_failed(reason, scope),
             Self::Verify(operation) => operation.link_failed(scope),
+            Self::Carry(operation) => operation.link_failed(scope),
             // Redis has no part in it.
             Self::Serve(operation) => operation.waiting(),
             Self::Queue(operation) => operation.link_failed(scope),
@@ -376,7 +388,11 @@ impl Operation {
             Self::Script(operation) => operation.answered(answer, scope),
             Self::Exec(operation) => operation.answered(answer, scope),
             Self::Serve(operation) => operation.answered(answer, scope),
-            Self::Queue(_) | Self::Replay(_) | Self::Verify(_) | Self::Knock(_) => None,
+            Self::Queue(_)
+            | Self::Replay(_)
+            | Self::Verify(_)
+            | Self::Knock(_)
+            | Self::Carry(_) => None,
         }
     }
 
@@ -389,8 +405,26 @@ impl Operation {
             Self::Exec(operation) => operation.ledger_late(scope),
             Self::Serve(operation) => operation.ledger_late(scope),
             Self::Verify(_) => Flow::Done,
+            Self::Carry(operation) => match operation.decide(scope) {
+                Ok(flow) => flow,
+                Err((serving, flow)) => {
+                    *self = Self::Serve(serving);
+                    flow
+                }
+            },
             Self::Queue(_) | Self::Replay(_) | Self::Knock(_) => Flow::Close,
         }
+    }
+
+    /// The mode has changed: what waits here for companions waits at a Redis that is back.
+    pub(super) fn view_changed(&mut self, scope: &Scope<'_, '_>) -> Option<Flow> {
+        let Self::Serve(serving) = self else { return None };
+        if scope.shared().board.view().mode != Mode::Healthy {
+            return None;
+        }
+        let (carrying, flow) = Carrying::back(serving.take_blocked(scope)?);
+        *self = Self::Carry(carrying);
+        Some(flow)
     }
 
     /// A companion that it blocks on has changed.
@@ -419,6 +453,7 @@ impl Operation {
         match self {
             Self::Acquire(operation) => operation.client_gone(scope),
             Self::Serve(operation) => operation.client_gone(scope).unwrap_or(UNTIMED),
+            Self::Carry(_) => Flow::Done,
             _ => UNTIMED,
         }
     }

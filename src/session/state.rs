@@ -36,6 +36,9 @@ pub(crate) enum Change {
     Unsubscribe(Topic, Option<u64>),
     ScriptLoad(Vec<u8>),
     ScriptFlush,
+    /// BLPOP and its kin, which may have no reply for a long time; kept if all its keys are
+    /// companions, to be carried over an outage.
+    Block(Option<Vec<Vec<u8>>>),
 }
 
 impl Change {
@@ -392,7 +395,8 @@ impl State {
             | Change::Subscribe(_)
             | Change::Unsubscribe(..)
             | Change::ScriptLoad(_)
-            | Change::ScriptFlush => {}
+            | Change::ScriptFlush
+            | Change::Block(_) => {}
         }
     }
 

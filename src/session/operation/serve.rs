@@ -287,6 +287,16 @@ impl Serving {
         }
     }
 
+    /// The command, if it only blocks on companions; it does so here no more.
+    pub(super) fn take_blocked(&mut self, scope: &Scope<'_, '_>) -> Option<Vec<Vec<u8>>> {
+        self.blocks_until?;
+        scope.shared().companions.unblock((scope.cx.worker, scope.id));
+        match &mut self.work {
+            Work::Command(words) => Some(std::mem::take(words)),
+            Work::Transaction(_) => None,
+        }
+    }
+
     /// The client has gone: what only waits need not.
     pub(super) fn client_gone(&mut self, scope: &mut Scope<'_, '_>) -> Option<Flow> {
         self.blocks_until?;

@@ -134,6 +134,10 @@ impl Repairs for Menders {
         !self.0.is_empty()
     }
 
+    fn activity(&self) -> u64 {
+        self.0.activity()
+    }
+
     fn look_at_all(&self) {
         self.0.touch_all();
     }

@@ -146,7 +146,9 @@ impl Thread {
 
     fn turn(&mut self) {
         if let Some(run_id) = self.shared.take_request() {
+            self.dirty().begin();
             let complete = self.asked(&run_id);
+            self.dirty().end();
             self.shared.parts.events.pass_ended(&run_id, complete);
             return;
         }
@@ -157,11 +159,17 @@ impl Thread {
         }
         let now = Instant::now();
         if self.dirty().has_overflowed() && now >= self.next_connect {
+            self.dirty().begin();
             self.full(Purpose::Overflow);
+            self.dirty().end();
         } else if !self.dirty().is_empty() && now >= self.next_dirty.max(self.next_connect) {
+            self.dirty().begin();
             self.round();
+            self.dirty().end();
         } else if now >= self.next_background.max(self.next_connect) && self.is_healthy() {
+            self.dirty().begin();
             self.full(Purpose::Background);
+            self.dirty().end();
             self.next_background = Instant::now() + self.shared.parts.interval;
         } else {
             self.rest(now);

@@ -137,7 +137,10 @@ impl Session {
         let route = router::route(args, &cx.shared.rules);
         let view = cx.shared.board.view();
         match route {
-            route if self.is_alone_with(&route, view) || self.looks_at_locks(&route, args, view, cx) => {
+            route
+                if self.is_alone_with(&route, view, cx)
+                    || self.looks_at_locks(&route, args, view, cx) =>
+            {
                 let free = self.pipeline.is_empty() && !cx.wires.client_is_behind();
                 if free { Taken::Alone(route) } else { Taken::Later }
             }

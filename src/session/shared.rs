@@ -106,6 +106,8 @@ pub trait Repairs: Send + Sync {
     fn is_due(&self, key: &LockKey) -> bool;
     /// False while no lock is to be looked at: the common case, and cheap to ask.
     fn any_is_due(&self) -> bool;
+    /// Odd while repairs are being made; the same number twice: none were made in between.
+    fn activity(&self) -> u64;
     /// Has all locks looked at.
     fn look_at_all(&self);
 }

@@ -107,6 +107,9 @@ impl Repairs for Nobody {
     fn any_is_due(&self) -> bool {
         false
     }
+    fn activity(&self) -> u64 {
+        0
+    }
     fn look_at_all(&self) {}
 }
 

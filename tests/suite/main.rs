@@ -14,7 +14,7 @@ mod faults;
 mod history;
 mod limits;
 mod locks;
-mod repair;
 mod outage;
+mod repair;
 mod support;
 mod transparent;

@@ -51,9 +51,7 @@ pub(super) fn begin(args: Args<'_>, scope: &mut Scope<'_, '_>) -> (Option<Box<Op
             let text = "ERR lockside: this needs a ledger, which this version does not have yet";
             (None, scope.answer_error(text))
         }
-        _ => {
-            (None, scope.answer_error(UNKNOWN_SUBCOMMAND))
-        }
+        _ => (None, scope.answer_error(UNKNOWN_SUBCOMMAND)),
     }
 }
 

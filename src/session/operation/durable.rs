@@ -39,7 +39,8 @@ impl Scope<'_, '_> {
             return None;
         }
         let trouble = self.shared().door.trouble()?;
-        let text = format!("TRYAGAIN lockside: nothing was done: the ledger does not answer ({trouble})");
+        let text =
+            format!("TRYAGAIN lockside: nothing was done: the ledger does not answer ({trouble})");
         Some(self.answer_error(&text))
     }
 

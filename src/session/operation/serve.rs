@@ -81,12 +81,8 @@ impl Serving {
         let shared = scope.cx.shared;
         let caller = Caller { db: scope.state.db, protocol: scope.state.protocol };
         let evaluation = with_world(shared, |world| match &self.work {
-            Work::Command(words) => {
-                degraded::evaluate(Words::new(words).args(), &caller, world)
-            }
-            Work::Transaction(commands) => {
-                degraded::evaluate_transaction(commands, &caller, world)
-            }
+            Work::Command(words) => degraded::evaluate(Words::new(words).args(), &caller, world),
+            Work::Transaction(commands) => degraded::evaluate_transaction(commands, &caller, world),
         });
         match evaluation {
             Evaluation::Done { reply, changes, companions } => {
@@ -352,10 +348,7 @@ fn resumed(args: Args<'_>, scope: &mut Scope<'_, '_>) -> Option<Flow> {
 }
 
 /// Runs `step` with what the engine looks at.
-pub(in crate::session) fn with_world<T>(
-    shared: &Shared,
-    step: impl FnOnce(&World<'_>) -> T,
-) -> T {
+pub(in crate::session) fn with_world<T>(shared: &Shared, step: impl FnOnce(&World<'_>) -> T) -> T {
     let stamp = |value: &[u8], stamp: Stamp| shared.stamper.stamp(value, stamp, &shared.clock);
     step(&World {
         rules: &shared.rules,

@@ -143,11 +143,7 @@ impl Settlement {
     }
 
     /// The ledger's answer; none if it was not for this.
-    pub(super) fn answered(
-        &mut self,
-        answer: &Answer,
-        scope: &mut Scope<'_, '_>,
-    ) -> Option<Next> {
+    pub(super) fn answered(&mut self, answer: &Answer, scope: &mut Scope<'_, '_>) -> Option<Next> {
         let booking = self.booking.as_mut()?;
         if !booking.answered(answer, &self.locks) {
             return None;

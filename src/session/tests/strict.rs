@@ -272,11 +272,9 @@ fn a_claim_of_a_client_that_has_gone_is_given_up() {
 #[test]
 fn a_release_is_answered_when_it_is_durable() {
     let released = [Ask::Release(LockKey::new(0, b"lock:a"), CLAIM, Cause::Client)];
-    for (line, reply) in [
-        ("DEL lock:a", ":1\r\n"),
-        ("UNLINK lock:a", ":1\r\n"),
-        ("GETDEL lock:a", "$1\r\nv\r\n"),
-    ] {
+    for (line, reply) in
+        [("DEL lock:a", ":1\r\n"), ("UNLINK lock:a", ":1\r\n"), ("GETDEL lock:a", "$1\r\nv\r\n")]
+    {
         let mut strict = Strict::held_by("v");
         strict.client(&[line]);
         strict.redis(reply);

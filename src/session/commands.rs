@@ -72,6 +72,7 @@ impl Session {
         self.forward(pending, cx);
         self.requests = requests;
         self.settle_end(cx);
+        self.note_heard(cx);
         cut.at
     }
 

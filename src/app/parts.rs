@@ -143,6 +143,14 @@ impl Repairs for Menders {
         self.dirty.contains(key)
     }
 
+    fn any_is_due(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    fn activity(&self) -> u64 {
+        self.dirty.activity()
+    }
+
     fn look_at_all(&self) {
         self.dirty.touch_all();
     }

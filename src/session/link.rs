@@ -68,10 +68,9 @@ impl Session {
         }
     }
 
-    /// True if the link is no use with this view: a lock operation waits for a Redis that does not
-    /// answer, or a session with nothing under way has a link that may never answer again.
+    /// True if the link is no use with this view: Redis does not answer, and may never.
     pub fn gives_up_link(&self, view: View) -> bool {
-        !view.reachable && self.linked && (self.operation.is_some() || self.pipeline.is_empty())
+        !view.reachable && self.linked
     }
 
     /// An operation wants a new link.
@@ -111,7 +110,10 @@ impl Session {
     /// A reply to what the new link began with.
     pub(super) fn preamble_reply(&mut self, frame: &[u8], cx: &mut Cx<'_>) {
         self.preamble -= 1;
-        if frame.first() == Some(&b'-') {
+        // What a client says of its library is no matter: a Redis before 7.2 knows no SETINFO, and
+        // Lockside has taken it alone.
+        let matters = self.preamble >= self.state.library_facts();
+        if frame.first() == Some(&b'-') && matters {
             // A password that is wrong, or a user that was removed since.
             let credentials = self.state.credentials();
             self.witness.refused(credentials, &frame[1..], &self.state, &*cx.shared.gate);

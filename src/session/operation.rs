@@ -226,6 +226,7 @@ impl Operation {
         scope: &mut Scope<'_, '_>,
     ) -> (Option<Box<Self>>, Flow) {
         let in_transaction = scope.state.transaction.is_some();
+        scope.state.repairs_before = scope.shared().repairs.activity();
         match route {
             // Redis refuses any command on keys here, in words that name the client's own.
             Route::Lock(_) | Route::Keyspace(_) if scope.state.only_listens() => {

@@ -109,6 +109,12 @@ impl Repairs for Nobody {
     fn counts(&self) -> Vec<(&'static str, u64)> {
         Vec::new()
     }
+    fn any_is_due(&self) -> bool {
+        false
+    }
+    fn activity(&self) -> u64 {
+        0
+    }
     fn look_at_all(&self) {}
 }
 

@@ -1,3 +1,5 @@
+//! The thread: who is told what in which order, a store that hangs, fails or does not fit.
+
 use super::*;
 use crate::ledger::Outcome;
 use crate::ledger::entry::Cause;

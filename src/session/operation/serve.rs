@@ -109,12 +109,8 @@ impl Serving {
         let shared = scope.cx.shared;
         let caller = Caller { db: scope.state.db, protocol: scope.state.protocol };
         let evaluation = with_world(shared, |world| match &self.work {
-            Work::Command(words) => {
-                degraded::evaluate(Words::new(words).args(), &caller, world)
-            }
-            Work::Transaction(commands) => {
-                degraded::evaluate_transaction(commands, &caller, world)
-            }
+            Work::Command(words) => degraded::evaluate(Words::new(words).args(), &caller, world),
+            Work::Transaction(commands) => degraded::evaluate_transaction(commands, &caller, world),
         });
         match evaluation {
             Evaluation::Done { reply, changes, companions } => {
@@ -148,7 +144,14 @@ impl Serving {
             match change {
                 Change::Release { key, record } => {
                     touched.push(key.clone());
-                    releases.push(release(key, &record));
+                    match record.claim {
+                        Some(claim) => releases.push(Ask::Release(key, claim, Cause::Client)),
+                        // A grant of Redis's own, whose mirror has not come to the ledger yet.
+                        None => {
+                            scope.shared().table.release_if(&key, &record.stored);
+                            scope.book_unattended(vec![Ask::ReleaseAny(key, Cause::Client)]);
+                        }
+                    }
                 }
                 Change::Extend { key, record, expires_at_ms } => {
                     touched.push(key.clone());
@@ -174,6 +177,10 @@ impl Serving {
             return scope.answer_error(&nothing_done(&trouble));
         }
         match Booking::begin(&taken, releases, scope) {
+            Ok(booking) if booking.is_done() => {
+                touched.iter().for_each(|key| scope.shared().repairs.touch(key));
+                self.finish(&reply, companions, scope)
+            }
             Ok(booking) => {
                 let until = booking.until;
                 let under_way = UnderWay { booking, taken, touched, reply, companions };
@@ -299,13 +306,6 @@ impl UnderWay {
     }
 }
 
-fn release(key: LockKey, record: &Record) -> Ask {
-    match record.claim {
-        Some(claim) => Ask::Release(key, claim, Cause::Client),
-        None => Ask::ReleaseAny(key, Cause::Client),
-    }
-}
-
 /// A lock to be claimed, as its rule allows while Redis is away.
 fn take(
     lock: LockKey,
@@ -378,10 +378,7 @@ fn resumed(args: Args<'_>, scope: &mut Scope<'_, '_>) -> Option<Flow> {
 }
 
 /// Runs `step` with what the engine looks at.
-pub(in crate::session) fn with_world<T>(
-    shared: &Shared,
-    step: impl FnOnce(&World<'_>) -> T,
-) -> T {
+pub(in crate::session) fn with_world<T>(shared: &Shared, step: impl FnOnce(&World<'_>) -> T) -> T {
     let stamp = |value: &[u8], stamp: Stamp| shared.stamper.stamp(value, stamp, &shared.clock);
     step(&World {
         rules: &shared.rules,

@@ -15,6 +15,9 @@ use super::event::{Acquired, Ending, Event, Moment, Released, Token, What};
 /// that was held up on the way, and its safety TTL.
 pub(crate) const PROVISIONAL: Moment = 4_000_000;
 
+/// How many findings of each kind are shown.
+const SHOWN: usize = 8;
+
 /// What is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Wrong {
@@ -64,9 +67,15 @@ impl Verdict {
 
 impl fmt::Display for Verdict {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for Finding { wrong, key, proof } in self.findings.iter().take(20) {
-            writeln!(out, "{wrong:?} of key {key}:\n{proof}")?;
+        let mut counts = BTreeMap::new();
+        for Finding { wrong, key, proof } in &self.findings {
+            let count: &mut usize = counts.entry(wrong).or_default();
+            *count += 1;
+            if *count <= SHOWN {
+                writeln!(out, "{wrong:?} of key {key}:\n{proof}")?;
+            }
         }
+        write!(out, "{counts:?}, ")?;
         write!(out, "{} findings, {} holds", self.findings.len(), self.holds)
     }
 }

@@ -10,7 +10,7 @@ use crate::ledger::committer::Timing;
 use crate::ledger::sqlite::Sqlite;
 use crate::ledger::thread::{self, Ledger};
 use crate::mode::{self, Board, History};
-use crate::repair::{self, Databases, Dirty, Policy, Repair};
+use crate::repair::{self, Counters, Databases, Dirty, Policy, Repair};
 use crate::table::Table;
 use crate::upstream::Upstream;
 use crate::worker::Common;
@@ -26,6 +26,7 @@ pub(super) struct Foundation {
     pub(super) reports: Reports,
     pub(super) dirty: Arc<Dirty>,
     pub(super) databases: Arc<Databases>,
+    pub(super) counters: Arc<Counters>,
     pub(super) postman: Arc<Postman>,
     pub(super) upstream: Arc<Upstream>,
 }
@@ -40,6 +41,7 @@ impl Foundation {
             reports: Reports::default(),
             dirty: Arc::default(),
             databases: Arc::default(),
+            counters: Arc::default(),
             postman: Arc::new(Postman(mail)),
             upstream: Arc::new(Upstream::new(settings.upstream.address.clone())),
         }
@@ -112,6 +114,7 @@ impl Guards {
             board: foundation.board.clone(),
             dirty: foundation.dirty.clone(),
             databases: foundation.databases.clone(),
+            counters: foundation.counters.clone(),
             events: Arc::new(Passes(foundation.reports.clone())),
             interval: settings.upstream.repair_interval,
             unix_ms,

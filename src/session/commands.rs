@@ -73,6 +73,7 @@ impl Session {
         self.forward(pending, cx);
         self.requests = requests;
         self.settle_end(cx);
+        self.note_heard(cx);
         cut.at
     }
 

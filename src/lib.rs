@@ -35,3 +35,6 @@ pub mod upstream;
 pub mod repair;
 
 pub mod health;
+
+#[cfg(test)]
+mod model;

@@ -39,8 +39,8 @@ use super::{Cx, Shared};
 
 use acquire::Acquiring;
 pub(super) use ask::info_alone;
-use carry::Carrying;
 use ask::{Asking, Releasing};
+use carry::Carrying;
 use exchange::Exchange;
 pub(super) use gate::{NOAUTH, gate_refusal, may_use_some_locks};
 pub(super) use grant::{Grant, note_heard, settle_grants};
@@ -425,13 +425,13 @@ impl Operation {
             Self::Release(operation) => operation.ledger_late(scope),
             Self::Ask(operation) => operation.ledger_late(scope),
             Self::Verify(_) => Flow::Done,
-            Self::Carry(operation) => match operation.decide(scope) {
-                Ok(flow) => flow,
-                Err((serving, flow)) => {
+            Self::Carry(operation) => {
+                let (serving, flow) = operation.decide(scope);
+                if let Some(serving) = serving {
                     *self = Self::Serve(serving);
-                    flow
                 }
-            },
+                flow
+            }
             Self::Queue(_) | Self::Replay(_) | Self::Knock(_) => Flow::Close,
         }
     }

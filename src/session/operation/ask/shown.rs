@@ -165,11 +165,9 @@ fn words(entry: &Entry) -> (&'static str, &'static str, Option<u64>) {
         Entry::Extend { .. } => ("extension", "", None),
         Entry::Withdraw { .. } => ("withdrawal", "", None),
         Entry::Heard { .. } => ("heard", "", None),
-        Entry::Start(_)
-        | Entry::Degraded
-        | Entry::Healthy(_)
-        | Entry::Heartbeat
-        | Entry::End => ("other", "", None),
+        Entry::Start(_) | Entry::Degraded | Entry::Healthy(_) | Entry::Heartbeat | Entry::End => {
+            ("other", "", None)
+        }
     }
 }
 

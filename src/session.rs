@@ -26,7 +26,7 @@ mod witness;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::ledger::Answer;
+use crate::ledger::{Answer, Told};
 use crate::resp::encode;
 use crate::resp::reply::ReplyScanner;
 use crate::resp::request::{RequestScanner, Skimmer};
@@ -101,6 +101,8 @@ pub struct Session {
     queued: Vec<Queued>,
     /// Grants whose client has not been heard of since.
     grants: Vec<Grant>,
+    /// Grants whose client has been heard of, until the ledger is told.
+    heard: Vec<Grant>,
     /// False until something was sent on the present link.
     linked: bool,
     /// The link has met the run of Redis that the last repair pass was made for.
@@ -140,6 +142,7 @@ impl Session {
             operation: None,
             queued: Vec::new(),
             grants: Vec::new(),
+            heard: Vec::new(),
             linked: false,
             verified: false,
             preamble: 0,
@@ -198,7 +201,16 @@ impl Session {
     /// The client was heard of: it has the grants whose replies are among the `written` bytes
     /// that its socket took.
     pub fn heard_of_client(&mut self, written: u64) {
-        self.grants.retain(|grant| grant.reply_end > written);
+        let is_heard = |grant: &mut Grant| grant.reply_end <= written;
+        self.heard.extend(self.grants.extract_if(.., is_heard));
+    }
+
+    /// Has the ledger note of which grants the client was heard: not of those that it has just
+    /// released, so what it sent is carried out first.
+    fn note_heard(&mut self, cx: &Cx<'_>) {
+        if !self.heard.is_empty() && self.operation.is_none() && !self.command_waits {
+            operation::note_heard(std::mem::take(&mut self.heard), cx.shared);
+        }
     }
 
     /// The client's connection has ended, in one direction or both.
@@ -258,6 +270,17 @@ impl Session {
     pub fn ledger_answered(&mut self, answer: &Answer, cx: &mut Cx<'_>) {
         if let Some(mut operation) = self.operation.take() {
             let flow = operation.answered(answer, &mut self.scope(cx));
+            self.operation = Some(operation);
+            if let Some(flow) = flow {
+                self.follow(flow, cx);
+            }
+        }
+    }
+
+    /// The ledger's answer to a question of this session, if that is still of interest.
+    pub fn ledger_told(&mut self, told: &Told, cx: &mut Cx<'_>) {
+        if let Some(mut operation) = self.operation.take() {
+            let flow = operation.told(told, &mut self.scope(cx));
             self.operation = Some(operation);
             if let Some(flow) = flow {
                 self.follow(flow, cx);
@@ -349,6 +372,7 @@ impl Session {
                 if matches!(self.end, Some(End::AfterOperation)) {
                     self.end = Some(End::Now);
                 }
+                self.note_heard(cx);
             }
             Flow::Close => {
                 self.operation = None;

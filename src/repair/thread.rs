@@ -166,7 +166,8 @@ impl Thread {
             self.dirty().begin();
             self.round();
             self.dirty().end();
-        } else if now >= self.next_background.max(self.next_connect) && self.is_healthy() {
+        } else if self.is_background_due(now) && now >= self.next_connect && self.is_healthy() {
+            self.dirty().take_asked();
             self.dirty().begin();
             self.full(Purpose::Background);
             self.dirty().end();
@@ -174,6 +175,11 @@ impl Thread {
         } else {
             self.rest(now);
         }
+    }
+
+    /// It is time for a pass in the background, or somebody has asked for one.
+    fn is_background_due(&self, now: Instant) -> bool {
+        now >= self.next_background || self.dirty().has_been_asked()
     }
 
     /// Waits for something to do. What is rung for is done at once.
@@ -239,7 +245,7 @@ impl Thread {
         let complete = self.drive(&mut pass, purpose);
         let failure = pass.failure().cloned();
         self.doubts.extend(pass.into_doubts());
-        let counters = &self.shared.counters;
+        let counters = &self.shared.parts.counters;
         Counters::add(if complete { &counters.complete } else { &counters.incomplete });
         if complete {
             self.dirty().passed(mark);
@@ -396,7 +402,7 @@ impl Thread {
     }
 
     fn count(&self, note: &Note, purpose: Purpose) {
-        let counters = &self.shared.counters;
+        let counters = &self.shared.parts.counters;
         match note {
             Note::Repaired { kind, conflict, .. } => counters.repaired(*kind, *conflict),
             Note::Adopted(_) => Counters::add(&counters.adopted),

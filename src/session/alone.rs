@@ -48,7 +48,7 @@ impl Session {
         let mut out = Vec::new();
         if self.state.held_back.is_some() {
             if self.hold_back(&route, args, cx, &mut out) {
-                self.run(|scope| operation::execute_held_back(scope), cx);
+                self.run(operation::execute_held_back, cx);
                 return;
             }
         } else {

@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use crate::command::{LockUse, lookup};
 use crate::degraded::Words;
-use crate::ledger::Answer;
+use crate::ledger::{Answer, Told};
 use crate::lock::record::LockKey;
 use crate::mode::{Mode, Report, Sign};
 use crate::resp::Args;
@@ -39,10 +39,11 @@ use super::{Cx, Shared};
 
 use acquire::Acquiring;
 pub(super) use ask::info_alone;
+use ask::{Asking, Releasing};
 use carry::Carrying;
 use exchange::Exchange;
 pub(super) use gate::{NOAUTH, gate_refusal, may_use_some_locks};
-pub(super) use grant::{Grant, settle_grants};
+pub(super) use grant::{Grant, note_heard, settle_grants};
 use knock::{Knocking, Wish};
 use replay::Replaying;
 use script::Scripting;
@@ -170,6 +171,8 @@ pub(super) enum Operation {
     Knock(Knocking),
     Verify(Verifying),
     Carry(Carrying),
+    Ask(Asking),
+    Release(Releasing),
 }
 
 /// EXEC of a transaction that was held back.
@@ -308,7 +311,8 @@ impl Operation {
             }
             Self::Verify(operation) => operation.reply(frame, scope),
             Self::Carry(operation) => operation.reply(frame, scope),
-            Self::Serve(_) => Flow::Close,
+            Self::Ask(operation) => operation.reply(frame, scope),
+            Self::Serve(_) | Self::Release(_) => Flow::Close,
         }
     }
 
@@ -319,8 +323,10 @@ impl Operation {
             Self::Exchange(operation) => operation.reopened(scope),
             Self::Script(operation) => operation.reopened(scope),
             Self::Exec(operation) => operation.reopened(scope),
+            Self::Ask(operation) => operation.reopened(scope),
             Self::Queue(_)
             | Self::Serve(_)
+            | Self::Release(_)
             | Self::Replay(_)
             | Self::Verify(_)
             | Self::Knock(_) => Flow::Close,
@@ -352,6 +358,8 @@ impl Operation {
             Self::Knock(operation) => operation.link_failed(reason, scope),
             Self::Verify(operation) => operation.link_failed(scope),
             Self::Carry(operation) => operation.link_failed(scope),
+            Self::Ask(operation) => operation.link_failed(reason, connected, scope),
+            Self::Release(operation) => operation.waiting(),
             // Redis has no part in it.
             Self::Serve(operation) => operation.waiting(),
             Self::Queue(operation) => operation.link_failed(scope),
@@ -370,7 +378,7 @@ impl Operation {
     /// No reply came in time; the session has forgotten the link.
     pub(super) fn timed_out(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
         let report = match self {
-            Self::Exchange(_) | Self::Verify(_) => Report::ReadTimeout,
+            Self::Exchange(_) | Self::Verify(_) | Self::Ask(_) => Report::ReadTimeout,
             _ => Report::WriteTimeout,
         };
         scope.shared().reports.note(report);
@@ -388,11 +396,21 @@ impl Operation {
             Self::Script(operation) => operation.answered(answer, scope),
             Self::Exec(operation) => operation.answered(answer, scope),
             Self::Serve(operation) => operation.answered(answer, scope),
+            Self::Release(operation) => operation.answered(answer, scope),
             Self::Queue(_)
             | Self::Replay(_)
             | Self::Verify(_)
             | Self::Knock(_)
-            | Self::Carry(_) => None,
+            | Self::Carry(_)
+            | Self::Ask(_) => None,
+        }
+    }
+
+    /// The ledger's answer to a question about a lock.
+    pub(super) fn told(&mut self, told: &Told, scope: &mut Scope<'_, '_>) -> Option<Flow> {
+        match self {
+            Self::Ask(operation) => operation.told(told, scope),
+            _ => None,
         }
     }
 
@@ -404,14 +422,16 @@ impl Operation {
             Self::Script(operation) => operation.ledger_late(scope),
             Self::Exec(operation) => operation.ledger_late(scope),
             Self::Serve(operation) => operation.ledger_late(scope),
+            Self::Release(operation) => operation.ledger_late(scope),
+            Self::Ask(operation) => operation.ledger_late(scope),
             Self::Verify(_) => Flow::Done,
-            Self::Carry(operation) => match operation.decide(scope) {
-                Ok(flow) => flow,
-                Err((serving, flow)) => {
+            Self::Carry(operation) => {
+                let (serving, flow) = operation.decide(scope);
+                if let Some(serving) = serving {
                     *self = Self::Serve(serving);
-                    flow
                 }
-            },
+                flow
+            }
             Self::Queue(_) | Self::Replay(_) | Self::Knock(_) => Flow::Close,
         }
     }

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is the report of a test")]
 
 mod architecture;
+mod asks;
 mod auth;
 mod cli;
 mod degraded;

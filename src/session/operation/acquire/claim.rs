@@ -68,11 +68,8 @@ impl Acquiring {
     /// What the ledger and the repairs have to know of an acquire that has ended.
     pub(super) fn tidy(&self, outcome: Outcome, scope: &Scope<'_, '_>) {
         match self.won {
-            Some(_) if outcome == Outcome::Granted => {
-                if !self.machine.is_in_line() {
-                    scope.shared().repairs.touch(&self.lock);
-                }
-            }
+            Some(_) if outcome == Outcome::Granted && self.machine.is_in_line() => {}
+            Some(_) if outcome == Outcome::Granted => scope.shared().repairs.touch(&self.lock),
             Some(claim) => scope.give_up(&self.lock, claim),
             None => {}
         }

@@ -1,6 +1,7 @@
 //! Lock commands that are one question to Redis and one answer: reads whose values are shown as
 //! the client wrote them, releases, and what Lockside adds to an answer.
 
+use crate::crash;
 use crate::command::{KeyspaceUse, LockUse};
 use crate::ledger::{Answer, Ask, Cause};
 use crate::lock::envelope::scripts;
@@ -156,6 +157,9 @@ impl Exchange {
             return (None, scope.answer_error(SWAPDB_REFUSED));
         }
         scope.cx.wires.to_upstream(request);
+        if purpose.changes_something() {
+            crash::here("release-sent");
+        }
         let keep = may_repeat || purpose.is_on_locks();
         let request = if keep { request.to_vec() } else { Vec::new() };
         let operation = Self { request, purpose, may_repeat, booked: None };
@@ -220,6 +224,7 @@ impl Exchange {
 
     /// Has the ledger release what Redis has let go, then answers.
     fn release(&mut self, reply: &Reply<'_>, out: Vec<u8>, scope: &mut Scope<'_, '_>) -> Flow {
+        crash::here("release-answered");
         let releases = self.purpose.releases(reply, scope.state.db, scope);
         if releases.is_empty() {
             return scope.answer(&out);
@@ -232,7 +237,11 @@ impl Exchange {
     fn go_on(&mut self, next: Next, scope: &mut Scope<'_, '_>) -> Flow {
         let Some((_, out)) = &self.booked else { return Flow::Close };
         match next {
-            Next::Settled(_) => scope.answer(out),
+            Next::Settled(_) => {
+                let flow = scope.answer(out);
+                crash::here("release-told");
+                flow
+            }
             Next::Ledger(until) => Flow::Ledger { until },
             Next::Blocked(_) => scope.answer_error(durable::RELEASING),
             _ => Flow::Close,

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use crate::command::script::{ScriptCall, Source};
+use crate::crash;
 use crate::ledger::{Answer, Ask, Cause};
 use crate::lock::envelope::{self, Call, Envelope, Guard, KeyTerms, Outcome, Released, Run, Taken};
 use crate::lock::record::{Confidence, LockKey, Record};
@@ -340,6 +341,7 @@ impl Scripting {
     fn send(&mut self, by_text: bool, scope: &mut Scope<'_, '_>) -> Flow {
         self.step = Step::Running { by_text };
         self.call.send(by_text, scope);
+        crash::here("script-sent");
         UNTIMED
     }
 
@@ -379,6 +381,7 @@ impl Scripting {
             return scope.answer_error(UNREADABLE);
         };
         scope.witness_script(&self.call.keys, &effect);
+        crash::here("script-answered");
         if effect.taken.is_empty() && effect.releases.is_empty() {
             return scope.answer(&effect.reply);
         }
@@ -436,6 +439,7 @@ impl Scripting {
             Next::GivenBack => scope.answer_error(TABLE_FULL),
             Next::Settled(held) if held.iter().all(|held| *held) => {
                 let flow = scope.answer(own);
+                crash::here("script-told");
                 let end = scope.cx.wires.client_accepted();
                 scope.grants.extend(settlement.grants(&held, end));
                 flow

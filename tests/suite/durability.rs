@@ -11,4 +11,5 @@ mod disk;
 mod files;
 mod release;
 mod repairs;
+mod replies;
 mod rig;

@@ -88,11 +88,14 @@ fn alone(args: Args<'_>, scope: &mut Scope<'_, '_>) -> Flow {
 
 /// The mode in one line: its word, and why it is not healthy.
 pub(super) fn told_mode(shared: &Shared, out: &mut Vec<u8>) {
-    let view = shared.board.view();
-    let cause = shared.history.lost().map(|cause| cause.to_string());
-    let text = match cause {
-        Some(cause) if view.mode != Mode::Healthy => format!("{}: {cause}", view.mode.word()),
-        _ => view.mode.word().to_owned(),
+    let mode = shared.board.view().mode;
+    let ledger = shared.door.trouble().filter(|_| mode == Mode::Blocked);
+    let redis = shared.history.lost().filter(|_| mode != Mode::Healthy);
+    let ledger = ledger.map(|trouble| format!("the ledger does not answer ({trouble})"));
+    let causes: Vec<_> = ledger.into_iter().chain(redis.map(|cause| cause.to_string())).collect();
+    let text = match causes.is_empty() {
+        true => mode.word().to_owned(),
+        false => format!("{}: {}", mode.word(), causes.join("; ")),
     };
     encode::bulk(out, text.as_bytes());
 }
@@ -169,7 +172,8 @@ fn rfc3339(unix_ms: u64) -> String {
     jiff::Timestamp::from_second(at).map(|at| at.to_string()).unwrap_or_default()
 }
 
-/// LOCKSIDE OWNER, with what Redis has: the record tells more, Redis tells the truth.
+/// LOCKSIDE OWNER, with what Redis has: the record tells more, and of a lock that the ledger does
+/// not know, Redis tells the truth.
 pub(super) fn owner(
     key: &[u8],
     reply: &Reply<'_>,
@@ -180,6 +184,16 @@ pub(super) fn owner(
     let (shared, protocol) = (scope.shared(), scope.state.protocol);
     let lock = scope.lock_key(key);
     let known = shared.table.find(&lock);
+    if let Some(record) = known.as_ref().filter(|record| record.claim.is_some())
+        && scope.decides()
+        && matches!(reply, Reply::Null | Reply::Bulk(_))
+    {
+        // The ledger's word counts (SPEC 2); a repair sees to it that Redis says the same.
+        if !matches!(reply, Reply::Bulk(there) if **there == *record.stored) {
+            shared.repairs.touch(&lock);
+        }
+        return describe(&lock, record, shared, protocol, out);
+    }
     match reply {
         Reply::Null => {
             // Gone without a release through this process.

@@ -297,3 +297,26 @@ fn a_file_that_another_process_has() {
     let trouble = Trouble { hurt: &hurt, heal: &heal, reason: "ledger", outlives: true };
     blocked_and_back(stage, &trouble, false);
 }
+
+/// Who was told that nothing was acquired has nothing, whatever the ledger gets to hear later, and
+/// whether the Lockside that said so lives or not.
+#[test]
+fn what_was_refused_does_not_appear_after_a_crash() {
+    let Some(mut stage) = Stage::start(&[], LEDGER) else { return };
+    let other = rusqlite::Connection::open(stage.state().join("ledger.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let (last, error) = stage.use_up();
+    assert!(error.contains("not acquired"), "{error}");
+    stage.refused(&take("lock:new", STRANGER));
+    stage.redis.kill();
+    stage.subject.kill();
+    drop(other);
+    stage.subject.start_again();
+    stage.client = stage.subject.client();
+    let locks = stage.answer("LOCKSIDE LOCKS");
+    for key in [last.as_str(), "lock:new"] {
+        assert!(!locks.contains(&format!("\r\n{key}\r\n")), "{key} in {locks}");
+        assert_eq!(stage.answer(&take(key, B)), OK);
+    }
+    assert_eq!(stage.answer("GET lock:a"), bulk(A));
+}

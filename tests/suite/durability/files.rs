@@ -149,7 +149,7 @@ fn a_ledger_of_another_guarantee() {
 fn a_ledger_of_another_upstream() {
     let Some(house) = House::lived_in() else { return };
     let other = Redis::start();
-    house.ends(house.start_before("", &other), &["127.0.0.1", "namespace"]);
+    house.ends(house.start_before("", &other), &["written with upstream", "127.0.0.1"]);
     house.is_fine();
 }
 

@@ -128,6 +128,11 @@ impl Exchange {
         grants: Vec<Grant>,
         scope: &mut Scope<'_, '_>,
     ) -> (Option<Box<Operation>>, Flow) {
+        if scope.decides() {
+            // Redis follows by a repair.
+            grants.iter().for_each(|grant| grant::give_up(grant, scope));
+            return (None, Flow::Done);
+        }
         let mut command = CommandBuilder::new(b"EVAL");
         command.arg(scripts::COMPARE_AND_DELETE.text.as_bytes());
         command.integer(i64::try_from(grants.len()).unwrap_or(i64::MAX));

@@ -58,6 +58,11 @@ pub(super) struct Stage {
 impl Stage {
     /// None where no Lockside is under test, or one without places to end at.
     pub(super) fn start() -> Option<Self> {
+        Self::with(SHORT)
+    }
+
+    /// As `start`, with these tables of the configuration.
+    pub(super) fn with(tables: &str) -> Option<Self> {
         let other_binary = std::env::var_os("LOCKSIDE_BIN").is_some();
         if direct() || other_binary || !cfg!(debug_assertions) {
             return None;
@@ -67,7 +72,7 @@ impl Stage {
         let redis = Redis::start();
         let through = ["env", &variable];
         let settings =
-            Settings { upstream: QUICK, tables: SHORT, through: &through, ..Settings::default() };
+            Settings { upstream: QUICK, tables, through: &through, ..Settings::default() };
         let subject = Subject::with(&redis, settings);
         let mut stage = Self { redis, subject, crash };
         stage.wait_mode("healthy");

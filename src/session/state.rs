@@ -304,6 +304,11 @@ impl State {
         self.credentials.as_ref()
     }
 
+    /// True while Redis watches keys for the client.
+    pub(crate) fn is_watching(&self) -> bool {
+        self.watching
+    }
+
     /// True when a new link can take this one's place: nothing is lost that cannot be replayed.
     pub(crate) fn is_replayable(&self) -> bool {
         self.transaction.is_none()

@@ -6,6 +6,8 @@ use crate::ledger::{Ask, Asker};
 use crate::lock::record::{Confidence, LockKey};
 use crate::session::Shared;
 
+use super::Scope;
+
 /// A lock that was granted, and where its reply ended in the stream to the client.
 #[derive(Debug, Clone)]
 pub(in crate::session) struct Grant {
@@ -48,5 +50,18 @@ pub(in crate::session) fn note_heard(grants: Vec<Grant>, shared: &Shared) {
 pub(in crate::session) fn leave_unconfirmed(grants: &[Grant], shared: &Shared) {
     for grant in grants {
         shared.table.set_confidence(&grant.key, &grant.stored, Confidence::Unconfirmed);
+    }
+}
+
+/// The ledger ends a grant whose reply could not be written. From now on nobody is told that it is
+/// the same grant as the one asked for.
+pub(super) fn give_up(grant: &Grant, scope: &Scope<'_, '_>) {
+    let table = &scope.shared().table;
+    let stands = table.find(&grant.key).filter(|record| {
+        record.stored == grant.stored && record.confidence == Confidence::Unconfirmed
+    });
+    if let Some(claim) = stands.and_then(|record| record.claim) {
+        table.release_if(&grant.key, &grant.stored);
+        scope.give_up(&grant.key, claim);
     }
 }

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use crate::command::LockUse;
+use crate::crash;
 use crate::degraded::{self, Caller, Change, CompanionEffects, Evaluation, Words, World};
 use crate::ledger::{Answer, Ask, Cause};
 use crate::lock::record::{Confidence, LockKey, Record};
@@ -213,6 +214,7 @@ impl Serving {
             return Some(self.evaluate(scope));
         }
         let flow = self.finish(&done.reply, done.companions, scope);
+        crash::here("served-told");
         let end = scope.cx.wires.client_accepted();
         scope.grants.extend(done.taken.into_iter().map(|taken| Grant {
             key: taken.lock,

@@ -1,5 +1,6 @@
 //! The ledger's part of an acquire: the claim, its answer, and what is left to do after it.
 
+use crate::crash;
 use crate::ledger::{Answer, Outcome as Booked};
 use crate::lock::acquire::{Acquire, Effect, Input, Outcome};
 use crate::lock::record::Confidence;
@@ -21,6 +22,7 @@ impl Acquiring {
             Ok(ticket) => {
                 self.ticket = Some(ticket);
                 self.until = scope.claim_until(self.ask.safety_ttl);
+                crash::here("ledger-asked");
                 Flow::Ledger { until: self.until }
             }
             Err(error) => {
@@ -42,6 +44,7 @@ impl Acquiring {
         let input = match answer.outcomes.first() {
             Some(Booked::Won { claim, .. }) => {
                 self.won = Some(*claim);
+                crash::here("ledger-answered");
                 Input::Won
             }
             Some(Booked::Lost { holder }) => {

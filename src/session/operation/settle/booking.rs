@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::crash;
 use crate::ledger::fold::Holder;
 use crate::ledger::{Answer, Ask, Cause, Outcome, Ticket};
 use crate::lock::record::{LockKey, Position};
@@ -83,6 +84,7 @@ impl Booking {
                 }
             }
         }
+        crash::here("ledger-asked");
         Ok(booking)
     }
 

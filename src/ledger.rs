@@ -128,3 +128,6 @@ pub trait Door: Send + Sync {
     /// have been told so: a repair does not put such a lock back.
     fn is_releasing(&self, key: &LockKey) -> bool;
 }
+
+#[cfg(test)]
+pub(crate) mod testing;

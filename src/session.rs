@@ -113,6 +113,8 @@ pub struct Session {
     deadline: Option<Duration>,
     /// The deadline is the ledger's, not the link's.
     awaits_ledger: bool,
+    /// Redis has closed the link, and nobody knows yet whether it meant this one.
+    orphaned: bool,
     /// A complete command waits for what is outstanding.
     command_waits: bool,
     client_gone: bool,
@@ -143,6 +145,7 @@ impl Session {
             raw: false,
             deadline: None,
             awaits_ledger: false,
+            orphaned: false,
             command_waits: false,
             client_gone: false,
             end: None,
@@ -238,7 +241,9 @@ impl Session {
     /// The deadline has passed; the worker has dropped the link, unless
     /// [`Session::awaits_ledger`].
     pub fn timed_out(&mut self, cx: &mut Cx<'_>) {
-        if self.awaits_ledger {
+        if self.operation.is_none() && self.orphaned {
+            self.verdict_is_due(cx);
+        } else if self.awaits_ledger {
             self.step(Operation::ledger_late, cx);
         } else {
             self.forget_link();

@@ -9,6 +9,7 @@ use crate::ledger::thread::Ledger;
 use crate::ledger::thread::{Post, Watcher};
 use crate::ledger::{Answer, Position};
 use crate::lock::record::{Confidence, LockKey};
+use crate::mode::{Board, Mode};
 use crate::repair::{Dirty, Events, Standing, Truth};
 use crate::session::{Bell, Repairs};
 use crate::table::Table;
@@ -41,24 +42,36 @@ impl Postman {
 }
 
 /// The lock table follows the ledger.
-pub(super) struct Follower(pub(super) Arc<Table>);
+pub(super) struct Follower {
+    pub(super) table: Arc<Table>,
+    pub(super) dirty: Arc<Dirty>,
+    pub(super) board: Arc<Board>,
+}
 
 impl Watcher for Follower {
     fn held(&self, holder: &Arc<Holder>) {
-        self.0.hold(holder, Confidence::Held);
+        self.table.hold(holder, Confidence::Held);
     }
 
     fn freed(&self, key: &LockKey, claim: Position) {
-        self.0.free(key, claim);
+        // The ledger keeps no content of a lock that is not a string: what Redis still has of it is
+        // known by this guard alone. While Redis is asked, the release was made there.
+        if self.board.view().mode != Mode::Healthy
+            && let Some(record) = self.table.find(key)
+            && let Some(guard) = record.other.filter(|_| record.claim == Some(claim))
+        {
+            self.dirty.touch_ended(key.clone(), guard);
+        }
+        self.table.free(key, claim);
     }
 
     /// What runs before this one have left: nobody knows whether a client that was not heard of
     /// again was told of its grant (SPEC 3).
     fn reset(&self, holders: &[Arc<Holder>]) {
-        self.0.clear();
+        self.table.clear();
         for holder in holders {
             let heard = if holder.heard { Confidence::Held } else { Confidence::Unconfirmed };
-            self.0.hold(holder, heard);
+            self.table.hold(holder, heard);
         }
     }
 }
@@ -115,6 +128,14 @@ impl Repairs for Menders {
 
     fn is_due(&self, key: &LockKey) -> bool {
         self.0.contains(key)
+    }
+
+    fn any_is_due(&self) -> bool {
+        !self.0.is_empty()
+    }
+
+    fn activity(&self) -> u64 {
+        self.0.activity()
     }
 
     fn look_at_all(&self) {

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use crate::config::Settings;
 use crate::health::{self, Health, Reports};
+use crate::ledger::Start;
 use crate::ledger::committer::Timing;
 use crate::ledger::sqlite::Sqlite;
 use crate::ledger::thread::{self, Ledger};
-use crate::ledger::Start;
 use crate::mode::{self, Board, History};
 use crate::repair::{self, Databases, Dirty, Policy, Repair};
 use crate::table::Table;
@@ -47,10 +47,7 @@ impl Foundation {
 }
 
 /// Opens the ledger; the table knows all its locks when this returns.
-pub(super) fn ledger(
-    settings: &Settings,
-    foundation: &Foundation,
-) -> Result<Arc<Ledger>, Failure> {
+pub(super) fn ledger(settings: &Settings, foundation: &Foundation) -> Result<Arc<Ledger>, Failure> {
     let (path, times) = (&settings.ledger.path, &settings.ledger);
     let failed = |error| Failure::Ledger { place: path.display().to_string(), error };
     let terms = Start {
@@ -66,12 +63,13 @@ pub(super) fn ledger(
         poll: times.poll,
         max_clock_skew: times.max_clock_skew,
     };
-    let settings = thread::Settings {
-        timing,
-        stall_after: times.stall_after,
-        ..thread::Settings::new(terms)
-    };
-    let follower = Arc::new(Follower(foundation.table.clone()));
+    let settings =
+        thread::Settings { timing, stall_after: times.stall_after, ..thread::Settings::new(terms) };
+    let follower = Arc::new(Follower {
+        table: foundation.table.clone(),
+        dirty: foundation.dirty.clone(),
+        board: foundation.board.clone(),
+    });
     let store = Box::new(Sqlite::new(path));
     let ledger = Ledger::start(settings, store, foundation.postman.clone(), follower);
     ledger.map(Arc::new).map_err(failed)
@@ -105,7 +103,10 @@ impl Guards {
     ) -> Result<Self, Failure> {
         let repair = Repair::start(repair::Parts {
             upstream: settings.upstream.clone(),
-            policy: Policy { rules: Arc::new(settings.rules.clone()), guarantee: settings.guarantee },
+            policy: Policy {
+                rules: Arc::new(settings.rules.clone()),
+                guarantee: settings.guarantee,
+            },
             truth: Arc::new(Ledgers(ledger.clone())),
             door: ledger.clone(),
             board: foundation.board.clone(),
@@ -116,8 +117,7 @@ impl Guards {
             unix_ms,
         })?;
         let repair = Arc::new(repair);
-        let (postman, starts, stops) =
-            (foundation.postman.clone(), repair.clone(), repair.clone());
+        let (postman, starts, stops) = (foundation.postman.clone(), repair.clone(), repair.clone());
         let health = Health::start(
             health::Settings {
                 terms: mode::Terms {

@@ -119,8 +119,11 @@ struct Held {
     holder: Arc<Holder>,
     /// Claims that were won by this holder's having the same value, oldest first. Boxed, for nearly
     /// no lock has any.
-    confirmed_by: Option<Box<Vec<Position>>>,
+    confirmed_by: Option<Box<Confirmations>>,
 }
+
+#[derive(Debug, Clone, Default)]
+struct Confirmations(Vec<Position>);
 
 /// The state of all locks after the rows it was given.
 #[derive(Debug, Clone, Default)]
@@ -302,6 +305,7 @@ impl Fold {
             if fence > held.holder.fence {
                 Arc::make_mut(&mut held.holder).fence = fence;
                 self.fence_high = self.fence_high.max(fence);
+                changes.push(Change::Held(held.holder.clone()));
             }
             return confirm(held, at, claim, changes);
         }
@@ -400,13 +404,13 @@ impl Held {
     /// True if `claim` names this hold: it is the holder's, or one that it has confirmed.
     fn is_named(&self, claim: Position) -> bool {
         self.holder.at == claim
-            || self.confirmed_by.as_ref().is_some_and(|others| others.contains(&claim))
+            || self.confirmed_by.as_ref().is_some_and(|others| others.0.contains(&claim))
     }
 }
 
 /// A claim of the holder's own value: it has won under the holder's name.
 fn confirm(held: &mut Held, at: Position, claim: &Claim, changes: &mut Vec<Change>) -> Verdict {
-    let others = held.confirmed_by.get_or_insert_default();
+    let others = &mut held.confirmed_by.get_or_insert_default().0;
     if others.len() == CONFIRMATIONS_KEPT {
         others.remove(0);
     }

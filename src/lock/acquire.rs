@@ -486,7 +486,7 @@ impl Acquire {
 
     fn reopen(&mut self, resume: Resume) -> Effect {
         if self.reopens_left == 0 {
-            return self.finish_unknown();
+            return self.can_not_tell();
         }
         self.reopens_left -= 1;
         self.step = Step::Reopening(resume);

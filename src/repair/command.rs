@@ -62,7 +62,9 @@ pub enum Answer {
         /// Keys that match, perhaps twice.
         keys: Vec<Vec<u8>>,
     },
-    /// None came, or an error: for people, without secrets.
+    /// An error reply: for people, without secrets. The link goes on.
+    Refused(Arc<str>),
+    /// None came: for people, without secrets.
     Failed(Arc<str>),
 }
 

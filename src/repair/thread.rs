@@ -39,6 +39,9 @@ const RECONNECT: Duration = Duration::from_millis(500);
 /// Log lines about single keys in one pass; the counts are in its last line.
 const LINES: u32 = 20;
 
+/// What a Redis says that does not let Lockside's own user in.
+const REFUSALS: [&str; 3] = ["NOAUTH", "WRONGPASS", "NOPERM"];
+
 /// The thread's state.
 pub(super) struct Thread {
     shared: Arc<Shared>,
@@ -51,6 +54,8 @@ pub(super) struct Thread {
     next_background: Instant,
     next_dirty: Instant,
     next_connect: Instant,
+    /// Redis has refused Lockside's own user.
+    is_refused: bool,
     lines: u32,
 }
 
@@ -127,6 +132,7 @@ impl Thread {
             run: None,
             doubts: Doubts::new(),
             last: None,
+            is_refused: false,
             lines: 0,
         }
     }
@@ -140,7 +146,9 @@ impl Thread {
 
     fn turn(&mut self) {
         if let Some(run_id) = self.shared.take_request() {
+            self.dirty().begin();
             let complete = self.asked(&run_id);
+            self.dirty().end();
             self.shared.parts.events.pass_ended(&run_id, complete);
             return;
         }
@@ -151,11 +159,17 @@ impl Thread {
         }
         let now = Instant::now();
         if self.dirty().has_overflowed() && now >= self.next_connect {
+            self.dirty().begin();
             self.full(Purpose::Overflow);
+            self.dirty().end();
         } else if !self.dirty().is_empty() && now >= self.next_dirty.max(self.next_connect) {
+            self.dirty().begin();
             self.round();
+            self.dirty().end();
         } else if now >= self.next_background.max(self.next_connect) && self.is_healthy() {
+            self.dirty().begin();
             self.full(Purpose::Background);
+            self.dirty().end();
             self.next_background = Instant::now() + self.shared.parts.interval;
         } else {
             self.rest(now);
@@ -190,10 +204,24 @@ impl Thread {
             self.link = None;
         }
         self.next_connect = Instant::now();
-        match self.connected() {
-            Some(link) if link.run_id() == run_id => self.full(Purpose::Asked),
-            Some(_) | None => false,
+        match self.connected().map(|link| link.run_id() == run_id) {
+            Some(true) => self.full(Purpose::Asked),
+            None if self.is_refused => self.without_repairs(),
+            Some(false) | None => false,
         }
+    }
+
+    /// Redis does not let Lockside's own user in: no lock can be repaired, ever. So none is asked
+    /// of Redis that was held before: the lock table answers for those, until they are released.
+    fn without_repairs(&mut self) -> bool {
+        let parts = &self.shared.parts;
+        tracing::warn!(
+            upstream = %parts.upstream.address,
+            "Redis does not let Lockside's own connection in, so it can't be brought in line with \
+             the ledger; set user and password in upstream.url"
+        );
+        parts.truth.holders().iter().for_each(|holder| parts.dirty.touch(holder.claim.key.clone()));
+        true
     }
 
     /// A pass over everything. True if it is complete.
@@ -209,6 +237,7 @@ impl Thread {
         }
         self.lines = 0;
         let complete = self.drive(&mut pass, purpose);
+        let failure = pass.failure().cloned();
         self.doubts.extend(pass.into_doubts());
         let counters = &self.shared.counters;
         Counters::add(if complete { &counters.complete } else { &counters.incomplete });
@@ -217,7 +246,8 @@ impl Thread {
         }
         if purpose != Purpose::Background {
             let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-            tracing::info!(complete, ms, "a repair pass has ended");
+            let reason = failure.as_deref().unwrap_or("-");
+            tracing::info!(complete, ms, reason, "a repair pass has ended");
         }
         complete
     }
@@ -330,8 +360,10 @@ impl Thread {
                         self.shared.parts.events.met_run(link.run_id());
                     }
                     self.link = Some(link);
+                    self.is_refused = false;
                 }
                 Err(reason) => {
+                    self.is_refused = REFUSALS.iter().any(|code| reason.starts_with(code));
                     tracing::debug!(%reason, "repair can't connect to Redis");
                     self.next_connect = Instant::now() + RECONNECT;
                 }
@@ -370,6 +402,7 @@ impl Thread {
             Note::Adopted(_) => Counters::add(&counters.adopted),
             // A dirty one is met again and again.
             Note::CannotRestore(_) if purpose == Purpose::Dirty => {}
+            Note::NotSearched(_) => {}
             Note::CannotRestore(_) => Counters::add(&counters.not_restored),
         }
     }
@@ -412,6 +445,9 @@ fn tell(note: &Note, purpose: Purpose) -> bool {
                 db = key.db(),
                 "found a lock in Redis that the ledger did not know"
             );
+        }
+        Note::NotSearched(reason) => {
+            tracing::warn!(%reason, "Redis can't be searched for locks that the ledger does not know");
         }
         Note::Repaired { .. } | Note::CannotRestore(_) => return false,
     }

@@ -4,6 +4,7 @@ use super::operation::Operation;
 use super::state::Change;
 use super::{Cx, End, Session, change};
 use crate::command::StateUse;
+use crate::lock::record::LockKey;
 use crate::mode::{Mode, View};
 use crate::resp::Args;
 use crate::resp::request::{ProtocolError, RequestScanner, Scanned};
@@ -136,15 +137,19 @@ impl Session {
         let route = router::route(args, &cx.shared.rules);
         let view = cx.shared.board.view();
         match route {
-            route if self.is_alone_with(&route, view) => {
+            route
+                if self.is_alone_with(&route, view, cx)
+                    || self.looks_at_locks(&route, args, view, cx) =>
+            {
                 let free = self.pipeline.is_empty() && !cx.wires.client_is_behind();
                 if free { Taken::Alone(route) } else { Taken::Later }
             }
-            Route::Upstream => {
+            Route::Upstream if !is_http(args) => {
                 self.pipeline.expect_plain();
                 Taken::Forward
             }
-            Route::State(StateUse::Quit) => {
+            // QUIT, or a browser that was sent here: Redis closes the connection.
+            Route::Upstream | Route::State(StateUse::Quit) => {
                 self.pipeline.expect_plain();
                 self.end = Some(End::ByRedis);
                 Taken::Forward
@@ -172,6 +177,28 @@ impl Session {
             }
             _ => Taken::Later,
         }
+    }
+
+    /// True for a look at locks (EXISTS, PTTL, TYPE, ...) that Redis may not have as the ledger has
+    /// them, or at companions while they are kept here. While all is well nothing is looked up.
+    fn looks_at_locks(&self, route: &Route, args: Args<'_>, view: View, cx: &Cx<'_>) -> bool {
+        let well = view.mode == Mode::Healthy;
+        if *route != Route::Upstream || well && !cx.shared.repairs.any_is_due() {
+            return false;
+        }
+        let due = |key: &[u8]| {
+            let lock = LockKey::new(self.state.db, key);
+            cx.shared.rules.find(key).is_some() && (!well || cx.shared.repairs.is_due(&lock))
+        };
+        let here = |key: &[u8]| due(key) || !well && cx.shared.rules.companion_of(key).is_some();
+        self.state.transaction.is_none() && self.names_only(args, here)
+    }
+
+    /// True for a command with keys, all of which are such.
+    pub(super) fn names_only(&self, args: Args<'_>, such: impl Fn(&[u8]) -> bool) -> bool {
+        let Some(spec) = args.get(0).and_then(crate::command::lookup) else { return false };
+        let mut keys = spec.keys(args).peekable();
+        keys.peek().is_some() && keys.all(such)
     }
 
     /// True before the first lock command on a new link.
@@ -238,4 +265,12 @@ impl Session {
         self.skimmer = None;
         self.end = Some(End::Words(words.to_vec()));
     }
+}
+
+/// True for what Redis takes for HTTP, and closes the connection on.
+fn is_http(args: Args<'_>) -> bool {
+    args.get(0).is_some_and(|name| {
+        name.len() <= 5
+            && (name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:"))
+    })
 }

@@ -1,10 +1,15 @@
 //! The session's link to Redis: what a new one begins with, and what its end means.
 
+use std::time::Duration;
+
 use super::operation::Operation;
 use super::{Cx, End, Session};
-use crate::mode::{Report, View};
+use crate::mode::{Mode, Report, View};
 use crate::resp::encode;
 use crate::resp::reply::ReplyScanner;
+
+/// An outage is known by then: a refused connection at once, a process that hangs never closes one.
+const VERDICT: Duration = Duration::from_millis(300);
 
 impl Session {
     /// The link has failed: refused, timed out while connecting, reset, or closed by Redis.
@@ -24,8 +29,13 @@ impl Session {
             self.end = Some(End::Now);
             return;
         }
+        if matches!(self.end, Some(End::ByRedis)) {
+            self.end = Some(End::Now);
+            return;
+        }
         self.state.lose_link();
         self.queued.clear();
+        self.wait_for_verdict(connected, cx);
         let text = match connected {
             true => cx.shared.unknown_outcome(reason),
             false => cx.shared.unavailable(reason),
@@ -35,16 +45,32 @@ impl Session {
             encode::error(&mut replies, text.as_bytes());
         }
         cx.wires.to_client(&replies);
-        if matches!(self.end, Some(End::ByRedis)) {
-            self.end = Some(End::Now);
-        }
         self.settle_end(cx);
     }
 
-    /// True if the link is no use with this view: a lock operation waits for a Redis that does not
-    /// answer, or a session with nothing under way has a link that may never answer again.
+    /// Redis has closed the link by itself. If it turns out to be there all the same, it meant this
+    /// connection (CLIENT KILL, `timeout`), and the client sees what Redis's own would.
+    fn wait_for_verdict(&mut self, connected: bool, cx: &Cx<'_>) {
+        if connected && cx.shared.reports.expects() {
+            self.deadline = Some(cx.now + VERDICT);
+            self.awaits_ledger = true;
+            self.orphaned = true;
+        }
+    }
+
+    /// The time for the health thread to find out has passed.
+    pub(super) fn verdict_is_due(&mut self, cx: &Cx<'_>) {
+        self.deadline = None;
+        self.awaits_ledger = false;
+        let view = cx.shared.board.view();
+        if std::mem::take(&mut self.orphaned) && view.reachable && view.mode == Mode::Healthy {
+            self.end = Some(End::Now);
+        }
+    }
+
+    /// True if the link is no use with this view: Redis does not answer, and may never.
     pub fn gives_up_link(&self, view: View) -> bool {
-        !view.reachable && self.linked && (self.operation.is_some() || self.pipeline.is_empty())
+        !view.reachable && self.linked
     }
 
     /// An operation wants a new link.
@@ -84,7 +110,10 @@ impl Session {
     /// A reply to what the new link began with.
     pub(super) fn preamble_reply(&mut self, frame: &[u8], cx: &mut Cx<'_>) {
         self.preamble -= 1;
-        if frame.first() == Some(&b'-') {
+        // What a client says of its library is no matter: a Redis before 7.2 knows no SETINFO, and
+        // Lockside has taken it alone.
+        let matters = self.preamble >= self.state.library_facts();
+        if frame.first() == Some(&b'-') && matters {
             // A password that is wrong, or a user that was removed since.
             let credentials = self.state.credentials();
             self.witness.refused(credentials, &frame[1..], &self.state, &*cx.shared.gate);

@@ -10,6 +10,7 @@ mod durable;
 mod exchange;
 mod gate;
 mod grant;
+mod knock;
 mod replay;
 mod script;
 mod serve;
@@ -31,7 +32,7 @@ use crate::resp::encode;
 use crate::router::{Ask, Route};
 
 use super::flights::{SessionId, Verdict};
-use super::state::{ReplyMode, State};
+use super::state::{HeldBack, ReplyMode, State, Watched};
 use super::witness::Witness;
 use super::{Cx, Shared};
 
@@ -40,6 +41,7 @@ pub(super) use ask::info_alone;
 use exchange::Exchange;
 pub(super) use gate::{NOAUTH, gate_refusal, may_use_some_locks};
 pub(super) use grant::{Grant, settle_grants};
+use knock::{Knocking, Wish};
 use replay::Replaying;
 use script::Scripting;
 use serve::Serving;
@@ -113,14 +115,6 @@ impl Scope<'_, '_> {
         gate::may_use_some_locks(self.witness.who(self.state), self.shared())
     }
 
-    /// The error for a user that Redis was not seen to let use these locks (SPEC 6).
-    fn refused_by_gate(&mut self, args: Args<'_>) -> Option<Flow> {
-        let spec = args.get(0).and_then(lookup)?;
-        let who = self.witness.who(self.state);
-        let refusal = gate::gate_refusal(spec.keys(args), who, self.cx.shared)?;
-        Some(self.answer_error(refusal))
-    }
-
     fn send(&mut self, args: &[&[u8]]) {
         // With its header no argument is longer than this, but for huge ones.
         let len = args.iter().map(|arg| arg.len() + 16).sum::<usize>() + 16;
@@ -171,6 +165,7 @@ pub(super) enum Operation {
     Exec(Executing),
     Serve(Serving),
     Replay(Replaying),
+    Knock(Knocking),
     Verify(Verifying),
 }
 
@@ -179,6 +174,19 @@ pub(super) fn execute_held_back(scope: &mut Scope<'_, '_>) -> (Option<Box<Operat
     let Some((held, watched)) = scope.state.end_held_back() else {
         return (None, scope.answer_error("ERR EXEC without MULTI"));
     };
+    if held.aborted {
+        let text = "EXECABORT Transaction discarded because of previous errors.";
+        return (None, scope.answer_error(text));
+    }
+    Knocking::begin(Wish::Transaction(held, watched), scope)
+}
+
+/// Carries out a transaction of a client that may do what is in it.
+fn execute_all(
+    held: HeldBack,
+    watched: Option<Watched>,
+    scope: &mut Scope<'_, '_>,
+) -> (Option<Box<Operation>>, Flow) {
     let shared = scope.cx.shared;
     let changed = watched.is_some_and(|watched| {
         let moved = |(key, before): &(LockKey, u64)| {
@@ -186,10 +194,6 @@ pub(super) fn execute_held_back(scope: &mut Scope<'_, '_>) -> (Option<Box<Operat
         };
         watched.lost || watched.keys.iter().any(moved)
     });
-    if held.aborted {
-        let text = "EXECABORT Transaction discarded because of previous errors.";
-        return (None, scope.answer_error(text));
-    }
     if changed {
         let mut reply = Vec::new();
         encode::null_array(&mut reply, scope.state.protocol);
@@ -198,12 +202,6 @@ pub(super) fn execute_held_back(scope: &mut Scope<'_, '_>) -> (Option<Box<Operat
     let plain = !held.commands.iter().any(|command| scope.is_locks(command));
     if plain && shared.board.view().reachable {
         return Replaying::begin(&held.commands, scope);
-    }
-    for command in &held.commands {
-        let refused = Words::new(command);
-        if let Some(flow) = scope.refused_by_gate(refused.args()) {
-            return (None, flow);
-        }
     }
     Serving::transaction(held.commands, scope)
 }
@@ -225,6 +223,7 @@ impl Operation {
         scope: &mut Scope<'_, '_>,
     ) -> (Option<Box<Self>>, Flow) {
         let in_transaction = scope.state.transaction.is_some();
+        scope.state.repairs_before = scope.shared().repairs.activity();
         match route {
             // Redis refuses any command on keys here, in words that name the client's own.
             Route::Lock(_) | Route::Keyspace(_) if scope.state.only_listens() => {
@@ -259,10 +258,7 @@ impl Operation {
 
     /// A command that is served without Redis.
     pub(super) fn serve(args: Args<'_>, scope: &mut Scope<'_, '_>) -> (Option<Box<Self>>, Flow) {
-        match scope.refused_by_gate(args) {
-            Some(flow) => (None, flow),
-            None => Serving::command(args, scope),
-        }
+        Knocking::begin(Wish::Command(args.iter().map(<[u8]>::to_vec).collect()), scope)
     }
 
     fn begin_lock(
@@ -295,6 +291,13 @@ impl Operation {
             Self::Queue(operation) => operation.reply(frame, scope),
             Self::Exec(operation) => operation.reply(frame, scope),
             Self::Replay(operation) => operation.reply(frame, scope),
+            Self::Knock(operation) => {
+                let (next, flow) = operation.reply(frame, scope);
+                if let Some(next) = next {
+                    *self = *next;
+                }
+                flow
+            }
             Self::Verify(operation) => operation.reply(frame, scope),
             Self::Serve(_) => Flow::Close,
         }
@@ -307,7 +310,11 @@ impl Operation {
             Self::Exchange(operation) => operation.reopened(scope),
             Self::Script(operation) => operation.reopened(scope),
             Self::Exec(operation) => operation.reopened(scope),
-            Self::Queue(_) | Self::Serve(_) | Self::Replay(_) | Self::Verify(_) => Flow::Close,
+            Self::Queue(_)
+            | Self::Serve(_)
+            | Self::Replay(_)
+            | Self::Verify(_)
+            | Self::Knock(_) => Flow::Close,
         }
     }
 
@@ -318,16 +325,33 @@ impl Operation {
         connected: bool,
         scope: &mut Scope<'_, '_>,
     ) -> Flow {
+        if scope.decides()
+            && let Some(words) = self.unanswered()
+        {
+            let (serving, flow) = Serving::in_place_of(words, connected.then_some(reason), scope);
+            *self = Self::Serve(serving);
+            return flow;
+        }
         match self {
             Self::Acquire(operation) => operation.link_failed(reason, connected, scope),
             Self::Exchange(operation) => operation.link_failed(reason, connected, scope),
             Self::Script(operation) => operation.link_failed(reason, connected, scope),
             Self::Exec(operation) => operation.link_failed(reason, connected, scope),
             Self::Replay(operation) => operation.link_failed(reason, connected, scope),
+            Self::Knock(operation) => operation.link_failed(reason, scope),
             Self::Verify(operation) => operation.link_failed(scope),
             // Redis has no part in it.
             Self::Serve(operation) => operation.waiting(),
             Self::Queue(operation) => operation.link_failed(scope),
+        }
+    }
+
+    /// The client's command, while the ledger alone may still carry it out.
+    fn unanswered(&self) -> Option<Vec<Vec<u8>>> {
+        match self {
+            Self::Exchange(operation) => operation.unanswered(),
+            Self::Script(operation) => operation.unanswered(),
+            _ => None,
         }
     }
 
@@ -352,7 +376,7 @@ impl Operation {
             Self::Script(operation) => operation.answered(answer, scope),
             Self::Exec(operation) => operation.answered(answer, scope),
             Self::Serve(operation) => operation.answered(answer, scope),
-            Self::Queue(_) | Self::Replay(_) | Self::Verify(_) => None,
+            Self::Queue(_) | Self::Replay(_) | Self::Verify(_) | Self::Knock(_) => None,
         }
     }
 
@@ -365,7 +389,7 @@ impl Operation {
             Self::Exec(operation) => operation.ledger_late(scope),
             Self::Serve(operation) => operation.ledger_late(scope),
             Self::Verify(_) => Flow::Done,
-            Self::Queue(_) | Self::Replay(_) => Flow::Close,
+            Self::Queue(_) | Self::Replay(_) | Self::Knock(_) => Flow::Close,
         }
     }
 

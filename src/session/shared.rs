@@ -104,6 +104,10 @@ pub trait Repairs: Send + Sync {
     fn touch(&self, key: &LockKey);
     /// True until that was done: what Redis says of the lock is no answer meanwhile.
     fn is_due(&self, key: &LockKey) -> bool;
+    /// False while no lock is to be looked at: the common case, and cheap to ask.
+    fn any_is_due(&self) -> bool;
+    /// Odd while repairs are being made; the same number twice: none were made in between.
+    fn activity(&self) -> u64;
     /// Has all locks looked at.
     fn look_at_all(&self);
 }

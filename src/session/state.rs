@@ -172,6 +172,8 @@ pub(crate) struct State {
     pub(crate) subscriptions: Subscriptions,
     pub(crate) held_back: Option<Box<HeldBack>>,
     pub(crate) watched: Option<Watched>,
+    /// The activity of repairs when the operation under way began.
+    pub(crate) repairs_before: u64,
     watching: bool,
     lasting: bool,
     credentials: Option<Credentials>,
@@ -191,6 +193,7 @@ impl Default for State {
             subscriptions: Subscriptions::default(),
             held_back: None,
             watched: None,
+            repairs_before: 0,
             watching: false,
             lasting: false,
             credentials: None,
@@ -333,6 +336,11 @@ impl State {
             encode::command(out, command);
         }
         commands.len()
+    }
+
+    /// How many commands at the end of a replay only say which library the client uses.
+    pub(crate) fn library_facts(&self) -> usize {
+        self.info.len()
     }
 
     /// Takes the elements of EXEC's reply: what Redis refused changes nothing.

@@ -104,6 +104,12 @@ impl Repairs for Nobody {
     fn is_due(&self, _: &LockKey) -> bool {
         false
     }
+    fn any_is_due(&self) -> bool {
+        false
+    }
+    fn activity(&self) -> u64 {
+        0
+    }
     fn look_at_all(&self) {}
 }
 

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is the report of a test")]
 
 mod architecture;
+mod auth;
 mod cli;
 mod degraded;
 mod docs;
@@ -14,7 +15,7 @@ mod faults;
 mod history;
 mod limits;
 mod locks;
-mod repair;
 mod outage;
+mod repair;
 mod support;
 mod transparent;

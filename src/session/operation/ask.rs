@@ -51,9 +51,7 @@ pub(super) fn begin(args: Args<'_>, scope: &mut Scope<'_, '_>) -> (Option<Box<Op
             let text = "ERR lockside: this needs a ledger, which this version does not have yet";
             (None, scope.answer_error(text))
         }
-        _ => {
-            (None, scope.answer_error(UNKNOWN_SUBCOMMAND))
-        }
+        _ => (None, scope.answer_error(UNKNOWN_SUBCOMMAND)),
     }
 }
 
@@ -63,7 +61,8 @@ fn alone(args: Args<'_>, scope: &mut Scope<'_, '_>) -> Flow {
     if word == b"HELP" {
         return help(scope);
     }
-    if !scope.may_use_some_locks() {
+    // The mode says nothing of locks, nor of who uses them.
+    if word != b"MODE" && !scope.may_use_some_locks() {
         return scope.answer_error(super::NOAUTH);
     }
     let mut out = Vec::new();

@@ -156,7 +156,8 @@ impl Exchange {
             return (None, scope.answer_error(SWAPDB_REFUSED));
         }
         scope.cx.wires.to_upstream(request);
-        let request = if may_repeat { request.to_vec() } else { Vec::new() };
+        let keep = may_repeat || purpose.is_on_locks();
+        let request = if keep { request.to_vec() } else { Vec::new() };
         let operation = Self { request, purpose, may_repeat, booked: None };
         let flow = operation.waiting();
         (Some(Box::new(Operation::Exchange(operation))), flow)
@@ -256,6 +257,17 @@ impl Exchange {
         self.waiting()
     }
 
+    /// The client's command, while it may still be carried out by the ledger alone: Redis was not
+    /// asked, or what it did before its reply was lost is put right by a repair.
+    pub(super) fn unanswered(&self) -> Option<Vec<Vec<u8>>> {
+        if self.booked.is_some() || !self.purpose.is_on_locks() {
+            return None;
+        }
+        let (command, _) = Reply::parse(&self.request)?;
+        let words = command.elements().filter_map(Reply::parse);
+        words.map(|(word, _)| word.text().map(<[u8]>::to_vec)).collect()
+    }
+
     pub(super) fn link_failed(
         &mut self,
         reason: &str,
@@ -294,6 +306,11 @@ impl Exchange {
 impl Purpose {
     fn changes_something(&self) -> bool {
         matches!(self, Self::TakeOut(_) | Self::Delete(_) | Self::Keyspace(..))
+    }
+
+    /// True for a client's command on locks.
+    fn is_on_locks(&self) -> bool {
+        matches!(self, Self::View(_) | Self::TakeOut(_) | Self::Delete(_))
     }
 
     /// What the ledger is to be told once Redis has answered so, in database `db`.

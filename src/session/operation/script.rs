@@ -16,7 +16,7 @@ use super::acquire::{CLIENT_GONE, TABLE_FULL};
 use super::durable;
 use super::exchange::Exchange;
 use super::settle::{self, Loss, Next, Provisional, Settlement, stored_of};
-use super::{Flow, Operation, Scope, TIMED, UNTIMED};
+use super::{Flow, Operation, Scope, TIMED};
 
 /// What is run: a client's script, or one command.
 #[derive(Debug, Clone)]
@@ -116,6 +116,14 @@ impl Enveloped {
         let mut command = Vec::new();
         call.encode(&mut command);
         scope.cx.wires.to_upstream(&command);
+    }
+
+    /// The client's own command again; none for one whose arguments were forgotten.
+    fn words(&self) -> Vec<Vec<u8>> {
+        let Body::Script(script) = &self.body else { return self.args.clone() };
+        let name = if self.read_only { "EVAL_RO" } else { "EVAL" };
+        let head = [name.into(), script.text.clone(), self.keys.len().to_string().into_bytes()];
+        head.into_iter().chain(self.keys.iter().cloned()).chain(self.args.iter().cloned()).collect()
     }
 
     /// True when another lock would pass the limit, and this call may take one: it writes, and
@@ -332,7 +340,8 @@ impl Scripting {
     fn send(&mut self, by_text: bool, scope: &mut Scope<'_, '_>) -> Flow {
         self.step = Step::Running { by_text };
         self.call.send(by_text, scope);
-        UNTIMED
+        // A script that runs for longer keeps Redis from everything else: that is an outage too.
+        TIMED
     }
 
     pub(super) fn reply(&mut self, frame: &[u8], scope: &mut Scope<'_, '_>) -> Flow {
@@ -447,6 +456,12 @@ impl Scripting {
             }
             _ => Flow::Close,
         }
+    }
+
+    /// The client's command, while it may still be carried out by the ledger alone: Redis was not
+    /// asked, or what it did before its reply was lost is put right by a repair.
+    pub(super) fn unanswered(&self) -> Option<Vec<Vec<u8>>> {
+        matches!(self.step, Step::Loading | Step::Running { .. }).then(|| self.call.words())
     }
 
     pub(super) fn link_failed(

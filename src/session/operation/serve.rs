@@ -28,8 +28,10 @@ pub(in crate::session) struct Serving {
     work: Work,
     tries_left: u8,
     under_way: Option<UnderWay>,
-    /// Until when it blocks on companions; zero: for ever.
+    /// Until when it blocks on companions.
     blocks_until: Option<Duration>,
+    /// Redis was sent the command, and its link was lost before the reply: why.
+    lost: Option<String>,
 }
 
 /// What is evaluated.
@@ -67,8 +69,34 @@ impl Serving {
         Self::begin(Work::Transaction(commands), scope)
     }
 
+    /// A command that Redis was to carry out, and whose link was lost. `lost`: why, if Redis may
+    /// have carried it out.
+    pub(super) fn in_place_of(
+        words: Vec<Vec<u8>>,
+        lost: Option<&str>,
+        scope: &mut Scope<'_, '_>,
+    ) -> (Self, Flow) {
+        // Whatever Redis has made of it is looked at.
+        let args = Words::new(&words);
+        if let Some(spec) = args.args().get(0).and_then(crate::command::lookup) {
+            for key in spec.lock_keys(args.args()) {
+                if scope.shared().rules.find(key).is_some() {
+                    scope.shared().repairs.touch(&scope.lock_key(key));
+                }
+            }
+        }
+        let mut serving = Self::new(Work::Command(words));
+        serving.lost = lost.map(str::to_owned);
+        let flow = serving.evaluate(scope);
+        (serving, flow)
+    }
+
+    fn new(work: Work) -> Self {
+        Self { work, tries_left: TRIES, under_way: None, blocks_until: None, lost: None }
+    }
+
     fn begin(work: Work, scope: &mut Scope<'_, '_>) -> (Option<Box<Operation>>, Flow) {
-        let mut serving = Self { work, tries_left: TRIES, under_way: None, blocks_until: None };
+        let mut serving = Self::new(work);
         let flow = serving.evaluate(scope);
         (Some(Box::new(Operation::Serve(serving))), flow)
     }
@@ -81,18 +109,17 @@ impl Serving {
         let shared = scope.cx.shared;
         let caller = Caller { db: scope.state.db, protocol: scope.state.protocol };
         let evaluation = with_world(shared, |world| match &self.work {
-            Work::Command(words) => {
-                degraded::evaluate(Words::new(words).args(), &caller, world)
-            }
-            Work::Transaction(commands) => {
-                degraded::evaluate_transaction(commands, &caller, world)
-            }
+            Work::Command(words) => degraded::evaluate(Words::new(words).args(), &caller, world),
+            Work::Transaction(commands) => degraded::evaluate_transaction(commands, &caller, world),
         });
         match evaluation {
             Evaluation::Done { reply, changes, companions } => {
                 self.make_true(reply, changes, companions, scope)
             }
             Evaluation::NotServed => {
+                if let Some(reason) = self.lost.take() {
+                    return scope.answer_unknown(&reason);
+                }
                 let text = shared.unavailable(NOT_A_LOCK);
                 scope.answer_error(&text)
             }
@@ -117,7 +144,14 @@ impl Serving {
             match change {
                 Change::Release { key, record } => {
                     touched.push(key.clone());
-                    releases.push(release(key, &record));
+                    match record.claim {
+                        Some(claim) => releases.push(Ask::Release(key, claim, Cause::Client)),
+                        // A grant of Redis's own, whose mirror has not come to the ledger yet.
+                        None => {
+                            scope.shared().table.release_if(&key, &record.stored);
+                            scope.book_unattended(vec![Ask::ReleaseAny(key, Cause::Client)]);
+                        }
+                    }
                 }
                 Change::Extend { key, record, expires_at_ms } => {
                     touched.push(key.clone());
@@ -143,6 +177,10 @@ impl Serving {
             return scope.answer_error(&nothing_done(&trouble));
         }
         match Booking::begin(&taken, releases, scope) {
+            Ok(booking) if booking.is_done() => {
+                touched.iter().for_each(|key| scope.shared().repairs.touch(key));
+                self.finish(&reply, companions, scope)
+            }
             Ok(booking) => {
                 let until = booking.until;
                 let under_way = UnderWay { booking, taken, touched, reply, companions };
@@ -216,7 +254,8 @@ impl Serving {
         let now_ms = scope.shared().clock.unix_ms();
         let waiter = (scope.cx.worker, scope.id);
         if !scope.shared().companions.block(waiter, keys, now_ms) {
-            return scope.answer_error(TOO_MANY_WAIT);
+            // An element has come since it was looked for.
+            return self.evaluate(scope);
         }
         let for_ever = Duration::from_secs(u64::from(u32::MAX));
         let timeout = if timeout_ms == 0 { for_ever } else { Duration::from_millis(timeout_ms) };
@@ -227,6 +266,7 @@ impl Serving {
     /// A companion that it waits for has changed.
     pub(super) fn rung(&mut self, scope: &mut Scope<'_, '_>) -> Option<Flow> {
         self.blocks_until?;
+        scope.shared().companions.unblock((scope.cx.worker, scope.id));
         self.tries_left = TRIES;
         Some(self.evaluate(scope))
     }
@@ -234,14 +274,7 @@ impl Serving {
     fn block_ended(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
         scope.shared().companions.unblock((scope.cx.worker, scope.id));
         let mut reply = Vec::new();
-        let name = match &self.work {
-            Work::Command(words) => words.first().map(|name| name.to_ascii_lowercase()),
-            Work::Transaction(_) => None,
-        };
-        match name.as_deref() {
-            Some(b"blpop" | b"brpop") => encode::null_array(&mut reply, scope.state.protocol),
-            _ => encode::null(&mut reply, scope.state.protocol),
-        }
+        encode::null_array(&mut reply, scope.state.protocol);
         scope.answer(&reply)
     }
 
@@ -270,13 +303,6 @@ impl UnderWay {
                 scope.give_up(&taken.lock, *claim);
             }
         }
-    }
-}
-
-fn release(key: LockKey, record: &Record) -> Ask {
-    match record.claim {
-        Some(claim) => Ask::Release(key, claim, Cause::Client),
-        None => Ask::ReleaseAny(key, Cause::Client),
     }
 }
 
@@ -352,10 +378,7 @@ fn resumed(args: Args<'_>, scope: &mut Scope<'_, '_>) -> Option<Flow> {
 }
 
 /// Runs `step` with what the engine looks at.
-pub(in crate::session) fn with_world<T>(
-    shared: &Shared,
-    step: impl FnOnce(&World<'_>) -> T,
-) -> T {
+pub(in crate::session) fn with_world<T>(shared: &Shared, step: impl FnOnce(&World<'_>) -> T) -> T {
     let stamp = |value: &[u8], stamp: Stamp| shared.stamper.stamp(value, stamp, &shared.clock);
     step(&World {
         rules: &shared.rules,
@@ -375,4 +398,3 @@ fn nothing_done(trouble: &str) -> String {
 const NOT_A_LOCK: &str = "only lock keys are served";
 const CONTENDED: &str =
     "TRYAGAIN lockside: not acquired: others were first, time and again; ask again";
-const TOO_MANY_WAIT: &str = "OOM lockside: too many clients wait for keys";

@@ -17,7 +17,7 @@ use super::exchange::{self, Purpose};
 use super::script::{self, Enveloped, RAN_OUT};
 use super::settle::{Loss, Next, Provisional, Settlement, value_guard};
 use super::view;
-use super::{Flow, Operation, Scope, TIMED, UNTIMED};
+use super::{Flow, Operation, Scope, TIMED};
 
 /// A lock command of the open transaction.
 pub(in crate::session) struct Queued {
@@ -29,21 +29,10 @@ pub(in crate::session) struct Queued {
 }
 
 /// What its part of EXEC's reply means.
-enum What {
+pub(super) enum What {
     Acquire(Box<Ask>),
     Enveloped(Box<Enveloped>),
     Other(Box<Purpose>),
-}
-
-impl What {
-    /// Redis has refused to queue it.
-    fn refused(&self, error: &[u8], scope: &mut Scope<'_, '_>) {
-        match self {
-            Self::Acquire(ask) => scope.witness_error(Some(&ask.rule), error),
-            Self::Enveloped(call) => scope.witness_script_error(call.keys(), error),
-            Self::Other(purpose) => scope.witness_answer(purpose, &Reply::Error(error)),
-        }
-    }
 }
 
 /// A lock command on its way into the transaction.
@@ -193,7 +182,7 @@ impl Queueing {
             scope.queued.push(Queued { place: transaction.queued, db, what });
             transaction.queued += 1;
         } else if let Some(error) = frame.strip_prefix(b"-") {
-            what.refused(error, scope);
+            scope.witness_not_queued(&what, error);
         }
         scope.answer(frame)
     }
@@ -234,7 +223,7 @@ impl Executing {
             taken: Vec::new(),
             releases: Vec::new(),
         };
-        (Some(Box::new(Operation::Exec(operation))), UNTIMED)
+        (Some(Box::new(Operation::Exec(operation))), TIMED)
     }
 
     fn refused() -> Self {

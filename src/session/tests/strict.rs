@@ -56,6 +56,12 @@ impl Repairs for Scripted {
     fn is_due(&self, _: &LockKey) -> bool {
         false
     }
+    fn any_is_due(&self) -> bool {
+        false
+    }
+    fn activity(&self) -> u64 {
+        0
+    }
     fn look_at_all(&self) {}
 }
 
@@ -272,11 +278,9 @@ fn a_claim_of_a_client_that_has_gone_is_given_up() {
 #[test]
 fn a_release_is_answered_when_it_is_durable() {
     let released = [Ask::Release(LockKey::new(0, b"lock:a"), CLAIM, Cause::Client)];
-    for (line, reply) in [
-        ("DEL lock:a", ":1\r\n"),
-        ("UNLINK lock:a", ":1\r\n"),
-        ("GETDEL lock:a", "$1\r\nv\r\n"),
-    ] {
+    for (line, reply) in
+        [("DEL lock:a", ":1\r\n"), ("UNLINK lock:a", ":1\r\n"), ("GETDEL lock:a", "$1\r\nv\r\n")]
+    {
         let mut strict = Strict::held_by("v");
         strict.client(&[line]);
         strict.redis(reply);

@@ -11,6 +11,13 @@ use std::fmt;
 
 use super::event::{Acquired, Ending, Event, Moment, Released, Token, What};
 
+/// How long a value may be seen after its release that is no lock: a first step of the acquire
+/// that was held up on the way, and its safety TTL.
+pub(crate) const PROVISIONAL: Moment = 4_000_000;
+
+/// How many findings of each kind are shown.
+const SHOWN: usize = 8;
+
 /// What is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Wrong {
@@ -60,9 +67,15 @@ impl Verdict {
 
 impl fmt::Display for Verdict {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for Finding { wrong, key, proof } in self.findings.iter().take(20) {
-            writeln!(out, "{wrong:?} of key {key}:\n{proof}")?;
+        let mut counts = BTreeMap::new();
+        for Finding { wrong, key, proof } in &self.findings {
+            let count: &mut usize = counts.entry(wrong).or_default();
+            *count += 1;
+            if *count <= SHOWN {
+                writeln!(out, "{wrong:?} of key {key}:\n{proof}")?;
+            }
         }
+        write!(out, "{counts:?}, ")?;
         write!(out, "{} findings, {} holds", self.findings.len(), self.holds)
     }
 }
@@ -179,7 +192,11 @@ impl Story {
             }
             _ => {}
         }
-        if shown.is_some_and(|token| self.was_released(token, event.called)) {
+        let since = match event.what {
+            What::Saw(_) => event.called.saturating_sub(PROVISIONAL),
+            _ => event.called,
+        };
+        if shown.is_some_and(|token| self.was_released(token, since)) {
             verdict.find(Wrong::Overturned, self.key, event);
         }
     }

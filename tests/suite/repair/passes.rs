@@ -331,6 +331,19 @@ fn a_hash_that_was_released_while_redis_was_away_is_deleted() {
 }
 
 #[test]
+fn a_redis_that_refuses_scan_gets_its_locks_all_the_same() {
+    let rig = Rig::start(Mode::Recovering);
+    rig.book.grant(&lock("a"), b"v");
+    rig.redis.ask("ACL SETUSER default -scan");
+    assert!(rig.pass());
+    assert_eq!(rig.value("lock:a"), Some("v".into()));
+    // Without the right to run scripts nothing can be repaired.
+    rig.redis.ask("ACL SETUSER default -evalsha");
+    assert!(!rig.pass());
+    rig.repair.stop();
+}
+
+#[test]
 fn too_many_dirty_keys_make_a_pass_over_all() {
     let rig = Rig::start_with(Mode::Degraded, Duration::from_secs(3600), 10);
     for n in 0..50 {

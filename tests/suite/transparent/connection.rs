@@ -342,15 +342,6 @@ a#
 #[test]
 fn killed_by_another_client() {
     let pair = Pair::start();
-    pair.compare_lines(
-        r#"
-a> CLIENT SETNAME victim
-a> SET k v
-%> CLIENT KILL TYPE normal
-a#
-b> GET k
-"#,
-    );
     for port in [pair.reference().port(), pair.subject().port()] {
         let (mut victim, mut killer) =
             (crate::support::Client::connect(port), crate::support::Client::connect(port));

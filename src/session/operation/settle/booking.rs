@@ -13,6 +13,9 @@ use crate::session::operation::Scope;
 
 use super::Provisional;
 
+/// Releases of one request: a FLUSHALL has as many as there are locks.
+const PART: usize = 10_000;
+
 /// A claim that has lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::session::operation) struct Loss {
@@ -40,7 +43,7 @@ impl Booking {
     /// written all the same.
     pub(in crate::session::operation) fn begin(
         taken: &[Provisional],
-        releases: Vec<Ask>,
+        mut releases: Vec<Ask>,
         scope: &Scope<'_, '_>,
     ) -> Result<Self, String> {
         let mut booking = Self {
@@ -53,6 +56,13 @@ impl Booking {
         };
         if !releases.is_empty() {
             booking.until = scope.release_until();
+            // In order: the answer to the last part is the answer to all.
+            let last = releases.len().saturating_sub(1) / PART * PART;
+            let rest = releases.split_off(last);
+            for part in releases.chunks(PART) {
+                scope.book_unattended(part.to_vec());
+            }
+            let releases = rest;
             match scope.book(releases.clone()) {
                 Ok(ticket) => booking.releases = Some(ticket),
                 Err(error) => {
@@ -81,7 +91,11 @@ impl Booking {
     }
 
     /// True if the answer was one of these two's.
-    pub(in crate::session::operation) fn answered(&mut self, answer: &Answer, taken: &[Provisional]) -> bool {
+    pub(in crate::session::operation) fn answered(
+        &mut self,
+        answer: &Answer,
+        taken: &[Provisional],
+    ) -> bool {
         if self.releases == Some(answer.ticket) {
             self.releases = None;
             self.missed = answer.outcomes.contains(&Outcome::NotHeld);
@@ -94,11 +108,9 @@ impl Booking {
         for (index, (outcome, taken)) in answer.outcomes.iter().zip(taken).enumerate() {
             match outcome {
                 Outcome::Won { claim, .. } => self.won[index] = Some(*claim),
-                Outcome::Lost { holder } => self.lost.push(Loss {
-                    index,
-                    lock: taken.lock.clone(),
-                    holder: holder.clone(),
-                }),
+                Outcome::Lost { holder } => {
+                    self.lost.push(Loss { index, lock: taken.lock.clone(), holder: holder.clone() })
+                }
                 _ => self.lost.push(Loss { index, lock: taken.lock.clone(), holder: None }),
             }
         }

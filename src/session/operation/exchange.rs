@@ -127,6 +127,12 @@ impl Exchange {
         grants: Vec<Grant>,
         scope: &mut Scope<'_, '_>,
     ) -> (Option<Box<Operation>>, Flow) {
+        for Grant { key, stored, .. } in &grants {
+            let known = scope.shared().table.find(key).filter(|record| record.stored == *stored);
+            if let Some(claim) = known.and_then(|record| record.claim) {
+                scope.give_up(key, claim);
+            }
+        }
         let mut command = CommandBuilder::new(b"EVAL");
         command.arg(scripts::COMPARE_AND_DELETE.text.as_bytes());
         command.integer(i64::try_from(grants.len()).unwrap_or(i64::MAX));
@@ -207,6 +213,8 @@ impl Exchange {
             Purpose::Mode => ask::mode(&reply, frame, scope.shared(), &mut out),
             Purpose::Locks(_) if ask::is_stranger(&reply) => out.extend_from_slice(frame),
             Purpose::Locks(glob) => ask::list(glob.as_deref(), scope, &mut out),
+            // The ledger has been told, and says when they have ended.
+            Purpose::GiveBack(_) if scope.decides() => return Flow::Done,
             Purpose::GiveBack(grants) => {
                 // Where scripts are forbidden there is no answer, and the grants stay unconfirmed.
                 for (grant, _) in grants.iter().zip(reply.elements()) {
@@ -283,6 +291,7 @@ impl Exchange {
             return Flow::Reopen;
         }
         match &self.purpose {
+            Purpose::GiveBack(_) if scope.decides() => Flow::Done,
             Purpose::GiveBack(grants) => {
                 grant::leave_unconfirmed(grants, scope.shared());
                 Flow::Done

@@ -20,7 +20,7 @@ use scenario::{Run, Scenario};
 const SEEDS: u64 = 1_000;
 const MANY_SEEDS: u64 = 10_000;
 /// Lines of a failed run's story.
-const LINES: usize = 120;
+const LINES: usize = 40;
 
 fn of(seed: u64) -> Scenario {
     let count = Scenario::ALL.len() as u64;
@@ -82,6 +82,24 @@ fn one_seed() {
     }
     eprintln!("{:?} {} steps {:?}", of(seed), run.world.steps, run.world.checks.counts);
     told.unwrap();
+}
+
+/// What is wrong with the first `LOCKSIDE_SIM_SEEDS` seeds, one line for each; nothing without it.
+#[test]
+fn survey() {
+    let Ok(count) = std::env::var("LOCKSIDE_SIM_SEEDS") else { return };
+    let mut wrong = 0;
+    for seed in 0..count.parse().expect("LOCKSIDE_SIM_SEEDS is a number") {
+        let go = || Run::new(of(seed), seed, None, false).go();
+        let what = match std::panic::catch_unwind(go) {
+            Ok(Ok(())) => continue,
+            Ok(Err(what)) => what,
+            Err(_) => "it panics".to_owned(),
+        };
+        wrong += 1;
+        eprintln!("{seed} {:?}: {what}", of(seed));
+    }
+    assert_eq!(wrong, 0);
 }
 
 #[test]

@@ -276,6 +276,12 @@ impl Repairs for Menders {
     fn is_due(&self, key: &LockKey) -> bool {
         self.0.contains(key)
     }
+    fn any_is_due(&self) -> bool {
+        !self.0.is_empty()
+    }
+    fn activity(&self) -> u64 {
+        self.0.activity()
+    }
     fn look_at_all(&self) {
         self.0.touch_all();
     }

@@ -79,6 +79,8 @@ pub(crate) struct Mender {
     next_connect: Duration,
     /// At most a pass over everything, and on it one over dirty keys.
     frames: Vec<Frame>,
+    /// Sessions are told that repairs are being made.
+    is_active: bool,
     waits: Waits,
     /// When an answer, or the link, is given up.
     late_at: Duration,
@@ -100,6 +102,7 @@ impl Mender {
             next_dirty: now,
             next_connect: now,
             frames: Vec::new(),
+            is_active: false,
             waits: Waits::Nothing,
             late_at: now,
             at: now,
@@ -175,6 +178,18 @@ impl Process {
     /// What `Thread::turn` does; false when there is nothing to do now.
     fn choose(&mut self) -> bool {
         let now = clock::now();
+        if std::mem::take(&mut self.mender.is_active) {
+            self.dirty.end();
+        }
+        let has_begun = self.choose_now(now);
+        if has_begun {
+            self.mender.is_active = true;
+            self.dirty.begin();
+        }
+        has_begun
+    }
+
+    fn choose_now(&mut self, now: Duration) -> bool {
         if let Some(run) = self.mender.request.take() {
             self.begin_asked(run);
             return true;

@@ -66,6 +66,9 @@ impl Process {
                     self.mender.acts.push(Act::Send(id, encoded(&command, true)));
                     self.mender.waits = Waits::Answer(command);
                 }
+                Reply::Error(text) => {
+                    self.answered(Answer::Refused(String::from_utf8_lossy(text).into()));
+                }
                 reply => {
                     let answer = read(&command, reply);
                     self.answered(answer);

@@ -242,6 +242,7 @@ impl Exchange {
         match next {
             Next::Settled(_) => scope.answer(out),
             Next::Ledger(until) => Flow::Ledger { until },
+            Next::Blocked(text) if text == durable::NOT_RELEASED => scope.answer_error(&text),
             Next::Blocked(_) => scope.answer_error(durable::RELEASING),
             _ => Flow::Close,
         }

@@ -100,7 +100,14 @@ impl Serving {
     }
 
     fn new(work: Work) -> Self {
-        Self { work, tries_left: TRIES, under_way: None, blocks_until: None, lost: None, watched: None }
+        Self {
+            work,
+            tries_left: TRIES,
+            under_way: None,
+            blocks_until: None,
+            lost: None,
+            watched: None,
+        }
     }
 
     fn begin(work: Work, scope: &mut Scope<'_, '_>) -> (Option<Box<Operation>>, Flow) {
@@ -219,7 +226,9 @@ impl Serving {
         if again || scope.client_gone && !done.taken.is_empty() {
             done.give_up(scope);
         }
-        if scope.client_gone && !done.taken.is_empty() {
+        // A client that has gone may have come again elsewhere, and released what it held: what
+        // holds the lock now is no matter of this command any more.
+        if scope.client_gone && (again || !done.taken.is_empty()) {
             return Some(scope.answer_error(CLIENT_GONE));
         }
         if again {

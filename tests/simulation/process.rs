@@ -152,8 +152,7 @@ impl Process {
         let mut moved = Vec::new();
         while let Some(((conn, _), verdict, question)) = self.flights.next_verdict() {
             let is_there = self.conns.contains_key(&conn);
-            let is_taken =
-                is_there && self.with(conn, |session, cx| session.verdict(verdict, cx));
+            let is_taken = is_there && self.with(conn, |session, cx| session.verdict(verdict, cx));
             if !is_taken {
                 self.flights.undelivered(verdict, &question, clock::now());
             }
@@ -191,8 +190,7 @@ impl Process {
         if done.reset || !std::mem::replace(&mut self.has_read, true) {
             table.clear();
             for holder in self.desk.books().fold.holders() {
-                let heard =
-                    if holder.heard { Confidence::Held } else { Confidence::Unconfirmed };
+                let heard = if holder.heard { Confidence::Held } else { Confidence::Unconfirmed };
                 table.hold(&holder, heard);
             }
             return;

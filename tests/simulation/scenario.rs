@@ -147,7 +147,9 @@ impl Run {
             .fold
             .holders()
             .iter()
-            .map(|holder| (holder.claim.key.key().to_vec(), checks::token(&holder.claim.stored), None))
+            .map(|holder| {
+                (holder.claim.key.key().to_vec(), checks::token(&holder.claim.stored), None)
+            })
             .collect();
         holders.sort();
         (locks != holders).then(|| format!("Redis has {locks:?}, the ledger {holders:?}"))

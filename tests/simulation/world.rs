@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use lockside::ledger::Row;
 use lockside::ledger::memory::Medium;
 use lockside::ledger::store::{Seen, StoreError};
-use lockside::ledger::Row;
 
 use crate::checks::Checks;
 use crate::client::Client;

@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use lockside::ledger::committer::{Committer, Now, Timing};
 use lockside::ledger::fold::{self, Fold, Holder};
-use lockside::ledger::{
-    Answer, Ask, Asker, Cause, Door, Outcome, Position, Ticket, Unavailable,
-};
+use lockside::ledger::{Answer, Ask, Asker, Cause, Door, Outcome, Position, Ticket, Unavailable};
 use lockside::lock::record::LockKey;
 use lockside::repair::{Standing, Truth};
 

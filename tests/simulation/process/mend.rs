@@ -210,8 +210,11 @@ impl Process {
         } else if now >= next_background && is_healthy {
             self.begin_full(Purpose::Background, None);
         } else {
-            let soonest =
-                if self.dirty.is_empty() { next_background } else { next_background.min(next_dirty) };
+            let soonest = if self.dirty.is_empty() {
+                next_background
+            } else {
+                next_background.min(next_dirty)
+            };
             self.mender.at = soonest.max(now + RETRY);
             return false;
         }

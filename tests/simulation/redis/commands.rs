@@ -155,11 +155,8 @@ impl Redis {
         let pattern = &words[3];
         let head = pattern.strip_suffix(b"*").unwrap_or_else(|| panic!("{}", shown(words)));
         let bucket = |key: &[u8]| key.iter().map(|byte| u64::from(*byte)).sum::<u64>() % 4;
-        let keys: Vec<&Vec<u8>> = self
-            .data
-            .keys()
-            .filter(|key| key.starts_with(head) && bucket(key) == cursor)
-            .collect();
+        let keys: Vec<&Vec<u8>> =
+            self.data.keys().filter(|key| key.starts_with(head) && bucket(key) == cursor).collect();
         encode::array(out, 2);
         encode::bulk(out, ((cursor + 1) % 4).to_string().as_bytes());
         encode::array(out, keys.len());

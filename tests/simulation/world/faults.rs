@@ -138,7 +138,11 @@ impl World {
 
     /// What becomes of one call to the store: a fault, how long until it takes effect, and how long
     /// from there to its answer.
-    pub(super) fn draw(&mut self, sidecar: usize, only_reads: bool) -> (memory::Fault, [Duration; 2]) {
+    pub(super) fn draw(
+        &mut self,
+        sidecar: usize,
+        only_reads: bool,
+    ) -> (memory::Fault, [Duration; 2]) {
         let rng = &mut self.rng;
         let quick = [rng.micros(100, 800), rng.micros(50, 300)];
         match self.slots[sidecar].mood {

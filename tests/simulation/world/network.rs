@@ -212,7 +212,8 @@ pub(crate) fn words(bytes: &[u8]) -> String {
         let is_length = line.starts_with('$') && line.len() < 4 && *line != "$-1";
         !is_length && !line.is_empty()
     });
-    lines.map(|line| if line.len() > 90 { &line[..line.floor_char_boundary(20)] } else { line })
+    lines
+        .map(|line| if line.len() > 90 { &line[..line.floor_char_boundary(20)] } else { line })
         .collect::<Vec<_>>()
         .join(" ")
 }

@@ -44,8 +44,12 @@ impl World {
             }
             self.after(delay, Event::ConnLost(state.client, conn));
         }
-        let of_it: Vec<u64> =
-            self.links.iter().filter(|(_, l)| l.side == side && l.is_open).map(|(id, _)| *id).collect();
+        let of_it: Vec<u64> = self
+            .links
+            .iter()
+            .filter(|(_, l)| l.side == side && l.is_open)
+            .map(|(id, _)| *id)
+            .collect();
         for id in of_it {
             let is_lost = self.rng.percent(50);
             if let Some(link) = self.links.get_mut(&id) {
@@ -331,7 +335,8 @@ fn shown(row: &Row) -> String {
             format!("{at} CLAIM {} {token}", String::from_utf8_lossy(key))
         }
         Entry::Observe(claim) => {
-            let token = String::from_utf8_lossy(&claim.stored[..claim.stored.len().min(18)]).into_owned();
+            let token =
+                String::from_utf8_lossy(&claim.stored[..claim.stored.len().min(18)]).into_owned();
             format!("{at} OBSERVE {} {token}", String::from_utf8_lossy(claim.key.key()))
         }
         Entry::Release { key, claim, cause, .. } => {

@@ -95,8 +95,7 @@ impl Process {
 }
 
 fn read(command: &Command, reply: &Reply<'_>) -> Answer {
-    let items: Vec<_> =
-        reply.elements().map(|element| Reply::parse(element).unwrap().0).collect();
+    let items: Vec<_> = reply.elements().map(|element| Reply::parse(element).unwrap().0).collect();
     let number = |reply: &Reply<'_>| match reply {
         Reply::Integer(number) => *number,
         other => panic!("{other:?} where repair expects a number"),
@@ -115,9 +114,9 @@ fn read(command: &Command, reply: &Reply<'_>) -> Answer {
         Body::Script { .. } => Answer::Marks(items.iter().map(number).collect()),
         Body::Scan { .. } => {
             let cursor = std::str::from_utf8(items[0].text().unwrap()).unwrap().parse().unwrap();
-            let keys = items[1].elements().map(|element| {
-                Reply::parse(element).unwrap().0.text().unwrap().to_vec()
-            });
+            let keys = items[1]
+                .elements()
+                .map(|element| Reply::parse(element).unwrap().0.text().unwrap().to_vec());
             Answer::Scanned { cursor, keys: keys.collect() }
         }
     }

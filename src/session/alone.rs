@@ -140,7 +140,7 @@ impl Session {
             StateUse::Discard => encode::error(out, b"ERR DISCARD without MULTI"),
             StateUse::Watch => self.watch(args, cx, out),
             StateUse::Unwatch => {
-                self.state.watched = None;
+                self.state.apply(Change::Unwatch);
                 encode::simple(out, b"OK");
             }
             StateUse::Reset => self.reset(out),

@@ -194,13 +194,7 @@ fn execute_all(
     scope: &mut Scope<'_, '_>,
 ) -> (Option<Box<Operation>>, Flow) {
     let shared = scope.cx.shared;
-    let changed = watched.is_some_and(|watched| {
-        let moved = |(key, before): &(LockKey, u64)| {
-            with_world(shared, |world| crate::degraded::version(key, world)) != *before
-        };
-        watched.lost || watched.keys.iter().any(moved)
-    });
-    if changed {
+    if watched.as_ref().is_some_and(|watched| has_changed(watched, shared)) {
         let mut reply = Vec::new();
         encode::null_array(&mut reply, scope.state.protocol);
         return (None, scope.answer(&reply));
@@ -209,7 +203,15 @@ fn execute_all(
     if plain && shared.board.view().reachable {
         return Replaying::begin(&held.commands, scope);
     }
-    Serving::transaction(held.commands, scope)
+    Serving::transaction(held.commands, watched, scope)
+}
+
+/// True if a watched key is not what it was, or nobody can tell.
+fn has_changed(watched: &Watched, shared: &Shared) -> bool {
+    let moved = |(key, before): &(LockKey, u64)| {
+        with_world(shared, |world| crate::degraded::version(key, world)) != *before
+    };
+    watched.lost || watched.keys.iter().any(moved)
 }
 
 /// Takes back grants that nobody has heard of.

@@ -215,6 +215,7 @@ impl Exchange {
                 flow
             }
             Next::Ledger(until) => Flow::Ledger { until },
+            Next::Blocked(text) if text == durable::NOT_RELEASED => scope.answer_error(&text),
             Next::Blocked(_) => scope.answer_error(durable::RELEASING),
             _ => Flow::Close,
         }
@@ -264,6 +265,7 @@ impl Exchange {
             return Flow::Reopen;
         }
         match &self.purpose {
+            Purpose::GiveBack(_) if scope.decides() => Flow::Done,
             Purpose::GiveBack(grants) => {
                 grant::leave_unconfirmed(grants, scope.shared());
                 Flow::Done

@@ -18,18 +18,19 @@ pub(in crate::session) struct Grant {
     pub(in crate::session) reply_end: u64,
 }
 
-/// The connection has ended after `written` bytes reached its socket. All its grants become
-/// unconfirmed; given back, to be released, are those of database `db` whose reply could not be
-/// written.
+/// The connection has ended after `written` bytes reached its socket. Given back, to be released,
+/// are the grants of database `db` whose reply could not be written; the others become unconfirmed.
+/// One that is to be released is not: the same token would be told that it is the same grant.
 pub(in crate::session) fn settle_grants(
-    mut grants: Vec<Grant>,
+    grants: Vec<Grant>,
     written: u64,
     db: u32,
     shared: &Shared,
 ) -> Vec<Grant> {
-    leave_unconfirmed(&grants, shared);
-    grants.retain(|grant| grant.reply_end > written && grant.key.db() == db);
-    grants
+    let is_unwritten = |grant: &Grant| grant.reply_end > written && grant.key.db() == db;
+    let (unwritten, stay): (Vec<_>, Vec<_>) = grants.into_iter().partition(is_unwritten);
+    leave_unconfirmed(&stay, shared);
+    unwritten
 }
 
 /// The client of these was heard of: after a crash they are not in doubt. Rides along with what else

@@ -16,10 +16,11 @@ use crate::lock::value::{self, Stamp};
 use crate::resp::Args;
 use crate::resp::encode;
 use crate::session::Shared;
+use crate::session::state::Watched;
 
 use super::acquire::{CLIENT_GONE, TABLE_FULL};
 use super::settle::{Booking, Provisional};
-use super::{Flow, Grant, Operation, Scope, durable};
+use super::{Flow, Grant, Operation, Scope, durable, has_changed};
 
 /// How often an evaluation is made again before the client is told to.
 const TRIES: u8 = 8;
@@ -33,6 +34,9 @@ pub(in crate::session) struct Serving {
     blocks_until: Option<Duration>,
     /// Redis was sent the command, and its link was lost before the reply: why.
     lost: Option<String>,
+    /// What a transaction depends on: looked at before each evaluation, also the second, after
+    /// another was first.
+    watched: Option<Watched>,
 }
 
 /// What is evaluated.
@@ -65,9 +69,13 @@ impl Serving {
     /// A whole transaction.
     pub(super) fn transaction(
         commands: Vec<Vec<Vec<u8>>>,
+        watched: Option<Watched>,
         scope: &mut Scope<'_, '_>,
     ) -> (Option<Box<Operation>>, Flow) {
-        Self::begin(Work::Transaction(commands), scope)
+        let mut serving = Self::new(Work::Transaction(commands));
+        serving.watched = watched;
+        let flow = serving.evaluate(scope);
+        (Some(Box::new(Operation::Serve(serving))), flow)
     }
 
     /// A command that Redis was to carry out, and whose link was lost. `lost`: why, if Redis may
@@ -93,7 +101,14 @@ impl Serving {
     }
 
     fn new(work: Work) -> Self {
-        Self { work, tries_left: TRIES, under_way: None, blocks_until: None, lost: None }
+        Self {
+            work,
+            tries_left: TRIES,
+            under_way: None,
+            blocks_until: None,
+            lost: None,
+            watched: None,
+        }
     }
 
     fn begin(work: Work, scope: &mut Scope<'_, '_>) -> (Option<Box<Operation>>, Flow) {
@@ -108,6 +123,11 @@ impl Serving {
         }
         self.tries_left -= 1;
         let shared = scope.cx.shared;
+        if self.watched.as_ref().is_some_and(|watched| has_changed(watched, shared)) {
+            let mut reply = Vec::new();
+            encode::null_array(&mut reply, scope.state.protocol);
+            return scope.answer(&reply);
+        }
         let caller = Caller { db: scope.state.db, protocol: scope.state.protocol };
         let evaluation = with_world(shared, |world| match &self.work {
             Work::Command(words) => degraded::evaluate(Words::new(words).args(), &caller, world),
@@ -207,7 +227,9 @@ impl Serving {
         if again || scope.client_gone && !done.taken.is_empty() {
             done.give_up(scope);
         }
-        if scope.client_gone && !done.taken.is_empty() {
+        // A client that has gone may have come again elsewhere, and released what it held: what
+        // holds the lock now is no matter of this command any more.
+        if scope.client_gone && (again || !done.taken.is_empty()) {
             return Some(scope.answer_error(CLIENT_GONE));
         }
         if again {

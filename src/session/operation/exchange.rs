@@ -184,7 +184,10 @@ impl Exchange {
                 ask::mask_script_exists(&reply, frame, shas, scope.shared(), &mut out);
             }
             Purpose::GiveBack(grants) => {
-                // Where scripts are forbidden there is no answer, and the grants stay unconfirmed.
+                if reply.elements().next().is_none() {
+                    // Where scripts are forbidden there is no answer.
+                    grant::leave_unconfirmed(grants, scope.shared());
+                }
                 for (grant, _) in grants.iter().zip(reply.elements()) {
                     scope.shared().table.release_if(&grant.key, &grant.stored);
                 }

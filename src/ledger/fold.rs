@@ -119,8 +119,11 @@ struct Held {
     holder: Arc<Holder>,
     /// Claims that were won by this holder's having the same value, oldest first. Boxed, for nearly
     /// no lock has any.
-    confirmed_by: Option<Box<Vec<Position>>>,
+    confirmed_by: Option<Box<Confirmations>>,
 }
+
+#[derive(Debug, Clone, Default)]
+struct Confirmations(Vec<Position>);
 
 /// The state of all locks after the rows it was given.
 #[derive(Debug, Clone, Default)]
@@ -151,9 +154,9 @@ impl Fold {
             Entry::Release { key, claim, cause: Cause::Expired, at_ms } => {
                 self.expire(key, *claim, *at_ms, changes)
             }
-            Entry::Release { key, claim, .. } | Entry::Withdraw { key, claim } => {
-                self.release(key, *claim, changes)
-            }
+            Entry::Release { key, claim, cause: Cause::Undelivered, .. }
+            | Entry::Withdraw { key, claim } => self.give_up(key, *claim, changes),
+            Entry::Release { key, claim, .. } => self.release(key, *claim, changes),
             Entry::Extend { key, claim, expires_at_ms } => {
                 self.amend(key, *claim, changes, |h| h.claim.expires_at_ms = Some(*expires_at_ms))
             }
@@ -275,7 +278,8 @@ impl Fold {
     fn observe(&mut self, at: Position, claim: &Claim, changes: &mut Vec<Change>) -> Verdict {
         if let Some(held) = self.holders.get_mut(&claim.key) {
             if is_same(&held.holder.claim, claim) {
-                return confirm(held, at, claim, changes);
+                // Nobody was told of it who could count on it.
+                return Outcome::Won { claim: held.holder.at, fence: held.holder.fence };
             }
             return Outcome::Lost { holder: Some(held.holder.clone()) };
         }
@@ -302,6 +306,7 @@ impl Fold {
             if fence > held.holder.fence {
                 Arc::make_mut(&mut held.holder).fence = fence;
                 self.fence_high = self.fence_high.max(fence);
+                changes.push(Change::Held(held.holder.clone()));
             }
             return confirm(held, at, claim, changes);
         }
@@ -326,6 +331,22 @@ impl Fold {
         self.bury(&held.holder.claim);
         changes.push(Change::Freed(key.clone(), held.holder.at));
         Outcome::Released
+    }
+
+    /// One claim was given up, for its client was not told OK. A hold that other claims of the same
+    /// value have confirmed since is theirs: a client that came again with its token may have been
+    /// told OK for it.
+    fn give_up(&mut self, key: &LockKey, claim: Position, changes: &mut Vec<Change>) -> Verdict {
+        let others = self.holders.get_mut(key).filter(|held| held.is_named(claim));
+        match others.and_then(|held| held.confirmed_by.as_mut()) {
+            Some(others) if !others.0.is_empty() => {
+                // The holder's name stays; how many claims stand behind it is what counts.
+                let place = others.0.iter().position(|other| *other == claim).unwrap_or_default();
+                others.0.remove(place);
+                Outcome::Released
+            }
+            _ => self.release(key, claim, changes),
+        }
     }
 
     /// Ends a hold that has run out. Not one whose expiry was moved before this was written by a
@@ -400,13 +421,13 @@ impl Held {
     /// True if `claim` names this hold: it is the holder's, or one that it has confirmed.
     fn is_named(&self, claim: Position) -> bool {
         self.holder.at == claim
-            || self.confirmed_by.as_ref().is_some_and(|others| others.contains(&claim))
+            || self.confirmed_by.as_ref().is_some_and(|others| others.0.contains(&claim))
     }
 }
 
 /// A claim of the holder's own value: it has won under the holder's name.
 fn confirm(held: &mut Held, at: Position, claim: &Claim, changes: &mut Vec<Change>) -> Verdict {
-    let others = held.confirmed_by.get_or_insert_default();
+    let others = &mut held.confirmed_by.get_or_insert_default().0;
     if others.len() == CONFIRMATIONS_KEPT {
         others.remove(0);
     }

@@ -172,3 +172,6 @@ fn refused() -> StoreError {
 fn unknown() -> StoreError {
     StoreError::unknown("the store in memory does not say what it did")
 }
+
+#[cfg(test)]
+mod tests;

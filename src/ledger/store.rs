@@ -145,3 +145,6 @@ pub fn check_terms(known: &Start, new: &Start) -> Result<(), OpenError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+pub(crate) mod testing;

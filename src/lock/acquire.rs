@@ -261,6 +261,11 @@ impl Acquire {
         self.step == Step::Claiming
     }
 
+    /// True if the key was seen to hold the stored value.
+    pub fn has_set(&self) -> bool {
+        self.set
+    }
+
     /// True if the claim has won, whatever the outcome is.
     pub fn has_won(&self) -> bool {
         self.won
@@ -486,7 +491,7 @@ impl Acquire {
 
     fn reopen(&mut self, resume: Resume) -> Effect {
         if self.reopens_left == 0 {
-            return self.finish_unknown();
+            return self.can_not_tell();
         }
         self.reopens_left -= 1;
         self.step = Step::Reopening(resume);

@@ -27,6 +27,13 @@ pub struct Command {
     pub body: Body,
 }
 
+impl Command {
+    /// True for one that may change something.
+    pub fn is_repair(&self) -> bool {
+        matches!(&self.body, Body::Script { script, .. } if **script != *scripts::LOOK)
+    }
+}
+
 /// What a command asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Body {
@@ -62,7 +69,9 @@ pub enum Answer {
         /// Keys that match, perhaps twice.
         keys: Vec<Vec<u8>>,
     },
-    /// None came, or an error: for people, without secrets.
+    /// An error reply: for people, without secrets. The link goes on.
+    Refused(Arc<str>),
+    /// None came: for people, without secrets.
     Failed(Arc<str>),
 }
 

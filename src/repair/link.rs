@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use redis::{
-    Client, Cmd, Connection, ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo, RedisError,
-    Value,
+    Client, Cmd, Connection, ConnectionAddr, ErrorKind, IntoConnectionInfo, RedisConnectionInfo,
+    RedisError, Value,
 };
 
 use crate::config::{Address, Upstream};
@@ -73,6 +73,9 @@ impl Link {
         match answer {
             Ok(value) => read(command, value)
                 .unwrap_or_else(|| Answer::Failed("Redis's answer can't be read".into())),
+            Err(error) if matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension) => {
+                Answer::Refused(harmless(&error))
+            }
             Err(error) => Answer::Failed(harmless(&error)),
         }
     }

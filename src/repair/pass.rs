@@ -22,12 +22,13 @@ use crate::lock::envelope::Guard;
 use crate::lock::record::LockKey;
 use crate::lock::rule::{Mode, Rules};
 
+use super::Truth;
 use super::command::{Answer, BATCH, Batch, Body, Command, Kind, Order, look};
-use super::plan::{Found, Hold, Left, Plan, Repair, Says, Terms, plan};
-use super::{Standing, Truth};
+use super::plan::{Found, Plan, Repair, Says, Terms, plan};
 
-#[cfg(test)]
-mod tests;
+mod judge;
+
+use judge::{doubtful, hold_of, standing};
 
 /// How often a pass asks for locks that were won since it began.
 const CATCH_UPS: u32 = 3;
@@ -82,6 +83,8 @@ pub enum Note {
     Adopted(LockKey),
     /// The holder can't be put into Redis.
     CannotRestore(LockKey),
+    /// Redis refuses SCAN, or the database, for this reason.
+    NotSearched(Arc<str>),
 }
 
 /// What would have been taken away at the last look although the ledger may know better in a moment
@@ -102,6 +105,9 @@ pub struct Pass {
     /// Holders that stand in Redis, or can't.
     settled: BTreeMap<LockKey, Position>,
     looks: BTreeMap<LockKey, u32>,
+    /// Holders that this pass has put into Redis, to be looked at once more.
+    put: BTreeSet<LockKey>,
+    is_checked: bool,
     scans: VecDeque<Scan>,
     scan_steps: u32,
     catch_ups: u32,
@@ -176,6 +182,8 @@ impl Pass {
             later: BTreeSet::new(),
             settled: BTreeMap::new(),
             looks: BTreeMap::new(),
+            put: BTreeSet::new(),
+            is_checked: false,
             scans: VecDeque::new(),
             scan_steps: SCAN_STEPS,
             catch_ups: 0,
@@ -213,7 +221,7 @@ impl Pass {
             if let Some(command) = self.look().or_else(|| self.scan()) {
                 return Step::Ask(command);
             }
-            if self.catch_up(truth) {
+            if self.catch_up(truth) || self.check_again() {
                 continue;
             }
             return if self.later.is_empty() { Step::Done(true) } else { Step::Later };
@@ -225,6 +233,12 @@ impl Pass {
         let under_way = std::mem::replace(&mut self.under_way, UnderWay::Nothing);
         match (under_way, answer) {
             (_, Answer::Failed(text)) => self.failure = Some(text),
+            // What is not searched is not found; what holders need is known without a search.
+            (UnderWay::Scan(_), Answer::Refused(text)) => self.notes.push(Note::NotSearched(text)),
+            (
+                UnderWay::Nothing | UnderWay::Look(_) | UnderWay::Repair(_),
+                Answer::Refused(text),
+            ) => self.failure = Some(text),
             (UnderWay::Look(keys), Answer::Found(found)) if keys.len() == found.len() => {
                 self.found.extend(keys.into_iter().zip(found));
             }
@@ -299,6 +313,17 @@ impl Pass {
         if cursor != 0 {
             self.scans.push_front(Scan { cursor, ..scan });
         }
+    }
+
+    /// Queues what was put into Redis, once; true if there was any. A release that had reached Redis
+    /// and not yet the ledger when it was put there is in the ledger by now.
+    fn check_again(&mut self) -> bool {
+        if self.is_checked {
+            return false;
+        }
+        self.is_checked = true;
+        self.queue.append(&mut self.put);
+        !self.queue.is_empty()
     }
 
     /// Queues holders that are not settled; true if there were any.
@@ -379,10 +404,14 @@ impl Pass {
         }
         // After a deletion nothing stands where a holder should: its turn is next.
         let leaves_a_hole = kind == Kind::Delete && at.is_some();
-        if applied && at == planned_for && !leaves_a_hole {
-            self.settle(&key, at, true);
-        } else {
+        let puts = matches!(kind, Kind::Set | Kind::Replace);
+        if !applied || at != planned_for || leaves_a_hole {
             self.look_again(key);
+        } else if puts && !self.is_full {
+            self.later.insert(key);
+        } else {
+            self.settle(&key, at, true);
+            self.put.extend(puts.then_some(key));
         }
     }
 
@@ -442,42 +471,5 @@ impl Pass {
     }
 }
 
-/// What a repair takes away that the ledger, read up to now, may say more about: an unknown value in a
-/// holder's place, and the content of a lock that is not a string, which its client's next acquire may
-/// have again.
-fn doubtful(repair: Repair<'_>) -> Option<Guard<'_>> {
-    match repair {
-        Repair::Replace { theirs, conflict: true, .. } => Some(theirs),
-        Repair::Delete(theirs @ Guard::Other(_))
-        | Repair::Replace { theirs: theirs @ Guard::Other(_), .. } => Some(theirs),
-        Repair::Delete(Guard::Value(_))
-        | Repair::Replace { theirs: Guard::Value(_), conflict: false, .. }
-        | Repair::Set { .. }
-        | Repair::Persist(_)
-        | Repair::Lengthen { .. }
-        | Repair::Adopt(_) => None,
-    }
-}
-
-/// What the ledger's holder has put into Redis, and for how long.
-fn hold_of(holder: &Holder, now_ms: u64) -> Hold<'_> {
-    let claim = &holder.claim;
-    let what = match &claim.other {
-        Some(guard) => Guard::Other(guard),
-        None => Guard::Value(&claim.stored),
-    };
-    let left = match claim.expires_at_ms.map(|at| at.saturating_sub(now_ms)) {
-        None => Left::Forever,
-        Some(0) => Left::RunOut,
-        Some(ms) => Left::Ms(ms),
-    };
-    Hold { what, left }
-}
-
-fn standing(truth: &dyn Truth, key: &LockKey, found: &Found) -> Standing {
-    match found {
-        Found::Missing => Standing::Unknown,
-        Found::Value { stored, .. } => truth.standing(key, stored),
-        Found::Other { guard, .. } => truth.standing_other(key, guard),
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -13,9 +13,6 @@ use crate::lock::envelope::Guard;
 
 use super::Standing;
 
-#[cfg(test)]
-mod tests;
-
 /// A TTL in Redis that is shorter than the ledger's by no more than this is right: extends write the
 /// ledger after Redis, and clocks differ by milliseconds.
 const TTL_SLACK_MS: u64 = 1000;
@@ -309,3 +306,6 @@ fn against<'a>(theirs: Guard<'a>, hold: Hold<'a>, guarantee: Guarantee) -> Plan<
 fn replace<'a>(theirs: Guard<'a>, ours: &'a [u8], ttl_ms: Option<u64>, conflict: bool) -> Plan<'a> {
     Plan::Act(Repair::Replace { theirs, ours, ttl_ms, conflict })
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use crate::crash;
 use crate::ledger::fold::Holder;
 use crate::ledger::{Ask, Asker, Door, Guarantee};
 use crate::lock::envelope::Guard;
@@ -39,6 +40,9 @@ const RECONNECT: Duration = Duration::from_millis(500);
 /// Log lines about single keys in one pass; the counts are in its last line.
 const LINES: u32 = 20;
 
+/// What a Redis says that does not let Lockside's own user in.
+const REFUSALS: [&str; 3] = ["NOAUTH", "WRONGPASS", "NOPERM"];
+
 /// The thread's state.
 pub(super) struct Thread {
     shared: Arc<Shared>,
@@ -51,6 +55,8 @@ pub(super) struct Thread {
     next_background: Instant,
     next_dirty: Instant,
     next_connect: Instant,
+    /// Redis has refused Lockside's own user.
+    is_refused: bool,
     lines: u32,
 }
 
@@ -127,6 +133,7 @@ impl Thread {
             run: None,
             doubts: Doubts::new(),
             last: None,
+            is_refused: false,
             lines: 0,
         }
     }
@@ -140,7 +147,9 @@ impl Thread {
 
     fn turn(&mut self) {
         if let Some(run_id) = self.shared.take_request() {
+            self.dirty().begin();
             let complete = self.asked(&run_id);
+            self.dirty().end();
             self.shared.parts.events.pass_ended(&run_id, complete);
             return;
         }
@@ -151,15 +160,27 @@ impl Thread {
         }
         let now = Instant::now();
         if self.dirty().has_overflowed() && now >= self.next_connect {
+            self.dirty().begin();
             self.full(Purpose::Overflow);
+            self.dirty().end();
         } else if !self.dirty().is_empty() && now >= self.next_dirty.max(self.next_connect) {
+            self.dirty().begin();
             self.round();
-        } else if now >= self.next_background.max(self.next_connect) && self.is_healthy() {
+            self.dirty().end();
+        } else if self.is_background_due(now) && now >= self.next_connect && self.is_healthy() {
+            self.dirty().take_asked();
+            self.dirty().begin();
             self.full(Purpose::Background);
+            self.dirty().end();
             self.next_background = Instant::now() + self.shared.parts.interval;
         } else {
             self.rest(now);
         }
+    }
+
+    /// It is time for a pass in the background, or somebody has asked for one.
+    fn is_background_due(&self, now: Instant) -> bool {
+        now >= self.next_background || self.dirty().has_been_asked()
     }
 
     /// Waits for something to do. What is rung for is done at once.
@@ -190,10 +211,24 @@ impl Thread {
             self.link = None;
         }
         self.next_connect = Instant::now();
-        match self.connected() {
-            Some(link) if link.run_id() == run_id => self.full(Purpose::Asked),
-            Some(_) | None => false,
+        match self.connected().map(|link| link.run_id() == run_id) {
+            Some(true) => self.full(Purpose::Asked),
+            None if self.is_refused => self.without_repairs(),
+            Some(false) | None => false,
         }
+    }
+
+    /// Redis does not let Lockside's own user in: no lock can be repaired, ever. So none is asked
+    /// of Redis that was held before: the lock table answers for those, until they are released.
+    fn without_repairs(&mut self) -> bool {
+        let parts = &self.shared.parts;
+        tracing::warn!(
+            upstream = %parts.upstream.address,
+            "Redis does not let Lockside's own connection in, so it can't be brought in line with \
+             the ledger; set user and password in upstream.url"
+        );
+        parts.truth.holders().iter().for_each(|holder| parts.dirty.touch(holder.claim.key.clone()));
+        true
     }
 
     /// A pass over everything. True if it is complete.
@@ -209,15 +244,17 @@ impl Thread {
         }
         self.lines = 0;
         let complete = self.drive(&mut pass, purpose);
+        let failure = pass.failure().cloned();
         self.doubts.extend(pass.into_doubts());
-        let counters = &self.shared.counters;
+        let counters = &self.shared.parts.counters;
         Counters::add(if complete { &counters.complete } else { &counters.incomplete });
         if complete {
             self.dirty().passed(mark);
         }
         if purpose != Purpose::Background {
             let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-            tracing::info!(complete, ms, "a repair pass has ended");
+            let reason = failure.as_deref().unwrap_or("-");
+            tracing::info!(complete, ms, reason, "a repair pass has ended");
         }
         complete
     }
@@ -254,7 +291,13 @@ impl Thread {
             let Parts { truth, door, dirty, .. } = &shared.parts;
             let truth = Ledger { truth: &**truth, door: &**door, dirty };
             match pass.next(&truth, (shared.parts.unix_ms)()) {
-                Step::Ask(command) => pass.answer(self.ask(&command), &truth),
+                Step::Ask(command) => {
+                    let answer = self.ask(&command);
+                    if command.is_repair() {
+                        crash::here("repaired");
+                    }
+                    pass.answer(answer, &truth);
+                }
                 Step::Observe(claims) => self.observe(claims.into_iter().map(Ask::Observe)),
                 Step::Later => {
                     let (patience, pause) = purpose.waits();
@@ -330,8 +373,10 @@ impl Thread {
                         self.shared.parts.events.met_run(link.run_id());
                     }
                     self.link = Some(link);
+                    self.is_refused = false;
                 }
                 Err(reason) => {
+                    self.is_refused = REFUSALS.iter().any(|code| reason.starts_with(code));
                     tracing::debug!(%reason, "repair can't connect to Redis");
                     self.next_connect = Instant::now() + RECONNECT;
                 }
@@ -364,12 +409,13 @@ impl Thread {
     }
 
     fn count(&self, note: &Note, purpose: Purpose) {
-        let counters = &self.shared.counters;
+        let counters = &self.shared.parts.counters;
         match note {
             Note::Repaired { kind, conflict, .. } => counters.repaired(*kind, *conflict),
             Note::Adopted(_) => Counters::add(&counters.adopted),
             // A dirty one is met again and again.
             Note::CannotRestore(_) if purpose == Purpose::Dirty => {}
+            Note::NotSearched(_) => {}
             Note::CannotRestore(_) => Counters::add(&counters.not_restored),
         }
     }
@@ -412,6 +458,9 @@ fn tell(note: &Note, purpose: Purpose) -> bool {
                 db = key.db(),
                 "found a lock in Redis that the ledger did not know"
             );
+        }
+        Note::NotSearched(reason) => {
+            tracing::warn!(%reason, "Redis can't be searched for locks that the ledger does not know");
         }
         Note::Repaired { .. } | Note::CannotRestore(_) => return false,
     }

@@ -6,10 +6,12 @@
 
 mod acquire;
 mod ask;
+mod carry;
 mod durable;
 mod exchange;
 mod gate;
 mod grant;
+mod knock;
 mod replay;
 mod script;
 mod serve;
@@ -23,7 +25,7 @@ use std::time::Duration;
 
 use crate::command::{LockUse, lookup};
 use crate::degraded::Words;
-use crate::ledger::Answer;
+use crate::ledger::{Answer, Told};
 use crate::lock::record::LockKey;
 use crate::mode::{Mode, Report, Sign};
 use crate::resp::Args;
@@ -31,15 +33,18 @@ use crate::resp::encode;
 use crate::router::{Ask, Route};
 
 use super::flights::{SessionId, Verdict};
-use super::state::{ReplyMode, State};
+use super::state::{HeldBack, ReplyMode, State, Watched};
 use super::witness::Witness;
 use super::{Cx, Shared};
 
 use acquire::Acquiring;
 pub(super) use ask::info_alone;
+use ask::{Asking, Releasing};
+use carry::Carrying;
 use exchange::Exchange;
 pub(super) use gate::{NOAUTH, gate_refusal, may_use_some_locks};
-pub(super) use grant::{Grant, settle_grants};
+pub(super) use grant::{Grant, note_heard, settle_grants};
+use knock::{Knocking, Wish};
 use replay::Replaying;
 use script::Scripting;
 use serve::Serving;
@@ -113,14 +118,6 @@ impl Scope<'_, '_> {
         gate::may_use_some_locks(self.witness.who(self.state), self.shared())
     }
 
-    /// The error for a user that Redis was not seen to let use these locks (SPEC 6).
-    fn refused_by_gate(&mut self, args: Args<'_>) -> Option<Flow> {
-        let spec = args.get(0).and_then(lookup)?;
-        let who = self.witness.who(self.state);
-        let refusal = gate::gate_refusal(spec.keys(args), who, self.cx.shared)?;
-        Some(self.answer_error(refusal))
-    }
-
     fn send(&mut self, args: &[&[u8]]) {
         // With its header no argument is longer than this, but for huge ones.
         let len = args.iter().map(|arg| arg.len() + 16).sum::<usize>() + 16;
@@ -171,7 +168,11 @@ pub(super) enum Operation {
     Exec(Executing),
     Serve(Serving),
     Replay(Replaying),
+    Knock(Knocking),
     Verify(Verifying),
+    Carry(Carrying),
+    Ask(Asking),
+    Release(Releasing),
 }
 
 /// EXEC of a transaction that was held back.
@@ -179,18 +180,21 @@ pub(super) fn execute_held_back(scope: &mut Scope<'_, '_>) -> (Option<Box<Operat
     let Some((held, watched)) = scope.state.end_held_back() else {
         return (None, scope.answer_error("ERR EXEC without MULTI"));
     };
-    let shared = scope.cx.shared;
-    let changed = watched.is_some_and(|watched| {
-        let moved = |(key, before): &(LockKey, u64)| {
-            with_world(shared, |world| crate::degraded::version(key, world)) != *before
-        };
-        watched.lost || watched.keys.iter().any(moved)
-    });
     if held.aborted {
         let text = "EXECABORT Transaction discarded because of previous errors.";
         return (None, scope.answer_error(text));
     }
-    if changed {
+    Knocking::begin(Wish::Transaction(held, watched), scope)
+}
+
+/// Carries out a transaction of a client that may do what is in it.
+fn execute_all(
+    held: HeldBack,
+    watched: Option<Watched>,
+    scope: &mut Scope<'_, '_>,
+) -> (Option<Box<Operation>>, Flow) {
+    let shared = scope.cx.shared;
+    if watched.as_ref().is_some_and(|watched| has_changed(watched, shared)) {
         let mut reply = Vec::new();
         encode::null_array(&mut reply, scope.state.protocol);
         return (None, scope.answer(&reply));
@@ -199,13 +203,15 @@ pub(super) fn execute_held_back(scope: &mut Scope<'_, '_>) -> (Option<Box<Operat
     if plain && shared.board.view().reachable {
         return Replaying::begin(&held.commands, scope);
     }
-    for command in &held.commands {
-        let refused = Words::new(command);
-        if let Some(flow) = scope.refused_by_gate(refused.args()) {
-            return (None, flow);
-        }
-    }
-    Serving::transaction(held.commands, scope)
+    Serving::transaction(held.commands, watched, scope)
+}
+
+/// True if a watched key is not what it was, or nobody can tell.
+fn has_changed(watched: &Watched, shared: &Shared) -> bool {
+    let moved = |(key, before): &(LockKey, u64)| {
+        with_world(shared, |world| crate::degraded::version(key, world)) != *before
+    };
+    watched.lost || watched.keys.iter().any(moved)
 }
 
 /// Takes back grants that nobody has heard of.
@@ -225,6 +231,7 @@ impl Operation {
         scope: &mut Scope<'_, '_>,
     ) -> (Option<Box<Self>>, Flow) {
         let in_transaction = scope.state.transaction.is_some();
+        scope.state.repairs_before = scope.shared().repairs.activity();
         match route {
             // Redis refuses any command on keys here, in words that name the client's own.
             Route::Lock(_) | Route::Keyspace(_) if scope.state.only_listens() => {
@@ -247,6 +254,11 @@ impl Operation {
         }
     }
 
+    /// A client that blocks on companions, and whose link was lost.
+    pub(super) fn carry(words: Vec<Vec<u8>>, scope: &Scope<'_, '_>) -> (Option<Box<Self>>, Flow) {
+        Carrying::begin(words, scope)
+    }
+
     /// Asks a new link which run of Redis it has met.
     pub(super) fn verify(scope: &mut Scope<'_, '_>) -> (Option<Box<Self>>, Flow) {
         Verifying::begin(scope)
@@ -259,10 +271,7 @@ impl Operation {
 
     /// A command that is served without Redis.
     pub(super) fn serve(args: Args<'_>, scope: &mut Scope<'_, '_>) -> (Option<Box<Self>>, Flow) {
-        match scope.refused_by_gate(args) {
-            Some(flow) => (None, flow),
-            None => Serving::command(args, scope),
-        }
+        Knocking::begin(Wish::Command(args.iter().map(<[u8]>::to_vec).collect()), scope)
     }
 
     fn begin_lock(
@@ -295,8 +304,17 @@ impl Operation {
             Self::Queue(operation) => operation.reply(frame, scope),
             Self::Exec(operation) => operation.reply(frame, scope),
             Self::Replay(operation) => operation.reply(frame, scope),
+            Self::Knock(operation) => {
+                let (next, flow) = operation.reply(frame, scope);
+                if let Some(next) = next {
+                    *self = *next;
+                }
+                flow
+            }
             Self::Verify(operation) => operation.reply(frame, scope),
-            Self::Serve(_) => Flow::Close,
+            Self::Carry(operation) => operation.reply(frame, scope),
+            Self::Ask(operation) => operation.reply(frame, scope),
+            Self::Serve(_) | Self::Release(_) => Flow::Close,
         }
     }
 
@@ -307,7 +325,14 @@ impl Operation {
             Self::Exchange(operation) => operation.reopened(scope),
             Self::Script(operation) => operation.reopened(scope),
             Self::Exec(operation) => operation.reopened(scope),
-            Self::Queue(_) | Self::Serve(_) | Self::Replay(_) | Self::Verify(_) => Flow::Close,
+            Self::Ask(operation) => operation.reopened(scope),
+            Self::Queue(_)
+            | Self::Serve(_)
+            | Self::Release(_)
+            | Self::Replay(_)
+            | Self::Verify(_)
+            | Self::Knock(_) => Flow::Close,
+            Self::Carry(operation) => operation.reopened(scope),
         }
     }
 
@@ -318,23 +343,44 @@ impl Operation {
         connected: bool,
         scope: &mut Scope<'_, '_>,
     ) -> Flow {
+        if scope.decides()
+            && let Some(words) = self.unanswered()
+            && scope.is_let_in(Words::new(&words).args())
+        {
+            let (serving, flow) = Serving::in_place_of(words, connected.then_some(reason), scope);
+            *self = Self::Serve(serving);
+            return flow;
+        }
         match self {
             Self::Acquire(operation) => operation.link_failed(reason, connected, scope),
             Self::Exchange(operation) => operation.link_failed(reason, connected, scope),
             Self::Script(operation) => operation.link_failed(reason, connected, scope),
             Self::Exec(operation) => operation.link_failed(reason, connected, scope),
             Self::Replay(operation) => operation.link_failed(reason, connected, scope),
+            Self::Knock(operation) => operation.link_failed(reason, scope),
             Self::Verify(operation) => operation.link_failed(scope),
+            Self::Carry(operation) => operation.link_failed(scope),
+            Self::Ask(operation) => operation.link_failed(reason, connected, scope),
+            Self::Release(operation) => operation.waiting(),
             // Redis has no part in it.
             Self::Serve(operation) => operation.waiting(),
             Self::Queue(operation) => operation.link_failed(scope),
         }
     }
 
+    /// The client's command, while the ledger alone may still carry it out.
+    fn unanswered(&self) -> Option<Vec<Vec<u8>>> {
+        match self {
+            Self::Exchange(operation) => operation.unanswered(),
+            Self::Script(operation) => operation.unanswered(),
+            _ => None,
+        }
+    }
+
     /// No reply came in time; the session has forgotten the link.
     pub(super) fn timed_out(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
         let report = match self {
-            Self::Exchange(_) | Self::Verify(_) => Report::ReadTimeout,
+            Self::Exchange(_) | Self::Verify(_) | Self::Ask(_) => Report::ReadTimeout,
             _ => Report::WriteTimeout,
         };
         scope.shared().reports.note(report);
@@ -352,7 +398,21 @@ impl Operation {
             Self::Script(operation) => operation.answered(answer, scope),
             Self::Exec(operation) => operation.answered(answer, scope),
             Self::Serve(operation) => operation.answered(answer, scope),
-            Self::Queue(_) | Self::Replay(_) | Self::Verify(_) => None,
+            Self::Release(operation) => operation.answered(answer, scope),
+            Self::Queue(_)
+            | Self::Replay(_)
+            | Self::Verify(_)
+            | Self::Knock(_)
+            | Self::Carry(_)
+            | Self::Ask(_) => None,
+        }
+    }
+
+    /// The ledger's answer to a question about a lock.
+    pub(super) fn told(&mut self, told: &Told, scope: &mut Scope<'_, '_>) -> Option<Flow> {
+        match self {
+            Self::Ask(operation) => operation.told(told, scope),
+            _ => None,
         }
     }
 
@@ -364,9 +424,29 @@ impl Operation {
             Self::Script(operation) => operation.ledger_late(scope),
             Self::Exec(operation) => operation.ledger_late(scope),
             Self::Serve(operation) => operation.ledger_late(scope),
+            Self::Release(operation) => operation.ledger_late(scope),
+            Self::Ask(operation) => operation.ledger_late(scope),
             Self::Verify(_) => Flow::Done,
-            Self::Queue(_) | Self::Replay(_) => Flow::Close,
+            Self::Carry(operation) => {
+                let (serving, flow) = operation.decide(scope);
+                if let Some(serving) = serving {
+                    *self = Self::Serve(serving);
+                }
+                flow
+            }
+            Self::Queue(_) | Self::Replay(_) | Self::Knock(_) => Flow::Close,
         }
+    }
+
+    /// The mode has changed: what waits here for companions waits at a Redis that is back.
+    pub(super) fn view_changed(&mut self, scope: &Scope<'_, '_>) -> Option<Flow> {
+        let Self::Serve(serving) = self else { return None };
+        if scope.shared().board.view().mode != Mode::Healthy {
+            return None;
+        }
+        let (carrying, flow) = Carrying::back(serving.take_blocked(scope)?);
+        *self = Self::Carry(carrying);
+        Some(flow)
     }
 
     /// A companion that it blocks on has changed.
@@ -395,6 +475,7 @@ impl Operation {
         match self {
             Self::Acquire(operation) => operation.client_gone(scope),
             Self::Serve(operation) => operation.client_gone(scope).unwrap_or(UNTIMED),
+            Self::Carry(_) => Flow::Done,
             _ => UNTIMED,
         }
     }

@@ -4,6 +4,7 @@
 mod acquire;
 mod coalesce;
 mod settle;
+mod strict;
 
 use crate::support::{Client, FaultProxy, Redis, Settings, Subject, wait_until};
 
@@ -30,9 +31,14 @@ struct Stage {
 }
 
 impl Stage {
-    /// None in direct mode: nothing here is about Redis alone.
+    /// Redis decides (`fast`). None in direct mode: nothing here is about Redis alone.
     fn start() -> Option<Self> {
         Self::with(Settings::default())
+    }
+
+    /// The ledger decides.
+    fn strict() -> Option<Self> {
+        Self::with(Settings { top: "guarantee = \"strict\"", ..Settings::default() })
     }
 
     /// With a safety TTL of a second.
@@ -46,7 +52,8 @@ impl Stage {
         }
         let redis = Redis::start();
         let proxy = FaultProxy::start(&redis);
-        let subject = Subject::before(proxy.port(), settings);
+        let top = if settings.top.is_empty() { "guarantee = \"fast\"" } else { settings.top };
+        let subject = Subject::before(proxy.port(), Settings { top, ..settings });
         let (mut client, direct) = (subject.client(), redis.client());
         // Redis knows the guarded scripts from now on.
         assert_eq!(client.ask(&format!("SET lock:warm {TOKEN} NX")), OK);

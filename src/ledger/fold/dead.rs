@@ -94,8 +94,7 @@ mod tests {
     use super::*;
 
     fn token(number: usize) -> Token {
-        let key = LockKey::new(0, b"lock:a");
-        Token::new(&key, number.to_string().as_bytes(), None).unwrap()
+        Token((number as u128).to_be_bytes())
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Conflict, Dead, Fold, Held, Holder, Log, Position, Token};
+use super::{Confirmations, Conflict, Dead, Fold, Held, Holder, Log, Position, Token};
 
 /// The state at one place of the order, for readers that start there. All lists are in an order
 /// that the state alone gives: equal states have equal snapshots.
@@ -27,7 +27,7 @@ impl Fold {
     pub fn snapshot(&self) -> Snapshot {
         let mut confirmations: Vec<_> = Vec::new();
         for held in self.holders.values() {
-            let others = held.confirmed_by.iter().flat_map(|others| others.iter());
+            let others = held.confirmed_by.iter().flat_map(|others| &others.0);
             confirmations.extend(others.map(|other| (held.holder.at, *other)));
         }
         // Stable by the holder alone: the order of one holder's confirmations is theirs.
@@ -57,7 +57,7 @@ impl From<Snapshot> for Fold {
         for holder in snapshot.holders {
             let mut confirmed_by = None;
             while let Some((_, other)) = others.next_if(|(place, _)| *place == holder.at) {
-                confirmed_by.get_or_insert_with(Box::<Vec<Position>>::default).push(other);
+                confirmed_by.get_or_insert_with(Box::<Confirmations>::default).0.push(other);
             }
             fold.holders.insert(holder.claim.key.clone(), Held { holder, confirmed_by });
         }

@@ -3,13 +3,15 @@
 
 use crate::degraded::auth::{Access, Who};
 use crate::lock::record::LockKey;
-use crate::lock::rule::Rule;
+use crate::lock::rule::{Rule, Rules};
+use crate::resp::Args;
 use crate::resp::reply::Reply;
 use crate::session::Shared;
 
 use super::Scope;
 use super::exchange::Purpose;
 use super::script::Effect;
+use super::transaction::What;
 
 /// Why this client may not use these keys now; none if it may.
 pub(in crate::session) fn gate_refusal<'k>(
@@ -17,16 +19,18 @@ pub(in crate::session) fn gate_refusal<'k>(
     who: Who<'_>,
     shared: &Shared,
 ) -> Option<&'static str> {
-    let rules = &shared.rules;
-    let rule = |key| rules.find(key).or_else(|| rules.get(rules.companion_of(key)?));
+    let rule = |key| rule_of(key, &shared.rules);
     let access = |rule: &Rule| shared.gate.access(who, &rule.name);
     let refused = keys.filter_map(rule).map(access).find(|access| *access != Access::Granted)?;
     Some(match refused {
         Access::Unknown => NOAUTH,
-        // Only until the repair pass is complete; then Redis decides.
-        _ if shared.board.view().reachable => NOT_YET,
         _ => NOPERM,
     })
+}
+
+/// The rule that has this key as a lock or a companion.
+pub(super) fn rule_of<'r>(key: &[u8], rules: &'r Rules) -> Option<&'r Rule> {
+    rules.find(key).or_else(|| rules.get(rules.companion_of(key)?))
 }
 
 /// True if this client may use the locks of any rule.
@@ -35,9 +39,28 @@ pub(in crate::session) fn may_use_some_locks(who: Who<'_>, shared: &Shared) -> b
 }
 
 impl Scope<'_, '_> {
+    /// True if the client may use all locks that the command names, whatever Redis would say now.
+    pub(super) fn is_let_in(&self, args: Args<'_>) -> bool {
+        let spec = args.get(0).and_then(crate::command::lookup);
+        spec.is_none_or(|spec| {
+            gate_refusal(spec.keys(args), self.witness.who(self.state), self.shared()).is_none()
+        })
+    }
+
+    /// As [`Scope::is_let_in`], for one lock.
+    pub(super) fn may_use(&self, key: &[u8]) -> bool {
+        let who = self.witness.who(self.state);
+        gate_refusal(std::iter::once(key), who, self.shared()).is_none()
+    }
+
     /// Redis's answer to a command that writes, on a lock of this rule.
     pub(super) fn witness_reply(&mut self, rule: &str, reply: &Reply<'_>) {
         self.witness.answered(rule, reply, self.state, &*self.cx.shared.gate);
+    }
+
+    /// Redis has said that the client may write locks of this rule.
+    pub(super) fn witness_use(&mut self, rule: &str) {
+        self.witness.used(rule, self.state, &*self.cx.shared.gate);
     }
 
     /// Redis's error on a command on locks of this rule, or on none.
@@ -63,6 +86,15 @@ impl Scope<'_, '_> {
         }
         for rule in locks.iter().filter_map(|lock| self.cx.shared.rules.find(lock.key())) {
             self.witness_reply(&rule.name, reply);
+        }
+    }
+
+    /// Redis has refused to queue this in a transaction.
+    pub(super) fn witness_not_queued(&mut self, what: &What, error: &[u8]) {
+        match what {
+            What::Acquire(ask) => self.witness_error(Some(&ask.rule), error),
+            What::Enveloped(call) => self.witness_script_error(call.keys(), error),
+            What::Other(purpose) => self.witness_answer(purpose, &Reply::Error(error)),
         }
     }
 
@@ -95,5 +127,3 @@ pub(in crate::session) const NOAUTH: &str = "NOAUTH Authentication required. loc
     configuration";
 const NOPERM: &str = "NOPERM lockside: upstream is unavailable, and was not seen to let this user \
     use these locks; see [[user]] in the configuration";
-const NOT_YET: &str = "TRYAGAIN lockside: locks are being compared with upstream, which was not \
-    seen to let this user use these locks so far; ask again, or see [[user]] in the configuration";

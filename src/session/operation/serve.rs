@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use crate::command::LockUse;
+use crate::crash;
 use crate::degraded::{self, Caller, Change, CompanionEffects, Evaluation, Words, World};
 use crate::ledger::{Answer, Ask, Cause};
 use crate::lock::record::{Confidence, LockKey, Record};
@@ -15,10 +16,11 @@ use crate::lock::value::{self, Stamp};
 use crate::resp::Args;
 use crate::resp::encode;
 use crate::session::Shared;
+use crate::session::state::Watched;
 
 use super::acquire::{CLIENT_GONE, TABLE_FULL};
 use super::settle::{Booking, Provisional};
-use super::{Flow, Grant, Operation, Scope, durable};
+use super::{Flow, Grant, Operation, Scope, durable, has_changed};
 
 /// How often an evaluation is made again before the client is told to.
 const TRIES: u8 = 8;
@@ -28,8 +30,13 @@ pub(in crate::session) struct Serving {
     work: Work,
     tries_left: u8,
     under_way: Option<UnderWay>,
-    /// Until when it blocks on companions; zero: for ever.
+    /// Until when it blocks on companions.
     blocks_until: Option<Duration>,
+    /// Redis was sent the command, and its link was lost before the reply: why.
+    lost: Option<String>,
+    /// What a transaction depends on: looked at before each evaluation, also the second, after
+    /// another was first.
+    watched: Option<Watched>,
 }
 
 /// What is evaluated.
@@ -62,13 +69,50 @@ impl Serving {
     /// A whole transaction.
     pub(super) fn transaction(
         commands: Vec<Vec<Vec<u8>>>,
+        watched: Option<Watched>,
         scope: &mut Scope<'_, '_>,
     ) -> (Option<Box<Operation>>, Flow) {
-        Self::begin(Work::Transaction(commands), scope)
+        let mut serving = Self::new(Work::Transaction(commands));
+        serving.watched = watched;
+        let flow = serving.evaluate(scope);
+        (Some(Box::new(Operation::Serve(serving))), flow)
+    }
+
+    /// A command that Redis was to carry out, and whose link was lost. `lost`: why, if Redis may
+    /// have carried it out.
+    pub(super) fn in_place_of(
+        words: Vec<Vec<u8>>,
+        lost: Option<&str>,
+        scope: &mut Scope<'_, '_>,
+    ) -> (Self, Flow) {
+        // Whatever Redis has made of it is looked at.
+        let args = Words::new(&words);
+        if let Some(spec) = args.args().get(0).and_then(crate::command::lookup) {
+            for key in spec.lock_keys(args.args()) {
+                if scope.shared().rules.find(key).is_some() {
+                    scope.shared().repairs.touch(&scope.lock_key(key));
+                }
+            }
+        }
+        let mut serving = Self::new(Work::Command(words));
+        serving.lost = lost.map(str::to_owned);
+        let flow = serving.evaluate(scope);
+        (serving, flow)
+    }
+
+    fn new(work: Work) -> Self {
+        Self {
+            work,
+            tries_left: TRIES,
+            under_way: None,
+            blocks_until: None,
+            lost: None,
+            watched: None,
+        }
     }
 
     fn begin(work: Work, scope: &mut Scope<'_, '_>) -> (Option<Box<Operation>>, Flow) {
-        let mut serving = Self { work, tries_left: TRIES, under_way: None, blocks_until: None };
+        let mut serving = Self::new(work);
         let flow = serving.evaluate(scope);
         (Some(Box::new(Operation::Serve(serving))), flow)
     }
@@ -79,6 +123,11 @@ impl Serving {
         }
         self.tries_left -= 1;
         let shared = scope.cx.shared;
+        if self.watched.as_ref().is_some_and(|watched| has_changed(watched, shared)) {
+            let mut reply = Vec::new();
+            encode::null_array(&mut reply, scope.state.protocol);
+            return scope.answer(&reply);
+        }
         let caller = Caller { db: scope.state.db, protocol: scope.state.protocol };
         let evaluation = with_world(shared, |world| match &self.work {
             Work::Command(words) => degraded::evaluate(Words::new(words).args(), &caller, world),
@@ -89,6 +138,9 @@ impl Serving {
                 self.make_true(reply, changes, companions, scope)
             }
             Evaluation::NotServed => {
+                if let Some(reason) = self.lost.take() {
+                    return scope.answer_unknown(&reason);
+                }
                 let text = shared.unavailable(NOT_A_LOCK);
                 scope.answer_error(&text)
             }
@@ -113,7 +165,14 @@ impl Serving {
             match change {
                 Change::Release { key, record } => {
                     touched.push(key.clone());
-                    releases.push(release(key, &record));
+                    match record.claim {
+                        Some(claim) => releases.push(Ask::Release(key, claim, Cause::Client)),
+                        // A grant of Redis's own, whose mirror has not come to the ledger yet.
+                        None => {
+                            scope.shared().table.release_if(&key, &record.stored);
+                            scope.book_unattended(vec![Ask::ReleaseAny(key, Cause::Client)]);
+                        }
+                    }
                 }
                 Change::Extend { key, record, expires_at_ms } => {
                     touched.push(key.clone());
@@ -139,6 +198,10 @@ impl Serving {
             return scope.answer_error(&nothing_done(&trouble));
         }
         match Booking::begin(&taken, releases, scope) {
+            Ok(booking) if booking.is_done() => {
+                touched.iter().for_each(|key| scope.shared().repairs.touch(key));
+                self.finish(&reply, companions, scope)
+            }
             Ok(booking) => {
                 let until = booking.until;
                 let under_way = UnderWay { booking, taken, touched, reply, companions };
@@ -164,13 +227,16 @@ impl Serving {
         if again || scope.client_gone && !done.taken.is_empty() {
             done.give_up(scope);
         }
-        if scope.client_gone && !done.taken.is_empty() {
+        // A client that has gone may have come again elsewhere, and released what it held: what
+        // holds the lock now is no matter of this command any more.
+        if scope.client_gone && (again || !done.taken.is_empty()) {
             return Some(scope.answer_error(CLIENT_GONE));
         }
         if again {
             return Some(self.evaluate(scope));
         }
         let flow = self.finish(&done.reply, done.companions, scope);
+        crash::here("served-told");
         let end = scope.cx.wires.client_accepted();
         scope.grants.extend(done.taken.into_iter().map(|taken| Grant {
             key: taken.lock,
@@ -212,7 +278,8 @@ impl Serving {
         let now_ms = scope.shared().clock.unix_ms();
         let waiter = (scope.cx.worker, scope.id);
         if !scope.shared().companions.block(waiter, keys, now_ms) {
-            return scope.answer_error(TOO_MANY_WAIT);
+            // An element has come since it was looked for.
+            return self.evaluate(scope);
         }
         let for_ever = Duration::from_secs(u64::from(u32::MAX));
         let timeout = if timeout_ms == 0 { for_ever } else { Duration::from_millis(timeout_ms) };
@@ -223,6 +290,7 @@ impl Serving {
     /// A companion that it waits for has changed.
     pub(super) fn rung(&mut self, scope: &mut Scope<'_, '_>) -> Option<Flow> {
         self.blocks_until?;
+        scope.shared().companions.unblock((scope.cx.worker, scope.id));
         self.tries_left = TRIES;
         Some(self.evaluate(scope))
     }
@@ -230,14 +298,7 @@ impl Serving {
     fn block_ended(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
         scope.shared().companions.unblock((scope.cx.worker, scope.id));
         let mut reply = Vec::new();
-        let name = match &self.work {
-            Work::Command(words) => words.first().map(|name| name.to_ascii_lowercase()),
-            Work::Transaction(_) => None,
-        };
-        match name.as_deref() {
-            Some(b"blpop" | b"brpop") => encode::null_array(&mut reply, scope.state.protocol),
-            _ => encode::null(&mut reply, scope.state.protocol),
-        }
+        encode::null_array(&mut reply, scope.state.protocol);
         scope.answer(&reply)
     }
 
@@ -247,6 +308,16 @@ impl Serving {
         match booked.or(self.blocks_until) {
             Some(until) => Flow::Ledger { until },
             None => Flow::Close,
+        }
+    }
+
+    /// The command, if it only blocks on companions; it does so here no more.
+    pub(super) fn take_blocked(&mut self, scope: &Scope<'_, '_>) -> Option<Vec<Vec<u8>>> {
+        self.blocks_until?;
+        scope.shared().companions.unblock((scope.cx.worker, scope.id));
+        match &mut self.work {
+            Work::Command(words) => Some(std::mem::take(words)),
+            Work::Transaction(_) => None,
         }
     }
 
@@ -266,13 +337,6 @@ impl UnderWay {
                 scope.give_up(&taken.lock, *claim);
             }
         }
-    }
-}
-
-fn release(key: LockKey, record: &Record) -> Ask {
-    match record.claim {
-        Some(claim) => Ask::Release(key, claim, Cause::Client),
-        None => Ask::ReleaseAny(key, Cause::Client),
     }
 }
 
@@ -368,4 +432,3 @@ fn nothing_done(trouble: &str) -> String {
 const NOT_A_LOCK: &str = "only lock keys are served";
 const CONTENDED: &str =
     "TRYAGAIN lockside: not acquired: others were first, time and again; ask again";
-const TOO_MANY_WAIT: &str = "OOM lockside: too many clients wait for keys";

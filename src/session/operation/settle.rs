@@ -89,6 +89,9 @@ pub(super) struct Settlement {
     link_lost: bool,
     /// Given back because of this.
     refusal: Option<Next>,
+    /// Keys that Redis has let go: a repair that was made before the ledger heard of it may have
+    /// put them back.
+    released: Vec<LockKey>,
 }
 
 impl Settlement {
@@ -100,6 +103,7 @@ impl Settlement {
         scope: &mut Scope<'_, '_>,
     ) -> (Self, Next) {
         let mut settlement = Self::new(locks);
+        settlement.released = scope.doubtful(&releases);
         if scope.shared().ledger_use() == Ledger::Follows {
             scope.follow_up(releases);
             let next = settlement.go_to_redis(scope);
@@ -139,6 +143,7 @@ impl Settlement {
             booking: None,
             link_lost: false,
             refusal: None,
+            released: Vec::new(),
         }
     }
 
@@ -150,6 +155,11 @@ impl Settlement {
         }
         if !booking.is_done() {
             return Some(Next::Ledger(booking.until));
+        }
+        scope.look_again(&self.released);
+        if booking.was_behind(scope) {
+            self.released.iter().for_each(|key| scope.shared().repairs.touch(key));
+            return Some(self.take_back(Next::Blocked(durable::NOT_RELEASED.to_owned()), scope));
         }
         if booking.lost.is_empty() {
             return Some(self.go_to_redis(scope));

@@ -22,6 +22,8 @@ pub(crate) struct Event {
     pub(crate) called: Moment,
     /// After the reply was read, or the connection was seen to have gone.
     pub(crate) replied: Moment,
+    /// How it was asked, for people.
+    pub(crate) how: &'static str,
     pub(crate) what: What,
 }
 
@@ -81,7 +83,7 @@ pub(crate) struct Ending {
 
 impl fmt::Display for Event {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { client, key, called, replied, what } = self;
-        write!(out, "{called:>9} .. {replied:>9} us  client {client}  key {key}  {what:?}")
+        let Self { client, key, called, replied, how, what } = self;
+        write!(out, "{called:>9} .. {replied:>9} us  client {client}  key {key}  {how}: {what:?}")
     }
 }

@@ -34,9 +34,16 @@ impl Journal {
     }
 
     /// Notes a call that is over now.
-    pub(crate) fn note(&self, client: usize, key: usize, called: Moment, what: What) {
+    pub(crate) fn note(
+        &self,
+        client: usize,
+        key: usize,
+        called: Moment,
+        how: &'static str,
+        what: What,
+    ) {
         let replied = self.now();
-        self.events.lock().unwrap().push(Event { client, key, called, replied, what });
+        self.events.lock().unwrap().push(Event { client, key, called, replied, how, what });
     }
 
     /// All events so far.

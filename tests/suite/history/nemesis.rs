@@ -56,8 +56,8 @@ pub(crate) struct Nemesis<'a> {
     pub(crate) faults: &'a [Fault],
     /// A dataset of some time ago.
     old: Option<Vec<u8>>,
-    /// What was done, for people.
-    pub(crate) done: Vec<String>,
+    /// How many faults there were.
+    pub(crate) done: usize,
 }
 
 impl<'a> Nemesis<'a> {
@@ -68,7 +68,7 @@ impl<'a> Nemesis<'a> {
         random: Random,
         faults: &'a [Fault],
     ) -> Self {
-        Self { redis, relay, subjects, at: 0, journal, random, faults, old: None, done: Vec::new() }
+        Self { redis, relay, subjects, at: 0, journal, random, faults, old: None, done: 0 }
     }
 
     /// Fault after fault until `time` is over; then nothing is wrong any more.
@@ -180,8 +180,11 @@ impl<'a> Nemesis<'a> {
         }
     }
 
+    /// Said at once: whoever waits in vain afterwards wants to know.
     fn note(&mut self, what: String) {
-        self.done.push(format!("{:>9} us  at {}: {what}", self.journal.now(), self.at));
+        let line = format!("{:>9} us  at {}: {what}", self.journal.now(), self.at);
+        eprintln!("{line}");
+        self.done += 1;
     }
 
     fn wait_healthy(&self) {

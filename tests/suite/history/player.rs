@@ -161,8 +161,8 @@ impl<'a> Player<'a> {
         }
     }
 
-    fn note(&self, key: usize, called: Moment, what: What) {
-        self.journal.note(self.number, key, called, what);
+    fn note(&self, key: usize, called: Moment, how: &'static str, what: What) {
+        self.journal.note(self.number, key, called, how, what);
     }
 
     /// Sends one command and reads its reply.
@@ -175,7 +175,7 @@ impl<'a> Player<'a> {
     fn ask_all(&mut self, key: usize, commands: &[&[&str]]) -> Vec<Reply> {
         let called = self.journal.now();
         let bytes: Vec<u8> = commands.iter().flat_map(|command| encode(command)).collect();
-        let mut link = self.link.take().unwrap_or_else(|| self.connect());
+        let mut link = self.link.take().unwrap_or_else(|| self.connect(key));
         if link.try_send(&bytes).is_err() {
             return vec![Reply::Gone];
         }
@@ -187,7 +187,7 @@ impl<'a> Player<'a> {
                 }
                 Err(error) => {
                     if error.kind() == ErrorKind::TimedOut {
-                        self.note(key, called, What::Hung(command.join(" ")));
+                        self.note(key, called, "any", What::Hung(command.join(" ")));
                     }
                     replies.push(Reply::Gone);
                     return replies;
@@ -199,15 +199,23 @@ impl<'a> Player<'a> {
     }
 
     /// Connects, also while the server is starting again.
-    fn connect(&mut self) -> Client {
-        let resp3 = self.random.chance(25);
-        poll_for("a connection", PATIENCE, || {
-            let mut client = Client::attempt(self.port).ok()?;
-            if resp3 {
-                client.try_send(&encode(&["HELLO", "3"])).ok()?;
-                client.frame_within(HANG).ok()?;
+    fn connect(&mut self, key: usize) -> Client {
+        loop {
+            let mut client = poll_for("a connection", PATIENCE, || Client::attempt(self.port).ok());
+            if !self.random.chance(25) {
+                return client;
             }
-            Some(client)
-        })
+            let called = self.journal.now();
+            let greeted =
+                client.try_send(&encode(&["HELLO", "3"])).and_then(|()| client.frame_within(HANG));
+            match greeted {
+                Ok(_) => return client,
+                Err(error) if error.kind() == ErrorKind::TimedOut => {
+                    self.note(key, called, "HELLO", What::Hung("HELLO 3".into()));
+                }
+                // It ended while the server did.
+                Err(_) => {}
+            }
+        }
     }
 }

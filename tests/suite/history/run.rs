@@ -74,7 +74,7 @@ pub(crate) fn before_lockside(sidecars: usize, plan: Plan, faults: &[Fault], see
     let relay = Relay::before(redis.port());
     let mut subjects: Vec<_> = (0..sidecars).map(|_| start(&relay, &ledger)).collect();
     let ports: Vec<u16> = subjects.iter().map(Subject::port).collect();
-    let mut done = Vec::new();
+    let mut done = 0;
     let events = play(&ports, plan, &random, |journal| {
         let random = random.fork(999);
         let mut nemesis =
@@ -85,10 +85,10 @@ pub(crate) fn before_lockside(sidecars: usize, plan: Plan, faults: &[Fault], see
     ports.iter().for_each(|&port| wait_healthy(port));
     let verdict = settle(&events, plan, &redis, ports[0]);
     let longest = events.iter().map(|event| event.replied - event.called).max().unwrap_or(0);
-    eprintln!("seed {seed}: {verdict}, {} faults, {:?}", done.len(), count(&events));
+    eprintln!("seed {seed}: {verdict}, {done} faults, {:?}", count(&events));
     eprintln!("longest call {longest} us; open at the end: {:?}", verdict.open);
     if !verdict.findings.is_empty() {
-        show(&events, &verdict, &done);
+        keep(&events, seed);
         let outputs = subjects.iter().filter_map(Subject::process);
         outputs.for_each(|process| eprintln!("{}", process.output()));
     }
@@ -109,9 +109,11 @@ fn start(relay: &Relay, ledger: &Path) -> Subject {
 /// Looks until what is there is what clients were told, or for as long as that may take.
 fn settle(events: &[Event], plan: Plan, redis: &Redis, port: u16) -> Verdict {
     let deadline = Instant::now() + SETTLING;
+    // What was wrong before the end stays wrong.
+    let before = judge(events, &BTreeMap::new()).findings.len();
     loop {
         let verdict = judge(events, &endings(events, plan, redis, port));
-        if verdict.findings.is_empty() || Instant::now() > deadline {
+        if verdict.findings.len() == before || Instant::now() > deadline {
             return verdict;
         }
         std::thread::park_timeout(LOOK);
@@ -182,12 +184,12 @@ pub(crate) fn count(events: &[Event]) -> BTreeMap<String, usize> {
     counted
 }
 
-/// The end of the history of the first key in question, and the faults.
-fn show(events: &[Event], verdict: &Verdict, done: &[String]) {
-    done.iter().for_each(|line| eprintln!("{line}"));
-    let Some(key) = verdict.findings.first().map(|finding| finding.key) else { return };
-    let mut events: Vec<&Event> = events.iter().filter(|event| event.key == key).collect();
-    events.sort_by_key(|event| event.called);
-    let tail = events.len().saturating_sub(400);
-    events[tail..].iter().for_each(|event| eprintln!("{event}"));
+/// Writes the whole history into a file of the build's, for people.
+fn keep(events: &[Event], seed: u64) {
+    let mut events: Vec<&Event> = events.iter().collect();
+    events.sort_by_key(|event| (event.key, event.called));
+    let text: String = events.iter().map(|event| format!("{event}\n")).collect();
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("history-{seed}.txt"));
+    std::fs::write(&file, text).unwrap();
+    eprintln!("the whole history: {}", file.display());
 }

@@ -83,17 +83,16 @@ fn not_coalesced_across_databases_and_users() {
 /// With the cache off each acquire is answered by what Redis has now.
 #[test]
 fn held_cache_off() {
-    let Some(mut stage) = super::Stage::lockside("") else { return };
-    stage.take("lock:a", TOKEN);
-    assert_eq!(stage.client.ask(&format!("SET lock:a {OTHER} NX")), NIL);
+    let Some(stage) = super::Stage::lockside("") else { return };
     let uncached = crate::support::Subject::with(
         &stage.redis,
         crate::support::Settings { top: "held_cache = \"0ms\"", ..Default::default() },
     );
-    let mut client = uncached.client();
-    assert_eq!(client.ask(&format!("SET lock:a {OTHER} NX")), NIL);
-    assert_eq!(stage.direct.ask("DEL lock:a"), ONE);
-    assert_eq!(client.ask(&format!("SET lock:a {OTHER} NX")), OK);
+    let (mut client, mut holder) = (uncached.client(), uncached.client());
+    assert_eq!(holder.ask(&format!("SET lock:b {TOKEN} NX")), OK);
+    assert_eq!(client.ask(&format!("SET lock:b {OTHER} NX")), NIL);
+    assert_eq!(holder.ask("DEL lock:b"), ONE);
+    assert_eq!(client.ask(&format!("SET lock:b {OTHER} NX")), OK);
 }
 
 /// The connection broke before the caller read its OK; it connects again and sends the same: OK,

@@ -1,6 +1,7 @@
 //! What goes wrong between the steps of an acquire, made to happen by a wire between Lockside and
 //! Redis. One promise in all of it: OK means that the lock is there and permanent, and whatever is
-//! not told OK leaves no lock behind for longer than the safety TTL.
+//! not told OK leaves no lock behind for longer than the safety TTL. Redis decides here (`fast`);
+//! `faults::strict` has a ledger that does.
 
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use crate::support::wire::Wire;
 use crate::support::{Client, PATIENCE, Redis, Settings, Subject, wait_until};
 
 const RULE: &str = "[[rule]]\nname = \"r\"\nkeys = [\"lock:*\"]\nsafety_ttl = \"1s\"";
+const FAST: &str = "guarantee = \"fast\"";
 const TAKE: &str = "SET lock:a 550e8400-e29b-41d4-a716-446655440000 NX PX 30000";
 
 /// What only the second step sends.
@@ -28,7 +30,7 @@ impl Broken {
     fn start() -> Option<Self> {
         let redis = Redis::start();
         let wire = Wire::before(&redis);
-        let settings = Settings { tables: RULE, ..Settings::default() };
+        let settings = Settings { top: FAST, tables: RULE, ..Settings::default() };
         let subject = Subject::before(wire.port(), settings);
         if !subject.is_lockside() {
             return None;
@@ -167,8 +169,12 @@ fn the_key_is_anothers_before_the_second_step() {
 fn redis_is_silent_between_the_steps() {
     let redis = Redis::start();
     let wire = Wire::before(&redis);
-    let settings =
-        Settings { tables: RULE, upstream: "command_timeout = \"500ms\"", ..Settings::default() };
+    let settings = Settings {
+        top: FAST,
+        tables: RULE,
+        upstream: "command_timeout = \"500ms\"",
+        ..Settings::default()
+    };
     let subject = Subject::before(wire.port(), settings);
     if !subject.is_lockside() {
         return;

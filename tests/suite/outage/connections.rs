@@ -1,7 +1,7 @@
 //! What a connection is (database, name, protocol, transaction, subscription) through an outage
 //! (SPEC 6).
 
-use super::{A, B, C, NIL, OK, ONE, STRANGER, Stage, answer, bulk, take};
+use super::{A, B, C, NIL, NO_TTL, OK, ONE, STRANGER, Stage, ZERO, answer, bulk, take};
 use crate::support::wait_until;
 
 const QUEUED: &str = "+QUEUED\r\n";
@@ -80,6 +80,48 @@ fn transactions_on_locks() {
     stage.assert_recovers_with(&[("lock:a", A), ("lock:c", C)]);
 }
 
+/// Every way to look at a lock that a library uses.
+#[test]
+fn a_lock_is_looked_at() {
+    let Some(mut stage) = Stage::start() else { return };
+    stage.take("lock:a", A);
+    stage.redis.kill();
+    stage.wait_mode("degraded");
+    for (line, reply) in [
+        ("GET lock:a", bulk(A)),
+        ("MGET lock:a lock:b", format!("*2\r\n{}{NIL}", bulk(A))),
+        ("STRLEN lock:a", ":36\r\n".into()),
+        ("GETRANGE lock:a 0 3", bulk("550e")),
+        ("EXISTS lock:a lock:b lock:a", ":2\r\n".into()),
+        ("TYPE lock:a", "+string\r\n".into()),
+        ("TYPE lock:b", "+none\r\n".into()),
+        ("TTL lock:a", NO_TTL.into()),
+        ("PTTL lock:a", NO_TTL.into()),
+        ("PTTL lock:b", ":-2\r\n".into()),
+        ("EXPIRETIME lock:a", NO_TTL.into()),
+        ("TOUCH lock:a lock:b", ONE.into()),
+        ("EXPIRE lock:a 5", ONE.into()),
+        ("EXPIRE lock:b 5", ZERO.into()),
+    ] {
+        assert_eq!(answer(&mut stage.stranger, line), reply, "{line}");
+    }
+}
+
+/// The same where Redis answers and has lost the lock: what it lacks is no answer.
+#[test]
+fn a_lock_is_looked_at_where_redis_is_behind() {
+    let Some(mut stage) = Stage::start() else { return };
+    stage.take("lock:a", A);
+    assert_eq!(stage.redis.ask("REPLICAOF 127.0.0.1 1"), OK);
+    stage.wait_mode("degraded");
+    stage.take("lock:b", B);
+    for line in ["PTTL lock:b", "TTL lock:b"] {
+        assert_eq!(answer(&mut stage.holder, line), NO_TTL, "{line}");
+    }
+    assert_eq!(answer(&mut stage.holder, "EXISTS lock:a lock:b"), ":2\r\n");
+    assert_eq!(answer(&mut stage.holder, "TYPE lock:b"), "+string\r\n");
+}
+
 /// A watched lock was released and taken meanwhile.
 #[test]
 fn a_watch_that_sees_a_change() {
@@ -135,6 +177,8 @@ fn a_transaction_across_the_crash() {
 #[test]
 fn only_those_who_wait_are_closed() {
     let Some(mut stage) = Stage::start() else { return };
+    // Redis is seen to let this client use locks.
+    stage.take("lock:b", B);
     let mut waiting = [
         ("SUBSCRIBE news", stage.subject.client()),
         ("MONITOR", stage.subject.client()),
@@ -151,6 +195,8 @@ fn only_those_who_wait_are_closed() {
     for (_, client) in &mut waiting {
         client.rest();
     }
+    // In the very moment of the crash it is one more command in flight.
+    stage.wait_mode("degraded");
     assert_eq!(answer(&mut stage.holder, "PING"), "+PONG\r\n");
     stage.take("lock:a", A);
 }

@@ -1,7 +1,9 @@
 //! The network between Lockside and Redis: what is in flight, and what comes while it lasts.
 
+use std::time::{Duration, Instant};
+
 use super::{A, ANSWER, B, C, NIL, OK, ONE, STRANGER, Stage, answer, bulk, take};
-use crate::support::{Client, Trouble};
+use crate::support::{Client, PATIENCE, Trouble, poll_for};
 
 /// Ways to be out of reach, each with the links that stand cut or left as they are.
 const TROUBLES: [(Trouble, bool); 5] = [
@@ -26,13 +28,114 @@ fn out_of_reach_in_every_way() {
         stage.take("lock:a", A);
         stage.take("lock:b", B);
         begin(&stage, trouble);
-        assert_eq!(answer(&mut stage.holder, "GET lock:a"), bulk(A), "{trouble:?}");
         stage.wait_mode("degraded");
         stage.go_on_without_redis();
         stage.assert_other_keys_refused();
         stage.relay.set(Trouble::None);
         stage.assert_recovers_with(&[("lock:a", A), ("lock:c", C)]);
     }
+}
+
+/// The first commands after the network has gone, before anybody knows: each is safe to ask again,
+/// so each is answered by what is known.
+#[test]
+fn the_first_command_is_answered() {
+    for trouble in TROUBLES {
+        let Some(mut stage) = Stage::start() else { return };
+        stage.take("lock:a", A);
+        begin(&stage, trouble);
+        assert_eq!(answer(&mut stage.holder, "GET lock:a"), bulk(A), "{trouble:?}");
+    }
+    for spoil in ["KILL", "STOP"] {
+        let Some(mut stage) = Stage::start() else { return };
+        stage.take("lock:a", A);
+        stage.redis.process().signal(spoil);
+        assert_eq!(answer(&mut stage.holder, "GET lock:a"), bulk(A), "{spoil}");
+    }
+}
+
+/// One of each kind, in flight when Redis falls silent: answered, all of them.
+#[test]
+fn every_kind_of_command_is_answered() {
+    const LINES: [&str; 18] = [
+        "PING",
+        "ECHO hi",
+        "HELLO 3",
+        "SELECT 1",
+        "CLIENT SETNAME me",
+        "CLIENT ID",
+        "CLIENT NO-EVICT ON",
+        "INFO",
+        "TIME",
+        "COMMAND COUNT",
+        "SCRIPT LOAD \"return 1\"",
+        "WATCH lock:a",
+        "MULTI",
+        "GET plain",
+        "SET plain 1",
+        "EXISTS lock:a",
+        "DEL lock:b plain",
+        "FLUSHDB",
+    ];
+    for trouble in [(Trouble::BlackHole, false), (Trouble::HalfOpen, false)] {
+        let Some(mut stage) = Stage::start() else { return };
+        stage.take("lock:a", A);
+        // Some on links that stand, some on links that are opened now.
+        let mut clients: Vec<Client> =
+            LINES.iter().chain(&LINES).map(|_| stage.subject.client()).collect();
+        clients[..LINES.len()].iter_mut().for_each(|client| drop(client.ask("GET plain")));
+        begin(&stage, trouble);
+        for (line, client) in LINES.iter().cycle().zip(&mut clients) {
+            client.send_line(line);
+        }
+        let (mut silent, end) = (Vec::new(), Instant::now() + ANSWER);
+        for (number, client) in clients.iter_mut().enumerate() {
+            let left = end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+            if client.frame_within(left).is_err() {
+                silent.push((LINES[number % LINES.len()], number < LINES.len()));
+            }
+        }
+        assert!(silent.is_empty(), "{trouble:?}: no answer to (command, old link): {silent:?}");
+    }
+}
+
+/// Lockside starts while Redis says nothing, and does not know it yet when its first clients come.
+#[test]
+fn a_start_in_silence() {
+    for trouble in [Trouble::BlackHole, Trouble::HalfOpen, Trouble::Hangup] {
+        let Some(mut stage) = Stage::start() else { return };
+        stage.take("lock:a", A);
+        stage.relay.set(trouble);
+        stage.subject.kill();
+        let port = stage.subject.port();
+        std::thread::scope(|scope| {
+            let early = scope.spawn(|| {
+                ["HELLO 3", "GET plain", "GET lock:a", "PING"].map(|line| {
+                    let mut client =
+                        poll_for("it listens", PATIENCE, || Client::attempt(port).ok());
+                    client.send_line(line);
+                    (line, client)
+                })
+            });
+            stage.subject.start_again();
+            for (line, mut client) in early.join().unwrap() {
+                let reply = client.frame_within(ANSWER);
+                assert!(reply.is_ok(), "{trouble:?}: {line}: {reply:?}");
+            }
+        });
+    }
+}
+
+/// A pause of writes holds a script back for as long as it lasts; its client is answered before.
+#[test]
+fn the_first_script_of_a_pause_is_answered() {
+    let Some(mut stage) = Stage::start() else { return };
+    stage.take("lock:a", A);
+    assert_eq!(stage.redis.ask("CLIENT PAUSE 60000 WRITE"), OK);
+    let reply =
+        answer(&mut stage.holder, &super::script(super::EXTEND, "lock:a", &format!("{A} 5000")));
+    assert!(reply == ONE || reply.starts_with('-'), "{reply}");
+    assert_eq!(stage.redis.ask("CLIENT UNPAUSE"), OK);
 }
 
 /// Links break and Redis is there: no outage, and nobody notices.
@@ -99,7 +202,7 @@ fn answers_in_flight(client: &mut Client, trouble: (Trouble, bool)) -> bool {
 #[test]
 fn a_slow_network() {
     let Some(mut stage) = Stage::start() else { return };
-    stage.relay.set(Trouble::Delay(std::time::Duration::from_millis(20)));
+    stage.relay.set(Trouble::Delay(Duration::from_millis(20)));
     stage.take("lock:a", A);
     stage.assert_held("lock:a", A);
     stage.give("lock:a", A);

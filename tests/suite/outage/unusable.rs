@@ -23,6 +23,7 @@ fn live_through(spoil: impl Fn(&Redis), others: Others, heal: impl Fn(&Redis)) {
     stage.take("lock:a", A);
     stage.take("lock:b", B);
     spoil(&stage.redis);
+    stage.wait_mode("degraded");
     stage.go_on_without_redis();
     match others {
         Others::Served => {

@@ -156,6 +156,7 @@ impl Rig {
             board: board.clone(),
             dirty: dirty.clone(),
             databases: databases.clone(),
+            counters: Arc::default(),
             events: Arc::new(told),
             interval,
             unix_ms,
@@ -327,6 +328,19 @@ fn a_hash_that_was_released_while_redis_was_away_is_deleted() {
     rig.board.show(Mode::Recovering, true);
     wait_until("all is clean", || rig.dirty.is_empty());
     assert_eq!(rig.redis.ask("EXISTS lock:released lock:changed"), ":1\r\n");
+    rig.repair.stop();
+}
+
+#[test]
+fn a_redis_that_refuses_scan_gets_its_locks_all_the_same() {
+    let rig = Rig::start(Mode::Recovering);
+    rig.book.grant(&lock("a"), b"v");
+    rig.redis.ask("ACL SETUSER default -scan");
+    assert!(rig.pass());
+    assert_eq!(rig.value("lock:a"), Some("v".into()));
+    // Without the right to run scripts nothing can be repaired.
+    rig.redis.ask("ACL SETUSER default -evalsha");
+    assert!(!rig.pass());
     rig.repair.stop();
 }
 

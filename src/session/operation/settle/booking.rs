@@ -6,12 +6,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::crash;
 use crate::ledger::fold::Holder;
 use crate::ledger::{Answer, Ask, Cause, Outcome, Ticket};
 use crate::lock::record::{LockKey, Position};
 use crate::session::operation::Scope;
 
 use super::Provisional;
+
+/// Releases of one request: a FLUSHALL has as many as there are locks.
+const PART: usize = 10_000;
 
 /// A claim that has lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +30,8 @@ pub(in crate::session::operation) struct Loss {
 #[derive(Debug)]
 pub(in crate::session::operation) struct Booking {
     releases: Option<Ticket>,
+    /// What the first of them asks for.
+    asked: Vec<Ask>,
     claims: Option<Ticket>,
     pub(in crate::session::operation) until: Duration,
     /// The claims that have won, by their lock's place.
@@ -33,6 +39,8 @@ pub(in crate::session::operation) struct Booking {
     pub(in crate::session::operation) lost: Vec<Loss>,
     /// A release found that its hold had ended before.
     pub(in crate::session::operation) missed: bool,
+    /// Which locks that were.
+    pub(super) ended_before: Vec<LockKey>,
 }
 
 impl Booking {
@@ -40,21 +48,30 @@ impl Booking {
     /// written all the same.
     pub(in crate::session::operation) fn begin(
         taken: &[Provisional],
-        releases: Vec<Ask>,
+        mut releases: Vec<Ask>,
         scope: &Scope<'_, '_>,
     ) -> Result<Self, String> {
         let mut booking = Self {
             releases: None,
+            asked: Vec::new(),
             claims: None,
             until: Duration::ZERO,
             won: vec![None; taken.len()],
             lost: Vec::new(),
             missed: false,
+            ended_before: Vec::new(),
         };
         if !releases.is_empty() {
             booking.until = scope.release_until();
+            // In order: the answer to the last part is the answer to all.
+            let last = releases.len().saturating_sub(1) / PART * PART;
+            let rest = releases.split_off(last);
+            for part in releases.chunks(PART) {
+                scope.book_unattended(part.to_vec());
+            }
+            let releases = rest;
             match scope.book(releases.clone()) {
-                Ok(ticket) => booking.releases = Some(ticket),
+                Ok(ticket) => (booking.releases, booking.asked) = (Some(ticket), releases),
                 Err(error) => {
                     scope.book_unattended(releases);
                     return Err(error.to_string());
@@ -73,6 +90,7 @@ impl Booking {
                 }
             }
         }
+        crash::here("ledger-asked");
         Ok(booking)
     }
 
@@ -89,6 +107,12 @@ impl Booking {
         if self.releases == Some(answer.ticket) {
             self.releases = None;
             self.missed = answer.outcomes.contains(&Outcome::NotHeld);
+            let ended = self
+                .asked
+                .iter()
+                .zip(&answer.outcomes)
+                .filter(|(_, outcome)| **outcome == Outcome::NotHeld);
+            self.ended_before = ended.filter_map(|(ask, _)| released_by(ask)).cloned().collect();
             return true;
         }
         if self.claims != Some(answer.ticket) {
@@ -107,6 +131,12 @@ impl Booking {
         true
     }
 
+    /// True if the table was behind when it named what is released: that had ended before, and the
+    /// lock has another holder, which may be what Redis has let go.
+    pub(super) fn was_behind(&self, scope: &Scope<'_, '_>) -> bool {
+        self.ended_before.iter().any(|key| scope.shared().table.find(key).is_some())
+    }
+
     /// Nobody waits any more: claims are withdrawn, releases go on.
     pub(in crate::session::operation) fn give_up(&mut self, scope: &Scope<'_, '_>) {
         if let Some(ticket) = self.claims.take() {
@@ -115,6 +145,13 @@ impl Booking {
         if let Some(ticket) = self.releases.take() {
             scope.shared().door.forget(ticket);
         }
+    }
+}
+
+fn released_by(ask: &Ask) -> Option<&LockKey> {
+    match ask {
+        Ask::Release(key, ..) => Some(key),
+        _ => None,
     }
 }
 

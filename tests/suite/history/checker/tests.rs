@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::super::event::{Acquired, Ending, Event, Moment, Released, What};
-use super::{Verdict, Wrong, judge};
+use super::{PROVISIONAL, Verdict, Wrong, judge};
 
 /// A history of key 0 in the making: every call takes ten moments, the next begins later.
 #[derive(Default)]
@@ -13,7 +13,7 @@ impl History {
     fn add(mut self, what: What) -> Self {
         let called = self.1 + 1;
         self.1 = called + 10;
-        self.0.push(Event { client: 0, key: 0, called, replied: self.1, what });
+        self.0.push(Event { client: 0, key: 0, called, replied: self.1, how: "", what });
         self
     }
 
@@ -145,7 +145,10 @@ fn a_stranger_inside_a_hold() {
 #[test]
 fn an_overturned_release() {
     let released = || new().granted("a").release("a", Released::Done);
-    assert_only(&released().saw(Some("a")).judge(), Wrong::Overturned);
+    let mut late = released();
+    assert_clean(&released().saw(Some("a")).judge());
+    late.1 += PROVISIONAL;
+    assert_only(&late.saw(Some("a")).judge(), Wrong::Overturned);
     assert_only(&released().release("a", Released::Done).judge(), Wrong::Overturned);
     assert_only(&released().ends(Some(("a", -1)), Some("a")), Wrong::Overturned);
     assert_only(&released().ends(None, Some("a")), Wrong::Overturned);

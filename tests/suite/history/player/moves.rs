@@ -9,6 +9,11 @@ use crate::support::words::encode;
 const TAKE: &str = "for i, key in ipairs(KEYS) do if redis.call(\"exists\", key) == 1 then \
     return 0 end end for i, key in ipairs(KEYS) do \
     redis.call(\"set\", key, ARGV[1], \"PX\", ARGV[2]) end return #KEYS";
+/// The ways to acquire, for people.
+const ACQUIRES: [&str; 7] =
+    ["EVALSHA", "EVAL", "EXEC", "SET PX NX", "set EX nx", "SET NX", "SETNX"];
+/// The ways to ask as a holder, for people.
+const ASKS: [&str; 6] = ["extend script", "PEXPIRE", "PTTL", "GET", "GET", "FENCE"];
 /// As most libraries release.
 const GIVE: &str = "if redis.call('get', KEYS[1]) == ARGV[1] then \
     return redis.call('del', KEYS[1]) else return 0 end";
@@ -39,11 +44,12 @@ impl Player<'_> {
             5 => self.ask(key, &["SET", &name, token, "NX"]),
             _ => self.ask(key, &["SETNX", &name, token]),
         };
+        let how = ACQUIRES[usize::try_from(form).unwrap()];
         let told = acquired(&reply).unwrap_or_else(|odd| {
-            self.note(key, called, What::Odd(odd));
+            self.note(key, called, how, What::Odd(odd));
             Acquired::Unknown
         });
-        self.note(key, called, What::Acquire(token.clone(), told));
+        self.note(key, called, how, What::Acquire(token.clone(), told));
         told
     }
 
@@ -56,11 +62,11 @@ impl Player<'_> {
     pub(super) fn vanish(&mut self, key: usize) {
         let (token, called) = (self.token(), self.journal.now());
         let ttl = self.plan.ttl.to_string();
-        let mut link = self.link.take().unwrap_or_else(|| self.connect());
+        let mut link = self.link.take().unwrap_or_else(|| self.connect(key));
         // Not sent is as unknown as sent.
         let _ = link.try_send(&encode(&["SET", &name(key), &token, "NX", "PX", &ttl]));
         drop(link);
-        self.note(key, called, What::Acquire(token.clone(), Acquired::Unknown));
+        self.note(key, called, "vanish", What::Acquire(token.clone(), Acquired::Unknown));
         self.journal.doubt(token);
     }
 
@@ -69,7 +75,7 @@ impl Player<'_> {
         let called = self.journal.now();
         let what = seen(&self.ask(key, &["GET", &name(key)]))?;
         if self.plan.onlookers {
-            self.note(key, called, what.clone());
+            self.note(key, called, "GET", what.clone());
         }
         match what {
             What::Saw(token) => token,
@@ -81,7 +87,8 @@ impl Player<'_> {
     pub(super) fn ask_as_holder(&mut self, key: usize, token: &Token) {
         let (name, ttl) = (name(key), self.plan.ttl.to_string());
         let called = self.journal.now();
-        let what = match self.random.below(if self.plan.fences { 6 } else { 5 }) {
+        let way = self.random.below(if self.plan.fences { 6 } else { 5 });
+        let what = match way {
             0 => extended(&self.script(key, EXTEND, &[&name, token, &ttl]), token),
             1 => extended(&self.ask(key, &["PEXPIRE", &name, &ttl]), token).map(|what| {
                 if what == What::NotMine(token.clone()) { What::Saw(None) } else { what }
@@ -95,7 +102,7 @@ impl Player<'_> {
             _ => seen(&self.ask(key, &["GET", &name])),
         };
         if let Some(what) = what {
-            self.note(key, called, what);
+            self.note(key, called, ASKS[usize::try_from(way).unwrap()], what);
         }
     }
 
@@ -107,14 +114,14 @@ impl Player<'_> {
         } else {
             self.ask(key, &["EVAL", GIVE, "1", &name, token])
         };
-        self.note_release(key, called, token, &reply)
+        self.note_release(key, (called, "script"), token, &reply)
     }
 
     pub(super) fn release_by_del(&mut self, key: usize, token: &Token) -> Released {
         let called = self.journal.now();
         let command = self.random.pick(&["DEL", "UNLINK", "del"]);
         let reply = self.ask(key, &[command, &name(key)]);
-        self.note_release(key, called, token, &reply)
+        self.note_release(key, (called, "DEL"), token, &reply)
     }
 
     /// As StackExchange.Redis releases. Only EXEC may release; a lock that is not its own it lets
@@ -125,7 +132,7 @@ impl Player<'_> {
         let called = self.journal.now();
         let mine = watched.then(|| seen(&self.ask(key, &["GET", &name]))).flatten();
         if let Some(what) = &mine {
-            self.note(key, called, what.clone());
+            self.note(key, called, "GET behind WATCH", what.clone());
         }
         if mine != Some(What::Saw(Some(token.clone()))) {
             self.link = None;
@@ -134,15 +141,21 @@ impl Player<'_> {
         let called = self.journal.now();
         let mut replies = self.ask_all(key, &[&["MULTI"], &["DEL", &name], &["EXEC"]]);
         let reply = replies.pop().unwrap_or(Reply::Gone);
-        self.note_release(key, called, token, &reply)
+        self.note_release(key, (called, "EXEC"), token, &reply)
     }
 
-    fn note_release(&mut self, key: usize, called: u64, token: &Token, reply: &Reply) -> Released {
+    fn note_release(
+        &mut self,
+        key: usize,
+        (called, how): (u64, &'static str),
+        token: &Token,
+        reply: &Reply,
+    ) -> Released {
         let told = released(reply).unwrap_or_else(|odd| {
-            self.note(key, called, What::Odd(odd));
+            self.note(key, called, how, What::Odd(odd));
             Released::Unknown
         });
-        self.note(key, called, What::Release(token.clone(), told));
+        self.note(key, called, how, What::Release(token.clone(), told));
         told
     }
 

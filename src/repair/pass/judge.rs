@@ -1,0 +1,49 @@
+//! What a pass asks the ledger about one key, in the terms of the table. Pure.
+
+use crate::ledger::fold::Holder;
+use crate::lock::envelope::Guard;
+use crate::lock::record::LockKey;
+
+use super::super::plan::{Found, Hold, Left, Repair};
+use super::super::{Standing, Truth};
+
+/// What a repair takes away that the ledger, read up to now, may say more about: an unknown value in a
+/// holder's place, and the content of a lock that is not a string, which its client's next acquire may
+/// have again.
+pub(super) fn doubtful(repair: Repair<'_>) -> Option<Guard<'_>> {
+    match repair {
+        Repair::Replace { theirs, conflict: true, .. } => Some(theirs),
+        Repair::Delete(theirs @ Guard::Other(_))
+        | Repair::Replace { theirs: theirs @ Guard::Other(_), .. } => Some(theirs),
+        Repair::Delete(Guard::Value(_))
+        | Repair::Replace { theirs: Guard::Value(_), conflict: false, .. }
+        | Repair::Set { .. }
+        | Repair::Persist(_)
+        | Repair::Lengthen { .. }
+        | Repair::Adopt(_) => None,
+    }
+}
+
+/// What the ledger's holder has put into Redis, and for how long.
+pub(super) fn hold_of(holder: &Holder, now_ms: u64) -> Hold<'_> {
+    let claim = &holder.claim;
+    let what = match &claim.other {
+        Some(guard) => Guard::Other(guard),
+        None => Guard::Value(&claim.stored),
+    };
+    let left = match claim.expires_at_ms.map(|at| at.saturating_sub(now_ms)) {
+        None => Left::Forever,
+        Some(0) => Left::RunOut,
+        Some(ms) => Left::Ms(ms),
+    };
+    Hold { what, left }
+}
+
+/// What the ledger says of what was found.
+pub(super) fn standing(truth: &dyn Truth, key: &LockKey, found: &Found) -> Standing {
+    match found {
+        Found::Missing => Standing::Unknown,
+        Found::Value { stored, .. } => truth.standing(key, stored),
+        Found::Other { guard, .. } => truth.standing_other(key, guard),
+    }
+}

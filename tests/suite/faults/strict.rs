@@ -1,0 +1,79 @@
+//! Lost requests and replies where the ledger decides: what Redis did not say is no matter, and
+//! Redis is brought in line afterwards.
+
+use super::{NIL, NO_TTL, OK, ONE, OTHER, Stage, TOKEN, ZERO, bulk, take};
+use crate::support::{Fault, wait_until};
+
+const SET: &str = "SET lock:a";
+const PERSIST: &str = " 1 lock:a s";
+const RELEASE: &str = "EVAL \"if redis.call('get', KEYS[1]) == ARGV[1] then \
+    return redis.call('del', KEYS[1]) else return 0 end\" 1 lock:a";
+
+/// The one grant of `TOKEN`: Redis has it for good before long, a stranger is refused, and it can
+/// be released.
+fn assert_granted_once(stage: &mut Stage) {
+    assert_eq!(stage.subject.client().ask(&take("lock:a", OTHER)), NIL);
+    wait_until("Redis has it for good", || stage.direct.ask("PTTL lock:a") == NO_TTL);
+    assert_eq!(stage.direct.ask("GET lock:a"), bulk(TOKEN));
+    assert_eq!(stage.client.ask("DEL lock:a"), ONE);
+    wait_until("Redis has let it go", || stage.direct.ask("EXISTS lock:a") == ZERO);
+}
+
+#[test]
+fn any_step_lost_any_number_of_times() {
+    let losses: [&[(&str, Fault)]; 6] = [
+        &[(SET, Fault::LoseReply)],
+        &[(SET, Fault::LoseCommand)],
+        &[(PERSIST, Fault::LoseReply)],
+        &[(PERSIST, Fault::LoseCommand)],
+        &[(SET, Fault::LoseReply), (PERSIST, Fault::LoseReply)],
+        &[
+            (SET, Fault::LoseReply),
+            ("GET lock:a", Fault::LoseReply),
+            ("GET lock:a", Fault::LoseReply),
+        ],
+    ];
+    let Some(mut stage) = Stage::strict() else { return };
+    for faults in losses {
+        faults.iter().for_each(|(words, fault)| stage.proxy.next(words, *fault));
+        assert_eq!(stage.client.ask(&take("lock:a", TOKEN)), OK, "{faults:?}");
+        assert_granted_once(&mut stage);
+        assert!(stage.proxy.is_done(), "{faults:?}");
+    }
+}
+
+/// Redis has set the key, and can't be asked any more.
+#[test]
+fn no_new_link_after_the_set() {
+    let Some(mut stage) = Stage::strict() else { return };
+    stage.proxy.next(SET, Fault::HoldReply);
+    stage.client.send_line(&take("lock:a", TOKEN));
+    stage.proxy.wait_held(1);
+    stage.proxy.refuse(true);
+    stage.proxy.cut_all();
+    assert_eq!(stage.client.text(), OK);
+    assert_eq!(stage.subject.client().ask(&take("lock:a", OTHER)), NIL);
+    stage.proxy.refuse(false);
+    assert_granted_once(&mut stage);
+}
+
+/// The ledger releases, whether Redis has heard of it or not.
+#[test]
+fn a_release_whose_reply_is_lost() {
+    let Some(mut stage) = Stage::strict() else { return };
+    for fault in [Fault::LoseReply, Fault::LoseCommand] {
+        for release in ["DEL lock:a".to_owned(), format!("{RELEASE} {TOKEN}")] {
+            assert_eq!(stage.client.ask(&take("lock:a", TOKEN)), OK);
+            // The text is known from now on, so that the release is one command.
+            assert_eq!(stage.client.ask(&format!("{RELEASE} nobody")), ZERO);
+            let words = if release.starts_with("DEL") { "DEL lock:a" } else { TOKEN };
+            stage.proxy.next(words, fault);
+            assert_eq!(stage.client.ask(&release), ONE, "{fault:?} {release}");
+            assert!(stage.proxy.is_done());
+            wait_until("Redis has let it go", || stage.direct.ask("EXISTS lock:a") == ZERO);
+            assert_eq!(stage.client.ask(&release), ZERO);
+            assert_eq!(stage.client.ask(&take("lock:a", OTHER)), OK);
+            assert_eq!(stage.client.ask("DEL lock:a"), ONE);
+        }
+    }
+}

@@ -140,6 +140,11 @@ impl Run<'_, '_> {
                 }
                 Err(error) => return Err(error),
             };
+            // As in Redis, a script that EVAL has run can be named by EVALSHA.
+            let scripts = self.turn.borrow().world.scripts;
+            if scripts.find(&text.sha).is_none() {
+                scripts.insert(text.whole);
+            }
             let (ok, value) = start.call::<(bool, Value)>(script)?;
             if ok {
                 let convert = ToReply { budget: &self.budget, resp3: self.resp3.get() };

@@ -168,3 +168,22 @@ fn texts_are_compiled_when_they_are_loaded() {
     assert_eq!(compile(b"nonsense"), Err(wrong.to_owned()));
     assert_eq!(compile(b"#!lua"), Err("ERR Invalid script shebang".to_owned()));
 }
+
+#[test]
+fn a_text_that_ran_can_be_named() {
+    let engine = engine();
+    let evalsha = |sha: &str| {
+        let words = ["EVALSHA", sha, "1", "lock:a"].map(|word| word.as_bytes().to_vec());
+        match engine.command(&words) {
+            Answer::Reply(reply) => String::from_utf8(reply).unwrap(),
+            _ => panic!("not served"),
+        }
+    };
+    let sha = "e0e1f9fabfc9d4800c877a703b823ac0578ff8db";
+    assert_eq!(evalsha(sha), "-NOSCRIPT No matching script. Please use EVAL.\r\n");
+    assert_eq!(run(&engine, "return 1"), ":1\r\n");
+    assert_eq!(evalsha(&sha.to_uppercase()), ":1\r\n");
+    let broken = lockside::lock::envelope::sha1_hex(b"return return");
+    run(&engine, "return return");
+    assert!(evalsha(std::str::from_utf8(&broken).unwrap()).starts_with("-NOSCRIPT"));
+}

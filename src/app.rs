@@ -145,7 +145,10 @@ fn common(
         board: foundation.board.clone(),
         history: foundation.history.clone(),
         reports: foundation.reports.clone(),
-        repairs: Arc::new(Menders(foundation.dirty.clone())),
+        repairs: Arc::new(Menders {
+            dirty: foundation.dirty.clone(),
+            counters: foundation.counters.clone(),
+        }),
         companions: Companions::new(degraded::Bounds::default()),
         gate: Arc::new(doorman),
         bell: foundation.postman.clone(),

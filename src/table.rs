@@ -88,7 +88,11 @@ impl Table {
             Entry::Occupied(mut known) => {
                 self.count(known.get(), -1);
                 let same = known.get().claim == record.claim;
-                let confidence = if same { known.get().confidence } else { confidence };
+                let confidence = match (same, holder.heard) {
+                    (true, false) => known.get().confidence,
+                    (true, true) => Confidence::Held,
+                    (false, _) => confidence,
+                };
                 let record = Record { confidence, ..record };
                 self.count(&record, 1);
                 known.insert(record);

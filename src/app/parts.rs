@@ -7,10 +7,10 @@ use crate::health::Reports;
 use crate::ledger::fold::{self, Holder};
 use crate::ledger::thread::Ledger;
 use crate::ledger::thread::{Post, Watcher};
-use crate::ledger::{Answer, Position};
+use crate::ledger::{Answer, Position, Told};
 use crate::lock::record::{Confidence, LockKey};
 use crate::mode::{Board, Mode};
-use crate::repair::{Dirty, Events, Standing, Truth};
+use crate::repair::{Counters, Dirty, Events, Standing, Truth};
 use crate::session::{Bell, Repairs};
 use crate::table::Table;
 use crate::worker::{Letter, Mailboxes};
@@ -22,6 +22,12 @@ impl Post for Postman {
     fn deliver(&self, worker: usize, answers: Vec<((usize, u32), Answer)>) {
         if let Some(mailbox) = self.0.get(worker) {
             mailbox.put(answers.into_iter().map(|(to, answer)| (to, Letter::Answer(answer))));
+        }
+    }
+
+    fn tell(&self, worker: usize, session: (usize, u32), told: Told) {
+        if let Some(mailbox) = self.0.get(worker) {
+            mailbox.put([(session, Letter::Told(told))]);
         }
     }
 }
@@ -119,22 +125,41 @@ impl Events for Passes {
 }
 
 /// Sessions name locks that are to be looked at.
-pub(super) struct Menders(pub(super) Arc<Dirty>);
+pub(super) struct Menders {
+    pub(super) dirty: Arc<Dirty>,
+    pub(super) counters: Arc<Counters>,
+}
 
 impl Repairs for Menders {
     fn touch(&self, key: &LockKey) {
-        self.0.touch(key.clone());
+        self.dirty.touch(key.clone());
+    }
+
+    fn touch_ended(&self, key: &LockKey, guard: Arc<[u8]>) {
+        self.dirty.touch_ended(key.clone(), guard);
     }
 
     fn is_due(&self, key: &LockKey) -> bool {
-        self.0.contains(key)
+        self.dirty.contains(key)
     }
 
     fn any_is_due(&self) -> bool {
-        !self.0.is_empty()
+        !self.dirty.is_empty()
+    }
+
+    fn activity(&self) -> u64 {
+        self.dirty.activity()
     }
 
     fn look_at_all(&self) {
-        self.0.touch_all();
+        self.dirty.touch_all();
+    }
+
+    fn start_pass(&self) {
+        self.dirty.ask_for_pass();
+    }
+
+    fn counts(&self) -> Vec<(&'static str, u64)> {
+        self.counters.list().into()
     }
 }

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use crate::config::Settings;
 use crate::health::{self, Health, Reports};
+use crate::ledger::Start;
 use crate::ledger::committer::Timing;
 use crate::ledger::sqlite::Sqlite;
 use crate::ledger::thread::{self, Ledger};
-use crate::ledger::Start;
 use crate::mode::{self, Board, History};
-use crate::repair::{self, Databases, Dirty, Policy, Repair};
+use crate::repair::{self, Counters, Databases, Dirty, Policy, Repair};
 use crate::table::Table;
 use crate::upstream::Upstream;
 use crate::worker::Common;
@@ -26,6 +26,7 @@ pub(super) struct Foundation {
     pub(super) reports: Reports,
     pub(super) dirty: Arc<Dirty>,
     pub(super) databases: Arc<Databases>,
+    pub(super) counters: Arc<Counters>,
     pub(super) postman: Arc<Postman>,
     pub(super) upstream: Arc<Upstream>,
 }
@@ -40,6 +41,7 @@ impl Foundation {
             reports: Reports::default(),
             dirty: Arc::default(),
             databases: Arc::default(),
+            counters: Arc::default(),
             postman: Arc::new(Postman(mail)),
             upstream: Arc::new(Upstream::new(settings.upstream.address.clone())),
         }
@@ -47,10 +49,7 @@ impl Foundation {
 }
 
 /// Opens the ledger; the table knows all its locks when this returns.
-pub(super) fn ledger(
-    settings: &Settings,
-    foundation: &Foundation,
-) -> Result<Arc<Ledger>, Failure> {
+pub(super) fn ledger(settings: &Settings, foundation: &Foundation) -> Result<Arc<Ledger>, Failure> {
     let (path, times) = (&settings.ledger.path, &settings.ledger);
     let failed = |error| Failure::Ledger { place: path.display().to_string(), error };
     let terms = Start {
@@ -66,11 +65,8 @@ pub(super) fn ledger(
         poll: times.poll,
         max_clock_skew: times.max_clock_skew,
     };
-    let settings = thread::Settings {
-        timing,
-        stall_after: times.stall_after,
-        ..thread::Settings::new(terms)
-    };
+    let settings =
+        thread::Settings { timing, stall_after: times.stall_after, ..thread::Settings::new(terms) };
     let follower = Arc::new(Follower {
         table: foundation.table.clone(),
         dirty: foundation.dirty.clone(),
@@ -109,19 +105,22 @@ impl Guards {
     ) -> Result<Self, Failure> {
         let repair = Repair::start(repair::Parts {
             upstream: settings.upstream.clone(),
-            policy: Policy { rules: Arc::new(settings.rules.clone()), guarantee: settings.guarantee },
+            policy: Policy {
+                rules: Arc::new(settings.rules.clone()),
+                guarantee: settings.guarantee,
+            },
             truth: Arc::new(Ledgers(ledger.clone())),
             door: ledger.clone(),
             board: foundation.board.clone(),
             dirty: foundation.dirty.clone(),
             databases: foundation.databases.clone(),
+            counters: foundation.counters.clone(),
             events: Arc::new(Passes(foundation.reports.clone())),
             interval: settings.upstream.repair_interval,
             unix_ms,
         })?;
         let repair = Arc::new(repair);
-        let (postman, starts, stops) =
-            (foundation.postman.clone(), repair.clone(), repair.clone());
+        let (postman, starts, stops) = (foundation.postman.clone(), repair.clone(), repair.clone());
         let health = Health::start(
             health::Settings {
                 terms: mode::Terms {

@@ -147,7 +147,9 @@ impl Thread {
 
     fn turn(&mut self) {
         if let Some(run_id) = self.shared.take_request() {
+            self.dirty().begin();
             let complete = self.asked(&run_id);
+            self.dirty().end();
             self.shared.parts.events.pass_ended(&run_id, complete);
             return;
         }
@@ -158,15 +160,27 @@ impl Thread {
         }
         let now = Instant::now();
         if self.dirty().has_overflowed() && now >= self.next_connect {
+            self.dirty().begin();
             self.full(Purpose::Overflow);
+            self.dirty().end();
         } else if !self.dirty().is_empty() && now >= self.next_dirty.max(self.next_connect) {
+            self.dirty().begin();
             self.round();
-        } else if now >= self.next_background.max(self.next_connect) && self.is_healthy() {
+            self.dirty().end();
+        } else if self.is_background_due(now) && now >= self.next_connect && self.is_healthy() {
+            self.dirty().take_asked();
+            self.dirty().begin();
             self.full(Purpose::Background);
+            self.dirty().end();
             self.next_background = Instant::now() + self.shared.parts.interval;
         } else {
             self.rest(now);
         }
+    }
+
+    /// It is time for a pass in the background, or somebody has asked for one.
+    fn is_background_due(&self, now: Instant) -> bool {
+        now >= self.next_background || self.dirty().has_been_asked()
     }
 
     /// Waits for something to do. What is rung for is done at once.
@@ -232,7 +246,7 @@ impl Thread {
         let complete = self.drive(&mut pass, purpose);
         let failure = pass.failure().cloned();
         self.doubts.extend(pass.into_doubts());
-        let counters = &self.shared.counters;
+        let counters = &self.shared.parts.counters;
         Counters::add(if complete { &counters.complete } else { &counters.incomplete });
         if complete {
             self.dirty().passed(mark);
@@ -395,7 +409,7 @@ impl Thread {
     }
 
     fn count(&self, note: &Note, purpose: Purpose) {
-        let counters = &self.shared.counters;
+        let counters = &self.shared.parts.counters;
         match note {
             Note::Repaired { kind, conflict, .. } => counters.repaired(*kind, *conflict),
             Note::Adopted(_) => Counters::add(&counters.adopted),

@@ -22,7 +22,7 @@ const MAX_HELD_BACK: usize = 65_536;
 impl Session {
     /// True if this command is not simply sent upstream: Redis is away, or it belongs to a
     /// transaction that Lockside holds back.
-    pub(super) fn is_alone_with(&self, route: &Route, view: View) -> bool {
+    pub(super) fn is_alone_with(&self, route: &Route, view: View, cx: &Cx<'_>) -> bool {
         let transactional = matches!(
             route,
             Route::Exec
@@ -34,7 +34,13 @@ impl Session {
             || self.state.held_back.is_some()
             || transactional
                 && self.state.transaction.is_none()
-                && (view.mode != Mode::Healthy || self.state.watched.is_some())
+                && (self.state.watched.is_some() || self.may_be_about_locks(view, cx))
+    }
+
+    /// While locks are served here and Redis answers: a stranger's transaction is Redis's matter.
+    fn may_be_about_locks(&self, view: View, cx: &Cx<'_>) -> bool {
+        view.mode != Mode::Healthy
+            && operation::may_use_some_locks(self.witness.who(&self.state), cx.shared)
     }
 
     /// Carries out a command without Redis.

@@ -36,6 +36,9 @@ pub(crate) enum Change {
     Unsubscribe(Topic, Option<u64>),
     ScriptLoad(Vec<u8>),
     ScriptFlush,
+    /// BLPOP and its kin, which may have no reply for a long time; kept if all its keys are
+    /// companions, to be carried over an outage.
+    Block(Option<Vec<Vec<u8>>>),
 }
 
 impl Change {
@@ -172,6 +175,8 @@ pub(crate) struct State {
     pub(crate) subscriptions: Subscriptions,
     pub(crate) held_back: Option<Box<HeldBack>>,
     pub(crate) watched: Option<Watched>,
+    /// The activity of repairs when the operation under way began.
+    pub(crate) repairs_before: u64,
     watching: bool,
     lasting: bool,
     credentials: Option<Credentials>,
@@ -191,6 +196,7 @@ impl Default for State {
             subscriptions: Subscriptions::default(),
             held_back: None,
             watched: None,
+            repairs_before: 0,
             watching: false,
             lasting: false,
             credentials: None,
@@ -389,7 +395,8 @@ impl State {
             | Change::Subscribe(_)
             | Change::Unsubscribe(..)
             | Change::ScriptLoad(_)
-            | Change::ScriptFlush => {}
+            | Change::ScriptFlush
+            | Change::Block(_) => {}
         }
     }
 

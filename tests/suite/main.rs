@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is the report of a test")]
 
 mod architecture;
+mod asks;
 mod auth;
 mod cli;
 mod degraded;
@@ -16,7 +17,7 @@ mod faults;
 mod history;
 mod limits;
 mod locks;
-mod repair;
 mod outage;
+mod repair;
 mod support;
 mod transparent;

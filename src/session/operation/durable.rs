@@ -39,7 +39,8 @@ impl Scope<'_, '_> {
             return None;
         }
         let trouble = self.shared().door.trouble()?;
-        let text = format!("TRYAGAIN lockside: nothing was done: the ledger does not answer ({trouble})");
+        let text =
+            format!("TRYAGAIN lockside: nothing was done: the ledger does not answer ({trouble})");
         Some(self.answer_error(&text))
     }
 
@@ -103,6 +104,24 @@ impl Scope<'_, '_> {
             (self.claim_of(key, record), record.fence)
         {
             self.book_unattended(vec![Ask::Grant(claim, fence)]);
+        }
+    }
+
+    /// The locks of these releases, which a repair may put back before the ledger has them.
+    pub(super) fn doubtful(&self, releases: &[Ask]) -> Vec<LockKey> {
+        let key = |ask: &Ask| match ask {
+            Ask::Release(key, ..) | Ask::ReleaseAny(key, _) => Some(key.clone()),
+            _ => None,
+        };
+        releases.iter().filter_map(key).collect()
+    }
+
+    /// The ledger has these releases now: if repairs were made since the command was sent, they
+    /// may have put the locks back, and are to look again.
+    pub(super) fn look_again(&self, released: &[LockKey]) {
+        let (before, now) = (self.state.repairs_before, self.shared().repairs.activity());
+        if before % 2 == 1 || now != before {
+            released.iter().for_each(|key| self.shared().repairs.touch(key));
         }
     }
 

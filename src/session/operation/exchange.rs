@@ -33,12 +33,6 @@ pub(super) enum Purpose {
     Info,
     /// SCRIPT EXISTS of these.
     ScriptExists(Vec<Vec<u8>>),
-    /// LOCKSIDE OWNER of this key.
-    Owner(Vec<u8>),
-    /// LOCKSIDE MODE.
-    Mode,
-    /// LOCKSIDE LOCKS, of the keys that match.
-    Locks(Option<Vec<u8>>),
     /// Grants whose reply could not be written are taken back; nobody reads the answer.
     GiveBack(Vec<Grant>),
 }
@@ -98,29 +92,6 @@ impl Exchange {
     ) -> (Option<Box<Operation>>, Flow) {
         let shas = args.iter().skip(2).map(<[u8]>::to_vec).collect();
         Self::start(args.frame(), Purpose::ScriptExists(shas), true, scope)
-    }
-
-    pub(super) fn owner(key: &[u8], scope: &mut Scope<'_, '_>) -> (Option<Box<Operation>>, Flow) {
-        let mut request = Vec::new();
-        encode::command(&mut request, &[b"GET", key]);
-        Self::start(&request, Purpose::Owner(key.to_vec()), true, scope)
-    }
-
-    pub(super) fn mode(scope: &mut Scope<'_, '_>) -> (Option<Box<Operation>>, Flow) {
-        Self::ping(Purpose::Mode, scope)
-    }
-
-    pub(super) fn locks(
-        glob: Option<&[u8]>,
-        scope: &mut Scope<'_, '_>,
-    ) -> (Option<Box<Operation>>, Flow) {
-        Self::ping(Purpose::Locks(glob.map(<[u8]>::to_vec)), scope)
-    }
-
-    fn ping(purpose: Purpose, scope: &mut Scope<'_, '_>) -> (Option<Box<Operation>>, Flow) {
-        let mut request = Vec::new();
-        encode::command(&mut request, &[b"PING"]);
-        Self::start(&request, purpose, false, scope)
     }
 
     /// Takes back grants of the session's database that nobody has heard of.
@@ -212,10 +183,6 @@ impl Exchange {
             Purpose::ScriptExists(shas) => {
                 ask::mask_script_exists(&reply, frame, shas, scope.shared(), &mut out);
             }
-            Purpose::Owner(key) => ask::owner(key, &reply, frame, scope, &mut out),
-            Purpose::Mode => ask::mode(&reply, frame, scope.shared(), &mut out),
-            Purpose::Locks(_) if ask::is_stranger(&reply) => out.extend_from_slice(frame),
-            Purpose::Locks(glob) => ask::list(glob.as_deref(), scope, &mut out),
             Purpose::GiveBack(grants) => {
                 // Where scripts are forbidden there is no answer, and the grants stay unconfirmed.
                 for (grant, _) in grants.iter().zip(reply.elements()) {
@@ -300,11 +267,6 @@ impl Exchange {
             Purpose::GiveBack(grants) => {
                 grant::leave_unconfirmed(grants, scope.shared());
                 Flow::Done
-            }
-            Purpose::Mode => {
-                let mut out = Vec::new();
-                ask::told_mode(scope.shared(), &mut out);
-                scope.answer(&out)
             }
             // What Redis closes on its own account (QUIT, a protocol error) has no reply.
             Purpose::Pass if connected => Flow::Close,

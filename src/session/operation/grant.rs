@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::ledger::{Ask, Asker};
 use crate::lock::record::{Confidence, LockKey};
 use crate::session::Shared;
 
@@ -29,6 +30,20 @@ pub(in crate::session) fn settle_grants(
     leave_unconfirmed(&grants, shared);
     grants.retain(|grant| grant.reply_end > written && grant.key.db() == db);
     grants
+}
+
+/// The client of these was heard of: after a crash they are not in doubt. Rides along with what else
+/// is written, and what there is no room for is not worth an error.
+pub(in crate::session) fn note_heard(grants: Vec<Grant>, shared: &Shared) {
+    let ask = |grant: Grant| {
+        let record = shared.table.find(&grant.key)?;
+        let stands = record.stored == grant.stored && !shared.door.is_releasing(&grant.key);
+        stands.then_some(Ask::Heard(grant.key, record.claim?))
+    };
+    let asks: Vec<Ask> = grants.into_iter().filter_map(ask).collect();
+    if !asks.is_empty() {
+        drop(shared.door.submit(Asker::Nobody, asks));
+    }
 }
 
 /// Nobody knows whether the client has heard of these, and they stay.

@@ -17,7 +17,7 @@ use super::acquire::{CLIENT_GONE, TABLE_FULL};
 use super::durable;
 use super::exchange::Exchange;
 use super::settle::{self, Loss, Next, Provisional, Settlement, stored_of};
-use super::{Flow, Operation, Scope, TIMED, UNTIMED};
+use super::{Flow, Operation, Scope, TIMED};
 
 /// What is run: a client's script, or one command.
 #[derive(Debug, Clone)]
@@ -342,7 +342,8 @@ impl Scripting {
         self.step = Step::Running { by_text };
         self.call.send(by_text, scope);
         crash::here("script-sent");
-        UNTIMED
+        // A script that runs for longer keeps Redis from everything else: that is an outage too.
+        TIMED
     }
 
     pub(super) fn reply(&mut self, frame: &[u8], scope: &mut Scope<'_, '_>) -> Flow {

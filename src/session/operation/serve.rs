@@ -110,12 +110,8 @@ impl Serving {
         let shared = scope.cx.shared;
         let caller = Caller { db: scope.state.db, protocol: scope.state.protocol };
         let evaluation = with_world(shared, |world| match &self.work {
-            Work::Command(words) => {
-                degraded::evaluate(Words::new(words).args(), &caller, world)
-            }
-            Work::Transaction(commands) => {
-                degraded::evaluate_transaction(commands, &caller, world)
-            }
+            Work::Command(words) => degraded::evaluate(Words::new(words).args(), &caller, world),
+            Work::Transaction(commands) => degraded::evaluate_transaction(commands, &caller, world),
         });
         match evaluation {
             Evaluation::Done { reply, changes, companions } => {
@@ -293,6 +289,16 @@ impl Serving {
         }
     }
 
+    /// The command, if it only blocks on companions; it does so here no more.
+    pub(super) fn take_blocked(&mut self, scope: &Scope<'_, '_>) -> Option<Vec<Vec<u8>>> {
+        self.blocks_until?;
+        scope.shared().companions.unblock((scope.cx.worker, scope.id));
+        match &mut self.work {
+            Work::Command(words) => Some(std::mem::take(words)),
+            Work::Transaction(_) => None,
+        }
+    }
+
     /// The client has gone: what only waits need not.
     pub(super) fn client_gone(&mut self, scope: &mut Scope<'_, '_>) -> Option<Flow> {
         self.blocks_until?;
@@ -384,10 +390,7 @@ fn resumed(args: Args<'_>, scope: &mut Scope<'_, '_>) -> Option<Flow> {
 }
 
 /// Runs `step` with what the engine looks at.
-pub(in crate::session) fn with_world<T>(
-    shared: &Shared,
-    step: impl FnOnce(&World<'_>) -> T,
-) -> T {
+pub(in crate::session) fn with_world<T>(shared: &Shared, step: impl FnOnce(&World<'_>) -> T) -> T {
     let stamp = |value: &[u8], stamp: Stamp| shared.stamper.stamp(value, stamp, &shared.clock);
     step(&World {
         rules: &shared.rules,

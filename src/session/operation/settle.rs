@@ -89,6 +89,9 @@ pub(super) struct Settlement {
     link_lost: bool,
     /// Given back because of this.
     refusal: Option<Next>,
+    /// Keys that Redis has let go: a repair that was made before the ledger heard of it may have
+    /// put them back.
+    released: Vec<LockKey>,
 }
 
 impl Settlement {
@@ -100,6 +103,7 @@ impl Settlement {
         scope: &mut Scope<'_, '_>,
     ) -> (Self, Next) {
         let mut settlement = Self::new(locks);
+        settlement.released = scope.doubtful(&releases);
         if scope.shared().ledger_use() == Ledger::Follows {
             scope.follow_up(releases);
             let next = settlement.go_to_redis(scope);
@@ -139,15 +143,12 @@ impl Settlement {
             booking: None,
             link_lost: false,
             refusal: None,
+            released: Vec::new(),
         }
     }
 
     /// The ledger's answer; none if it was not for this.
-    pub(super) fn answered(
-        &mut self,
-        answer: &Answer,
-        scope: &mut Scope<'_, '_>,
-    ) -> Option<Next> {
+    pub(super) fn answered(&mut self, answer: &Answer, scope: &mut Scope<'_, '_>) -> Option<Next> {
         let booking = self.booking.as_mut()?;
         if !booking.answered(answer, &self.locks) {
             return None;
@@ -155,6 +156,7 @@ impl Settlement {
         if !booking.is_done() {
             return Some(Next::Ledger(booking.until));
         }
+        scope.look_again(&self.released);
         if booking.lost.is_empty() {
             return Some(self.go_to_redis(scope));
         }

@@ -17,7 +17,7 @@ use super::exchange::{self, Purpose};
 use super::script::{self, Enveloped, RAN_OUT};
 use super::settle::{Loss, Next, Provisional, Settlement, value_guard};
 use super::view;
-use super::{Flow, Operation, Scope, TIMED, UNTIMED};
+use super::{Flow, Operation, Scope, TIMED};
 
 /// A lock command of the open transaction.
 pub(in crate::session) struct Queued {
@@ -223,7 +223,7 @@ impl Executing {
             taken: Vec::new(),
             releases: Vec::new(),
         };
-        (Some(Box::new(Operation::Exec(operation))), UNTIMED)
+        (Some(Box::new(Operation::Exec(operation))), TIMED)
     }
 
     fn refused() -> Self {

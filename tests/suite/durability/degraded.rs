@@ -46,7 +46,8 @@ fn acquire(place: &str, expected: Option<bool>) {
 }
 
 fn release(command: &str, place: &str, expected: Option<bool>) {
-    let Some((mut stage, told, held)) = cut_off(&take("lock:a", A), command, place, expected) else {
+    let Some((mut stage, told, held)) = cut_off(&take("lock:a", A), command, place, expected)
+    else {
         return;
     };
     assert!(told.is(ONE) || told == Told::Nothing, "{told:?}");

@@ -38,7 +38,8 @@ impl Stage {
         }
         let redis = Redis::with(&["--appendonly", "yes"]);
         let tables = format!("{ledger}{SHORT}");
-        let settings = Settings { upstream: QUICK, tables: &tables, through, ..Settings::default() };
+        let settings =
+            Settings { upstream: QUICK, tables: &tables, through, ..Settings::default() };
         let subject = Subject::with(&redis, settings);
         let client = subject.client();
         let mut stage = Self { redis, subject, client };
@@ -128,9 +129,7 @@ fn blocked_and_back(mut stage: Stage, trouble: &Trouble<'_>, without_redis: bool
     }
     // As the errors said: not acquired, and not released.
     for key in ["lock:new", &last] {
-        wait_until("what was refused is free", || {
-            stage.client.ask(&take(key, STRANGER)) == OK
-        });
+        wait_until("what was refused is free", || stage.client.ask(&take(key, STRANGER)) == OK);
         assert_eq!(stage.answer(&format!("DEL {key}")), ONE);
     }
     assert_eq!(stage.answer("GET lock:a"), bulk(A));
@@ -214,9 +213,10 @@ fn disk_full(without_redis: bool) {
     // Seen from the outside.
     let filler = |stage: &Stage| {
         let inside = place.path().join("filler");
-        Path::new("/proc").join(stage.pid().to_string()).join("root").join(
-            inside.strip_prefix("/").unwrap(),
-        )
+        Path::new("/proc")
+            .join(stage.pid().to_string())
+            .join("root")
+            .join(inside.strip_prefix("/").unwrap())
     };
     let hurt = |stage: &Stage| {
         let mut file = std::fs::File::create(filler(stage)).unwrap();
@@ -249,7 +249,8 @@ fn read_only(without_redis: bool) {
     let change = |stage: &Stage, sign: &str| {
         let state = stage.state();
         for name in ["ledger.db", "ledger.db-wal"] {
-            let done = Command::new("chattr").arg(format!("{sign}i")).arg(state.join(name)).status();
+            let done =
+                Command::new("chattr").arg(format!("{sign}i")).arg(state.join(name)).status();
             assert!(done.unwrap().success(), "chattr {sign}i {name}");
         }
     };

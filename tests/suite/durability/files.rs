@@ -167,18 +167,19 @@ fn unusable_at_first(block: impl Fn(&Path), clear: impl Fn(&Path)) {
     assert!(refused.starts_with('-') && refused.contains("ledger"), "{refused}");
     assert_eq!(client.ask("SET plain 1"), OK, "other keys are none of its business");
     clear(&house.ledger());
-    poll_for("healthy", PATIENCE, || {
-        client.ask("LOCKSIDE MODE").contains("healthy").then_some(())
-    });
+    poll_for("healthy", PATIENCE, || client.ask("LOCKSIDE MODE").contains("healthy").then_some(()));
     assert_eq!(client.ask(&take("lock:a", A)), OK);
     assert_eq!(client.ask(&take("lock:a", STRANGER)), NIL);
 }
 
 #[test]
 fn a_directory_in_its_place() {
-    unusable_at_first(|path| std::fs::create_dir(path).unwrap(), |path| {
-        std::fs::remove_dir(path).unwrap();
-    });
+    unusable_at_first(
+        |path| std::fs::create_dir(path).unwrap(),
+        |path| {
+            std::fs::remove_dir(path).unwrap();
+        },
+    );
 }
 
 /// Another process has the file for itself when Lockside starts.

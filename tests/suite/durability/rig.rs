@@ -29,8 +29,7 @@ const RELEASE: &str = "if redis.call('get', KEYS[1]) == ARGV[1] then \
 pub(super) const QUICK: &str = "command_timeout = \"500ms\"\nconnect_timeout = \"300ms\"\n\
     recover_after = \"300ms\"\nprobe_interval = \"100ms\"\nprobe_timeout = \"300ms\"";
 /// A lock that nobody finishes is gone soon.
-pub(super) const SHORT: &str =
-    "[[rule]]\nname = \"r\"\nkeys = [\"lock:*\"]\nsafety_ttl = \"1s\"\n";
+pub(super) const SHORT: &str = "[[rule]]\nname = \"r\"\nkeys = [\"lock:*\"]\nsafety_ttl = \"1s\"\n";
 
 /// What a client was told when its Lockside died.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -193,6 +193,8 @@ fn only_those_who_wait_are_closed() {
     for (_, client) in &mut waiting {
         client.rest();
     }
+    // In the very moment of the crash it is one more command in flight.
+    stage.wait_mode("degraded");
     assert_eq!(answer(&mut stage.holder, "PING"), "+PONG\r\n");
     stage.take("lock:a", A);
 }

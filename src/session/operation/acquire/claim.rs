@@ -11,6 +11,11 @@ use super::Acquiring;
 impl Acquiring {
     /// Hands the claim to the ledger.
     pub(super) fn claim(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
+        // Redis has not let the client in yet, if it has not set the key.
+        if !self.machine.has_set() && !scope.may_use(self.lock.key()) {
+            self.trouble = Some(NOT_SEEN.to_owned());
+            return self.feed(Input::NoLedger, scope);
+        }
         let record = self.ask.record(scope.client(), scope.shared());
         let ask = scope.claim_of(&self.lock, &record);
         match scope.book(vec![ask]) {
@@ -93,3 +98,5 @@ impl Acquiring {
         (machine.by_ledger(scope.shared().ledger_use()), effect)
     }
 }
+
+const NOT_SEEN: &str = "upstream is unavailable, and was not seen to let this client in";

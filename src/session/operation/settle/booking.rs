@@ -93,7 +93,11 @@ impl Booking {
     }
 
     /// True if the answer was one of these two's.
-    pub(in crate::session::operation) fn answered(&mut self, answer: &Answer, taken: &[Provisional]) -> bool {
+    pub(in crate::session::operation) fn answered(
+        &mut self,
+        answer: &Answer,
+        taken: &[Provisional],
+    ) -> bool {
         if self.releases == Some(answer.ticket) {
             self.releases = None;
             self.missed = answer.outcomes.contains(&Outcome::NotHeld);
@@ -106,11 +110,9 @@ impl Booking {
         for (index, (outcome, taken)) in answer.outcomes.iter().zip(taken).enumerate() {
             match outcome {
                 Outcome::Won { claim, .. } => self.won[index] = Some(*claim),
-                Outcome::Lost { holder } => self.lost.push(Loss {
-                    index,
-                    lock: taken.lock.clone(),
-                    holder: holder.clone(),
-                }),
+                Outcome::Lost { holder } => {
+                    self.lost.push(Loss { index, lock: taken.lock.clone(), holder: holder.clone() })
+                }
                 _ => self.lost.push(Loss { index, lock: taken.lock.clone(), holder: None }),
             }
         }

@@ -1,8 +1,8 @@
 //! Lock commands that are one question to Redis and one answer: reads whose values are shown as
 //! the client wrote them, releases, and what Lockside adds to an answer.
 
-use crate::crash;
 use crate::command::{KeyspaceUse, LockUse};
+use crate::crash;
 use crate::ledger::{Answer, Ask, Cause};
 use crate::lock::envelope::scripts;
 use crate::lock::record::LockKey;

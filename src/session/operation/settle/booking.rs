@@ -26,6 +26,14 @@ pub(in crate::session::operation) struct Loss {
     pub(in crate::session::operation) holder: Option<Arc<Holder>>,
 }
 
+impl Loss {
+    /// True if it was lost to a hold whose time is over, and not for long enough (SPEC 3).
+    pub(in crate::session::operation) fn has_run_out(&self, now_ms: u64) -> bool {
+        let expires = self.holder.as_ref().and_then(|holder| holder.claim.expires_at_ms);
+        expires.is_some_and(|at_ms| at_ms <= now_ms)
+    }
+}
+
 /// Two requests with the ledger.
 #[derive(Debug)]
 pub(in crate::session::operation) struct Booking {

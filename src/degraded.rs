@@ -57,6 +57,9 @@ pub struct World<'a> {
     pub stamp: &'a Stamper<'a>,
     /// Milliseconds since the Unix epoch: the one time of the whole evaluation.
     pub now_ms: u64,
+    /// How much longer a hold of a `ttl` rule stands after it has run out, in milliseconds: the ledger
+    /// gives it to nobody else before `max_clock_skew` has passed (SPEC 3).
+    pub grace_ms: u64,
     /// What is too much.
     pub limits: Limits,
 }

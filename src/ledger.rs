@@ -51,6 +51,9 @@ pub enum Ask {
     Release(LockKey, Position, Cause),
     /// The lock ends, whoever holds it when this is written.
     ReleaseAny(LockKey, Cause),
+    /// The lock ends if this stored value holds it when this is written: Redis has let the value go,
+    /// and the asker's table has not read the claim of it, or has read that it is over.
+    ReleaseValue(LockKey, Arc<[u8]>, Cause),
     /// The holder's expiry moves (`ttl` rules).
     Extend(LockKey, Position, u64),
     /// The holder was heard of.

@@ -37,6 +37,7 @@ use operation::{Flow, Grant, Operation, Queued, Scope};
 use pipeline::Pipeline;
 use replies::Treatment;
 pub use replies::Unusable;
+pub use operation::Locals;
 pub use shared::{Access, Bell, Clock, Gate, Repairs, Shared};
 pub use stamper::Stamper;
 use state::State;

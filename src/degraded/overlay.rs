@@ -80,7 +80,8 @@ pub(super) struct Overlay<'a> {
 /// The hold of a lock that has not run out.
 pub(super) fn standing(world: &World<'_>, key: &LockKey) -> Option<Record> {
     let record = world.table.find(key)?;
-    record.expires_at_ms.is_none_or(|at_ms| at_ms > world.now_ms).then_some(record)
+    let stands = |at_ms: u64| at_ms.saturating_add(world.grace_ms) > world.now_ms;
+    record.expires_at_ms.is_none_or(stands).then_some(record)
 }
 
 impl<'a> Overlay<'a> {

@@ -57,6 +57,7 @@ impl Rig {
             scripts: &self.scripts,
             stamp: &stamp,
             now_ms: self.now_ms,
+            grace_ms: 0,
             limits: Limits { max_lock_value: 4096 },
         };
         ask(&world, &Caller { db: 0, protocol: Protocol::Resp2 })

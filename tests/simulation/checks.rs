@@ -85,7 +85,8 @@ impl Checks {
         }
     }
 
-    fn holder(&self, key: &[u8]) -> Option<(String, u64)> {
+    /// Who holds a lock in the whole ledger, and by which fence.
+    pub(crate) fn holder(&self, key: &[u8]) -> Option<(String, u64)> {
         let holder = self.fold.holder(&LockKey::new(0, key))?;
         Some((token(&holder.claim.stored), holder.fence))
     }

@@ -163,7 +163,12 @@ impl Exchange {
                 return self.release(&reply, out, scope);
             }
             Purpose::Delete(locks) => {
-                let had = |lock: &LockKey| scope.shared().table.find(lock).is_some();
+                let now_ms = scope.shared().clock.unix_ms();
+                let stands = |at_ms: u64| at_ms > now_ms;
+                let had = |lock: &LockKey| {
+                    let record = scope.shared().table.find(lock);
+                    record.is_some_and(|record| record.expires_at_ms.is_none_or(stands))
+                };
                 match (reply, locks.as_slice()) {
                     // Redis had lost it; the ledger had not, and that is the truth (SPEC 2).
                     (Reply::Integer(0), [lock]) if scope.decides() && had(lock) => {
@@ -184,7 +189,10 @@ impl Exchange {
                 ask::mask_script_exists(&reply, frame, shas, scope.shared(), &mut out);
             }
             Purpose::GiveBack(grants) => {
-                // Where scripts are forbidden there is no answer, and the grants stay unconfirmed.
+                if reply.elements().next().is_none() {
+                    // Where scripts are forbidden there is no answer.
+                    grant::leave_unconfirmed(grants, scope.shared());
+                }
                 for (grant, _) in grants.iter().zip(reply.elements()) {
                     scope.shared().table.release_if(&grant.key, &grant.stored);
                 }

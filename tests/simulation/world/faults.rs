@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use lockside::ledger::fold::Fold;
 use lockside::ledger::memory;
+use lockside::lock::record::LockKey;
 
-use super::{Event, World};
+use super::{Event, Side, Slot, World};
 use crate::redis::Start;
 
 /// How the store behaves towards one sidecar.
@@ -59,9 +61,28 @@ pub(crate) enum Fault {
     Rush,
 }
 
+/// Within this time the next background pass undoes what a repair of a sidecar that was behind did.
+const UNDONE: Duration = Duration::from_secs(8);
+
 impl World {
+    /// True if what a client sees of this lock may be old: its sidecar has not read of the holder
+    /// (`poll`), or another one that was behind has repaired Redis.
+    pub(crate) fn may_be_behind(&self, side: Side, key: &[u8]) -> bool {
+        let is_slow = |slot: &Slot| slot.mood != Mood::Fast;
+        if self.now() < self.behind_until || self.slots.iter().any(is_slow) {
+            return true;
+        }
+        let key = LockKey::new(0, key);
+        let at = |fold: &Fold| fold.holder(&key).map(|holder| holder.at);
+        let process = self.slots[side.0].process.as_ref();
+        process.is_none_or(|process| at(&process.desk.books().fold) != at(&self.checks.fold))
+    }
+
     pub(super) fn fault(&mut self, fault: Fault) {
         self.note(|| format!("FAULT  {fault:?}"));
+        if matches!(fault, Fault::Mood(..) | Fault::Pause(_) | Fault::Resume(_)) {
+            self.behind_until = self.now() + UNDONE;
+        }
         match fault {
             Fault::KillRedis => self.kill_redis(),
             Fault::StartRedis(with) if !self.redis.is_up => self.redis.start(with),

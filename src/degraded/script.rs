@@ -7,8 +7,9 @@
 //!
 //! # What is different from Redis 7.0
 //!
-//! - `cjson`, `cmsgpack`, `struct`, `redis.acl_check_cmd` and commands that Redis alone
+//! - `cmsgpack`, `struct`, all of `cjson` but `encode`, `decode` and `null`, `redis.acl_check_cmd` and commands that Redis alone
 //!   knows: the script is not served.
+//! - What `cjson.decode` says to a text that is no JSON has other words.
 //! - `redis.log` logs nothing. `math.random` gives other numbers, until `math.randomseed`.
 //! - A reply that is nested deeper than 100 is refused. Patterns that may take long are refused.
 //! - A bad argument in `return f(...)` has no line number, if `f` is one of those that the prelude
@@ -19,6 +20,7 @@
 mod bit;
 mod budget;
 mod convert;
+mod json;
 mod machine;
 mod number;
 mod random;
@@ -32,7 +34,7 @@ use super::turn::{Outcome, Stop, Turn, arg};
 use crate::command::number::integer;
 use crate::command::script::{ScriptCall, Source};
 use crate::resp::Args;
-pub(super) use number::shortest_exact;
+pub(super) use number::all_digits;
 use text::Text;
 
 const NOSCRIPT: &str = "NOSCRIPT No matching script. Please use EVAL.";

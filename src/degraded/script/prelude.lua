@@ -13,7 +13,7 @@ local check, place, charge, weigh = native.check, native.place, native.charge, n
 
 local READONLY = 'Attempt to modify a readonly table'
 local ABSENT = {
-  cjson = true, cmsgpack = true, struct = true,
+  cmsgpack = true, struct = true,
 }
 local GLOBALS = {
   'tostring', 'assert', 'tonumber', 'rawequal', 'collectgarbage', 'type', 'select', 'unpack', 'gcinfo', 'ipairs',
@@ -233,7 +233,19 @@ for name, least in rawpairs(native.operands) do
   end
 end
 
-for _, name in rawnext, {'string', 'table', 'math', 'coroutine', 'bit'} do G[name] = protect(G[name], {}) end
+-- cjson, as far as it is there.
+
+local function decode(value, words)
+  if words then error(words, 3) end
+  return value
+end
+G.cjson = rawsetmetatable({
+  null = native.null,
+  encode = native.encode,
+  decode = function(...) return decode(native.decode(...)) end,
+}, {__index = function(_, name) native.absent('cjson.' .. tostring(name)) end})
+
+for _, name in rawnext, {'string', 'table', 'math', 'coroutine', 'bit', 'cjson'} do G[name] = protect(G[name], {}) end
 G.redis = protect(native.redis, {})
 rawgetmetatable('').__index = G.string
 protect(G, raw, true)

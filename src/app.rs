@@ -178,7 +178,7 @@ fn common(
         },
         clients: AtomicUsize::new(0),
         draining: AtomicBool::new(false),
-        mail: foundation.postman.0.clone(),
+        mail: foundation.postman.mail.clone(),
     })
 }
 
@@ -186,8 +186,13 @@ fn common(
 /// it: what is recovering is served as in an outage.
 fn await_first_mode(foundation: &Foundation) {
     let until = Instant::now() + FIRST_MODE;
-    while foundation.board.view().mode == Mode::Recovering && Instant::now() < until {
-        std::thread::sleep(Duration::from_millis(1));
+    while foundation.board.view().mode == Mode::Recovering {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        // Woken when the mode changes.
+        std::thread::park_timeout(left);
     }
 }
 

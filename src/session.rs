@@ -32,6 +32,7 @@ use crate::resp::reply::ReplyScanner;
 use crate::resp::request::{RequestScanner, Skimmer};
 
 use flights::{Flights, SessionId, Verdict};
+pub use link::CLOSED_BY_REDIS;
 use operation::{Flow, Grant, Operation, Queued, Scope};
 use pipeline::Pipeline;
 use replies::Treatment;
@@ -116,8 +117,9 @@ pub struct Session {
     deadline: Option<Duration>,
     /// The deadline is the ledger's, not the link's.
     awaits_ledger: bool,
-    /// Redis has closed the link, and nobody knows yet whether it meant this one.
-    orphaned: bool,
+    /// Redis has closed the link, and nobody knows yet whether it meant this one: how many good
+    /// probes there were before.
+    orphaned: Option<u64>,
     /// A complete command waits for what is outstanding.
     command_waits: bool,
     client_gone: bool,
@@ -149,7 +151,7 @@ impl Session {
             raw: false,
             deadline: None,
             awaits_ledger: false,
-            orphaned: false,
+            orphaned: None,
             command_waits: false,
             client_gone: false,
             end: None,
@@ -235,8 +237,10 @@ impl Session {
     /// [`Session::has_operation`] says no.
     pub fn last_rites(&mut self, written: u64, cx: &mut Cx<'_>) -> bool {
         let grants = std::mem::take(&mut self.grants);
+        // Under way is something that needs the link to itself: then all of them stay.
+        let written = if self.has_operation() { u64::MAX } else { written };
         let here = operation::settle_grants(grants, written, self.state.db, cx.shared);
-        if here.is_empty() || self.has_operation() {
+        if here.is_empty() {
             return false;
         }
         self.pipeline.abandon();
@@ -254,7 +258,7 @@ impl Session {
     /// The deadline has passed; the worker has dropped the link, unless
     /// [`Session::awaits_ledger`].
     pub fn timed_out(&mut self, cx: &mut Cx<'_>) {
-        if self.operation.is_none() && self.orphaned {
+        if self.operation.is_none() && self.orphaned.is_some() {
             self.verdict_is_due(cx);
         } else if self.awaits_ledger {
             self.step(Operation::ledger_late, cx);

@@ -42,7 +42,7 @@ impl Foundation {
             dirty: Arc::default(),
             databases: Arc::default(),
             counters: Arc::default(),
-            postman: Arc::new(Postman(mail)),
+            postman: Arc::new(Postman { mail, main: std::thread::current() }),
             upstream: Arc::new(Upstream::new(settings.upstream.address.clone())),
         }
     }
@@ -128,7 +128,6 @@ impl Guards {
                     probe_interval: settings.upstream.probe_interval,
                     command_timeout: settings.upstream.command_timeout,
                     needs_ledger: settings.guarantee == crate::ledger::Guarantee::Strict,
-                    ..mode::Terms::default()
                 },
                 probe_timeout: settings.upstream.probe_timeout,
                 upstream: common.upstream.clone(),

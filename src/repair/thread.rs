@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use crate::crash;
 use crate::ledger::fold::Holder;
 use crate::ledger::{Ask, Asker, Door, Guarantee};
 use crate::lock::envelope::Guard;
@@ -291,7 +292,13 @@ impl Thread {
             let Parts { truth, door, dirty, .. } = &shared.parts;
             let truth = Ledger { truth: &**truth, door: &**door, dirty };
             match pass.next(&truth, (shared.parts.unix_ms)()) {
-                Step::Ask(command) => pass.answer(self.ask(&command), &truth),
+                Step::Ask(command) => {
+                    let answer = self.ask(&command);
+                    if command.is_repair() {
+                        crash::here("repaired");
+                    }
+                    pass.answer(answer, &truth);
+                }
                 Step::Observe(claims) => self.observe(claims.into_iter().map(Ask::Observe)),
                 Step::Later => {
                     let (patience, pause) = purpose.waits();

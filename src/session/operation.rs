@@ -6,6 +6,7 @@
 
 mod acquire;
 mod ask;
+mod carry;
 mod durable;
 mod exchange;
 mod gate;
@@ -40,6 +41,7 @@ use super::{Cx, Shared};
 use acquire::Acquiring;
 pub(super) use ask::info_alone;
 use ask::{Asking, Releasing};
+use carry::Carrying;
 use exchange::Exchange;
 pub(super) use gate::{NOAUTH, gate_refusal, may_use_some_locks};
 pub(super) use grant::{Grant, note_heard, settle_grants};
@@ -170,6 +172,7 @@ pub(super) enum Operation {
     Replay(Replaying),
     Knock(Knocking),
     Verify(Verifying),
+    Carry(Carrying),
     Ask(Asking),
     Release(Releasing),
 }
@@ -193,13 +196,7 @@ fn execute_all(
     scope: &mut Scope<'_, '_>,
 ) -> (Option<Box<Operation>>, Flow) {
     let shared = scope.cx.shared;
-    let changed = watched.is_some_and(|watched| {
-        let moved = |(key, before): &(LockKey, u64)| {
-            with_world(shared, |world| crate::degraded::version(key, world)) != *before
-        };
-        watched.lost || watched.keys.iter().any(moved)
-    });
-    if changed {
+    if watched.as_ref().is_some_and(|watched| has_changed(watched, shared)) {
         let mut reply = Vec::new();
         encode::null_array(&mut reply, scope.state.protocol);
         return (None, scope.answer(&reply));
@@ -208,7 +205,15 @@ fn execute_all(
     if plain && shared.board.view().reachable {
         return Replaying::begin(&held.commands, scope);
     }
-    Serving::transaction(held.commands, scope)
+    Serving::transaction(held.commands, watched, scope)
+}
+
+/// True if a watched key is not what it was, or nobody can tell.
+fn has_changed(watched: &Watched, shared: &Shared) -> bool {
+    let moved = |(key, before): &(LockKey, u64)| {
+        with_world(shared, |world| crate::degraded::version(key, world)) != *before
+    };
+    watched.lost || watched.keys.iter().any(moved)
 }
 
 /// Takes back grants that nobody has heard of.
@@ -249,6 +254,11 @@ impl Operation {
             Route::Lock(lock_use) => Self::begin_lock(&lock_use, args, scope),
             Route::Ignore | Route::Upstream | Route::State(_) => (None, Flow::Done),
         }
+    }
+
+    /// A client that blocks on companions, and whose link was lost.
+    pub(super) fn carry(words: Vec<Vec<u8>>, scope: &Scope<'_, '_>) -> (Option<Box<Self>>, Flow) {
+        Carrying::begin(words, scope)
     }
 
     /// Asks a new link which run of Redis it has met.
@@ -304,6 +314,7 @@ impl Operation {
                 flow
             }
             Self::Verify(operation) => operation.reply(frame, scope),
+            Self::Carry(operation) => operation.reply(frame, scope),
             Self::Ask(operation) => operation.reply(frame, scope),
             Self::Serve(_) | Self::Release(_) => Flow::Close,
         }
@@ -323,6 +334,7 @@ impl Operation {
             | Self::Replay(_)
             | Self::Verify(_)
             | Self::Knock(_) => Flow::Close,
+            Self::Carry(operation) => operation.reopened(scope),
         }
     }
 
@@ -335,6 +347,7 @@ impl Operation {
     ) -> Flow {
         if scope.decides()
             && let Some(words) = self.unanswered()
+            && scope.is_let_in(Words::new(&words).args())
         {
             let (serving, flow) = Serving::in_place_of(words, connected.then_some(reason), scope);
             *self = Self::Serve(serving);
@@ -348,6 +361,7 @@ impl Operation {
             Self::Replay(operation) => operation.link_failed(reason, connected, scope),
             Self::Knock(operation) => operation.link_failed(reason, scope),
             Self::Verify(operation) => operation.link_failed(scope),
+            Self::Carry(operation) => operation.link_failed(scope),
             Self::Ask(operation) => operation.link_failed(reason, connected, scope),
             Self::Release(operation) => operation.waiting(),
             // Redis has no part in it.
@@ -387,9 +401,12 @@ impl Operation {
             Self::Exec(operation) => operation.answered(answer, scope),
             Self::Serve(operation) => operation.answered(answer, scope),
             Self::Release(operation) => operation.answered(answer, scope),
-            Self::Queue(_) | Self::Replay(_) | Self::Verify(_) | Self::Knock(_) | Self::Ask(_) => {
-                None
-            }
+            Self::Queue(_)
+            | Self::Replay(_)
+            | Self::Verify(_)
+            | Self::Knock(_)
+            | Self::Carry(_)
+            | Self::Ask(_) => None,
         }
     }
 
@@ -412,8 +429,26 @@ impl Operation {
             Self::Release(operation) => operation.ledger_late(scope),
             Self::Ask(operation) => operation.ledger_late(scope),
             Self::Verify(_) => Flow::Done,
+            Self::Carry(operation) => {
+                let (serving, flow) = operation.decide(scope);
+                if let Some(serving) = serving {
+                    *self = Self::Serve(serving);
+                }
+                flow
+            }
             Self::Queue(_) | Self::Replay(_) | Self::Knock(_) => Flow::Close,
         }
+    }
+
+    /// The mode has changed: what waits here for companions waits at a Redis that is back.
+    pub(super) fn view_changed(&mut self, scope: &Scope<'_, '_>) -> Option<Flow> {
+        let Self::Serve(serving) = self else { return None };
+        if scope.shared().board.view().mode != Mode::Healthy {
+            return None;
+        }
+        let (carrying, flow) = Carrying::back(serving.take_blocked(scope)?);
+        *self = Self::Carry(carrying);
+        Some(flow)
     }
 
     /// A companion that it blocks on has changed.
@@ -442,6 +477,7 @@ impl Operation {
         match self {
             Self::Acquire(operation) => operation.client_gone(scope),
             Self::Serve(operation) => operation.client_gone(scope).unwrap_or(UNTIMED),
+            Self::Carry(_) => Flow::Done,
             _ => UNTIMED,
         }
     }

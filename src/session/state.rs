@@ -36,6 +36,9 @@ pub(crate) enum Change {
     Unsubscribe(Topic, Option<u64>),
     ScriptLoad(Vec<u8>),
     ScriptFlush,
+    /// BLPOP and its kin, which may have no reply for a long time; kept if all its keys are
+    /// companions, to be carried over an outage.
+    Block(Option<Vec<Vec<u8>>>),
 }
 
 impl Change {
@@ -281,6 +284,10 @@ impl State {
     /// A transaction that was held back has ended, and with it what was watched.
     pub(crate) fn end_held_back(&mut self) -> Option<(Box<HeldBack>, Option<Watched>)> {
         let held_back = self.held_back.take()?;
+        if std::mem::take(&mut self.watching) {
+            // Only Redis could tell whether that has changed, and it is not asked.
+            self.watched.get_or_insert_with(Watched::default).lost = true;
+        }
         Some((held_back, self.watched.take()))
     }
 
@@ -299,6 +306,11 @@ impl State {
     /// What the client has proved who it is by.
     pub(crate) fn credentials(&self) -> Option<&Credentials> {
         self.credentials.as_ref()
+    }
+
+    /// True while Redis watches keys for the client.
+    pub(crate) fn is_watching(&self) -> bool {
+        self.watching
     }
 
     /// True when a new link can take this one's place: nothing is lost that cannot be replayed.
@@ -392,7 +404,8 @@ impl State {
             | Change::Subscribe(_)
             | Change::Unsubscribe(..)
             | Change::ScriptLoad(_)
-            | Change::ScriptFlush => {}
+            | Change::ScriptFlush
+            | Change::Block(_) => {}
         }
     }
 

@@ -139,6 +139,10 @@ pub(super) const NOT_ACQUIRED: &str =
 pub(super) const RELEASING: &str = "TRYAGAIN lockside: releasing: the lock is released as soon as \
     the ledger answers; until then it is shown as releasing and stays taken";
 
+/// The error of a release whose lock had changed hands in the ledger before this sidecar read of it.
+pub(super) const NOT_RELEASED: &str = "TRYAGAIN lockside: unknown outcome: the lock had changed \
+    hands meanwhile; look whether it is still yours, and release it again";
+
 /// The owner of a lock for people: the worker of its value, or its client.
 pub(super) fn owner(record_client: &Arc<str>, client_value: &[u8]) -> String {
     crate::lock::value::worker_id(client_value).unwrap_or(record_client).to_owned()

@@ -2,6 +2,7 @@
 //! the client wrote them, releases, and what Lockside adds to an answer.
 
 use crate::command::{KeyspaceUse, LockUse};
+use crate::crash;
 use crate::ledger::{Answer, Ask, Cause};
 use crate::lock::envelope::scripts;
 use crate::lock::record::LockKey;
@@ -98,6 +99,11 @@ impl Exchange {
         grants: Vec<Grant>,
         scope: &mut Scope<'_, '_>,
     ) -> (Option<Box<Operation>>, Flow) {
+        if scope.decides() {
+            // Redis follows by a repair.
+            grants.iter().for_each(|grant| grant::give_up(grant, scope));
+            return (None, Flow::Done);
+        }
         let mut command = CommandBuilder::new(b"EVAL");
         command.arg(scripts::COMPARE_AND_DELETE.text.as_bytes());
         command.integer(i64::try_from(grants.len()).unwrap_or(i64::MAX));
@@ -127,6 +133,9 @@ impl Exchange {
             return (None, scope.answer_error(SWAPDB_REFUSED));
         }
         scope.cx.wires.to_upstream(request);
+        if purpose.changes_something() {
+            crash::here("release-sent");
+        }
         let keep = may_repeat || purpose.is_on_locks();
         let request = if keep { request.to_vec() } else { Vec::new() };
         let operation = Self { request, purpose, may_repeat, booked: None };
@@ -192,6 +201,7 @@ impl Exchange {
 
     /// Has the ledger release what Redis has let go, then answers.
     fn release(&mut self, reply: &Reply<'_>, out: Vec<u8>, scope: &mut Scope<'_, '_>) -> Flow {
+        crash::here("release-answered");
         let releases = self.purpose.releases(reply, scope.state.db, scope);
         if releases.is_empty() {
             return scope.answer(&out);
@@ -204,8 +214,13 @@ impl Exchange {
     fn go_on(&mut self, next: Next, scope: &mut Scope<'_, '_>) -> Flow {
         let Some((_, out)) = &self.booked else { return Flow::Close };
         match next {
-            Next::Settled(_) => scope.answer(out),
+            Next::Settled(_) => {
+                let flow = scope.answer(out);
+                crash::here("release-told");
+                flow
+            }
             Next::Ledger(until) => Flow::Ledger { until },
+            Next::Blocked(text) if text == durable::NOT_RELEASED => scope.answer_error(&text),
             Next::Blocked(_) => scope.answer_error(durable::RELEASING),
             _ => Flow::Close,
         }
@@ -255,6 +270,7 @@ impl Exchange {
             return Flow::Reopen;
         }
         match &self.purpose {
+            Purpose::GiveBack(_) if scope.decides() => Flow::Done,
             Purpose::GiveBack(grants) => {
                 grant::leave_unconfirmed(grants, scope.shared());
                 Flow::Done
@@ -273,6 +289,16 @@ impl Exchange {
 impl Purpose {
     fn changes_something(&self) -> bool {
         matches!(self, Self::TakeOut(_) | Self::Delete(_) | Self::Keyspace(..))
+    }
+
+    /// The locks that it names, in this database.
+    pub(super) fn locks(&self, db: u32) -> Vec<LockKey> {
+        match self {
+            Self::View(keys) => keys.iter().flatten().map(|key| LockKey::new(db, key)).collect(),
+            Self::TakeOut(lock) => vec![lock.clone()],
+            Self::Delete(locks) => locks.clone(),
+            _ => Vec::new(),
+        }
     }
 
     /// True for a client's command on locks.

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use crate::command::script::{ScriptCall, Source};
+use crate::crash;
 use crate::ledger::{Answer, Ask, Cause};
 use crate::lock::envelope::{self, Call, Envelope, Guard, KeyTerms, Outcome, Released, Run, Taken};
 use crate::lock::record::{Confidence, LockKey, Record};
@@ -116,6 +117,11 @@ impl Enveloped {
         let mut command = Vec::new();
         call.encode(&mut command);
         scope.cx.wires.to_upstream(&command);
+    }
+
+    /// The keys that it names, in this database.
+    pub(super) fn locks(&self, db: u32) -> Vec<LockKey> {
+        self.keys.iter().map(|key| LockKey::new(db, key)).collect()
     }
 
     /// The client's own command again; none for one whose arguments were forgotten.
@@ -342,6 +348,7 @@ impl Scripting {
     fn send(&mut self, by_text: bool, scope: &mut Scope<'_, '_>) -> Flow {
         self.step = Step::Running { by_text };
         self.call.send(by_text, scope);
+        crash::here("script-sent");
         // A script that runs for longer keeps Redis from everything else: that is an outage too.
         TIMED
     }
@@ -382,6 +389,7 @@ impl Scripting {
             return scope.answer_error(UNREADABLE);
         };
         scope.witness_script(&self.call.keys, &effect);
+        crash::here("script-answered");
         if effect.taken.is_empty() && effect.releases.is_empty() {
             return scope.answer(&effect.reply);
         }
@@ -439,6 +447,7 @@ impl Scripting {
             Next::GivenBack => scope.answer_error(TABLE_FULL),
             Next::Settled(held) if held.iter().all(|held| *held) => {
                 let flow = scope.answer(own);
+                crash::here("script-told");
                 let end = scope.cx.wires.client_accepted();
                 scope.grants.extend(settlement.grants(&held, end));
                 flow

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use crate::command::LockUse;
+use crate::crash;
 use crate::degraded::{self, Caller, Change, CompanionEffects, Evaluation, Words, World};
 use crate::ledger::{Answer, Ask, Cause};
 use crate::lock::record::{Confidence, LockKey, Record};
@@ -15,11 +16,12 @@ use crate::lock::value::{self, Stamp};
 use crate::resp::Args;
 use crate::resp::encode;
 use crate::session::Shared;
+use crate::session::state::Watched;
 
 use super::acquire::{CLIENT_GONE, TABLE_FULL};
 use super::local::Locally;
 use super::settle::{Booking, Provisional};
-use super::{Flow, Grant, Operation, Scope, durable};
+use super::{Flow, Grant, Operation, Scope, durable, has_changed};
 
 /// How often an evaluation is made again before the client is told to.
 const TRIES: u8 = 8;
@@ -35,6 +37,9 @@ pub(in crate::session) struct Serving {
     grace_ms: u64,
     /// Redis was sent the command, and its link was lost before the reply: why.
     lost: Option<String>,
+    /// What a transaction depends on: looked at before each evaluation, also the second, after
+    /// another was first.
+    watched: Option<Watched>,
 }
 
 /// What is evaluated.
@@ -67,9 +72,13 @@ impl Serving {
     /// A whole transaction.
     pub(super) fn transaction(
         commands: Vec<Vec<Vec<u8>>>,
+        watched: Option<Watched>,
         scope: &mut Scope<'_, '_>,
     ) -> (Option<Box<Operation>>, Flow) {
-        Self::begin(Work::Transaction(commands), scope)
+        let mut serving = Self::new(Work::Transaction(commands));
+        serving.watched = watched;
+        let flow = serving.evaluate(scope);
+        (Some(Box::new(Operation::Serve(serving))), flow)
     }
 
     /// A command that Redis was to carry out, and whose link was lost. `lost`: why, if Redis may
@@ -95,7 +104,15 @@ impl Serving {
     }
 
     fn new(work: Work) -> Self {
-        Self { work, tries_left: TRIES, under_way: None, blocks_until: None, grace_ms: 0, lost: None }
+        Self {
+            work,
+            tries_left: TRIES,
+            under_way: None,
+            blocks_until: None,
+            grace_ms: 0,
+            lost: None,
+            watched: None,
+        }
     }
 
     fn begin(work: Work, scope: &mut Scope<'_, '_>) -> (Option<Box<Operation>>, Flow) {
@@ -110,6 +127,11 @@ impl Serving {
         }
         self.tries_left -= 1;
         let shared = scope.cx.shared;
+        if self.watched.as_ref().is_some_and(|watched| has_changed(watched, shared)) {
+            let mut reply = Vec::new();
+            encode::null_array(&mut reply, scope.state.protocol);
+            return scope.answer(&reply);
+        }
         let caller = Caller { db: scope.state.db, protocol: scope.state.protocol };
         let evaluation = with_graceful_world(shared, self.grace_ms, |world| match &self.work {
             Work::Command(words) => degraded::evaluate(Words::new(words).args(), &caller, world),
@@ -246,13 +268,16 @@ impl Serving {
         if again || scope.client_gone && !done.taken.is_empty() {
             done.give_up(scope);
         }
-        if scope.client_gone && !done.taken.is_empty() {
+        // A client that has gone may have come again elsewhere, and released what it held: what
+        // holds the lock now is no matter of this command any more.
+        if scope.client_gone && (again || !done.taken.is_empty()) {
             return Some(scope.answer_error(CLIENT_GONE));
         }
         if again {
             return Some(self.evaluate(scope));
         }
         let flow = self.finish(&done.reply, done.companions, scope);
+        crash::here("served-told");
         grant(done.taken, scope);
         Some(flow)
     }
@@ -319,6 +344,16 @@ impl Serving {
         match booked.or(self.blocks_until) {
             Some(until) => Flow::Ledger { until },
             None => Flow::Close,
+        }
+    }
+
+    /// The command, if it only blocks on companions; it does so here no more.
+    pub(super) fn take_blocked(&mut self, scope: &Scope<'_, '_>) -> Option<Vec<Vec<u8>>> {
+        self.blocks_until?;
+        scope.shared().companions.unblock((scope.cx.worker, scope.id));
+        match &mut self.work {
+            Work::Command(words) => Some(std::mem::take(words)),
+            Work::Transaction(_) => None,
         }
     }
 

@@ -157,6 +157,10 @@ impl Settlement {
             return Some(Next::Ledger(booking.until));
         }
         scope.look_again(&self.released);
+        if booking.was_behind(scope) {
+            self.released.iter().for_each(|key| scope.shared().repairs.touch(key));
+            return Some(self.take_back(Next::Blocked(durable::NOT_RELEASED.to_owned()), scope));
+        }
         if booking.lost.is_empty() {
             return Some(self.go_to_redis(scope));
         }

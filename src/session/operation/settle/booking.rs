@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::crash;
 use crate::ledger::fold::Holder;
 use crate::ledger::{Answer, Ask, Cause, Outcome, Ticket};
 use crate::lock::record::{LockKey, Position};
@@ -37,6 +38,8 @@ impl Loss {
 #[derive(Debug)]
 pub(in crate::session::operation) struct Booking {
     releases: Option<Ticket>,
+    /// What the first of them asks for.
+    asked: Vec<Ask>,
     claims: Option<Ticket>,
     pub(in crate::session::operation) until: Duration,
     /// The claims that have won, by their lock's place.
@@ -44,6 +47,8 @@ pub(in crate::session::operation) struct Booking {
     pub(in crate::session::operation) lost: Vec<Loss>,
     /// A release found that its hold had ended before.
     pub(in crate::session::operation) missed: bool,
+    /// Which locks that were.
+    pub(super) ended_before: Vec<LockKey>,
 }
 
 impl Booking {
@@ -56,11 +61,13 @@ impl Booking {
     ) -> Result<Self, String> {
         let mut booking = Self {
             releases: None,
+            asked: Vec::new(),
             claims: None,
             until: Duration::ZERO,
             won: vec![None; taken.len()],
             lost: Vec::new(),
             missed: false,
+            ended_before: Vec::new(),
         };
         if !releases.is_empty() {
             booking.until = scope.release_until();
@@ -72,7 +79,7 @@ impl Booking {
             }
             let releases = rest;
             match scope.book(releases.clone()) {
-                Ok(ticket) => booking.releases = Some(ticket),
+                Ok(ticket) => (booking.releases, booking.asked) = (Some(ticket), releases),
                 Err(error) => {
                     scope.book_unattended(releases);
                     return Err(error.to_string());
@@ -91,6 +98,7 @@ impl Booking {
                 }
             }
         }
+        crash::here("ledger-asked");
         Ok(booking)
     }
 
@@ -107,6 +115,12 @@ impl Booking {
         if self.releases == Some(answer.ticket) {
             self.releases = None;
             self.missed = answer.outcomes.contains(&Outcome::NotHeld);
+            let ended = self
+                .asked
+                .iter()
+                .zip(&answer.outcomes)
+                .filter(|(_, outcome)| **outcome == Outcome::NotHeld);
+            self.ended_before = ended.filter_map(|(ask, _)| released_by(ask)).cloned().collect();
             return true;
         }
         if self.claims != Some(answer.ticket) {
@@ -125,6 +139,12 @@ impl Booking {
         true
     }
 
+    /// True if the table was behind when it named what is released: that had ended before, and the
+    /// lock has another holder, which may be what Redis has let go.
+    pub(super) fn was_behind(&self, scope: &Scope<'_, '_>) -> bool {
+        self.ended_before.iter().any(|key| scope.shared().table.find(key).is_some())
+    }
+
     /// Nobody waits any more: claims are withdrawn, releases go on.
     pub(in crate::session::operation) fn give_up(&mut self, scope: &Scope<'_, '_>) {
         if let Some(ticket) = self.claims.take() {
@@ -133,6 +153,13 @@ impl Booking {
         if let Some(ticket) = self.releases.take() {
             scope.shared().door.forget(ticket);
         }
+    }
+}
+
+fn released_by(ask: &Ask) -> Option<&LockKey> {
+    match ask {
+        Ask::Release(key, ..) => Some(key),
+        _ => None,
     }
 }
 

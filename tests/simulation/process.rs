@@ -233,6 +233,7 @@ fn shared(desk: Arc<Desk>, dirty: Arc<Dirty>) -> Shared {
         history: Arc::<History>::default(),
         reports: Reports::default(),
         companions: Companions::new(degraded::Bounds::default()),
+        locals: lockside::session::Locals::default(),
         gate: Arc::new(Open),
         bell: Arc::new(Open),
         repairs: Arc::new(Menders(dirty)),
@@ -271,6 +272,15 @@ struct Menders(Arc<Dirty>);
 impl Repairs for Menders {
     fn touch(&self, key: &LockKey) {
         self.0.touch(key.clone());
+    }
+    fn touch_ended(&self, key: &LockKey, guard: Arc<[u8]>) {
+        self.0.touch_ended(key.clone(), guard);
+    }
+    fn start_pass(&self) {
+        self.0.ask_for_pass();
+    }
+    fn counts(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
     }
     fn is_due(&self, key: &LockKey) -> bool {
         self.0.contains(key)

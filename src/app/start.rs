@@ -8,7 +8,7 @@ use crate::health::{self, Health, Reports};
 use crate::ledger::committer::Timing;
 use crate::ledger::sqlite::Sqlite;
 use crate::ledger::thread::{self, Ledger};
-use crate::ledger::Start;
+use crate::ledger::{Guarantee, Start};
 use crate::mode::{self, Board, History};
 use crate::repair::{self, Databases, Dirty, Policy, Repair};
 use crate::table::Table;
@@ -65,6 +65,7 @@ pub(super) fn ledger(
         heartbeat: times.heartbeat,
         poll: times.poll,
         max_clock_skew: times.max_clock_skew,
+        mirror_interval: (settings.guarantee == Guarantee::Fast).then_some(times.mirror_interval),
     };
     let settings = thread::Settings {
         timing,
@@ -116,6 +117,7 @@ impl Guards {
             dirty: foundation.dirty.clone(),
             databases: foundation.databases.clone(),
             events: Arc::new(Passes(foundation.reports.clone())),
+            fence_counter: crate::ledger::fence_counter(&settings.namespace),
             interval: settings.upstream.repair_interval,
             unix_ms,
         })?;
@@ -128,7 +130,7 @@ impl Guards {
                     recover_after: settings.upstream.recover_after,
                     probe_interval: settings.upstream.probe_interval,
                     command_timeout: settings.upstream.command_timeout,
-                    needs_ledger: settings.guarantee == crate::ledger::Guarantee::Strict,
+                    needs_ledger: settings.guarantee == Guarantee::Strict,
                     ..mode::Terms::default()
                 },
                 probe_timeout: settings.upstream.probe_timeout,

@@ -324,7 +324,7 @@ impl Operation {
         connected: bool,
         scope: &mut Scope<'_, '_>,
     ) -> Flow {
-        if scope.decides()
+        if scope.serves_alone()
             && let Some(words) = self.unanswered()
         {
             let (serving, flow) = Serving::in_place_of(words, connected.then_some(reason), scope);

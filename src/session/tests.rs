@@ -136,6 +136,7 @@ impl Rig {
             started_ms: 0,
             door: Arc::new(Nobody),
             guarantee: Guarantee::Fast,
+            fence_counter: b"counter"[..].into(),
             board: Arc::default(),
             history: Arc::default(),
             reports: Reports::default(),

@@ -277,7 +277,7 @@ fn section(shared: &Shared) -> String {
         "lockside_version:{}\r\nlockside_uptime_in_seconds:{uptime}\r\nlockside_upstream:{}\r\n\
          lockside_rules:{}\r\nlockside_locks_held:{}\r\nlockside_locks_unconfirmed:{}\r\n\
          lockside_script_texts:{}\r\nlockside_mode:{}\r\nlockside_guarantee:{}\r\n\
-         lockside_ledger:{}\r\n",
+         lockside_ledger:{}\r\nlockside_conflicts:{}\r\n",
         env!("CARGO_PKG_VERSION"),
         shared.upstream,
         rules.join(","),
@@ -287,6 +287,7 @@ fn section(shared: &Shared) -> String {
         shared.board.view().mode.word(),
         shared.guarantee.word(),
         shared.door.trouble().as_deref().unwrap_or("ok"),
+        shared.door.conflicts(),
     );
     text
 }

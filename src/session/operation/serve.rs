@@ -148,7 +148,10 @@ impl Serving {
             match change {
                 Change::Release { key, record } => {
                     touched.push(key.clone());
-                    releases.push(release(key, &record));
+                    releases.push(match scope.release_of(&key, &record, Cause::Client) {
+                        Some(release) => release,
+                        None => Ask::ReleaseAny(key, Cause::Client),
+                    });
                 }
                 Change::Extend { key, record, expires_at_ms } => {
                     touched.push(key.clone());
@@ -296,13 +299,6 @@ impl UnderWay {
                 scope.give_up(&taken.lock, *claim);
             }
         }
-    }
-}
-
-fn release(key: LockKey, record: &Record) -> Ask {
-    match record.claim {
-        Some(claim) => Ask::Release(key, claim, Cause::Client),
-        None => Ask::ReleaseAny(key, Cause::Client),
     }
 }
 

@@ -157,6 +157,7 @@ impl Rig {
             dirty: dirty.clone(),
             databases: databases.clone(),
             events: Arc::new(told),
+            fence_counter: b"lockside:fence:test".to_vec(),
             interval,
             unix_ms,
         };

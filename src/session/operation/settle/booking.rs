@@ -31,6 +31,8 @@ pub(in crate::session::operation) struct Booking {
     /// The claims that have won, by their lock's place.
     pub(in crate::session::operation) won: Vec<Option<Position>>,
     pub(in crate::session::operation) lost: Vec<Loss>,
+    /// The highest of their fences.
+    pub(super) fence_high: u64,
     /// A release found that its hold had ended before.
     pub(in crate::session::operation) missed: bool,
 }
@@ -49,6 +51,7 @@ impl Booking {
             until: Duration::ZERO,
             won: vec![None; taken.len()],
             lost: Vec::new(),
+            fence_high: 0,
             missed: false,
         };
         if !releases.is_empty() {
@@ -93,7 +96,10 @@ impl Booking {
         self.claims = None;
         for (index, (outcome, taken)) in answer.outcomes.iter().zip(taken).enumerate() {
             match outcome {
-                Outcome::Won { claim, .. } => self.won[index] = Some(*claim),
+                Outcome::Won { claim, fence } => {
+                    self.won[index] = Some(*claim);
+                    self.fence_high = self.fence_high.max(*fence);
+                }
                 Outcome::Lost { holder } => self.lost.push(Loss {
                     index,
                     lock: taken.lock.clone(),
@@ -132,7 +138,7 @@ pub(in crate::session::operation) fn releases<'k>(
             scope.shared().repairs.touch(key);
             return None;
         }
-        record.claim.map(|claim| Ask::Release(key.clone(), claim, cause))
+        scope.release_of(key, &record, cause)
     };
     released.filter_map(ask).collect()
 }

@@ -1,5 +1,7 @@
 use std::sync::Mutex;
 
+mod fast;
+
 use super::*;
 use crate::ledger::Outcome;
 use crate::ledger::entry::{Cause, Claim};
@@ -15,17 +17,22 @@ struct Rig {
     now: Now,
     answers: Vec<Answer>,
     exchanges: usize,
+    disputes: Vec<Dispute>,
 }
 
 impl Rig {
     fn new(medium: &Arc<Mutex<Medium>>) -> Self {
+        Self::under(medium, Timing::default())
+    }
+
+    fn under(medium: &Arc<Mutex<Medium>>, timing: Timing) -> Self {
         let mut store = Memory::new(medium.clone());
         let log = store.open(&start()).unwrap();
-        let mut committer = Committer::new(Timing::default());
+        let mut committer = Committer::new(timing);
         committer.opened(log, Now::default());
         let now = Now { mono: Duration::ZERO, unix_ms: 1_000 };
         let (answers, fold) = (Vec::new(), Fold::default());
-        let mut rig = Self { committer, store, fold, now, answers, exchanges: 0 };
+        let mut rig = Self { committer, store, fold, now, answers, exchanges: 0, disputes: Vec::new() };
         rig.run();
         rig.exchanges = 0;
         rig
@@ -45,6 +52,7 @@ impl Rig {
         match self.store.exchange(rows) {
             Ok(seen) => {
                 let done = self.committer.seen(seen, &mut self.fold, self.now);
+                self.disputes.extend(done.disputes);
                 self.answers.extend(done.answers.into_iter().map(|(.., answer)| answer));
             }
             Err(error) => self.committer.failed(&error, self.now),

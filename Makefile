@@ -11,7 +11,7 @@ PYTHON := .venv/bin/python
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
-demo: ## Watch unchanged Redis clients take, hold, lose and release locks through Lockside
+demo: ## Watch unchanged Redis clients keep their locks while Redis and Lockside are killed
 	@tests/setup demo
 	@$(MAKE) --no-print-directory build
 	@$(PYTHON) tests/demo/demo.py

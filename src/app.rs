@@ -146,7 +146,10 @@ fn common(
         board: foundation.board.clone(),
         history: foundation.history.clone(),
         reports: foundation.reports.clone(),
-        repairs: Arc::new(Menders(foundation.dirty.clone())),
+        repairs: Arc::new(Menders {
+            dirty: foundation.dirty.clone(),
+            counters: foundation.counters.clone(),
+        }),
         companions: Companions::new(degraded::Bounds::default()),
         gate: Arc::new(doorman),
         bell: foundation.postman.clone(),
@@ -172,7 +175,7 @@ fn common(
         },
         clients: AtomicUsize::new(0),
         draining: AtomicBool::new(false),
-        mail: foundation.postman.0.clone(),
+        mail: foundation.postman.mail.clone(),
     })
 }
 
@@ -180,8 +183,13 @@ fn common(
 /// it: what is recovering is served as in an outage.
 fn await_first_mode(foundation: &Foundation) {
     let until = Instant::now() + FIRST_MODE;
-    while foundation.board.view().mode == Mode::Recovering && Instant::now() < until {
-        std::thread::sleep(Duration::from_millis(1));
+    while foundation.board.view().mode == Mode::Recovering {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        // Woken when the mode changes.
+        std::thread::park_timeout(left);
     }
 }
 

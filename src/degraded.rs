@@ -32,6 +32,7 @@ mod transaction;
 mod turn;
 
 pub use companions::{Bounds, CompanionEffects, Companions, Stale, Waiter};
+pub use script::compile;
 pub use transaction::evaluate_transaction;
 
 pub use turn::Words;
@@ -137,12 +138,23 @@ pub enum Evaluation {
     NotServed,
 }
 
+impl Evaluation {
+    /// An error, and nothing is applied.
+    fn refused(text: String, caller: &Caller) -> Self {
+        let mut reply = Vec::new();
+        reply::Reply::error(text).write(caller.protocol, &mut reply);
+        let companions = CompanionEffects::default();
+        Self::Done { reply, changes: Vec::new(), companions }
+    }
+}
+
 /// Evaluates one command that is not inside MULTI.
 pub fn evaluate(args: Args<'_>, caller: &Caller, world: &World<'_>) -> Evaluation {
     let mut turn = Turn::new(world, caller);
     match turn.run(args) {
         Ok(reply) => turn.done(reply),
         Err(Stop::Error(text)) => turn.done(reply::Reply::error(text)),
+        Err(Stop::Refused(text)) => Evaluation::refused(text, caller),
         Err(Stop::NotServed) => Evaluation::NotServed,
         Err(Stop::Block { keys, timeout_ms }) => {
             let command = args.iter().map(<[u8]>::to_vec).collect();

@@ -105,6 +105,19 @@ pub struct Answer {
     pub outcomes: Vec<Outcome>,
 }
 
+/// Names one question; never used again within the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Query(pub u64);
+
+/// The answer to a question about a lock.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Told {
+    /// Which question.
+    pub query: Query,
+    /// The last entries on the lock, the newest last.
+    pub rows: Result<Vec<Row>, Unavailable>,
+}
+
 /// Why nothing was written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unavailable {
@@ -155,6 +168,30 @@ pub trait Door: Send + Sync {
     /// How many conflicts were met since the process began (SPEC 8, fast).
     fn conflicts(&self) -> u64 {
         0
+    }
+
+    /// True for claims that this run has made.
+    fn is_own(&self, _claim: Position) -> bool {
+        true
+    }
+
+    /// How many asks are not known to be durable.
+    fn waiting(&self) -> usize {
+        0
+    }
+
+    /// Asks for the last `count` entries on a lock: a [`Told`] comes to this session of this
+    /// worker.
+    ///
+    /// # Errors
+    /// When too many questions wait, or nothing is kept that could answer.
+    fn ask_history(
+        &self,
+        _key: &LockKey,
+        _count: usize,
+        _asker: (usize, (usize, u32)),
+    ) -> Result<Query, Unavailable> {
+        Err(Unavailable::NotAnswering("it keeps no history".into()))
     }
 }
 

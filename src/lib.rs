@@ -35,3 +35,5 @@ pub mod upstream;
 pub mod repair;
 
 pub mod health;
+
+pub mod crash;

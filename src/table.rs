@@ -93,7 +93,11 @@ impl Table {
                 let earlier = known.get();
                 let same = earlier.claim == record.claim
                     || earlier.claim.is_none() && earlier.stored == record.stored;
-                let confidence = if same { known.get().confidence } else { confidence };
+                let confidence = match (same, holder.heard) {
+                    (true, false) => known.get().confidence,
+                    (true, true) => Confidence::Held,
+                    (false, _) => confidence,
+                };
                 let record = Record { confidence, ..record };
                 self.count(&record, 1);
                 known.insert(record);

@@ -10,7 +10,7 @@ use crate::ledger::sqlite::Sqlite;
 use crate::ledger::thread::{self, Ledger};
 use crate::ledger::{Guarantee, Start};
 use crate::mode::{self, Board, History};
-use crate::repair::{self, Databases, Dirty, Policy, Repair};
+use crate::repair::{self, Counters, Databases, Dirty, Policy, Repair};
 use crate::table::Table;
 use crate::upstream::Upstream;
 use crate::worker::Common;
@@ -26,6 +26,7 @@ pub(super) struct Foundation {
     pub(super) reports: Reports,
     pub(super) dirty: Arc<Dirty>,
     pub(super) databases: Arc<Databases>,
+    pub(super) counters: Arc<Counters>,
     pub(super) postman: Arc<Postman>,
     pub(super) upstream: Arc<Upstream>,
 }
@@ -40,17 +41,15 @@ impl Foundation {
             reports: Reports::default(),
             dirty: Arc::default(),
             databases: Arc::default(),
-            postman: Arc::new(Postman(mail)),
+            counters: Arc::default(),
+            postman: Arc::new(Postman { mail, main: std::thread::current() }),
             upstream: Arc::new(Upstream::new(settings.upstream.address.clone())),
         }
     }
 }
 
 /// Opens the ledger; the table knows all its locks when this returns.
-pub(super) fn ledger(
-    settings: &Settings,
-    foundation: &Foundation,
-) -> Result<Arc<Ledger>, Failure> {
+pub(super) fn ledger(settings: &Settings, foundation: &Foundation) -> Result<Arc<Ledger>, Failure> {
     let (path, times) = (&settings.ledger.path, &settings.ledger);
     let failed = |error| Failure::Ledger { place: path.display().to_string(), error };
     let terms = Start {
@@ -67,11 +66,8 @@ pub(super) fn ledger(
         max_clock_skew: times.max_clock_skew,
         mirror_interval: (settings.guarantee == Guarantee::Fast).then_some(times.mirror_interval),
     };
-    let settings = thread::Settings {
-        timing,
-        stall_after: times.stall_after,
-        ..thread::Settings::new(terms)
-    };
+    let settings =
+        thread::Settings { timing, stall_after: times.stall_after, ..thread::Settings::new(terms) };
     let follower = Arc::new(Follower {
         table: foundation.table.clone(),
         dirty: foundation.dirty.clone(),
@@ -110,20 +106,23 @@ impl Guards {
     ) -> Result<Self, Failure> {
         let repair = Repair::start(repair::Parts {
             upstream: settings.upstream.clone(),
-            policy: Policy { rules: Arc::new(settings.rules.clone()), guarantee: settings.guarantee },
+            policy: Policy {
+                rules: Arc::new(settings.rules.clone()),
+                guarantee: settings.guarantee,
+            },
             truth: Arc::new(Ledgers(ledger.clone())),
             door: ledger.clone(),
             board: foundation.board.clone(),
             dirty: foundation.dirty.clone(),
             databases: foundation.databases.clone(),
+            counters: foundation.counters.clone(),
             events: Arc::new(Passes(foundation.reports.clone())),
             fence_counter: crate::ledger::fence_counter(&settings.namespace),
             interval: settings.upstream.repair_interval,
             unix_ms,
         })?;
         let repair = Arc::new(repair);
-        let (postman, starts, stops) =
-            (foundation.postman.clone(), repair.clone(), repair.clone());
+        let (postman, starts, stops) = (foundation.postman.clone(), repair.clone(), repair.clone());
         let health = Health::start(
             health::Settings {
                 terms: mode::Terms {
@@ -131,7 +130,6 @@ impl Guards {
                     probe_interval: settings.upstream.probe_interval,
                     command_timeout: settings.upstream.command_timeout,
                     needs_ledger: settings.guarantee == Guarantee::Strict,
-                    ..mode::Terms::default()
                 },
                 probe_timeout: settings.upstream.probe_timeout,
                 upstream: common.upstream.clone(),

@@ -1,5 +1,6 @@
 //! Where workers and the repair say what they have met: bounded, coalesced, and never waited for.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ pub struct Reports(Arc<Inbox>);
 struct Inbox {
     waiting: Mutex<Waiting>,
     wake: Condvar,
+    good: AtomicU64,
 }
 
 /// What has come since the thread looked last.
@@ -35,11 +37,13 @@ struct Waiting {
 
 /// What [`Reports::take`] gives.
 #[derive(Debug, Default)]
-pub(super) struct Batch {
-    pub(super) reports: Vec<Report>,
+pub struct Batch {
+    /// What was met, the oldest first.
+    pub reports: Vec<Report>,
     /// Passes that have ended: of which run, and whether complete.
-    pub(super) ended: Vec<(Arc<str>, bool)>,
-    pub(super) stop: bool,
+    pub ended: Vec<(Arc<str>, bool)>,
+    /// The thread is to end.
+    pub stop: bool,
 }
 
 impl Reports {
@@ -66,6 +70,16 @@ impl Reports {
         }
     }
 
+    /// How many probes were good so far.
+    pub fn good_probes(&self) -> u64 {
+        self.0.good.load(Ordering::Acquire)
+    }
+
+    /// A probe was good.
+    pub(super) fn count_good(&self) {
+        self.0.good.fetch_add(1, Ordering::AcqRel);
+    }
+
     /// True if this is the run that the last repair pass was made for, as far as can be told.
     pub fn is_expected(&self, run_id: &str) -> bool {
         let waiting = self.lock();
@@ -89,8 +103,9 @@ impl Reports {
         }
     }
 
-    /// Waits for something to come, at most `timeout`, and takes it.
-    pub(super) fn take(&self, timeout: Duration) -> Batch {
+    /// Waits for something to come, at most `timeout`, and takes it. For who drives the mode machine
+    /// alone.
+    pub fn take(&self, timeout: Duration) -> Batch {
         let is_empty = |waiting: &mut Waiting| {
             let batch = &waiting.batch;
             batch.reports.is_empty() && batch.ended.is_empty() && !batch.stop
@@ -100,8 +115,9 @@ impl Reports {
         std::mem::take(&mut waiting.batch)
     }
 
-    /// Which run links are expected to meet; none: every one is news.
-    pub(super) fn expect(&self, run: Option<Arc<str>>) {
+    /// Which run links are expected to meet; none: every one is news. For who drives the mode machine
+    /// alone.
+    pub fn expect(&self, run: Option<Arc<str>>) {
         self.lock().expected = run;
     }
 

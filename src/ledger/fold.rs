@@ -154,9 +154,9 @@ impl Fold {
             Entry::Release { key, claim, cause: Cause::Expired, at_ms } => {
                 self.expire(key, *claim, *at_ms, changes)
             }
-            Entry::Release { key, claim, .. } | Entry::Withdraw { key, claim } => {
-                self.release(key, *claim, changes)
-            }
+            Entry::Release { key, claim, cause: Cause::Undelivered, .. }
+            | Entry::Withdraw { key, claim } => self.give_up(key, *claim, changes),
+            Entry::Release { key, claim, .. } => self.release(key, *claim, changes),
             Entry::Extend { key, claim, expires_at_ms } => {
                 self.amend(key, *claim, changes, |h| h.claim.expires_at_ms = Some(*expires_at_ms))
             }
@@ -283,7 +283,8 @@ impl Fold {
     fn observe(&mut self, at: Position, claim: &Claim, changes: &mut Vec<Change>) -> Verdict {
         if let Some(held) = self.holders.get_mut(&claim.key) {
             if is_same(&held.holder.claim, claim) {
-                return confirm(held, at, claim, changes);
+                // Nobody was told of it who could count on it.
+                return Outcome::Won { claim: held.holder.at, fence: held.holder.fence };
             }
             return Outcome::Lost { holder: Some(held.holder.clone()) };
         }
@@ -337,6 +338,22 @@ impl Fold {
         self.bury(&held.holder.claim);
         changes.push(Change::Freed(key.clone(), held.holder.at));
         Outcome::Released
+    }
+
+    /// One claim was given up, for its client was not told OK. A hold that other claims of the same
+    /// value have confirmed since is theirs: a client that came again with its token may have been
+    /// told OK for it.
+    fn give_up(&mut self, key: &LockKey, claim: Position, changes: &mut Vec<Change>) -> Verdict {
+        let others = self.holders.get_mut(key).filter(|held| held.is_named(claim));
+        match others.and_then(|held| held.confirmed_by.as_mut()) {
+            Some(others) if !others.0.is_empty() => {
+                // The holder's name stays; how many claims stand behind it is what counts.
+                let place = others.0.iter().position(|other| *other == claim).unwrap_or_default();
+                others.0.remove(place);
+                Outcome::Released
+            }
+            _ => self.release(key, claim, changes),
+        }
     }
 
     /// Ends a hold that has run out. Not one whose expiry was moved before this was written by a

@@ -264,14 +264,14 @@ impl Acquire {
         self.ledger == Ledger::Follows
     }
 
-    /// True if Redis has, or had, the key with this acquire's value.
-    pub fn has_set(&self) -> bool {
-        self.set
-    }
-
     /// True while the claim is with the ledger.
     pub fn is_claiming(&self) -> bool {
         self.step == Step::Claiming
+    }
+
+    /// True if the key was seen to hold the stored value.
+    pub fn has_set(&self) -> bool {
+        self.set
     }
 
     /// True if the claim has won, whatever the outcome is.

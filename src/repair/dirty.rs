@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -28,6 +28,8 @@ pub struct Dirty {
     state: Mutex<State>,
     bell: Condvar,
     limit: usize,
+    /// Grows when repairs begin and when they end: odd while some are being made.
+    activity: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -36,6 +38,8 @@ struct State {
     last: u64,
     /// The last touch for which there was no room.
     overflow: Option<Touch>,
+    /// A pass over all locks is wanted.
+    asked: bool,
     /// Something happened since the repair thread last waited.
     rung: bool,
 }
@@ -57,7 +61,7 @@ impl Dirty {
     /// An empty set for at most `limit` keys.
     pub fn with_limit(limit: usize) -> Self {
         let (count, state, bell) = Default::default();
-        Self { count, state, bell, limit }
+        Self { count, state, bell, limit, activity: AtomicU64::new(0) }
     }
 
     /// Redis may be wrong about this lock. To be called before the change is told to anybody.
@@ -80,6 +84,23 @@ impl Dirty {
         self.ring();
     }
 
+    /// Somebody wants all locks compared with the ledger, as it is done in the background: nothing
+    /// is taken for wrong meanwhile.
+    pub fn ask_for_pass(&self) {
+        self.state().asked = true;
+        self.ring();
+    }
+
+    /// True while a pass is asked for and has not begun.
+    pub(super) fn has_been_asked(&self) -> bool {
+        self.state().asked
+    }
+
+    /// The pass that was asked for begins.
+    pub(super) fn take_asked(&self) {
+        self.state().asked = false;
+    }
+
     /// The guard of the last such hold, as long as the key is in the set.
     pub fn ended(&self, key: &LockKey) -> Option<Arc<[u8]>> {
         self.state().touched.get(key).and_then(|entry| entry.ended.clone())
@@ -99,6 +120,21 @@ impl Dirty {
         }
         self.changed(state);
         self.ring();
+    }
+
+    /// Repairs begin to be made.
+    pub fn begin(&self) {
+        self.activity.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Those repairs have been made.
+    pub fn end(&self) {
+        self.activity.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Odd while repairs are being made; the same number twice: none were made in between.
+    pub fn activity(&self) -> u64 {
+        self.activity.load(Ordering::Acquire)
     }
 
     /// True while Redis may be wrong about this lock. One atomic load while the set is empty.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use crate::crash;
 use crate::ledger::fold::Holder;
 use crate::ledger::{Ask, Asker, Door, Guarantee};
 use crate::lock::envelope::Guard;
@@ -41,6 +42,9 @@ const DELAY_LOOK: Duration = Duration::from_millis(10);
 /// Log lines about single keys in one pass; the counts are in its last line.
 const LINES: u32 = 20;
 
+/// What a Redis says that does not let Lockside's own user in.
+const REFUSALS: [&str; 3] = ["NOAUTH", "WRONGPASS", "NOPERM"];
+
 /// The thread's state.
 pub(super) struct Thread {
     shared: Arc<Shared>,
@@ -53,6 +57,8 @@ pub(super) struct Thread {
     next_background: Instant,
     next_dirty: Instant,
     next_connect: Instant,
+    /// Redis has refused Lockside's own user.
+    is_refused: bool,
     lines: u32,
 }
 
@@ -133,6 +139,7 @@ impl Thread {
             run: None,
             doubts: Doubts::new(),
             last: None,
+            is_refused: false,
             lines: 0,
         }
     }
@@ -146,7 +153,9 @@ impl Thread {
 
     fn turn(&mut self) {
         if let Some(run_id) = self.shared.take_request() {
+            self.dirty().begin();
             let complete = self.asked(&run_id);
+            self.dirty().end();
             self.shared.parts.events.pass_ended(&run_id, complete);
             return;
         }
@@ -157,15 +166,27 @@ impl Thread {
         }
         let now = Instant::now();
         if self.dirty().has_overflowed() && now >= self.next_connect {
+            self.dirty().begin();
             self.full(Purpose::Overflow);
+            self.dirty().end();
         } else if !self.dirty().is_empty() && now >= self.next_dirty.max(self.next_connect) {
+            self.dirty().begin();
             self.round();
-        } else if now >= self.next_background.max(self.next_connect) && self.is_healthy() {
+            self.dirty().end();
+        } else if self.is_background_due(now) && now >= self.next_connect && self.is_healthy() {
+            self.dirty().take_asked();
+            self.dirty().begin();
             self.full(Purpose::Background);
+            self.dirty().end();
             self.next_background = Instant::now() + self.shared.parts.interval;
         } else {
             self.rest(now);
         }
+    }
+
+    /// It is time for a pass in the background, or somebody has asked for one.
+    fn is_background_due(&self, now: Instant) -> bool {
+        now >= self.next_background || self.dirty().has_been_asked()
     }
 
     /// Waits for something to do. What is rung for is done at once.
@@ -199,11 +220,10 @@ impl Thread {
         if !self.await_lock_delay() {
             return false;
         }
-        match self.connected() {
-            Some(link) if link.run_id() == run_id => {
-                self.full(Purpose::Asked) && self.raise_counter(run_id)
-            }
-            Some(_) | None => false,
+        match self.connected().map(|link| link.run_id() == run_id) {
+            Some(true) => self.full(Purpose::Asked) && self.raise_counter(run_id),
+            None if self.is_refused => self.without_repairs(),
+            Some(false) | None => false,
         }
     }
 
@@ -242,6 +262,19 @@ impl Thread {
         self.shared.parts.policy.guarantee == Guarantee::Fast
     }
 
+    /// Redis does not let Lockside's own user in: no lock can be repaired, ever. So none is asked
+    /// of Redis that was held before: the lock table answers for those, until they are released.
+    fn without_repairs(&mut self) -> bool {
+        let parts = &self.shared.parts;
+        tracing::warn!(
+            upstream = %parts.upstream.address,
+            "Redis does not let Lockside's own connection in, so it can't be brought in line with \
+             the ledger; set user and password in upstream.url"
+        );
+        parts.truth.holders().iter().for_each(|holder| parts.dirty.touch(holder.claim.key.clone()));
+        true
+    }
+
     /// A pass over everything. True if it is complete.
     fn full(&mut self, purpose: Purpose) -> bool {
         let parts = &self.shared.parts;
@@ -257,7 +290,7 @@ impl Thread {
         let complete = self.drive(&mut pass, purpose);
         let failure = pass.failure().cloned();
         self.doubts.extend(pass.into_doubts());
-        let counters = &self.shared.counters;
+        let counters = &self.shared.parts.counters;
         Counters::add(if complete { &counters.complete } else { &counters.incomplete });
         if complete {
             self.dirty().passed(mark);
@@ -302,7 +335,13 @@ impl Thread {
             let Parts { truth, door, dirty, .. } = &shared.parts;
             let truth = Ledger { truth: &**truth, door: &**door, dirty };
             match pass.next(&truth, (shared.parts.unix_ms)()) {
-                Step::Ask(command) => pass.answer(self.ask(&command), &truth),
+                Step::Ask(command) => {
+                    let answer = self.ask(&command);
+                    if command.is_repair() {
+                        crash::here("repaired");
+                    }
+                    pass.answer(answer, &truth);
+                }
                 Step::Observe(claims) => self.observe(claims.into_iter().map(Ask::Observe)),
                 Step::Later => {
                     let (patience, pause) = purpose.waits();
@@ -378,8 +417,10 @@ impl Thread {
                         self.shared.parts.events.met_run(link.run_id());
                     }
                     self.link = Some(link);
+                    self.is_refused = false;
                 }
                 Err(reason) => {
+                    self.is_refused = REFUSALS.iter().any(|code| reason.starts_with(code));
                     tracing::debug!(%reason, "repair can't connect to Redis");
                     self.next_connect = Instant::now() + RECONNECT;
                 }
@@ -412,7 +453,7 @@ impl Thread {
     }
 
     fn count(&self, note: &Note, purpose: Purpose) {
-        let counters = &self.shared.counters;
+        let counters = &self.shared.parts.counters;
         match note {
             Note::Repaired { kind, conflict, .. } => counters.repaired(*kind, *conflict),
             Note::Adopted(_) => Counters::add(&counters.adopted),

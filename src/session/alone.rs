@@ -22,7 +22,7 @@ const MAX_HELD_BACK: usize = 65_536;
 impl Session {
     /// True if this command is not simply sent upstream: Redis is away, or it belongs to a
     /// transaction that Lockside holds back.
-    pub(super) fn is_alone_with(&self, route: &Route, view: View) -> bool {
+    pub(super) fn is_alone_with(&self, route: &Route, view: View, cx: &Cx<'_>) -> bool {
         let transactional = matches!(
             route,
             Route::Exec
@@ -34,7 +34,13 @@ impl Session {
             || self.state.held_back.is_some()
             || transactional
                 && self.state.transaction.is_none()
-                && (view.mode != Mode::Healthy || self.state.watched.is_some())
+                && (self.state.watched.is_some() || self.may_be_about_locks(view, cx))
+    }
+
+    /// While locks are served here and Redis answers: a stranger's transaction is Redis's matter.
+    fn may_be_about_locks(&self, view: View, cx: &Cx<'_>) -> bool {
+        view.mode != Mode::Healthy
+            && operation::may_use_some_locks(self.witness.who(&self.state), cx.shared)
     }
 
     /// Carries out a command without Redis.
@@ -42,7 +48,7 @@ impl Session {
         let mut out = Vec::new();
         if self.state.held_back.is_some() {
             if self.hold_back(&route, args, cx, &mut out) {
-                self.run(|scope| operation::execute_held_back(scope), cx);
+                self.run(operation::execute_held_back, cx);
                 return;
             }
         } else {
@@ -58,7 +64,7 @@ impl Session {
                     self.run(|scope| Operation::begin(route, args, scope), cx);
                     return;
                 }
-                Route::Upstream if self.is_companion(args, cx) => {
+                Route::Upstream if self.is_ours(args, cx) => {
                     self.run(|scope| Operation::serve(args, scope), cx);
                     return;
                 }
@@ -75,10 +81,11 @@ impl Session {
         }
     }
 
-    fn is_companion(&self, args: Args<'_>, cx: &Cx<'_>) -> bool {
-        let Some(spec) = args.get(0).and_then(crate::command::lookup) else { return false };
-        let mut keys = spec.keys(args).peekable();
-        keys.peek().is_some() && keys.all(|key| cx.shared.rules.companion_of(key).is_some())
+    /// True for a command on locks and companions alone.
+    fn is_ours(&self, args: Args<'_>, cx: &Cx<'_>) -> bool {
+        let rules = &cx.shared.rules;
+        let ours = |key: &[u8]| rules.find(key).is_some() || rules.companion_of(key).is_some();
+        self.names_only(args, ours)
     }
 
     /// A command while a transaction is held back. True: EXEC, which is to be carried out.
@@ -133,7 +140,7 @@ impl Session {
             StateUse::Discard => encode::error(out, b"ERR DISCARD without MULTI"),
             StateUse::Watch => self.watch(args, cx, out),
             StateUse::Unwatch => {
-                self.state.watched = None;
+                self.state.apply(Change::Unwatch);
                 encode::simple(out, b"OK");
             }
             StateUse::Reset => self.reset(out),

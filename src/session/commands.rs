@@ -4,6 +4,7 @@ use super::operation::Operation;
 use super::state::Change;
 use super::{Cx, End, Session, change};
 use crate::command::StateUse;
+use crate::lock::record::LockKey;
 use crate::mode::{Mode, View};
 use crate::resp::Args;
 use crate::resp::request::{ProtocolError, RequestScanner, Scanned};
@@ -72,6 +73,7 @@ impl Session {
         self.forward(pending, cx);
         self.requests = requests;
         self.settle_end(cx);
+        self.note_heard(cx);
         cut.at
     }
 
@@ -136,12 +138,22 @@ impl Session {
         let route = router::route(args, &cx.shared.rules);
         let view = cx.shared.board.view();
         match route {
-            route if self.is_alone_with(&route, view) => {
+            route
+                if self.is_alone_with(&route, view, cx)
+                    || self.looks_at_locks(&route, args, view, cx) =>
+            {
                 let free = self.pipeline.is_empty() && !cx.wires.client_is_behind();
                 if free { Taken::Alone(route) } else { Taken::Later }
             }
             Route::Upstream if !is_http(args) => {
-                self.pipeline.expect_plain();
+                if may_block(args) {
+                    let ours = |key: &[u8]| cx.shared.rules.companion_of(key).is_some();
+                    let kept = self.names_only(args, ours);
+                    let words = kept.then(|| args.iter().map(<[u8]>::to_vec).collect());
+                    self.pipeline.expect(Change::Block(words));
+                } else {
+                    self.pipeline.expect_plain();
+                }
                 Taken::Forward
             }
             // QUIT, or a browser that was sent here: Redis closes the connection.
@@ -166,13 +178,35 @@ impl Session {
             // Exclusive: it has to wait for what is outstanding.
             route if self.pipeline.is_empty() && !cx.wires.client_is_behind() => {
                 if self.has_to_verify(&route, view, cx) {
-                    self.run(|scope| Operation::verify(scope), cx);
+                    self.run(Operation::verify, cx);
                     return Taken::Later;
                 }
                 Taken::Instead(route)
             }
             _ => Taken::Later,
         }
+    }
+
+    /// True for a look at locks (EXISTS, PTTL, TYPE, ...) that Redis may not have as the ledger has
+    /// them, or at companions while they are kept here. While all is well nothing is looked up.
+    fn looks_at_locks(&self, route: &Route, args: Args<'_>, view: View, cx: &Cx<'_>) -> bool {
+        let well = view.mode == Mode::Healthy;
+        if *route != Route::Upstream || well && !cx.shared.repairs.any_is_due() {
+            return false;
+        }
+        let due = |key: &[u8]| {
+            let lock = LockKey::new(self.state.db, key);
+            cx.shared.rules.find(key).is_some() && (!well || cx.shared.repairs.is_due(&lock))
+        };
+        let here = |key: &[u8]| due(key) || !well && cx.shared.rules.companion_of(key).is_some();
+        self.state.transaction.is_none() && self.names_only(args, here)
+    }
+
+    /// True for a command with keys, all of which are such.
+    pub(super) fn names_only(&self, args: Args<'_>, such: impl Fn(&[u8]) -> bool) -> bool {
+        let Some(spec) = args.get(0).and_then(crate::command::lookup) else { return false };
+        let mut keys = spec.keys(args).peekable();
+        keys.peek().is_some() && keys.all(such)
     }
 
     /// True before the first lock command on a new link.
@@ -247,4 +281,24 @@ fn is_http(args: Args<'_>) -> bool {
         name.len() <= 5
             && (name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:"))
     })
+}
+
+/// True for what may have no reply for a long time though Redis is well.
+fn may_block(args: Args<'_>) -> bool {
+    const NAMES: [&[u8]; 10] = [
+        b"blpop",
+        b"brpop",
+        b"blmove",
+        b"brpoplpush",
+        b"bzpopmin",
+        b"bzpopmax",
+        b"blmpop",
+        b"bzmpop",
+        b"xread",
+        b"xreadgroup",
+    ];
+    // Few commands begin so: the rest costs one look at a byte.
+    let Some(name) = args.get(0) else { return false };
+    matches!(name.first(), Some(b'b' | b'B' | b'x' | b'X'))
+        && NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
 }

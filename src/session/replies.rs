@@ -44,7 +44,8 @@ impl Session {
             return Ok(());
         }
         let (mut pass, mut at) = (0, 0);
-        while at < buf.len() {
+        // The client is owed nothing that comes after the session's end.
+        while at < buf.len() && !self.has_ended() {
             if self.replies.at_boundary() {
                 self.treatment = self.treat(buf[at]);
             }
@@ -72,7 +73,8 @@ impl Session {
                 self.reply_passed();
             }
         }
-        self.pass_on(&buf[pass..], cx);
+        let end = if self.has_ended() { at } else { buf.len() };
+        self.pass_on(&buf[pass..end], cx);
         self.settle_end(cx);
         Ok(())
     }

@@ -36,6 +36,9 @@ pub(crate) enum Change {
     Unsubscribe(Topic, Option<u64>),
     ScriptLoad(Vec<u8>),
     ScriptFlush,
+    /// BLPOP and its kin, which may have no reply for a long time; kept if all its keys are
+    /// companions, to be carried over an outage.
+    Block(Option<Vec<Vec<u8>>>),
 }
 
 impl Change {
@@ -172,6 +175,8 @@ pub(crate) struct State {
     pub(crate) subscriptions: Subscriptions,
     pub(crate) held_back: Option<Box<HeldBack>>,
     pub(crate) watched: Option<Watched>,
+    /// The activity of repairs when the operation under way began.
+    pub(crate) repairs_before: u64,
     watching: bool,
     lasting: bool,
     credentials: Option<Credentials>,
@@ -191,6 +196,7 @@ impl Default for State {
             subscriptions: Subscriptions::default(),
             held_back: None,
             watched: None,
+            repairs_before: 0,
             watching: false,
             lasting: false,
             credentials: None,
@@ -278,6 +284,10 @@ impl State {
     /// A transaction that was held back has ended, and with it what was watched.
     pub(crate) fn end_held_back(&mut self) -> Option<(Box<HeldBack>, Option<Watched>)> {
         let held_back = self.held_back.take()?;
+        if std::mem::take(&mut self.watching) {
+            // Only Redis could tell whether that has changed, and it is not asked.
+            self.watched.get_or_insert_with(Watched::default).lost = true;
+        }
         Some((held_back, self.watched.take()))
     }
 
@@ -296,6 +306,11 @@ impl State {
     /// What the client has proved who it is by.
     pub(crate) fn credentials(&self) -> Option<&Credentials> {
         self.credentials.as_ref()
+    }
+
+    /// True while Redis watches keys for the client.
+    pub(crate) fn is_watching(&self) -> bool {
+        self.watching
     }
 
     /// True when a new link can take this one's place: nothing is lost that cannot be replayed.
@@ -333,6 +348,11 @@ impl State {
             encode::command(out, command);
         }
         commands.len()
+    }
+
+    /// How many commands at the end of a replay only say which library the client uses.
+    pub(crate) fn library_facts(&self) -> usize {
+        self.info.len()
     }
 
     /// Takes the elements of EXEC's reply: what Redis refused changes nothing.
@@ -384,7 +404,8 @@ impl State {
             | Change::Subscribe(_)
             | Change::Unsubscribe(..)
             | Change::ScriptLoad(_)
-            | Change::ScriptFlush => {}
+            | Change::ScriptFlush
+            | Change::Block(_) => {}
         }
     }
 

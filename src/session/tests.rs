@@ -105,6 +105,17 @@ impl Repairs for Nobody {
     fn is_due(&self, _: &LockKey) -> bool {
         false
     }
+    fn touch_ended(&self, _: &LockKey, _: Arc<[u8]>) {}
+    fn start_pass(&self) {}
+    fn counts(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
+    fn any_is_due(&self) -> bool {
+        false
+    }
+    fn activity(&self) -> u64 {
+        0
+    }
     fn look_at_all(&self) {}
 }
 

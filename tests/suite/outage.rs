@@ -11,6 +11,7 @@ mod flapping;
 mod ledger;
 mod links;
 mod rig;
+mod transactions;
 mod unusable;
 
 use std::collections::BTreeMap;
@@ -43,7 +44,8 @@ const EXTEND: &str = "local token = redis.call('get', KEYS[1]) \
 
 /// Lockside finds out, and recovers, sooner than by default: a test has not so much time.
 pub(crate) const QUICK: &str = "command_timeout = \"1s\"\nconnect_timeout = \"1s\"\n\
-    recover_after = \"300ms\"\nprobe_interval = \"100ms\"\nprobe_timeout = \"1s\"";
+    recover_after = \"300ms\"\nprobe_interval = \"100ms\"\nprobe_timeout = \"1s\"\n\
+    repair_interval = \"2s\"";
 /// A lock that nobody finishes is gone soon.
 const SHORT: &str = "[[rule]]\nname = \"r\"\nkeys = [\"lock:*\"]\nsafety_ttl = \"1s\"\n";
 /// Longest wait of a client for an answer, whatever has happened: a few time-outs of Lockside's.

@@ -1,3 +1,5 @@
+//! The committer over a store in memory with scripted faults, and a clock that moves when told.
+
 use std::sync::Mutex;
 
 mod fast;

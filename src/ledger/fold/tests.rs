@@ -1,3 +1,5 @@
+//! The rules of the fold one by one, and what must hold for any history.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The store in memory does what every store does, and goes wrong as it is told.
+
 use super::*;
 use crate::ledger::entry::Entry;
 use crate::ledger::store::Applied;

@@ -1,3 +1,5 @@
+//! The SQLite store does what every store does; what its file is like, and how it fails.
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 

@@ -1,3 +1,5 @@
+//! The thread: who is told what in which order, a store that hangs, fails or does not fit.
+
 use super::*;
 use crate::ledger::Outcome;
 use crate::ledger::entry::Cause;
@@ -13,6 +15,7 @@ struct Ears(Mutex<Vec<Heard>>, Condvar);
 
 #[derive(Debug, Clone, PartialEq)]
 enum Heard {
+    Told(usize, Told),
     Reset(usize),
     Held(LockKey),
     Freed(LockKey),
@@ -41,6 +44,10 @@ impl Ears {
 impl Post for Ears {
     fn deliver(&self, worker: usize, answers: Vec<((usize, u32), Answer)>) {
         answers.into_iter().for_each(|(_, answer)| self.hear(Heard::Answer(worker, answer)));
+    }
+
+    fn tell(&self, worker: usize, _: (usize, u32), told: Told) {
+        self.hear(Heard::Told(worker, told));
     }
 }
 

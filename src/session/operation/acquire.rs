@@ -7,6 +7,7 @@ mod fence;
 use std::time::Duration;
 
 use crate::command::LockUse;
+use crate::crash;
 use crate::ledger::{Guarantee, Ticket};
 use crate::lock::acquire::{Acquire, Effect, Input, Outcome, Request};
 use crate::lock::envelope::scripts::{self, Script};
@@ -238,6 +239,7 @@ impl Acquiring {
         }
         if self.sent == Request::SetNx {
             scope.witness_reply(&self.ask.rule, &reply);
+            crash::here("set-answered");
         }
         let input = self.read_reply(&reply, frame, scope);
         self.feed(input, scope)
@@ -301,6 +303,7 @@ impl Acquiring {
                 self.resumed = false;
                 self.expect_fence(scope);
                 scope.cx.wires.to_upstream(&self.ask.command());
+                crash::here("set-sent");
             }
             Request::ReadBack => scope.send(&[b"GET", key]),
             Request::PlainPersist => scope.send(&[b"PERSIST", key]),
@@ -309,7 +312,10 @@ impl Acquiring {
                     [&[b"MULTI"], &[b"GET", key], &[b"PTTL", key], &[b"EXEC"]];
                 commands.iter().for_each(|command| scope.send(command));
             }
-            Request::Persist => self.send_persist(scope),
+            Request::Persist => {
+                self.send_persist(scope);
+                crash::here("persist-sent");
+            }
             Request::CompareAndDelete => self.send_guarded(&scripts::COMPARE_AND_DELETE, scope),
         }
         TIMED
@@ -451,6 +457,7 @@ impl Acquiring {
         let mut reply = Vec::new();
         self.ask.granted_reply(scope.state.protocol, &mut reply);
         let flow = scope.answer(&reply);
+        crash::here("acquire-told");
         scope.grants.push(Grant {
             key: self.lock.clone(),
             stored: self.ask.stored.clone(),

@@ -47,7 +47,8 @@ impl Scope<'_, '_> {
             return None;
         }
         let trouble = self.shared().door.trouble()?;
-        let text = format!("TRYAGAIN lockside: nothing was done: the ledger does not answer ({trouble})");
+        let text =
+            format!("TRYAGAIN lockside: nothing was done: the ledger does not answer ({trouble})");
         Some(self.answer_error(&text))
     }
 
@@ -147,6 +148,24 @@ impl Scope<'_, '_> {
         }
     }
 
+    /// The locks of these releases, which a repair may put back before the ledger has them.
+    pub(super) fn doubtful(&self, releases: &[Ask]) -> Vec<LockKey> {
+        let key = |ask: &Ask| match ask {
+            Ask::Release(key, ..) | Ask::ReleaseAny(key, _) => Some(key.clone()),
+            _ => None,
+        };
+        releases.iter().filter_map(key).collect()
+    }
+
+    /// The ledger has these releases now: if repairs were made since the command was sent, they
+    /// may have put the locks back, and are to look again.
+    pub(super) fn look_again(&self, released: &[LockKey]) {
+        let (before, now) = (self.state.repairs_before, self.shared().repairs.activity());
+        if before % 2 == 1 || now != before {
+            released.iter().for_each(|key| self.shared().repairs.touch(key));
+        }
+    }
+
     /// Gives up a claim that has won, because nobody was told of it.
     pub(super) fn give_up(&self, key: &LockKey, claim: Position) {
         self.book_unattended(vec![Ask::Release(key.clone(), claim, Cause::Undelivered)]);
@@ -160,6 +179,10 @@ pub(super) const NOT_ACQUIRED: &str =
 /// The error of a release that is still being written (SPEC 5).
 pub(super) const RELEASING: &str = "TRYAGAIN lockside: releasing: the lock is released as soon as \
     the ledger answers; until then it is shown as releasing and stays taken";
+
+/// The error of a release whose lock had changed hands in the ledger before this sidecar read of it.
+pub(super) const NOT_RELEASED: &str = "TRYAGAIN lockside: unknown outcome: the lock had changed \
+    hands meanwhile; look whether it is still yours, and release it again";
 
 /// The owner of a lock for people: the worker of its value, or its client.
 pub(super) fn owner(record_client: &Arc<str>, client_value: &[u8]) -> String {

@@ -2,6 +2,7 @@
 //! the client wrote them, releases, and what Lockside adds to an answer.
 
 use crate::command::{KeyspaceUse, LockUse};
+use crate::crash;
 use crate::ledger::{Answer, Ask, Cause};
 use crate::lock::envelope::scripts;
 use crate::lock::record::LockKey;
@@ -31,12 +32,6 @@ pub(super) enum Purpose {
     Info,
     /// SCRIPT EXISTS of these.
     ScriptExists(Vec<Vec<u8>>),
-    /// LOCKSIDE OWNER of this key.
-    Owner(Vec<u8>),
-    /// LOCKSIDE MODE.
-    Mode,
-    /// LOCKSIDE LOCKS, of the keys that match.
-    Locks(Option<Vec<u8>>),
     /// Grants whose reply could not be written are taken back; nobody reads the answer.
     GiveBack(Vec<Grant>),
 }
@@ -98,34 +93,16 @@ impl Exchange {
         Self::start(args.frame(), Purpose::ScriptExists(shas), true, scope)
     }
 
-    pub(super) fn owner(key: &[u8], scope: &mut Scope<'_, '_>) -> (Option<Box<Operation>>, Flow) {
-        let mut request = Vec::new();
-        encode::command(&mut request, &[b"GET", key]);
-        Self::start(&request, Purpose::Owner(key.to_vec()), true, scope)
-    }
-
-    pub(super) fn mode(scope: &mut Scope<'_, '_>) -> (Option<Box<Operation>>, Flow) {
-        Self::ping(Purpose::Mode, scope)
-    }
-
-    pub(super) fn locks(
-        glob: Option<&[u8]>,
-        scope: &mut Scope<'_, '_>,
-    ) -> (Option<Box<Operation>>, Flow) {
-        Self::ping(Purpose::Locks(glob.map(<[u8]>::to_vec)), scope)
-    }
-
-    fn ping(purpose: Purpose, scope: &mut Scope<'_, '_>) -> (Option<Box<Operation>>, Flow) {
-        let mut request = Vec::new();
-        encode::command(&mut request, &[b"PING"]);
-        Self::start(&request, purpose, false, scope)
-    }
-
     /// Takes back grants of the session's database that nobody has heard of.
     pub(in crate::session) fn give_back(
         grants: Vec<Grant>,
         scope: &mut Scope<'_, '_>,
     ) -> (Option<Box<Operation>>, Flow) {
+        if scope.decides() {
+            // Redis follows by a repair.
+            grants.iter().for_each(|grant| grant::give_up(grant, scope));
+            return (None, Flow::Done);
+        }
         let mut command = CommandBuilder::new(b"EVAL");
         command.arg(scripts::COMPARE_AND_DELETE.text.as_bytes());
         command.integer(i64::try_from(grants.len()).unwrap_or(i64::MAX));
@@ -155,6 +132,9 @@ impl Exchange {
             return (None, scope.answer_error(SWAPDB_REFUSED));
         }
         scope.cx.wires.to_upstream(request);
+        if purpose.changes_something() {
+            crash::here("release-sent");
+        }
         let keep = may_repeat || purpose.is_on_locks();
         let request = if keep { request.to_vec() } else { Vec::new() };
         let operation = Self { request, purpose, may_repeat, booked: None };
@@ -199,10 +179,6 @@ impl Exchange {
             Purpose::ScriptExists(shas) => {
                 ask::mask_script_exists(&reply, frame, shas, scope.shared(), &mut out);
             }
-            Purpose::Owner(key) => ask::owner(key, &reply, frame, scope, &mut out),
-            Purpose::Mode => ask::mode(&reply, frame, scope.shared(), &mut out),
-            Purpose::Locks(_) if ask::is_stranger(&reply) => out.extend_from_slice(frame),
-            Purpose::Locks(glob) => ask::list(glob.as_deref(), scope, &mut out),
             Purpose::GiveBack(grants) => {
                 // Where scripts are forbidden there is no answer, and the grants stay unconfirmed.
                 for (grant, _) in grants.iter().zip(reply.elements()) {
@@ -222,6 +198,7 @@ impl Exchange {
 
     /// Has the ledger release what Redis has let go, then answers.
     fn release(&mut self, reply: &Reply<'_>, out: Vec<u8>, scope: &mut Scope<'_, '_>) -> Flow {
+        crash::here("release-answered");
         let releases = self.purpose.releases(reply, scope.state.db, scope);
         if releases.is_empty() {
             return scope.answer(&out);
@@ -234,8 +211,13 @@ impl Exchange {
     fn go_on(&mut self, next: Next, scope: &mut Scope<'_, '_>) -> Flow {
         let Some((_, out)) = &self.booked else { return Flow::Close };
         match next {
-            Next::Settled(_) => scope.answer(out),
+            Next::Settled(_) => {
+                let flow = scope.answer(out);
+                crash::here("release-told");
+                flow
+            }
             Next::Ledger(until) => Flow::Ledger { until },
+            Next::Blocked(text) if text == durable::NOT_RELEASED => scope.answer_error(&text),
             Next::Blocked(_) => scope.answer_error(durable::RELEASING),
             _ => Flow::Close,
         }
@@ -285,14 +267,10 @@ impl Exchange {
             return Flow::Reopen;
         }
         match &self.purpose {
+            Purpose::GiveBack(_) if scope.decides() => Flow::Done,
             Purpose::GiveBack(grants) => {
                 grant::leave_unconfirmed(grants, scope.shared());
                 Flow::Done
-            }
-            Purpose::Mode => {
-                let mut out = Vec::new();
-                ask::told_mode(scope.shared(), &mut out);
-                scope.answer(&out)
             }
             // What Redis closes on its own account (QUIT, a protocol error) has no reply.
             Purpose::Pass if connected => Flow::Close,
@@ -308,6 +286,16 @@ impl Exchange {
 impl Purpose {
     fn changes_something(&self) -> bool {
         matches!(self, Self::TakeOut(_) | Self::Delete(_) | Self::Keyspace(..))
+    }
+
+    /// The locks that it names, in this database.
+    pub(super) fn locks(&self, db: u32) -> Vec<LockKey> {
+        match self {
+            Self::View(keys) => keys.iter().flatten().map(|key| LockKey::new(db, key)).collect(),
+            Self::TakeOut(lock) => vec![lock.clone()],
+            Self::Delete(locks) => locks.clone(),
+            _ => Vec::new(),
+        }
     }
 
     /// True for a client's command on locks.

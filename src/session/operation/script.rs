@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use crate::command::script::{ScriptCall, Source};
+use crate::crash;
 use crate::ledger::{Answer, Ask, Cause};
 use crate::lock::envelope::{self, Call, Envelope, Guard, KeyTerms, Outcome, Released, Run, Taken};
 use crate::lock::record::{Confidence, LockKey, Record};
@@ -16,7 +17,7 @@ use super::acquire::{CLIENT_GONE, TABLE_FULL};
 use super::durable;
 use super::exchange::Exchange;
 use super::settle::{self, Loss, Next, Provisional, Settlement, stored_of};
-use super::{Flow, Operation, Scope, TIMED, UNTIMED};
+use super::{Flow, Operation, Scope, TIMED};
 
 /// What is run: a client's script, or one command.
 #[derive(Debug, Clone)]
@@ -116,6 +117,11 @@ impl Enveloped {
         let mut command = Vec::new();
         call.encode(&mut command);
         scope.cx.wires.to_upstream(&command);
+    }
+
+    /// The keys that it names, in this database.
+    pub(super) fn locks(&self, db: u32) -> Vec<LockKey> {
+        self.keys.iter().map(|key| LockKey::new(db, key)).collect()
     }
 
     /// The client's own command again; none for one whose arguments were forgotten.
@@ -340,7 +346,9 @@ impl Scripting {
     fn send(&mut self, by_text: bool, scope: &mut Scope<'_, '_>) -> Flow {
         self.step = Step::Running { by_text };
         self.call.send(by_text, scope);
-        UNTIMED
+        crash::here("script-sent");
+        // A script that runs for longer keeps Redis from everything else: that is an outage too.
+        TIMED
     }
 
     pub(super) fn reply(&mut self, frame: &[u8], scope: &mut Scope<'_, '_>) -> Flow {
@@ -379,6 +387,7 @@ impl Scripting {
             return scope.answer_error(UNREADABLE);
         };
         scope.witness_script(&self.call.keys, &effect);
+        crash::here("script-answered");
         if effect.taken.is_empty() && effect.releases.is_empty() {
             return scope.answer(&effect.reply);
         }
@@ -436,6 +445,7 @@ impl Scripting {
             Next::GivenBack => scope.answer_error(TABLE_FULL),
             Next::Settled(held) if held.iter().all(|held| *held) => {
                 let flow = scope.answer(own);
+                crash::here("script-told");
                 let end = scope.cx.wires.client_accepted();
                 scope.grants.extend(settlement.grants(&held, end));
                 flow

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use crate::command::LockUse;
+use crate::crash;
 use crate::degraded::{self, Caller, Change, CompanionEffects, Evaluation, Words, World};
 use crate::ledger::{Answer, Ask, Cause};
 use crate::lock::record::{Confidence, LockKey, Record};
@@ -15,10 +16,11 @@ use crate::lock::value::{self, Stamp};
 use crate::resp::Args;
 use crate::resp::encode;
 use crate::session::Shared;
+use crate::session::state::Watched;
 
 use super::acquire::{CLIENT_GONE, TABLE_FULL};
 use super::settle::{Booking, Provisional};
-use super::{Flow, Grant, Operation, Scope, durable};
+use super::{Flow, Grant, Operation, Scope, durable, has_changed};
 
 /// How often an evaluation is made again before the client is told to.
 const TRIES: u8 = 8;
@@ -32,6 +34,9 @@ pub(in crate::session) struct Serving {
     blocks_until: Option<Duration>,
     /// Redis was sent the command, and its link was lost before the reply: why.
     lost: Option<String>,
+    /// What a transaction depends on: looked at before each evaluation, also the second, after
+    /// another was first.
+    watched: Option<Watched>,
 }
 
 /// What is evaluated.
@@ -64,9 +69,13 @@ impl Serving {
     /// A whole transaction.
     pub(super) fn transaction(
         commands: Vec<Vec<Vec<u8>>>,
+        watched: Option<Watched>,
         scope: &mut Scope<'_, '_>,
     ) -> (Option<Box<Operation>>, Flow) {
-        Self::begin(Work::Transaction(commands), scope)
+        let mut serving = Self::new(Work::Transaction(commands));
+        serving.watched = watched;
+        let flow = serving.evaluate(scope);
+        (Some(Box::new(Operation::Serve(serving))), flow)
     }
 
     /// A command that Redis was to carry out, and whose link was lost. `lost`: why, if Redis may
@@ -92,7 +101,14 @@ impl Serving {
     }
 
     fn new(work: Work) -> Self {
-        Self { work, tries_left: TRIES, under_way: None, blocks_until: None, lost: None }
+        Self {
+            work,
+            tries_left: TRIES,
+            under_way: None,
+            blocks_until: None,
+            lost: None,
+            watched: None,
+        }
     }
 
     fn begin(work: Work, scope: &mut Scope<'_, '_>) -> (Option<Box<Operation>>, Flow) {
@@ -107,14 +123,15 @@ impl Serving {
         }
         self.tries_left -= 1;
         let shared = scope.cx.shared;
+        if self.watched.as_ref().is_some_and(|watched| has_changed(watched, shared)) {
+            let mut reply = Vec::new();
+            encode::null_array(&mut reply, scope.state.protocol);
+            return scope.answer(&reply);
+        }
         let caller = Caller { db: scope.state.db, protocol: scope.state.protocol };
         let evaluation = with_world(shared, |world| match &self.work {
-            Work::Command(words) => {
-                degraded::evaluate(Words::new(words).args(), &caller, world)
-            }
-            Work::Transaction(commands) => {
-                degraded::evaluate_transaction(commands, &caller, world)
-            }
+            Work::Command(words) => degraded::evaluate(Words::new(words).args(), &caller, world),
+            Work::Transaction(commands) => degraded::evaluate_transaction(commands, &caller, world),
         });
         match evaluation {
             Evaluation::Done { reply, changes, companions } => {
@@ -148,10 +165,15 @@ impl Serving {
             match change {
                 Change::Release { key, record } => {
                     touched.push(key.clone());
-                    releases.push(match scope.release_of(&key, &record, Cause::Client) {
-                        Some(release) => release,
-                        None => Ask::ReleaseAny(key, Cause::Client),
-                    });
+                    match scope.release_of(&key, &record, Cause::Client) {
+                        Some(release @ Ask::Release(..)) => releases.push(release),
+                        // A grant of Redis's own, whose mirror has not come to the ledger yet.
+                        release => {
+                            let any = || Ask::ReleaseAny(key.clone(), Cause::Client);
+                            scope.shared().table.release_if(&key, &record.stored);
+                            scope.book_unattended(vec![release.unwrap_or_else(any)]);
+                        }
+                    }
                 }
                 Change::Extend { key, record, expires_at_ms } => {
                     touched.push(key.clone());
@@ -177,6 +199,10 @@ impl Serving {
             return scope.answer_error(&nothing_done(&trouble));
         }
         match Booking::begin(&taken, releases, scope) {
+            Ok(booking) if booking.is_done() => {
+                touched.iter().for_each(|key| scope.shared().repairs.touch(key));
+                self.finish(&reply, companions, scope)
+            }
             Ok(booking) => {
                 let until = booking.until;
                 let under_way = UnderWay { booking, taken, touched, reply, companions };
@@ -202,13 +228,16 @@ impl Serving {
         if again || scope.client_gone && !done.taken.is_empty() {
             done.give_up(scope);
         }
-        if scope.client_gone && !done.taken.is_empty() {
+        // A client that has gone may have come again elsewhere, and released what it held: what
+        // holds the lock now is no matter of this command any more.
+        if scope.client_gone && (again || !done.taken.is_empty()) {
             return Some(scope.answer_error(CLIENT_GONE));
         }
         if again {
             return Some(self.evaluate(scope));
         }
         let flow = self.finish(&done.reply, done.companions, scope);
+        crash::here("served-told");
         let end = scope.cx.wires.client_accepted();
         scope.grants.extend(done.taken.into_iter().map(|taken| Grant {
             key: taken.lock,
@@ -280,6 +309,16 @@ impl Serving {
         match booked.or(self.blocks_until) {
             Some(until) => Flow::Ledger { until },
             None => Flow::Close,
+        }
+    }
+
+    /// The command, if it only blocks on companions; it does so here no more.
+    pub(super) fn take_blocked(&mut self, scope: &Scope<'_, '_>) -> Option<Vec<Vec<u8>>> {
+        self.blocks_until?;
+        scope.shared().companions.unblock((scope.cx.worker, scope.id));
+        match &mut self.work {
+            Work::Command(words) => Some(std::mem::take(words)),
+            Work::Transaction(_) => None,
         }
     }
 
@@ -374,10 +413,7 @@ fn resumed(args: Args<'_>, scope: &mut Scope<'_, '_>) -> Option<Flow> {
 }
 
 /// Runs `step` with what the engine looks at.
-pub(in crate::session) fn with_world<T>(
-    shared: &Shared,
-    step: impl FnOnce(&World<'_>) -> T,
-) -> T {
+pub(in crate::session) fn with_world<T>(shared: &Shared, step: impl FnOnce(&World<'_>) -> T) -> T {
     let stamp = |value: &[u8], stamp: Stamp| shared.stamper.stamp(value, stamp, &shared.clock);
     step(&World {
         rules: &shared.rules,

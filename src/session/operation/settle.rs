@@ -96,6 +96,9 @@ pub(super) struct Settlement {
     link_lost: bool,
     /// Given back because of this.
     refusal: Option<Next>,
+    /// Keys that Redis has let go: a repair that was made before the ledger heard of it may have
+    /// put them back.
+    released: Vec<LockKey>,
 }
 
 impl Settlement {
@@ -108,6 +111,7 @@ impl Settlement {
     ) -> (Self, Next) {
         let mut settlement = Self::new(locks);
         settlement.fenced = scope.shared().guarantee == Guarantee::Fast;
+        settlement.released = scope.doubtful(&releases);
         // Only the guarded PERSIST gives a fence.
         let is_persistent = settlement.locks.iter().all(|lock| lock.persistent);
         if scope.shared().ledger_use() == Ledger::Follows && is_persistent {
@@ -152,21 +156,23 @@ impl Settlement {
             booking: None,
             link_lost: false,
             refusal: None,
+            released: Vec::new(),
         }
     }
 
     /// The ledger's answer; none if it was not for this.
-    pub(super) fn answered(
-        &mut self,
-        answer: &Answer,
-        scope: &mut Scope<'_, '_>,
-    ) -> Option<Next> {
+    pub(super) fn answered(&mut self, answer: &Answer, scope: &mut Scope<'_, '_>) -> Option<Next> {
         let booking = self.booking.as_mut()?;
         if !booking.answered(answer, &self.locks) {
             return None;
         }
         if !booking.is_done() {
             return Some(Next::Ledger(booking.until));
+        }
+        scope.look_again(&self.released);
+        if booking.was_behind(scope) {
+            self.released.iter().for_each(|key| scope.shared().repairs.touch(key));
+            return Some(self.take_back(Next::Blocked(durable::NOT_RELEASED.to_owned()), scope));
         }
         if booking.lost.is_empty() {
             return Some(self.go_to_redis(scope));

@@ -65,6 +65,17 @@ impl Repairs for Scripted {
     fn is_due(&self, _: &LockKey) -> bool {
         false
     }
+    fn touch_ended(&self, _: &LockKey, _: Arc<[u8]>) {}
+    fn start_pass(&self) {}
+    fn counts(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
+    fn any_is_due(&self) -> bool {
+        false
+    }
+    fn activity(&self) -> u64 {
+        0
+    }
     fn look_at_all(&self) {}
 }
 
@@ -99,6 +110,19 @@ impl Strict {
     fn held_by(stored: &str) -> Self {
         let strict = Self::new();
         strict.shared.table.grant(LockKey::new(0, b"lock:a"), record(stored));
+        strict
+    }
+
+    /// After an OK for `lock:a`, of which the table has heard.
+    fn granted() -> Self {
+        let mut strict = Self::new();
+        strict.client(&[TAKE]);
+        strict.redis(OK);
+        strict.asked();
+        strict.shared.table.grant(LockKey::new(0, b"lock:a"), record(TOKEN));
+        strict.win(1);
+        strict.redis(HELD_NOW);
+        assert_eq!(strict.told(), OK);
         strict
     }
 
@@ -149,6 +173,37 @@ fn record(stored: &str) -> Record {
         other: None,
         marker: None,
     }
+}
+
+/// Heard of is noted once, without waiting, and not of a grant that its client has just released.
+#[test]
+fn what_was_heard_of_is_noted() {
+    let mut strict = Strict::granted();
+    let end = strict.rig.wires.accepted;
+    strict.session.heard_of_client(end - 1);
+    strict.client(&["PING"]);
+    strict.redis("+PONG\r\n");
+    assert_eq!(strict.did(), [], "the reply may not have come");
+    strict.session.heard_of_client(end);
+    strict.client(&["PING"]);
+    strict.redis("+PONG\r\n");
+    let heard = Ask::Heard(LockKey::new(0, b"lock:a"), CLAIM);
+    assert_eq!(strict.did(), [Did::Asked(Asker::Nobody, vec![heard])]);
+    strict.session.heard_of_client(end);
+    strict.client(&["PING"]);
+    strict.redis("+PONG\r\n");
+    assert_eq!(strict.did(), []);
+}
+
+#[test]
+fn what_was_released_is_not_noted() {
+    let mut strict = Strict::granted();
+    let end = strict.rig.wires.accepted;
+    strict.session.heard_of_client(end);
+    strict.shared.table.free(&LockKey::new(0, b"lock:a"), CLAIM);
+    strict.client(&["PING"]);
+    strict.redis("+PONG\r\n");
+    assert_eq!(strict.did(), []);
 }
 
 fn touched() -> Did {
@@ -281,11 +336,9 @@ fn a_claim_of_a_client_that_has_gone_is_given_up() {
 #[test]
 fn a_release_is_answered_when_it_is_durable() {
     let released = [Ask::Release(LockKey::new(0, b"lock:a"), CLAIM, Cause::Client)];
-    for (line, reply) in [
-        ("DEL lock:a", ":1\r\n"),
-        ("UNLINK lock:a", ":1\r\n"),
-        ("GETDEL lock:a", "$1\r\nv\r\n"),
-    ] {
+    for (line, reply) in
+        [("DEL lock:a", ":1\r\n"), ("UNLINK lock:a", ":1\r\n"), ("GETDEL lock:a", "$1\r\nv\r\n")]
+    {
         let mut strict = Strict::held_by("v");
         strict.client(&[line]);
         strict.redis(reply);

@@ -175,7 +175,7 @@ impl<'a> Player<'a> {
     fn ask_all(&mut self, key: usize, commands: &[&[&str]]) -> Vec<Reply> {
         let called = self.journal.now();
         let bytes: Vec<u8> = commands.iter().flat_map(|command| encode(command)).collect();
-        let mut link = self.link.take().unwrap_or_else(|| self.connect());
+        let mut link = self.link.take().unwrap_or_else(|| self.connect(key));
         if link.try_send(&bytes).is_err() {
             return vec![Reply::Gone];
         }
@@ -199,15 +199,23 @@ impl<'a> Player<'a> {
     }
 
     /// Connects, also while the server is starting again.
-    fn connect(&mut self) -> Client {
-        let resp3 = self.random.chance(25);
-        poll_for("a connection", PATIENCE, || {
-            let mut client = Client::attempt(self.port).ok()?;
-            if resp3 {
-                client.try_send(&encode(&["HELLO", "3"])).ok()?;
-                client.frame_within(HANG).ok()?;
+    fn connect(&mut self, key: usize) -> Client {
+        loop {
+            let mut client = poll_for("a connection", PATIENCE, || Client::attempt(self.port).ok());
+            if !self.random.chance(25) {
+                return client;
             }
-            Some(client)
-        })
+            let called = self.journal.now();
+            let greeted =
+                client.try_send(&encode(&["HELLO", "3"])).and_then(|()| client.frame_within(HANG));
+            match greeted {
+                Ok(_) => return client,
+                Err(error) if error.kind() == ErrorKind::TimedOut => {
+                    self.note(key, called, "HELLO", What::Hung("HELLO 3".into()));
+                }
+                // It ended while the server did.
+                Err(_) => {}
+            }
+        }
     }
 }

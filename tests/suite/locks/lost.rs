@@ -169,8 +169,7 @@ fn the_key_is_anothers_before_the_second_step() {
 fn redis_is_silent_between_the_steps() {
     let redis = Redis::start();
     let wire = Wire::before(&redis);
-    let settings =
-        Settings {
+    let settings = Settings {
         top: FAST,
         tables: RULE,
         upstream: "command_timeout = \"500ms\"",

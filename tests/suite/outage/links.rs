@@ -1,7 +1,9 @@
 //! The network between Lockside and Redis: what is in flight, and what comes while it lasts.
 
+use std::time::{Duration, Instant};
+
 use super::{A, ANSWER, B, C, NIL, OK, ONE, STRANGER, Stage, answer, bulk, take};
-use crate::support::{Client, Trouble};
+use crate::support::{Client, PATIENCE, Trouble, poll_for};
 
 /// Ways to be out of reach, each with the links that stand cut or left as they are.
 const TROUBLES: [(Trouble, bool); 5] = [
@@ -49,6 +51,78 @@ fn the_first_command_is_answered() {
         stage.take("lock:a", A);
         stage.redis.process().signal(spoil);
         assert_eq!(answer(&mut stage.holder, "GET lock:a"), bulk(A), "{spoil}");
+    }
+}
+
+/// One of each kind, in flight when Redis falls silent: answered, all of them.
+#[test]
+fn every_kind_of_command_is_answered() {
+    const LINES: [&str; 18] = [
+        "PING",
+        "ECHO hi",
+        "HELLO 3",
+        "SELECT 1",
+        "CLIENT SETNAME me",
+        "CLIENT ID",
+        "CLIENT NO-EVICT ON",
+        "INFO",
+        "TIME",
+        "COMMAND COUNT",
+        "SCRIPT LOAD \"return 1\"",
+        "WATCH lock:a",
+        "MULTI",
+        "GET plain",
+        "SET plain 1",
+        "EXISTS lock:a",
+        "DEL lock:b plain",
+        "FLUSHDB",
+    ];
+    for trouble in [(Trouble::BlackHole, false), (Trouble::HalfOpen, false)] {
+        let Some(mut stage) = Stage::start() else { return };
+        stage.take("lock:a", A);
+        // Some on links that stand, some on links that are opened now.
+        let mut clients: Vec<Client> =
+            LINES.iter().chain(&LINES).map(|_| stage.subject.client()).collect();
+        clients[..LINES.len()].iter_mut().for_each(|client| drop(client.ask("GET plain")));
+        begin(&stage, trouble);
+        for (line, client) in LINES.iter().cycle().zip(&mut clients) {
+            client.send_line(line);
+        }
+        let (mut silent, end) = (Vec::new(), Instant::now() + ANSWER);
+        for (number, client) in clients.iter_mut().enumerate() {
+            let left = end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+            if client.frame_within(left).is_err() {
+                silent.push((LINES[number % LINES.len()], number < LINES.len()));
+            }
+        }
+        assert!(silent.is_empty(), "{trouble:?}: no answer to (command, old link): {silent:?}");
+    }
+}
+
+/// Lockside starts while Redis says nothing, and does not know it yet when its first clients come.
+#[test]
+fn a_start_in_silence() {
+    for trouble in [Trouble::BlackHole, Trouble::HalfOpen, Trouble::Hangup] {
+        let Some(mut stage) = Stage::start() else { return };
+        stage.take("lock:a", A);
+        stage.relay.set(trouble);
+        stage.subject.kill();
+        let port = stage.subject.port();
+        std::thread::scope(|scope| {
+            let early = scope.spawn(|| {
+                ["HELLO 3", "GET plain", "GET lock:a", "PING"].map(|line| {
+                    let mut client =
+                        poll_for("it listens", PATIENCE, || Client::attempt(port).ok());
+                    client.send_line(line);
+                    (line, client)
+                })
+            });
+            stage.subject.start_again();
+            for (line, mut client) in early.join().unwrap() {
+                let reply = client.frame_within(ANSWER);
+                assert!(reply.is_ok(), "{trouble:?}: {line}: {reply:?}");
+            }
+        });
     }
 }
 
@@ -128,7 +202,7 @@ fn answers_in_flight(client: &mut Client, trouble: (Trouble, bool)) -> bool {
 #[test]
 fn a_slow_network() {
     let Some(mut stage) = Stage::start() else { return };
-    stage.relay.set(Trouble::Delay(std::time::Duration::from_millis(20)));
+    stage.relay.set(Trouble::Delay(Duration::from_millis(20)));
     stage.take("lock:a", A);
     stage.assert_held("lock:a", A);
     stage.give("lock:a", A);

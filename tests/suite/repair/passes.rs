@@ -156,6 +156,7 @@ impl Rig {
             board: board.clone(),
             dirty: dirty.clone(),
             databases: databases.clone(),
+            counters: Arc::default(),
             events: Arc::new(told),
             fence_counter: b"lockside:fence:test".to_vec(),
             interval,

@@ -6,12 +6,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::crash;
 use crate::ledger::fold::Holder;
 use crate::ledger::{Answer, Ask, Cause, Outcome, Ticket};
 use crate::lock::record::{LockKey, Position};
 use crate::session::operation::Scope;
 
 use super::Provisional;
+
+/// Releases of one request: a FLUSHALL has as many as there are locks.
+const PART: usize = 10_000;
 
 /// A claim that has lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +30,8 @@ pub(in crate::session::operation) struct Loss {
 #[derive(Debug)]
 pub(in crate::session::operation) struct Booking {
     releases: Option<Ticket>,
+    /// What the first of them asks for.
+    asked: Vec<Ask>,
     claims: Option<Ticket>,
     pub(in crate::session::operation) until: Duration,
     /// The claims that have won, by their lock's place.
@@ -35,6 +41,8 @@ pub(in crate::session::operation) struct Booking {
     pub(super) fence_high: u64,
     /// A release found that its hold had ended before.
     pub(in crate::session::operation) missed: bool,
+    /// Which locks that were.
+    pub(super) ended_before: Vec<LockKey>,
 }
 
 impl Booking {
@@ -42,22 +50,31 @@ impl Booking {
     /// written all the same.
     pub(in crate::session::operation) fn begin(
         taken: &[Provisional],
-        releases: Vec<Ask>,
+        mut releases: Vec<Ask>,
         scope: &Scope<'_, '_>,
     ) -> Result<Self, String> {
         let mut booking = Self {
             releases: None,
+            asked: Vec::new(),
             claims: None,
             until: Duration::ZERO,
             won: vec![None; taken.len()],
             lost: Vec::new(),
             fence_high: 0,
             missed: false,
+            ended_before: Vec::new(),
         };
         if !releases.is_empty() {
             booking.until = scope.release_until();
+            // In order: the answer to the last part is the answer to all.
+            let last = releases.len().saturating_sub(1) / PART * PART;
+            let rest = releases.split_off(last);
+            for part in releases.chunks(PART) {
+                scope.book_unattended(part.to_vec());
+            }
+            let releases = rest;
             match scope.book(releases.clone()) {
-                Ok(ticket) => booking.releases = Some(ticket),
+                Ok(ticket) => (booking.releases, booking.asked) = (Some(ticket), releases),
                 Err(error) => {
                     scope.book_unattended(releases);
                     return Err(error.to_string());
@@ -76,6 +93,7 @@ impl Booking {
                 }
             }
         }
+        crash::here("ledger-asked");
         Ok(booking)
     }
 
@@ -84,10 +102,20 @@ impl Booking {
     }
 
     /// True if the answer was one of these two's.
-    pub(in crate::session::operation) fn answered(&mut self, answer: &Answer, taken: &[Provisional]) -> bool {
+    pub(in crate::session::operation) fn answered(
+        &mut self,
+        answer: &Answer,
+        taken: &[Provisional],
+    ) -> bool {
         if self.releases == Some(answer.ticket) {
             self.releases = None;
             self.missed = answer.outcomes.contains(&Outcome::NotHeld);
+            let ended = self
+                .asked
+                .iter()
+                .zip(&answer.outcomes)
+                .filter(|(_, outcome)| **outcome == Outcome::NotHeld);
+            self.ended_before = ended.filter_map(|(ask, _)| released_by(ask)).cloned().collect();
             return true;
         }
         if self.claims != Some(answer.ticket) {
@@ -100,15 +128,19 @@ impl Booking {
                     self.won[index] = Some(*claim);
                     self.fence_high = self.fence_high.max(*fence);
                 }
-                Outcome::Lost { holder } => self.lost.push(Loss {
-                    index,
-                    lock: taken.lock.clone(),
-                    holder: holder.clone(),
-                }),
+                Outcome::Lost { holder } => {
+                    self.lost.push(Loss { index, lock: taken.lock.clone(), holder: holder.clone() })
+                }
                 _ => self.lost.push(Loss { index, lock: taken.lock.clone(), holder: None }),
             }
         }
         true
+    }
+
+    /// True if the table was behind when it named what is released: that had ended before, and the
+    /// lock has another holder, which may be what Redis has let go.
+    pub(super) fn was_behind(&self, scope: &Scope<'_, '_>) -> bool {
+        self.ended_before.iter().any(|key| scope.shared().table.find(key).is_some())
     }
 
     /// Nobody waits any more: claims are withdrawn, releases go on.
@@ -119,6 +151,13 @@ impl Booking {
         if let Some(ticket) = self.releases.take() {
             scope.shared().door.forget(ticket);
         }
+    }
+}
+
+fn released_by(ask: &Ask) -> Option<&LockKey> {
+    match ask {
+        Ask::Release(key, ..) => Some(key),
+        _ => None,
     }
 }
 

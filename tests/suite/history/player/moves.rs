@@ -62,7 +62,7 @@ impl Player<'_> {
     pub(super) fn vanish(&mut self, key: usize) {
         let (token, called) = (self.token(), self.journal.now());
         let ttl = self.plan.ttl.to_string();
-        let mut link = self.link.take().unwrap_or_else(|| self.connect());
+        let mut link = self.link.take().unwrap_or_else(|| self.connect(key));
         // Not sent is as unknown as sent.
         let _ = link.try_send(&encode(&["SET", &name(key), &token, "NX", "PX", &ttl]));
         drop(link);

@@ -29,8 +29,8 @@ mod start;
 mod sweep;
 
 use parts::Menders;
-use sweep::Sweeper;
 use start::{Foundation, Guards, ledger, stop_ledger};
+use sweep::Sweeper;
 
 /// How often the upstream's name is looked up again, and locks that ran out and have no claim are
 /// forgotten.
@@ -145,6 +145,7 @@ fn common(
         max_captured: limits.client_buffer,
         door: ledger.clone(),
         guarantee: settings.guarantee,
+        fence_counter: crate::ledger::fence_counter(&settings.namespace).into(),
         board: foundation.board.clone(),
         history: foundation.history.clone(),
         reports: foundation.reports.clone(),

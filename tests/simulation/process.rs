@@ -25,7 +25,7 @@ use lockside::repair::Dirty;
 use lockside::resp::request::Limits;
 use lockside::scripts::{Bounds, Scripts};
 use lockside::session::flights::Flights;
-use lockside::session::{Bell, Clock, Cx, Locals, Repairs, Session, Shared, Stamper};
+use lockside::session::{Bell, Clock, Cx, Repairs, Session, Shared, Stamper};
 use lockside::table::Table;
 
 use crate::clock;
@@ -237,7 +237,6 @@ fn shared(desk: Arc<Desk>, dirty: Arc<Dirty>) -> Shared {
         gate: Arc::new(Open),
         bell: Arc::new(Open),
         repairs: Arc::new(Menders(dirty)),
-        locals: Locals::default(),
         acquire_timeout: None,
         release_wait: Duration::from_secs(5),
     }
@@ -293,14 +292,5 @@ impl Repairs for Menders {
     }
     fn look_at_all(&self) {
         self.0.touch_all();
-    }
-    fn touch_ended(&self, key: &LockKey, guard: Arc<[u8]>) {
-        self.0.touch_ended(key.clone(), guard);
-    }
-    fn start_pass(&self) {
-        self.0.touch_all();
-    }
-    fn counts(&self) -> Vec<(&'static str, u64)> {
-        Vec::new()
     }
 }

@@ -172,12 +172,13 @@ impl Serving {
             match change {
                 Change::Release { key, record } => {
                     touched.push(key.clone());
-                    match record.claim {
-                        Some(claim) => releases.push(Ask::Release(key, claim, Cause::Client)),
+                    match scope.release_of(&key, &record, Cause::Client) {
+                        Some(release @ Ask::Release(..)) => releases.push(release),
                         // A grant of Redis's own, whose mirror has not come to the ledger yet.
-                        None => {
+                        release => {
+                            let any = || Ask::ReleaseAny(key.clone(), Cause::Client);
                             scope.shared().table.release_if(&key, &record.stored);
-                            scope.book_unattended(vec![Ask::ReleaseAny(key, Cause::Client)]);
+                            scope.book_unattended(vec![release.unwrap_or_else(any)]);
                         }
                     }
                 }
@@ -229,7 +230,9 @@ impl Serving {
     ) -> Flow {
         let mut taken = Vec::new();
         for change in changes {
-            let Change::Take { key, stored, asked_ttl_ms, expires_at_ms } = change else { continue };
+            let Change::Take { key, stored, asked_ttl_ms, expires_at_ms } = change else {
+                continue;
+            };
             match take(key.clone(), stored.clone(), *asked_ttl_ms, *expires_at_ms, scope) {
                 Ok(provisional) => taken.push(provisional),
                 Err(text) => return scope.answer_error(&text),
@@ -463,11 +466,7 @@ pub(in crate::session) fn with_world<T>(shared: &Shared, step: impl FnOnce(&Worl
 }
 
 /// The same, where holds that ran out stand for so much longer.
-fn with_graceful_world<T>(
-    shared: &Shared,
-    grace_ms: u64,
-    step: impl FnOnce(&World<'_>) -> T,
-) -> T {
+fn with_graceful_world<T>(shared: &Shared, grace_ms: u64, step: impl FnOnce(&World<'_>) -> T) -> T {
     let stamp = |value: &[u8], stamp: Stamp| shared.stamper.stamp(value, stamp, &shared.clock);
     step(&World {
         rules: &shared.rules,

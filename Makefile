@@ -31,8 +31,9 @@ test-clients: setup build ## The client libraries alone; FILTER=part-of-a-name r
 		--target-dir $(or $(CARGO_TARGET_DIR),target)/clients
 	$(PYTHON) tests/clients/run.py $(FILTER)
 
-prove: build ## What takes long: every order of events of an acquire
+prove: build ## What takes long: every order of events of an acquire, ten thousand simulated fleets
 	cargo nextest run --locked --lib --run-ignored only
+	cargo nextest run --locked --test simulation --run-ignored only
 
 soak: build ## Five minutes of random clients under random faults
 	LOCKSIDE_HISTORY_SECONDS=300 cargo nextest run --locked --test suite --no-capture \

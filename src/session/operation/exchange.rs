@@ -6,6 +6,7 @@ use crate::crash;
 use crate::ledger::{Answer, Ask, Cause};
 use crate::lock::envelope::scripts;
 use crate::lock::record::LockKey;
+use crate::lock::value;
 use crate::resp::Args;
 use crate::resp::encode::{self, CommandBuilder};
 use crate::resp::reply::Reply;
@@ -158,7 +159,15 @@ impl Exchange {
             Purpose::Pass => return scope.answer(frame),
             Purpose::View(keys) => view::show(frame, keys, scope.shared(), &mut out),
             Purpose::TakeOut(lock) => {
-                view::show(frame, &[Some(lock.key().to_vec())], scope.shared(), &mut out);
+                let known = scope.shared().table.find(lock).filter(|_| scope.decides());
+                match (&reply, known) {
+                    // As for DEL below.
+                    (Reply::Null, Some(record)) if !record.stored.is_empty() => {
+                        let stamp = scope.shared().stamp_of(lock.key());
+                        encode::bulk(&mut out, value::strip(&record.stored, stamp));
+                    }
+                    _ => view::show(frame, &[Some(lock.key().to_vec())], scope.shared(), &mut out),
+                }
                 return self.release(&reply, out, scope);
             }
             Purpose::Delete(locks) => {
@@ -314,7 +323,12 @@ impl Purpose {
     /// What the ledger is to be told once Redis has answered so, in database `db`.
     pub(super) fn releases(&self, reply: &Reply<'_>, db: u32, scope: &Scope<'_, '_>) -> Vec<Ask> {
         match (self, reply) {
-            (Self::TakeOut(lock), Reply::Bulk(_)) => {
+            (Self::TakeOut(lock), Reply::Null)
+                if !scope.decides() || scope.shared().table.find(lock).is_none() =>
+            {
+                Vec::new()
+            }
+            (Self::TakeOut(lock), Reply::Bulk(_) | Reply::Null) => {
                 settle::releases([(lock, None)].into_iter(), Cause::Client, scope)
             }
             (Self::Delete(locks), Reply::Integer(count)) => {

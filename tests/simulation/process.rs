@@ -232,6 +232,7 @@ fn shared(desk: Arc<Desk>, dirty: Arc<Dirty>) -> Shared {
         started_ms: clock::unix_ms(),
         door: desk,
         guarantee: Guarantee::Strict,
+        fence_counter: b"lockside:fence"[..].into(),
         board: Arc::<Board>::default(),
         history: Arc::<History>::default(),
         reports: Reports::default(),

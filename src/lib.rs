@@ -36,5 +36,7 @@ pub mod repair;
 
 pub mod health;
 
+pub mod crash;
+
 #[cfg(test)]
 mod model;

@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use crate::crash;
 use crate::ledger::fold::Holder;
 use crate::ledger::{Ask, Asker, Door, Guarantee};
 use crate::lock::envelope::Guard;
 use crate::lock::record::LockKey;
 use crate::mode::Mode;
 
-use super::command::{Answer, Command, Kind};
+use super::command::{self, Answer, Command, Kind};
 use super::counters::Counters;
 use super::dirty::Touch;
 use super::link::Link;
@@ -36,6 +37,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Between two attempts to connect while Redis is said to be usable, and between two looks at the mode
 /// while it is not.
 const RECONNECT: Duration = Duration::from_millis(500);
+/// How often it is asked whether the lock-delay is over.
+const DELAY_LOOK: Duration = Duration::from_millis(10);
 /// Log lines about single keys in one pass; the counts are in its last line.
 const LINES: u32 = 20;
 
@@ -118,6 +121,10 @@ impl Truth for Ledger<'_> {
     fn holders(&self) -> Vec<Arc<Holder>> {
         self.truth.holders()
     }
+
+    fn fence_floor(&self) -> Option<u64> {
+        self.truth.fence_floor()
+    }
 }
 
 impl Thread {
@@ -167,7 +174,6 @@ impl Thread {
             self.round();
             self.dirty().end();
         } else if self.is_background_due(now) && now >= self.next_connect && self.is_healthy() {
-            self.dirty().take_asked();
             self.dirty().begin();
             self.full(Purpose::Background);
             self.dirty().end();
@@ -185,6 +191,7 @@ impl Thread {
     /// Waits for something to do. What is rung for is done at once.
     fn rest(&mut self, now: Instant) {
         let waits = [self.next_background, self.next_dirty].map(|at| at.max(self.next_connect));
+        let waits = if self.dirty().has_been_asked() { [now; 2] } else { waits };
         let soonest = if self.dirty().is_empty() { waits[0] } else { waits[0].min(waits[1]) };
         // At least a moment: a background pass may be due while the mode does not allow it.
         self.dirty().wait(soonest.saturating_duration_since(now).max(RETRY));
@@ -210,11 +217,49 @@ impl Thread {
             self.link = None;
         }
         self.next_connect = Instant::now();
+        if !self.await_lock_delay() {
+            return false;
+        }
         match self.connected().map(|link| link.run_id() == run_id) {
-            Some(true) => self.full(Purpose::Asked),
+            Some(true) => self.full(Purpose::Asked) && self.raise_counter(run_id),
             None if self.is_refused => self.without_repairs(),
             Some(false) | None => false,
         }
+    }
+
+    /// `fast`: others may have granted what the ledger does not know yet (SPEC 8). False if the
+    /// pass is not to be made any more.
+    fn await_lock_delay(&mut self) -> bool {
+        let until = Instant::now() + PATIENCE;
+        while self.is_fast() && self.shared.parts.truth.fence_floor().is_none() {
+            if self.is_over(Purpose::Asked) || Instant::now() >= until {
+                return false;
+            }
+            self.dirty().wait(DELAY_LOOK);
+        }
+        true
+    }
+
+    /// `fast`: from now on Redis gives fences that are higher than all that the ledger knows (SPEC
+    /// 7). A Redis that refuses leaves every acquire to the ledger.
+    fn raise_counter(&mut self, run_id: &Arc<str>) -> bool {
+        if !self.is_fast() {
+            return true;
+        }
+        let Some(floor) = self.shared.parts.truth.fence_floor() else { return false };
+        let command = command::raise_counter(&self.shared.parts.fence_counter, floor);
+        match self.ask(&command) {
+            Answer::Marks(_) => self.link.as_ref().is_some_and(|link| link.run_id() == run_id),
+            Answer::Refused(reason) => {
+                tracing::warn!(%reason, "Redis refuses the counter of fences: every acquire waits for the ledger");
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn is_fast(&self) -> bool {
+        self.shared.parts.policy.guarantee == Guarantee::Fast
     }
 
     /// Redis does not let Lockside's own user in: no lock can be repaired, ever. So none is asked
@@ -234,6 +279,7 @@ impl Thread {
     fn full(&mut self, purpose: Purpose) -> bool {
         let parts = &self.shared.parts;
         let mark = parts.dirty.mark();
+        parts.dirty.take_asked();
         let doubts = std::mem::take(&mut self.doubts);
         let began = Instant::now();
         let dbs = parts.databases.list();
@@ -290,7 +336,13 @@ impl Thread {
             let Parts { truth, door, dirty, .. } = &shared.parts;
             let truth = Ledger { truth: &**truth, door: &**door, dirty };
             match pass.next(&truth, (shared.parts.unix_ms)()) {
-                Step::Ask(command) => pass.answer(self.ask(&command), &truth),
+                Step::Ask(command) => {
+                    let answer = self.ask(&command);
+                    if command.is_repair() {
+                        crash::here("repaired");
+                    }
+                    pass.answer(answer, &truth);
+                }
                 Step::Observe(claims) => self.observe(claims.into_iter().map(Ask::Observe)),
                 Step::Later => {
                     let (patience, pause) = purpose.waits();

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["resp", "mode", "lock"],
     &["command", "session::state", "session::pipeline"],
-    &["table", "upstream", "ledger", "scripts", "config", "metrics", "telemetry"],
+    &["table", "upstream", "ledger", "scripts", "config", "metrics", "telemetry", "crash"],
     &["degraded", "router", "health", "repair"],
     &["session", "worker", "admin"],
     // The model drives what decides, in tests alone.

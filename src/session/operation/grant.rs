@@ -6,6 +6,8 @@ use crate::ledger::{Ask, Asker};
 use crate::lock::record::{Confidence, LockKey};
 use crate::session::Shared;
 
+use super::Scope;
+
 /// A lock that was granted, and where its reply ended in the stream to the client.
 #[derive(Debug, Clone)]
 pub(in crate::session) struct Grant {
@@ -16,18 +18,19 @@ pub(in crate::session) struct Grant {
     pub(in crate::session) reply_end: u64,
 }
 
-/// The connection has ended after `written` bytes reached its socket. All its grants become
-/// unconfirmed; given back, to be released, are those of database `db` whose reply could not be
-/// written.
+/// The connection has ended after `written` bytes reached its socket. Given back, to be released,
+/// are the grants of database `db` whose reply could not be written; the others become unconfirmed.
+/// One that is to be released is not: the same token would be told that it is the same grant.
 pub(in crate::session) fn settle_grants(
-    mut grants: Vec<Grant>,
+    grants: Vec<Grant>,
     written: u64,
     db: u32,
     shared: &Shared,
 ) -> Vec<Grant> {
-    leave_unconfirmed(&grants, shared);
-    grants.retain(|grant| grant.reply_end > written && grant.key.db() == db);
-    grants
+    let is_unwritten = |grant: &Grant| grant.reply_end > written && grant.key.db() == db;
+    let (unwritten, stay): (Vec<_>, Vec<_>) = grants.into_iter().partition(is_unwritten);
+    leave_unconfirmed(&stay, shared);
+    unwritten
 }
 
 /// The client of these was heard of: after a crash they are not in doubt. Rides along with what else
@@ -48,5 +51,16 @@ pub(in crate::session) fn note_heard(grants: Vec<Grant>, shared: &Shared) {
 pub(in crate::session) fn leave_unconfirmed(grants: &[Grant], shared: &Shared) {
     for grant in grants {
         shared.table.set_confidence(&grant.key, &grant.stored, Confidence::Unconfirmed);
+    }
+}
+
+/// The ledger ends a grant whose reply could not be written. From now on nobody is told that it is
+/// the same grant as the one asked for.
+pub(super) fn give_up(grant: &Grant, scope: &Scope<'_, '_>) {
+    let table = &scope.shared().table;
+    let stands = table.find(&grant.key).filter(|record| record.stored == grant.stored);
+    if let Some(claim) = stands.and_then(|record| record.claim) {
+        table.release_if(&grant.key, &grant.stored);
+        scope.give_up(&grant.key, claim);
     }
 }

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use crate::command::LockUse;
+use crate::crash;
 use crate::degraded::{self, Caller, Change, CompanionEffects, Evaluation, Words, World};
 use crate::ledger::{Answer, Ask, Cause};
 use crate::lock::record::{Confidence, LockKey, Record};
@@ -15,10 +16,12 @@ use crate::lock::value::{self, Stamp};
 use crate::resp::Args;
 use crate::resp::encode;
 use crate::session::Shared;
+use crate::session::state::Watched;
 
 use super::acquire::{CLIENT_GONE, TABLE_FULL};
+use super::local::Locally;
 use super::settle::{Booking, Provisional};
-use super::{Flow, Grant, Operation, Scope, durable};
+use super::{Flow, Grant, Operation, Scope, durable, has_changed};
 
 /// How often an evaluation is made again before the client is told to.
 const TRIES: u8 = 8;
@@ -30,8 +33,13 @@ pub(in crate::session) struct Serving {
     under_way: Option<UnderWay>,
     /// Until when it blocks on companions.
     blocks_until: Option<Duration>,
+    /// A hold that has run out is nobody else's yet: how much longer it stands, in milliseconds.
+    grace_ms: u64,
     /// Redis was sent the command, and its link was lost before the reply: why.
     lost: Option<String>,
+    /// What a transaction depends on: looked at before each evaluation, also the second, after
+    /// another was first.
+    watched: Option<Watched>,
 }
 
 /// What is evaluated.
@@ -64,9 +72,13 @@ impl Serving {
     /// A whole transaction.
     pub(super) fn transaction(
         commands: Vec<Vec<Vec<u8>>>,
+        watched: Option<Watched>,
         scope: &mut Scope<'_, '_>,
     ) -> (Option<Box<Operation>>, Flow) {
-        Self::begin(Work::Transaction(commands), scope)
+        let mut serving = Self::new(Work::Transaction(commands));
+        serving.watched = watched;
+        let flow = serving.evaluate(scope);
+        (Some(Box::new(Operation::Serve(serving))), flow)
     }
 
     /// A command that Redis was to carry out, and whose link was lost. `lost`: why, if Redis may
@@ -92,7 +104,15 @@ impl Serving {
     }
 
     fn new(work: Work) -> Self {
-        Self { work, tries_left: TRIES, under_way: None, blocks_until: None, lost: None }
+        Self {
+            work,
+            tries_left: TRIES,
+            under_way: None,
+            blocks_until: None,
+            grace_ms: 0,
+            lost: None,
+            watched: None,
+        }
     }
 
     fn begin(work: Work, scope: &mut Scope<'_, '_>) -> (Option<Box<Operation>>, Flow) {
@@ -107,8 +127,13 @@ impl Serving {
         }
         self.tries_left -= 1;
         let shared = scope.cx.shared;
+        if self.watched.as_ref().is_some_and(|watched| has_changed(watched, shared)) {
+            let mut reply = Vec::new();
+            encode::null_array(&mut reply, scope.state.protocol);
+            return scope.answer(&reply);
+        }
         let caller = Caller { db: scope.state.db, protocol: scope.state.protocol };
-        let evaluation = with_world(shared, |world| match &self.work {
+        let evaluation = with_graceful_world(shared, self.grace_ms, |world| match &self.work {
             Work::Command(words) => degraded::evaluate(Words::new(words).args(), &caller, world),
             Work::Transaction(commands) => degraded::evaluate_transaction(commands, &caller, world),
         });
@@ -137,6 +162,9 @@ impl Serving {
         if changes.is_empty() {
             return self.finish(&reply, companions, scope);
         }
+        if scope.is_local(&changes) {
+            return self.make_true_here(&reply, &changes, companions, scope);
+        }
         let mut releases = Vec::new();
         let mut taken = Vec::new();
         let mut touched = Vec::new();
@@ -144,12 +172,13 @@ impl Serving {
             match change {
                 Change::Release { key, record } => {
                     touched.push(key.clone());
-                    match record.claim {
-                        Some(claim) => releases.push(Ask::Release(key, claim, Cause::Client)),
+                    match scope.release_of(&key, &record, Cause::Client) {
+                        Some(release @ Ask::Release(..)) => releases.push(release),
                         // A grant of Redis's own, whose mirror has not come to the ledger yet.
-                        None => {
+                        release => {
+                            let any = || Ask::ReleaseAny(key.clone(), Cause::Client);
                             scope.shared().table.release_if(&key, &record.stored);
-                            scope.book_unattended(vec![Ask::ReleaseAny(key, Cause::Client)]);
+                            scope.book_unattended(vec![release.unwrap_or_else(any)]);
                         }
                     }
                 }
@@ -191,6 +220,38 @@ impl Serving {
         }
     }
 
+    /// The ledger does not answer either, and the rule says that the table alone decides.
+    fn make_true_here(
+        &mut self,
+        reply: &[u8],
+        changes: &[Change],
+        companions: CompanionEffects,
+        scope: &mut Scope<'_, '_>,
+    ) -> Flow {
+        let mut taken = Vec::new();
+        for change in changes {
+            let Change::Take { key, stored, asked_ttl_ms, expires_at_ms } = change else {
+                continue;
+            };
+            match take(key.clone(), stored.clone(), *asked_ttl_ms, *expires_at_ms, scope) {
+                Ok(provisional) => taken.push(provisional),
+                Err(text) => return scope.answer_error(&text),
+            }
+        }
+        if !taken.is_empty() && scope.client_gone {
+            return scope.answer_error(CLIENT_GONE);
+        }
+        match scope.change_locally(changes, &taken) {
+            Locally::Done => {
+                let flow = self.finish(reply, companions, scope);
+                grant(taken, scope);
+                flow
+            }
+            Locally::Moved => self.evaluate(scope),
+            Locally::Full => scope.answer_error(TOO_MUCH_WAITS),
+        }
+    }
+
     /// The ledger's answer.
     pub(super) fn answered(&mut self, answer: &Answer, scope: &mut Scope<'_, '_>) -> Option<Flow> {
         let under_way = self.under_way.as_mut()?;
@@ -203,22 +264,24 @@ impl Serving {
         let done = self.under_way.take()?;
         done.touched.iter().for_each(|key| scope.shared().repairs.touch(key));
         let again = !done.booking.lost.is_empty() || done.booking.missed;
+        let now_ms = scope.shared().clock.unix_ms();
+        if done.booking.lost.iter().any(|loss| loss.has_run_out(now_ms)) {
+            self.grace_ms = u64::MAX;
+        }
         if again || scope.client_gone && !done.taken.is_empty() {
             done.give_up(scope);
         }
-        if scope.client_gone && !done.taken.is_empty() {
+        // A client that has gone may have come again elsewhere, and released what it held: what
+        // holds the lock now is no matter of this command any more.
+        if scope.client_gone && (again || !done.taken.is_empty()) {
             return Some(scope.answer_error(CLIENT_GONE));
         }
         if again {
             return Some(self.evaluate(scope));
         }
         let flow = self.finish(&done.reply, done.companions, scope);
-        let end = scope.cx.wires.client_accepted();
-        scope.grants.extend(done.taken.into_iter().map(|taken| Grant {
-            key: taken.lock,
-            stored: taken.record.stored,
-            reply_end: end,
-        }));
+        crash::here("served-told");
+        grant(done.taken, scope);
         Some(flow)
     }
 
@@ -316,6 +379,16 @@ impl UnderWay {
     }
 }
 
+/// The client was told of these by what was written last.
+fn grant(taken: Vec<Provisional>, scope: &mut Scope<'_, '_>) {
+    let end = scope.cx.wires.client_accepted();
+    scope.grants.extend(taken.into_iter().map(|taken| Grant {
+        key: taken.lock,
+        stored: taken.record.stored,
+        reply_end: end,
+    }));
+}
+
 /// A lock to be claimed, as its rule allows while Redis is away.
 fn take(
     lock: LockKey,
@@ -389,6 +462,11 @@ fn resumed(args: Args<'_>, scope: &mut Scope<'_, '_>) -> Option<Flow> {
 
 /// Runs `step` with what the engine looks at.
 pub(in crate::session) fn with_world<T>(shared: &Shared, step: impl FnOnce(&World<'_>) -> T) -> T {
+    with_graceful_world(shared, 0, step)
+}
+
+/// The same, where holds that ran out stand for so much longer.
+fn with_graceful_world<T>(shared: &Shared, grace_ms: u64, step: impl FnOnce(&World<'_>) -> T) -> T {
     let stamp = |value: &[u8], stamp: Stamp| shared.stamper.stamp(value, stamp, &shared.clock);
     step(&World {
         rules: &shared.rules,
@@ -397,6 +475,7 @@ pub(in crate::session) fn with_world<T>(shared: &Shared, step: impl FnOnce(&Worl
         scripts: &shared.scripts,
         stamp: &stamp,
         now_ms: shared.clock.unix_ms(),
+        grace_ms,
         limits: degraded::Limits { max_lock_value: shared.max_lock_value },
     })
 }
@@ -406,5 +485,7 @@ fn nothing_done(trouble: &str) -> String {
 }
 
 const NOT_A_LOCK: &str = "only lock keys are served";
+const TOO_MUCH_WAITS: &str =
+    "TRYAGAIN lockside: nothing was done: too much waits for the ledger already";
 const CONTENDED: &str =
     "TRYAGAIN lockside: not acquired: others were first, time and again; ask again";

@@ -31,7 +31,7 @@ test-clients: setup build ## The client libraries alone; FILTER=part-of-a-name r
 		--target-dir $(or $(CARGO_TARGET_DIR),target)/clients
 	$(PYTHON) tests/clients/run.py $(FILTER)
 
-prove: build ## What takes long: every order of events of an acquire, ten thousand simulated fleets
+prove: build ## What takes long: every order of events of an acquire and of the protocol, ten thousand simulated fleets
 	cargo nextest run --locked --lib --run-ignored only
 	cargo nextest run --locked --test simulation --run-ignored only
 

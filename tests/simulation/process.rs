@@ -25,7 +25,7 @@ use lockside::repair::Dirty;
 use lockside::resp::request::Limits;
 use lockside::scripts::{Bounds, Scripts};
 use lockside::session::flights::Flights;
-use lockside::session::{Bell, Clock, Cx, Locals, Repairs, Session, Shared, Stamper};
+use lockside::session::{Bell, Clock, Cx, Repairs, Session, Shared, Stamper};
 use lockside::table::Table;
 
 use crate::clock;
@@ -189,6 +189,9 @@ impl Process {
         let table = &self.shared.table;
         if done.reset || !std::mem::replace(&mut self.has_read, true) {
             table.clear();
+            if self.desk.bug == Some(Bug::NoTable) {
+                return;
+            }
             for holder in self.desk.books().fold.holders() {
                 let heard = if holder.heard { Confidence::Held } else { Confidence::Unconfirmed };
                 table.hold(&holder, heard);
@@ -229,16 +232,17 @@ fn shared(desk: Arc<Desk>, dirty: Arc<Dirty>) -> Shared {
         started_ms: clock::unix_ms(),
         door: desk,
         guarantee: Guarantee::Strict,
+        fence_counter: b"lockside:fence"[..].into(),
         board: Arc::<Board>::default(),
         history: Arc::<History>::default(),
         reports: Reports::default(),
         companions: Companions::new(degraded::Bounds::default()),
+        locals: lockside::session::Locals::default(),
         gate: Arc::new(Open),
         bell: Arc::new(Open),
         repairs: Arc::new(Menders(dirty)),
-        locals: Locals::default(),
-        acquire_timeout: None,
-        release_wait: Duration::from_secs(5),
+        acquire_timeout: Some(Duration::from_millis(1500)),
+        release_wait: Duration::from_secs(2),
     }
 }
 
@@ -272,6 +276,15 @@ impl Repairs for Menders {
     fn touch(&self, key: &LockKey) {
         self.0.touch(key.clone());
     }
+    fn touch_ended(&self, key: &LockKey, guard: Arc<[u8]>) {
+        self.0.touch_ended(key.clone(), guard);
+    }
+    fn start_pass(&self) {
+        self.0.ask_for_pass();
+    }
+    fn counts(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
     fn is_due(&self, key: &LockKey) -> bool {
         self.0.contains(key)
     }
@@ -283,14 +296,5 @@ impl Repairs for Menders {
     }
     fn look_at_all(&self) {
         self.0.touch_all();
-    }
-    fn touch_ended(&self, key: &LockKey, guard: Arc<[u8]>) {
-        self.0.touch_ended(key.clone(), guard);
-    }
-    fn start_pass(&self) {
-        self.0.touch_all();
-    }
-    fn counts(&self) -> Vec<(&'static str, u64)> {
-        Vec::new()
     }
 }

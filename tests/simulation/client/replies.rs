@@ -137,8 +137,7 @@ impl World {
     /// A lock that it was told it holds looks lost.
     fn is_lost(&mut self, id: usize, what: &str) {
         let client = &self.clients[id];
-        let side = client.line.map_or((0, 0), |line| line.side);
-        if self.may_be_behind(side, &client.key) {
+        if self.may_be_behind(&client.key) {
             self.checks.count("looked lost for a moment");
             return;
         }

@@ -6,7 +6,7 @@ use lockside::ledger::fold::Fold;
 use lockside::ledger::memory;
 use lockside::lock::record::LockKey;
 
-use super::{Event, Side, Slot, World};
+use super::{Event, Slot, World};
 use crate::redis::Start;
 
 /// How the store behaves towards one sidecar.
@@ -65,22 +65,35 @@ pub(crate) enum Fault {
 const UNDONE: Duration = Duration::from_secs(8);
 
 impl World {
-    /// True if what a client sees of this lock may be old: its sidecar has not read of the holder
-    /// (`poll`), or another one that was behind has repaired Redis.
-    pub(crate) fn may_be_behind(&self, side: Side, key: &[u8]) -> bool {
-        let is_slow = |slot: &Slot| slot.mood != Mood::Fast;
-        if self.now() < self.behind_until || self.slots.iter().any(is_slow) {
+    /// True if what a client sees of this lock may be old: a sidecar has not read of the holder
+    /// (`poll`), and answers or repairs Redis by what it knows; or one that does not reach Redis, or
+    /// is slow, was or will be the only one that knows.
+    pub(crate) fn may_be_behind(&self, key: &[u8]) -> bool {
+        let is_slow = |slot: &Slot| slot.mood != Mood::Fast || slot.is_cut || slot.hole.is_some();
+        if self.checks.has_returned(key)
+            || self.now() < self.behind_until
+            || self.slots.iter().any(is_slow)
+        {
             return true;
         }
         let key = LockKey::new(0, key);
         let at = |fold: &Fold| fold.holder(&key).map(|holder| holder.at);
-        let process = self.slots[side.0].process.as_ref();
-        process.is_none_or(|process| at(&process.desk.books().fold) != at(&self.checks.fold))
+        let mut processes = self.slots.iter().filter_map(|slot| slot.process.as_ref());
+        processes.any(|process| at(&process.desk.books().fold) != at(&self.checks.fold))
     }
 
     pub(super) fn fault(&mut self, fault: Fault) {
         self.note(|| format!("FAULT  {fault:?}"));
-        if matches!(fault, Fault::Mood(..) | Fault::Pause(_) | Fault::Resume(_)) {
+        let is_partial = matches!(
+            fault,
+            Fault::Mood(..)
+                | Fault::Pause(_)
+                | Fault::Resume(_)
+                | Fault::Cut(_)
+                | Fault::Hole(_)
+                | Fault::Join(_)
+        );
+        if is_partial {
             self.behind_until = self.now() + UNDONE;
         }
         match fault {

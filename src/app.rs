@@ -29,8 +29,8 @@ mod start;
 mod sweep;
 
 use parts::Menders;
-use sweep::Sweeper;
 use start::{Foundation, Guards, ledger, stop_ledger};
+use sweep::Sweeper;
 
 /// How often the upstream's name is looked up again, and locks that ran out and have no claim are
 /// forgotten.

@@ -33,11 +33,11 @@ use crate::resp::request::{RequestScanner, Skimmer};
 
 use flights::{Flights, SessionId, Verdict};
 pub use link::CLOSED_BY_REDIS;
+pub use operation::Locals;
 use operation::{Flow, Grant, Operation, Queued, Scope};
 use pipeline::Pipeline;
 use replies::Treatment;
 pub use replies::Unusable;
-pub use operation::Locals;
 pub use shared::{Access, Bell, Clock, Gate, Repairs, Shared};
 pub use stamper::Stamper;
 use state::State;

@@ -143,9 +143,8 @@ fn is_true_still(change: &Change, all: &[Change], shared: &Shared) -> bool {
         }
         Change::Take { .. } => {
             let now_ms = shared.clock.unix_ms();
-            let is_released = |other: &Change| {
-                matches!(other, Change::Release { .. }) && key_of(other) == key
-            };
+            let is_released =
+                |other: &Change| matches!(other, Change::Release { .. }) && key_of(other) == key;
             let is_over = |there: Record| there.expires_at_ms.is_some_and(|at| at <= now_ms);
             there.is_none_or(is_over) || all.iter().any(is_released)
         }

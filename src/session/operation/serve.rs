@@ -229,7 +229,9 @@ impl Serving {
     ) -> Flow {
         let mut taken = Vec::new();
         for change in changes {
-            let Change::Take { key, stored, asked_ttl_ms, expires_at_ms } = change else { continue };
+            let Change::Take { key, stored, asked_ttl_ms, expires_at_ms } = change else {
+                continue;
+            };
             match take(key.clone(), stored.clone(), *asked_ttl_ms, *expires_at_ms, scope) {
                 Ok(provisional) => taken.push(provisional),
                 Err(text) => return scope.answer_error(&text),
@@ -463,11 +465,7 @@ pub(in crate::session) fn with_world<T>(shared: &Shared, step: impl FnOnce(&Worl
 }
 
 /// The same, where holds that ran out stand for so much longer.
-fn with_graceful_world<T>(
-    shared: &Shared,
-    grace_ms: u64,
-    step: impl FnOnce(&World<'_>) -> T,
-) -> T {
+fn with_graceful_world<T>(shared: &Shared, grace_ms: u64, step: impl FnOnce(&World<'_>) -> T) -> T {
     let stamp = |value: &[u8], stamp: Stamp| shared.stamper.stamp(value, stamp, &shared.clock);
     step(&World {
         rules: &shared.rules,

@@ -19,7 +19,9 @@ fn older_holds_are_released() {
             stage.take("lock:long", TOKEN);
         }
         assert_eq!(stage.try_take("lock:short:a", OTHER), NIL);
-        wait_until("it is released", || !stage.other.ask("LOCKSIDE LOCKS").contains("lock:short:a"));
+        wait_until("it is released", || {
+            !stage.other.ask("LOCKSIDE LOCKS").contains("lock:short:a")
+        });
         if redis {
             wait_until("Redis has followed", || stage.redis.ask("EXISTS lock:short:a") == ZERO);
         }

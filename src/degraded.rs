@@ -50,7 +50,8 @@ pub struct World<'a> {
     pub table: &'a Table,
     /// The companions' values.
     pub companions: &'a Companions,
-    /// Texts of scripts, for EVALSHA.
+    /// Texts of scripts, for EVALSHA. A text that EVAL runs is kept there at once: that is of no
+    /// consequence but for speed.
     pub scripts: &'a Scripts,
     /// Makes the stored value of a client value; a new one at each call where the value repeats.
     pub stamp: &'a Stamper<'a>,

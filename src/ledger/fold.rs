@@ -234,6 +234,11 @@ impl Fold {
         self.conflicts.values()
     }
 
+    /// True if the grant at this place has lost to another, and its release has not come.
+    pub fn is_disputed(&self, grant: Position) -> bool {
+        self.conflicts.contains_key(&grant)
+    }
+
     /// Notes the row in its log; false if it was there before.
     fn is_next(&mut self, row: &Row) -> bool {
         let log = self.logs.entry(row.at.log).or_default();
@@ -297,7 +302,9 @@ impl Fold {
         changes: &mut Vec<Change>,
     ) -> Verdict {
         let Some(held) = self.holders.get_mut(&claim.key) else {
-            if self.is_dead(claim) {
+            // A client may take a lock again with the value that it has released: the later grant
+            // has the higher fence. A late one has not.
+            if self.is_dead(claim) && fence <= self.fence_high {
                 return Outcome::Lost { holder: None };
             }
             return self.hold(at, claim, fence, changes);

@@ -48,6 +48,9 @@ pub enum Input {
     Provisional,
     /// The guarded step is forbidden to this user (ACL) or unknown to this server.
     Forbidden,
+    /// Redis's word is no yes: it has no counter of fences or this user may not use it, and nothing
+    /// was made persistent; or it was, and does not decide any more.
+    Uncalm,
     /// The plain PERSIST's reply: 1.
     TtlRemoved,
     /// The plain PERSIST's reply: 0 (no such key, or no TTL).
@@ -256,6 +259,11 @@ impl Acquire {
         (acquire, Effect::Claim)
     }
 
+    /// True if Redis alone decides.
+    pub fn follows(&self) -> bool {
+        self.ledger == Ledger::Follows
+    }
+
     /// True while the claim is with the ledger.
     pub fn is_claiming(&self) -> bool {
         self.step == Step::Claiming
@@ -355,6 +363,12 @@ impl Acquire {
             Input::Ours if self.client_gone => self.undo(Outcome::Abandoned),
             Input::Ours => self.granted(),
             _ if self.won && self.client_gone => self.finish(Outcome::Abandoned),
+            Input::Uncalm if self.client_gone => self.undo(Outcome::Abandoned),
+            // The claim decides, and then the same is asked again.
+            Input::Uncalm if self.ledger == Ledger::Follows => {
+                self.ledger = Ledger::DecidesWithRedis;
+                self.claim()
+            }
             // With `DecidesWithRedis` another's value there is another's grant, on its way here.
             Input::Anothers | Input::Gone if self.ledger == Ledger::Decides => {
                 self.finish(Outcome::Granted)
@@ -416,6 +430,8 @@ impl Acquire {
     fn on_undo(&mut self, outcome: Outcome, input: Input) -> Effect {
         match input {
             Input::Undone => self.finish(outcome),
+            // Redis was asked for good before the ledger was.
+            _ if self.decides() && self.persist_sent && !self.won => self.finish_unknown(),
             // The ledger has spoken; what is left in Redis runs out, or is repaired.
             _ if self.decides() => self.finish(outcome),
             Input::Lost | Input::TimedOut => self.reopen(Resume::Undo(outcome)),

@@ -189,6 +189,9 @@ impl Process {
         let table = &self.shared.table;
         if done.reset || !std::mem::replace(&mut self.has_read, true) {
             table.clear();
+            if self.desk.bug == Some(Bug::NoTable) {
+                return;
+            }
             for holder in self.desk.books().fold.holders() {
                 let heard = if holder.heard { Confidence::Held } else { Confidence::Unconfirmed };
                 table.hold(&holder, heard);
@@ -229,6 +232,7 @@ fn shared(desk: Arc<Desk>, dirty: Arc<Dirty>) -> Shared {
         started_ms: clock::unix_ms(),
         door: desk,
         guarantee: Guarantee::Strict,
+        fence_counter: b"lockside:fence"[..].into(),
         board: Arc::<Board>::default(),
         history: Arc::<History>::default(),
         reports: Reports::default(),
@@ -237,8 +241,8 @@ fn shared(desk: Arc<Desk>, dirty: Arc<Dirty>) -> Shared {
         gate: Arc::new(Open),
         bell: Arc::new(Open),
         repairs: Arc::new(Menders(dirty)),
-        acquire_timeout: None,
-        release_wait: Duration::from_secs(5),
+        acquire_timeout: Some(Duration::from_millis(1500)),
+        release_wait: Duration::from_secs(2),
     }
 }
 

@@ -6,10 +6,10 @@ use crate::crash;
 use crate::ledger::{Answer, Ask, Cause};
 use crate::lock::envelope::scripts;
 use crate::lock::record::LockKey;
+use crate::lock::value;
 use crate::resp::Args;
 use crate::resp::encode::{self, CommandBuilder};
 use crate::resp::reply::Reply;
-use crate::session::Shared;
 
 use super::ask;
 use super::durable;
@@ -159,7 +159,15 @@ impl Exchange {
             Purpose::Pass => return scope.answer(frame),
             Purpose::View(keys) => view::show(frame, keys, scope.shared(), &mut out),
             Purpose::TakeOut(lock) => {
-                view::show(frame, &[Some(lock.key().to_vec())], scope.shared(), &mut out);
+                let known = scope.shared().table.find(lock).filter(|_| scope.decides());
+                match (&reply, known) {
+                    // As for DEL below.
+                    (Reply::Null, Some(record)) if !record.stored.is_empty() => {
+                        let stamp = scope.shared().stamp_of(lock.key());
+                        encode::bulk(&mut out, value::strip(&record.stored, stamp));
+                    }
+                    _ => view::show(frame, &[Some(lock.key().to_vec())], scope.shared(), &mut out),
+                }
                 return self.release(&reply, out, scope);
             }
             Purpose::Delete(locks) => {
@@ -178,10 +186,7 @@ impl Exchange {
                 }
                 return self.release(&reply, out, scope);
             }
-            Purpose::Keyspace(keyspace_use, args) => {
-                if matches!(reply, Reply::Simple(_)) && !scope.decides() {
-                    apply_keyspace(*keyspace_use, args, scope.state.db, scope.shared());
-                }
+            Purpose::Keyspace(..) => {
                 return self.release(&reply, frame.to_vec(), scope);
             }
             Purpose::Info => ask::extend_info(&reply, frame, scope, &mut out),
@@ -189,8 +194,17 @@ impl Exchange {
                 ask::mask_script_exists(&reply, frame, shas, scope.shared(), &mut out);
             }
             Purpose::GiveBack(grants) => {
-                // Where scripts are forbidden there is no answer, and the grants stay unconfirmed.
+                if reply.elements().next().is_none() {
+                    // Where scripts are forbidden there is no answer.
+                    grant::leave_unconfirmed(grants, scope.shared());
+                }
                 for (grant, _) in grants.iter().zip(reply.elements()) {
+                    let record = scope.shared().table.find(&grant.key);
+                    let record = record.filter(|record| record.stored == grant.stored);
+                    let release = record.and_then(|record| {
+                        scope.release_of(&grant.key, &record, Cause::Undelivered)
+                    });
+                    scope.book_unattended(release.into_iter().collect());
                     scope.shared().table.release_if(&grant.key, &grant.stored);
                 }
                 return Flow::Done;
@@ -309,7 +323,12 @@ impl Purpose {
     /// What the ledger is to be told once Redis has answered so, in database `db`.
     pub(super) fn releases(&self, reply: &Reply<'_>, db: u32, scope: &Scope<'_, '_>) -> Vec<Ask> {
         match (self, reply) {
-            (Self::TakeOut(lock), Reply::Bulk(_)) => {
+            (Self::TakeOut(lock), Reply::Null)
+                if !scope.decides() || scope.shared().table.find(lock).is_none() =>
+            {
+                Vec::new()
+            }
+            (Self::TakeOut(lock), Reply::Bulk(_) | Reply::Null) => {
                 settle::releases([(lock, None)].into_iter(), Cause::Client, scope)
             }
             (Self::Delete(locks), Reply::Integer(count)) => {
@@ -317,7 +336,7 @@ impl Purpose {
                 let gone = locks.iter().filter(|lock| *count > 0 || known(lock));
                 settle::releases(gone.map(|lock| (lock, None)), Cause::Client, scope)
             }
-            (Self::Keyspace(keyspace_use, args), Reply::Simple(_)) if scope.decides() => {
+            (Self::Keyspace(keyspace_use, args), Reply::Simple(_)) => {
                 let all = scope.shared().table.list(0, |_| true);
                 let gone = all.iter().map(|(lock, _)| lock).filter(|lock| {
                     after_keyspace(*keyspace_use, args, db, lock).as_ref() != Some(*lock)
@@ -342,24 +361,6 @@ pub(super) fn purpose(lock_use: &LockUse, args: Args<'_>, scope: &Scope<'_, '_>)
         LockUse::Getdel => Purpose::TakeOut(scope.lock_key(args.get(1).unwrap_or_default())),
         LockUse::Delete => Purpose::Delete(lock_keys().map(|key| scope.lock_key(key)).collect()),
         _ => Purpose::Pass,
-    }
-}
-
-/// Does to the table what FLUSHDB, FLUSHALL or SWAPDB did to Redis.
-pub(super) fn apply_keyspace(
-    keyspace_use: KeyspaceUse,
-    args: &[Vec<u8>],
-    db: u32,
-    shared: &Shared,
-) {
-    match keyspace_use {
-        KeyspaceUse::FlushDb => shared.table.flush_db(db),
-        KeyspaceUse::FlushAll => shared.table.flush_all(),
-        KeyspaceUse::SwapDb => {
-            if let Some((one, other)) = swapped(args) {
-                shared.table.swap_dbs(one, other);
-            }
-        }
     }
 }
 

@@ -10,11 +10,11 @@ use crate::lock::rule::Outage;
 use crate::mode::Mode;
 
 const CAD: &str = "EVALSHA";
-const CLAIM: Position = Position { log: 1, seq: 7 };
+pub(super) const CLAIM: Position = Position { log: 1, seq: 7 };
 
 /// What the session did with the ledger.
 #[derive(Debug, Clone, PartialEq)]
-enum Did {
+pub(super) enum Did {
     Asked(Asker, Vec<Ask>),
     Withdrew(Ticket),
     Forgot(Ticket),
@@ -22,16 +22,22 @@ enum Did {
 }
 
 #[derive(Default)]
-struct Scripted {
+pub(super) struct Scripted {
     did: Mutex<Vec<Did>>,
     tickets: std::sync::atomic::AtomicU64,
     trouble: Mutex<Option<Arc<str>>>,
+    pub(super) is_uncalm: std::sync::atomic::AtomicBool,
+    pub(super) refuses_grants: std::sync::atomic::AtomicBool,
 }
 
 impl Door for Scripted {
     fn submit(&self, asker: Asker, asks: Vec<Ask>) -> Result<Ticket, Unavailable> {
         if let (Asker::Session(..), Some(trouble)) = (asker, self.trouble()) {
             return Err(Unavailable::NotAnswering(trouble));
+        }
+        let is_grant = asks.iter().any(|ask| matches!(ask, Ask::Grant(..)));
+        if is_grant && self.refuses_grants.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err(Unavailable::NotAnswering("Redis does not decide now".into()));
         }
         self.did.lock().unwrap().push(Did::Asked(asker, asks));
         let ticket = self.tickets.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -52,6 +58,9 @@ impl Door for Scripted {
     }
     fn is_releasing(&self, _: &LockKey) -> bool {
         false
+    }
+    fn is_calm(&self) -> bool {
+        !self.is_uncalm.load(std::sync::atomic::Ordering::Relaxed)
     }
 }
 
@@ -76,9 +85,9 @@ impl Repairs for Scripted {
     fn look_at_all(&self) {}
 }
 
-struct Strict {
-    rig: Rig,
-    ledger: Arc<Scripted>,
+pub(super) struct Strict {
+    pub(super) rig: Rig,
+    pub(super) ledger: Arc<Scripted>,
 }
 
 impl std::ops::Deref for Strict {
@@ -95,7 +104,7 @@ impl std::ops::DerefMut for Strict {
 }
 
 impl Strict {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let (mut rig, ledger) = (Rig::new(), Arc::new(Scripted::default()));
         rig.shared.door = ledger.clone();
         rig.shared.repairs = ledger.clone();
@@ -123,25 +132,25 @@ impl Strict {
         strict
     }
 
-    fn did(&self) -> Vec<Did> {
+    pub(super) fn did(&self) -> Vec<Did> {
         std::mem::take(&mut self.ledger.did.lock().unwrap())
     }
 
     /// The one request to the ledger since the last call; its asks.
     #[track_caller]
-    fn asked(&self) -> Vec<Ask> {
+    pub(super) fn asked(&self) -> Vec<Ask> {
         match self.did().as_slice() {
             [Did::Asked(Asker::Session(0, (1, 1)), asks)] => asks.clone(),
             other => panic!("{other:?}"),
         }
     }
 
-    fn answer(&mut self, ticket: u64, outcome: Outcome) {
+    pub(super) fn answer(&mut self, ticket: u64, outcome: Outcome) {
         let answer = Answer { ticket: Ticket(ticket), outcomes: vec![outcome] };
         self.with(|session, cx| session.ledger_answered(&answer, cx));
     }
 
-    fn win(&mut self, ticket: u64) {
+    pub(super) fn win(&mut self, ticket: u64) {
         self.answer(ticket, Outcome::Won { claim: CLAIM, fence: 1 });
     }
 
@@ -150,7 +159,7 @@ impl Strict {
         self.with(|session, cx| session.timed_out(cx));
     }
 
-    fn given_up(&self) -> Did {
+    pub(super) fn given_up(&self) -> Did {
         let release = Ask::Release(LockKey::new(0, b"lock:a"), CLAIM, Cause::Undelivered);
         Did::Asked(Asker::Nobody, vec![release])
     }

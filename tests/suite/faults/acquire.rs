@@ -4,8 +4,8 @@ use super::{NIL, NO_TTL, OK, ONE, OTHER, SHORT, Stage, TOKEN, ZERO, assert_unkno
 use crate::support::{Fault, PATIENCE, Settings, wait_until};
 
 const SET: &str = "SET lock:a";
-/// The guarded PERSIST, by its SHA: every EVALSHA on the key that these tests cause first.
-const PERSIST: &str = " 1 lock:a s";
+/// The guarded PERSIST, which gives the fence too: its keys.
+const PERSIST: &str = " 2 lock:a lockside:fence:";
 
 /// Exactly one grant, of `TOKEN`, and it can be released.
 fn assert_granted_once(stage: &mut Stage) {

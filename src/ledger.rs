@@ -175,6 +175,11 @@ pub trait Door: Send + Sync {
         true
     }
 
+    /// How many groups were written so far: each is one sync of the disk.
+    fn writes(&self) -> u64 {
+        0
+    }
+
     /// How many asks are not known to be durable.
     fn waiting(&self) -> usize {
         0

@@ -37,3 +37,6 @@ pub mod repair;
 pub mod health;
 
 pub mod crash;
+
+#[cfg(test)]
+mod model;

@@ -33,6 +33,7 @@ use crate::resp::request::{RequestScanner, Skimmer};
 
 use flights::{Flights, SessionId, Verdict};
 pub use link::CLOSED_BY_REDIS;
+pub use operation::Locals;
 use operation::{Flow, Grant, Operation, Queued, Scope};
 use pipeline::Pipeline;
 use replies::Treatment;

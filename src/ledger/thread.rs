@@ -93,6 +93,8 @@ struct Shared {
     /// When the call to the store began that is under way, in milliseconds since `base` plus one;
     /// zero when none is. An atomic, for the thread itself may hang.
     busy_since: AtomicU64,
+    /// Groups that were written.
+    writes: AtomicU64,
     /// For `fast`, what workers look at without a lock.
     outlook: Outlook,
 }
@@ -354,6 +356,10 @@ impl Door for Ledger {
         Self::is_own(self, claim)
     }
 
+    fn writes(&self) -> u64 {
+        self.shared.writes.load(Ordering::Relaxed)
+    }
+
     fn waiting(&self) -> usize {
         self.shared.state().committer.waiting()
     }
@@ -385,6 +391,7 @@ impl Shared {
             stall_after: settings.stall_after,
             base: Instant::now(),
             busy_since: AtomicU64::new(0),
+            writes: AtomicU64::new(0),
             outlook: Outlook::new(settings.timing.poll),
         }
     }

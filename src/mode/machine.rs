@@ -331,7 +331,9 @@ impl Machine {
                 Some(known) if *known != run => self.other_run(now, Some(run), Cause::OtherRun),
                 Some(_) => recovery.proved |= now >= recovery.not_before,
             },
-            Redis::Up { run: known, .. } if *known != run => self.other_run(now, Some(run), Cause::OtherRun),
+            Redis::Up { run: known, .. } if *known != run => {
+                self.other_run(now, Some(run), Cause::OtherRun)
+            }
             Redis::Up { .. } => {}
         }
         self.show(Cause::Back, None);

@@ -178,7 +178,6 @@ impl Thread {
             self.round();
             self.dirty().end();
         } else if self.is_background_due(now) && now >= self.next_connect && self.is_healthy() {
-            self.dirty().take_asked();
             self.dirty().begin();
             self.full(Purpose::Background);
             self.dirty().end();
@@ -196,6 +195,7 @@ impl Thread {
     /// Waits for something to do. What is rung for is done at once.
     fn rest(&mut self, now: Instant) {
         let waits = [self.next_background, self.next_dirty].map(|at| at.max(self.next_connect));
+        let waits = if self.dirty().has_been_asked() { [now; 2] } else { waits };
         let soonest = if self.dirty().is_empty() { waits[0] } else { waits[0].min(waits[1]) };
         // At least a moment: a background pass may be due while the mode does not allow it.
         self.dirty().wait(soonest.saturating_duration_since(now).max(RETRY));
@@ -283,6 +283,7 @@ impl Thread {
     fn full(&mut self, purpose: Purpose) -> bool {
         let parts = &self.shared.parts;
         let mark = parts.dirty.mark();
+        parts.dirty.take_asked();
         let doubts = std::mem::take(&mut self.doubts);
         let began = Instant::now();
         let dbs = parts.databases.list();

@@ -156,10 +156,13 @@ impl Session {
             }
             StateUse::Script => match subcommand::script(args) {
                 ScriptUse::Load => match args.get(2) {
-                    Some(text) => {
-                        let script = cx.shared.scripts.insert(text);
-                        encode::bulk(out, &script.envelope.client_sha);
-                    }
+                    Some(text) => match degraded::compile(text) {
+                        Ok(()) => {
+                            let script = cx.shared.scripts.insert(text);
+                            encode::bulk(out, &script.envelope.client_sha);
+                        }
+                        Err(error) => encode::error(out, error.as_bytes()),
+                    },
                     None => wrong_arguments("script|load", out),
                 },
                 _ => away(cx, out),

@@ -17,6 +17,7 @@ use crate::scripts::Scripts;
 use crate::table::Table;
 
 use super::flights::SessionId;
+use super::operation::Locals;
 use super::stamper::Stamper;
 
 /// Where wall time and random bits come from; the simulator has its own.
@@ -78,6 +79,8 @@ pub struct Shared {
     pub repairs: Arc<dyn Repairs>,
     /// Values of companion keys, while Redis can't be asked.
     pub companions: Companions,
+    /// Locks that were changed by the table alone.
+    pub locals: Locals,
     /// Who may use locks meanwhile.
     pub gate: Arc<dyn Gate>,
     /// Wakes sessions that block on companions.

@@ -153,6 +153,7 @@ impl Rig {
             history: Arc::default(),
             reports: Reports::default(),
             companions: Companions::new(crate::degraded::Bounds::default()),
+            locals: crate::session::Locals::default(),
             gate: Arc::new(Nobody),
             bell: Arc::new(Nobody),
             repairs: Arc::new(Nobody),

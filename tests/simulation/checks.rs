@@ -26,6 +26,13 @@ pub(crate) struct Checks {
     refused: BTreeMap<String, u64>,
     /// Tokens of which their client can't tell whether they hold a lock.
     unknown: BTreeSet<String>,
+    /// By key the last token that held it.
+    last: BTreeMap<LockKey, String>,
+    /// Tokens whose hold has ended.
+    ended: BTreeSet<String>,
+    /// Tokens that hold again after that: their client came once more after the first time was
+    /// given up. A repair that has read only half of it takes them for dead.
+    returned: BTreeSet<String>,
     fences: BTreeMap<Vec<u8>, u64>,
     dead: BTreeSet<u64>,
     /// How often something happened, for those who want to know what a run was worth.
@@ -48,6 +55,9 @@ impl Checks {
             released: BTreeSet::new(),
             refused: BTreeMap::new(),
             unknown: BTreeSet::new(),
+            last: BTreeMap::new(),
+            ended: BTreeSet::new(),
+            returned: BTreeSet::new(),
             fences: BTreeMap::new(),
             dead: BTreeSet::new(),
             counts: BTreeMap::new(),
@@ -76,16 +86,29 @@ impl Checks {
             self.fold.follow(row, &mut changes);
         }
         for change in changes {
-            if let Change::Held(holder) = change {
-                let token = token(&holder.claim.stored);
-                if self.released.contains(&token) {
-                    self.fail(format!("{token} was released, and holds its lock again"));
+            match change {
+                Change::Held(holder) => {
+                    let token = token(&holder.claim.stored);
+                    if self.released.contains(&token) {
+                        self.fail(format!("{token} was released, and holds its lock again"));
+                    }
+                    if self.ended.contains(&token) {
+                        self.returned.insert(token.clone());
+                    }
+                    self.last.insert(holder.claim.key.clone(), token);
                 }
+                Change::Freed(key, _) => self.ended.extend(self.last.remove(&key)),
             }
         }
     }
 
-    fn holder(&self, key: &[u8]) -> Option<(String, u64)> {
+    /// True if the holder's token had held this lock before, and ended.
+    pub(crate) fn has_returned(&self, key: &[u8]) -> bool {
+        self.holder(key).is_some_and(|(token, _)| self.returned.contains(&token))
+    }
+
+    /// Who holds a lock in the whole ledger, and by which fence.
+    pub(crate) fn holder(&self, key: &[u8]) -> Option<(String, u64)> {
         let holder = self.fold.holder(&LockKey::new(0, key))?;
         Some((token(&holder.claim.stored), holder.fence))
     }

@@ -54,7 +54,20 @@ macro_rules! scenarios {
         fn $name() {
             play_all(Scenario::$scenario, SEEDS);
         }
-    )*};
+    )*
+
+    /// Ten thousand seeds.
+    mod long {
+        use super::*;
+
+        $(
+            #[test]
+            #[ignore = "a minute"]
+            fn $name() {
+                play_all(Scenario::$scenario, MANY_SEEDS);
+            }
+        )*
+    }};
 }
 
 scenarios! {
@@ -102,10 +115,13 @@ fn survey() {
     assert_eq!(wrong, 0);
 }
 
+/// Seeds that have found a mistake. They are played first and alone, so that what was mended is
+/// seen to stay so; what happens in a seed changes with the simulation.
+const FOUND: [u64; 17] = [3, 14, 16, 39, 48, 54, 65, 69, 75, 86, 87, 89, 114, 161, 166, 290, 508];
+
 #[test]
-#[ignore = "minutes"]
-fn ten_thousand_seeds() {
-    (0..MANY_SEEDS).for_each(play);
+fn seeds_that_have_found_something() {
+    FOUND.into_iter().for_each(play);
 }
 
 /// The same seed is the same run.
@@ -140,6 +156,6 @@ planted! {
     finds_a_release_before_its_entry: EarlyRelease,
     finds_a_claim_that_is_not_withdrawn: NoWithdrawal,
     finds_a_release_of_whoever_holds: AnyRelease,
-    finds_repairs_without_guard: NoGuard,
+    finds_a_table_that_is_not_rebuilt: NoTable,
     finds_a_repair_that_puts_back_what_is_released: StaleRepair,
 }

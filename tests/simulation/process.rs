@@ -189,6 +189,9 @@ impl Process {
         let table = &self.shared.table;
         if done.reset || !std::mem::replace(&mut self.has_read, true) {
             table.clear();
+            if self.desk.bug == Some(Bug::NoTable) {
+                return;
+            }
             for holder in self.desk.books().fold.holders() {
                 let heard = if holder.heard { Confidence::Held } else { Confidence::Unconfirmed };
                 table.hold(&holder, heard);
@@ -230,15 +233,17 @@ fn shared(desk: Arc<Desk>, dirty: Arc<Dirty>) -> Shared {
         started_ms: clock::unix_ms(),
         door: desk,
         guarantee: Guarantee::Strict,
+        fence_counter: b"lockside:fence"[..].into(),
         board: Arc::<Board>::default(),
         history: Arc::<History>::default(),
         reports: Reports::default(),
         companions: Companions::new(degraded::Bounds::default()),
+        locals: lockside::session::Locals::default(),
         gate: Arc::new(Open),
         bell: Arc::new(Open),
         repairs: Arc::new(Menders(dirty)),
-        acquire_timeout: None,
-        release_wait: Duration::from_secs(5),
+        acquire_timeout: Some(Duration::from_millis(1500)),
+        release_wait: Duration::from_secs(2),
     }
 }
 
@@ -271,6 +276,15 @@ struct Menders(Arc<Dirty>);
 impl Repairs for Menders {
     fn touch(&self, key: &LockKey) {
         self.0.touch(key.clone());
+    }
+    fn touch_ended(&self, key: &LockKey, guard: Arc<[u8]>) {
+        self.0.touch_ended(key.clone(), guard);
+    }
+    fn start_pass(&self) {
+        self.0.ask_for_pass();
+    }
+    fn counts(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
     }
     fn is_due(&self, key: &LockKey) -> bool {
         self.0.contains(key)

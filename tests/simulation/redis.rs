@@ -50,8 +50,6 @@ pub(crate) struct Redis {
     pub(crate) refuses: bool,
     /// What came while it was paused.
     pub(crate) backlog: VecDeque<(u64, Option<Vec<u8>>)>,
-    /// A planted bug: guarded scripts do not look at what stands there.
-    pub(crate) is_unguarded: bool,
 }
 
 #[derive(Debug, Default)]

@@ -62,7 +62,6 @@ impl Run {
         let keys = usize::try_from(1 + draw.below(4)).unwrap();
         let mut world = World::new(seed, sidecars, clients, keys);
         world.bug = bug;
-        world.redis.is_unguarded = bug == Some(Bug::NoGuard);
         world.story = tells.then(Vec::new);
         (0..sidecars).for_each(|sidecar| world.start(sidecar));
         (0..clients).for_each(|client| world.wake(client));

@@ -97,6 +97,8 @@ pub(crate) struct World {
     pub(crate) is_closing: bool,
     pub(crate) keys: Vec<Vec<u8>>,
     pub(crate) steps: u64,
+    /// Until then a repair of a sidecar that was behind may show.
+    behind_until: Duration,
 }
 
 impl World {
@@ -133,6 +135,7 @@ impl World {
             is_closing: false,
             keys: (0..keys).map(|key| format!("lock:{key}").into_bytes()).collect(),
             steps: 0,
+            behind_until: Duration::ZERO,
         }
     }
 

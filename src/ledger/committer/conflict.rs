@@ -37,11 +37,18 @@ impl Disputes {
     }
 
     /// The row was followed.
-    pub(super) fn note(&mut self, row: &Row, before: Option<Arc<Holder>>, fold: &Fold, now: Duration) {
+    pub(super) fn note(
+        &mut self,
+        row: &Row,
+        before: Option<Arc<Holder>>,
+        fold: &Fold,
+        now: Duration,
+    ) {
         let (Entry::Grant(claim, _), Some(before)) = (&row.entry, before) else { return };
         let (at, lost, by) = if fold.is_disputed(row.at) {
             (row.at, &claim.client, &before.claim.client)
-        } else if fold.is_disputed(before.at) && fold.holder(&claim.key).is_some_and(|h| h.at == row.at)
+        } else if fold.is_disputed(before.at)
+            && fold.holder(&claim.key).is_some_and(|h| h.at == row.at)
         {
             (before.at, &before.claim.client, &claim.client)
         } else {

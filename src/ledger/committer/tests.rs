@@ -34,7 +34,8 @@ impl Rig {
         committer.opened(log, Now::default());
         let now = Now { mono: Duration::ZERO, unix_ms: 1_000 };
         let (answers, fold) = (Vec::new(), Fold::default());
-        let mut rig = Self { committer, store, fold, now, answers, exchanges: 0, disputes: Vec::new() };
+        let mut rig =
+            Self { committer, store, fold, now, answers, exchanges: 0, disputes: Vec::new() };
         rig.run();
         rig.exchanges = 0;
         rig
@@ -242,6 +243,31 @@ fn whoever_holds_it_is_released() {
         both.map(|t| rig.outcome(t).cloned().unwrap()),
         [Outcome::Released, Outcome::NotHeld]
     );
+}
+
+#[test]
+fn a_value_is_released_only_while_it_holds() {
+    let medium = medium();
+    let (mut rig, mut other) = (Rig::new(&medium), Rig::new(&medium));
+    let value = |value: &str| Ask::ReleaseValue {
+        key: key("a"),
+        stored: value.as_bytes().into(),
+        other: None,
+        cause: Cause::Client,
+    };
+    // A claim that this one has not read yet; then a value that holds no more, though another does.
+    other.ask(take("a", "v"));
+    other.run();
+    let blind = rig.ask(value("v"));
+    rig.run();
+    other.ask(take("a", "w"));
+    other.run();
+    let late = rig.ask(value("v"));
+    rig.run();
+    let [blind, late] = [blind, late].map(|t| rig.outcome(t).cloned().unwrap());
+    assert_eq!((blind, late), (Outcome::Released, Outcome::NotHeld));
+    assert_eq!(&*rig.fold.holder(&key("a")).unwrap().claim.stored, b"w");
+    assert!(!rig.committer.is_releasing(&key("a")));
 }
 
 #[test]

@@ -136,7 +136,10 @@ impl Runner {
 
     fn exchange(&mut self, rows: &[Row]) {
         match self.call(|store, _| store.exchange(rows)) {
-            Ok(seen) => self.seen(seen),
+            Ok(seen) => {
+                self.shared.writes.fetch_add(u64::from(!rows.is_empty()), Ordering::Relaxed);
+                self.seen(seen);
+            }
             Err(error) => self.failed(&error),
         }
     }

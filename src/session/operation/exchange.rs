@@ -6,6 +6,7 @@ use crate::crash;
 use crate::ledger::{Answer, Ask, Cause};
 use crate::lock::envelope::scripts;
 use crate::lock::record::LockKey;
+use crate::lock::value;
 use crate::resp::Args;
 use crate::resp::encode::{self, CommandBuilder};
 use crate::resp::reply::Reply;
@@ -158,11 +159,24 @@ impl Exchange {
             Purpose::Pass => return scope.answer(frame),
             Purpose::View(keys) => view::show(frame, keys, scope.shared(), &mut out),
             Purpose::TakeOut(lock) => {
-                view::show(frame, &[Some(lock.key().to_vec())], scope.shared(), &mut out);
+                let known = scope.shared().table.find(lock).filter(|_| scope.decides());
+                match (&reply, known) {
+                    // As for DEL below.
+                    (Reply::Null, Some(record)) if !record.stored.is_empty() => {
+                        let stamp = scope.shared().stamp_of(lock.key());
+                        encode::bulk(&mut out, value::strip(&record.stored, stamp));
+                    }
+                    _ => view::show(frame, &[Some(lock.key().to_vec())], scope.shared(), &mut out),
+                }
                 return self.release(&reply, out, scope);
             }
             Purpose::Delete(locks) => {
-                let had = |lock: &LockKey| scope.shared().table.find(lock).is_some();
+                let now_ms = scope.shared().clock.unix_ms();
+                let stands = |at_ms: u64| at_ms > now_ms;
+                let had = |lock: &LockKey| {
+                    let record = scope.shared().table.find(lock);
+                    record.is_some_and(|record| record.expires_at_ms.is_none_or(stands))
+                };
                 match (reply, locks.as_slice()) {
                     // Redis had lost it; the ledger had not, and that is the truth (SPEC 2).
                     (Reply::Integer(0), [lock]) if scope.decides() && had(lock) => {
@@ -180,7 +194,10 @@ impl Exchange {
                 ask::mask_script_exists(&reply, frame, shas, scope.shared(), &mut out);
             }
             Purpose::GiveBack(grants) => {
-                // Where scripts are forbidden there is no answer, and the grants stay unconfirmed.
+                if reply.elements().next().is_none() {
+                    // Where scripts are forbidden there is no answer.
+                    grant::leave_unconfirmed(grants, scope.shared());
+                }
                 for (grant, _) in grants.iter().zip(reply.elements()) {
                     let record = scope.shared().table.find(&grant.key);
                     let record = record.filter(|record| record.stored == grant.stored);
@@ -306,7 +323,12 @@ impl Purpose {
     /// What the ledger is to be told once Redis has answered so, in database `db`.
     pub(super) fn releases(&self, reply: &Reply<'_>, db: u32, scope: &Scope<'_, '_>) -> Vec<Ask> {
         match (self, reply) {
-            (Self::TakeOut(lock), Reply::Bulk(_)) => {
+            (Self::TakeOut(lock), Reply::Null)
+                if !scope.decides() || scope.shared().table.find(lock).is_none() =>
+            {
+                Vec::new()
+            }
+            (Self::TakeOut(lock), Reply::Bulk(_) | Reply::Null) => {
                 settle::releases([(lock, None)].into_iter(), Cause::Client, scope)
             }
             (Self::Delete(locks), Reply::Integer(count)) => {

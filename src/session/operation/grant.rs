@@ -58,9 +58,7 @@ pub(in crate::session) fn leave_unconfirmed(grants: &[Grant], shared: &Shared) {
 /// the same grant as the one asked for.
 pub(super) fn give_up(grant: &Grant, scope: &Scope<'_, '_>) {
     let table = &scope.shared().table;
-    let stands = table.find(&grant.key).filter(|record| {
-        record.stored == grant.stored && record.confidence == Confidence::Unconfirmed
-    });
+    let stands = table.find(&grant.key).filter(|record| record.stored == grant.stored);
     if let Some(claim) = stands.and_then(|record| record.claim) {
         table.release_if(&grant.key, &grant.stored);
         scope.give_up(&grant.key, claim);

@@ -209,6 +209,8 @@ impl Enveloped {
         let known = shared.table.find(&lock).filter(|_| !taken.fresh);
         let now_ms = shared.clock.unix_ms();
         let persistent = rule.mode == Mode::Persistent;
+        // The envelope gives a lock that was left without a TTL the rule's.
+        let ttl_ms = taken.ttl_ms.unwrap_or_else(|| ms(rule.default_ttl).max(1));
         let record = Record {
             stored: stored_of(&taken.guard),
             rule: shared.rule_name(rule),
@@ -216,10 +218,7 @@ impl Enveloped {
             asked_ttl_ms: taken.ttl_ms,
             confidence: Confidence::Held,
             client: scope.client(),
-            expires_at_ms: taken
-                .ttl_ms
-                .filter(|_| !persistent)
-                .map(|ttl_ms| now_ms.saturating_add(ttl_ms)),
+            expires_at_ms: (!persistent).then(|| now_ms.saturating_add(ttl_ms)),
             claim: None,
             fence: None,
             other: None,
@@ -252,8 +251,11 @@ fn marker(scope: &Scope<'_, '_>) -> [u8; 16] {
     marker
 }
 
+fn ms(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(1)
+}
+
 fn terms(index: usize, rule: &Rule, asked_ttl_ms: Option<u64>) -> KeyTerms {
-    let ms = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(1);
     KeyTerms {
         index,
         persistent: rule.mode == Mode::Persistent,

@@ -23,8 +23,8 @@ pub(crate) enum Bug {
     NoWithdrawal,
     /// A release ends whoever holds the lock when it is written.
     AnyRelease,
-    /// Repairs, and the second step of an acquire, do not look at what stands there.
-    NoGuard,
+    /// A sidecar that starts does not take over what the ledger holds.
+    NoTable,
     /// The repair takes what is released for what is held.
     StaleRepair,
 }
@@ -42,7 +42,7 @@ const STALL_AFTER: Duration = Duration::from_secs(1);
 /// The ledger's door.
 pub(crate) struct Desk {
     books: Mutex<Books>,
-    bug: Option<Bug>,
+    pub(crate) bug: Option<Bug>,
 }
 
 /// What is behind it.

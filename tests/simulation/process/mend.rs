@@ -81,6 +81,8 @@ pub(crate) struct Mender {
     frames: Vec<Frame>,
     /// Sessions are told that repairs are being made.
     is_active: bool,
+    /// The last touch that it was woken for.
+    heard: Option<Touch>,
     waits: Waits,
     /// When an answer, or the link, is given up.
     late_at: Duration,
@@ -103,6 +105,7 @@ impl Mender {
             next_connect: now,
             frames: Vec::new(),
             is_active: false,
+            heard: None,
             waits: Waits::Nothing,
             late_at: now,
             at: now,
@@ -120,15 +123,6 @@ impl Mender {
         self.frames.is_empty() && self.request.is_none()
     }
 
-    /// True when somebody rings and it is to be heard at once.
-    pub(crate) fn hears_bell(&self) -> bool {
-        match &self.waits {
-            Waits::Nothing => true,
-            Waits::Pause(_) => clock::now() >= self.next_dirty,
-            Waits::Link(..) | Waits::Answer(_) => false,
-        }
-    }
-
     fn drop_link(&mut self) {
         if let Some(link) = self.link.take() {
             self.acts.push(Act::Close(link.id));
@@ -137,6 +131,23 @@ impl Mender {
 }
 
 impl Process {
+    /// Keys were touched: a mender that waits wakes up.
+    pub(crate) fn hear_bell(&mut self) {
+        let (mark, soon) = (self.dirty.mark(), clock::now() + Duration::from_micros(100));
+        if self.mender.heard == Some(mark) {
+            return;
+        }
+        self.mender.heard = Some(mark);
+        match &self.mender.waits {
+            Waits::Nothing => {
+                self.mender.next_dirty = self.mender.next_dirty.min(clock::now());
+                self.mender.at = self.mender.at.min(soon);
+            }
+            Waits::Pause(_) => self.mender.at = self.mender.at.min(soon),
+            Waits::Link(..) | Waits::Answer(_) => {}
+        }
+    }
+
     fn is_usable(&self) -> bool {
         let view = self.shared.board.view();
         view.reachable && matches!(view.mode, Mode::Healthy | Mode::Recovering)

@@ -51,7 +51,7 @@ fn one(redis: &mut Redis, script: &Script, key: &[u8], columns: &[&[u8]]) -> i64
     }
     let guard = columns[0].strip_prefix(b"s").expect("the guard of a string");
     let Some(entry) = redis.data.get(key) else { return -1 };
-    if entry.value != guard && !redis.is_unguarded {
+    if entry.value != guard {
         return 0;
     }
     match script {

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use lockside::ledger::fold::Fold;
 use lockside::ledger::memory;
+use lockside::lock::record::LockKey;
 
-use super::{Event, World};
+use super::{Event, Slot, World};
 use crate::redis::Start;
 
 /// How the store behaves towards one sidecar.
@@ -59,9 +61,41 @@ pub(crate) enum Fault {
     Rush,
 }
 
+/// Within this time the next background pass undoes what a repair of a sidecar that was behind did.
+const UNDONE: Duration = Duration::from_secs(8);
+
 impl World {
+    /// True if what a client sees of this lock may be old: a sidecar has not read of the holder
+    /// (`poll`), and answers or repairs Redis by what it knows; or one that does not reach Redis, or
+    /// is slow, was or will be the only one that knows.
+    pub(crate) fn may_be_behind(&self, key: &[u8]) -> bool {
+        let is_slow = |slot: &Slot| slot.mood != Mood::Fast || slot.is_cut || slot.hole.is_some();
+        if self.checks.has_returned(key)
+            || self.now() < self.behind_until
+            || self.slots.iter().any(is_slow)
+        {
+            return true;
+        }
+        let key = LockKey::new(0, key);
+        let at = |fold: &Fold| fold.holder(&key).map(|holder| holder.at);
+        let mut processes = self.slots.iter().filter_map(|slot| slot.process.as_ref());
+        processes.any(|process| at(&process.desk.books().fold) != at(&self.checks.fold))
+    }
+
     pub(super) fn fault(&mut self, fault: Fault) {
         self.note(|| format!("FAULT  {fault:?}"));
+        let is_partial = matches!(
+            fault,
+            Fault::Mood(..)
+                | Fault::Pause(_)
+                | Fault::Resume(_)
+                | Fault::Cut(_)
+                | Fault::Hole(_)
+                | Fault::Join(_)
+        );
+        if is_partial {
+            self.behind_until = self.now() + UNDONE;
+        }
         match fault {
             Fault::KillRedis => self.kill_redis(),
             Fault::StartRedis(with) if !self.redis.is_up => self.redis.start(with),

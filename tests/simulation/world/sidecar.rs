@@ -183,9 +183,7 @@ impl World {
         if process.collect_reports() {
             process.nurse.at = process.nurse.at.min(self.now() + Duration::from_micros(100));
         }
-        if !process.dirty.is_empty() && process.mender.hears_bell() {
-            process.mender.at = process.mender.at.min(self.now() + Duration::from_micros(100));
-        }
+        process.hear_bell();
         self.remind(side, process, &touched);
         if let Some(rows) = process.next_exchange() {
             let (fault, [until, answer]) = self.draw(side.0, rows.is_empty());

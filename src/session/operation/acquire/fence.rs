@@ -49,7 +49,9 @@ impl Acquiring {
     ) -> Option<Input> {
         let first = reply.elements().next().and_then(Reply::parse).map(|(reply, _)| reply);
         match first {
-            Some(Reply::Integer(fence @ 1..)) => Some(self.fence_given(fence.unsigned_abs(), scope)),
+            Some(Reply::Integer(fence @ 1..)) => {
+                Some(self.fence_given(fence.unsigned_abs(), scope))
+            }
             Some(Reply::Integer(-2)) => {
                 scope.shared().reports.note(Report::NoCounter);
                 self.do_without_fence()

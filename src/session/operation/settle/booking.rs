@@ -26,6 +26,14 @@ pub(in crate::session::operation) struct Loss {
     pub(in crate::session::operation) holder: Option<Arc<Holder>>,
 }
 
+impl Loss {
+    /// True if it was lost to a hold whose time is over, and not for long enough (SPEC 3).
+    pub(in crate::session::operation) fn has_run_out(&self, now_ms: u64) -> bool {
+        let expires = self.holder.as_ref().and_then(|holder| holder.claim.expires_at_ms);
+        expires.is_some_and(|at_ms| at_ms <= now_ms)
+    }
+}
+
 /// Two requests with the ledger.
 #[derive(Debug)]
 pub(in crate::session::operation) struct Booking {
@@ -168,14 +176,24 @@ pub(in crate::session::operation) fn releases<'k>(
     scope: &Scope<'_, '_>,
 ) -> Vec<Ask> {
     let ask = |(key, seen): (&LockKey, Option<&[u8]>)| {
-        let Some(record) = scope.shared().table.find(key) else {
-            // Another sidecar may have granted it, and its claim not have been read here yet.
-            return Some(Ask::ReleaseAny(key.clone(), cause));
+        // Another sidecar may have granted what went, and its claim not have been read here yet. But
+        // it may also be a value that was released long ago, and another may hold the lock by now:
+        // so nobody is released but that value, where it is known.
+        let by_value = |stored: &[u8]| Ask::ReleaseValue {
+            key: key.clone(),
+            stored: stored.into(),
+            other: None,
+            cause,
         };
-        // What the ledger's holder is not, was no lock: Redis had something else in its place.
-        if seen.is_some_and(|seen| !record.stored.is_empty() && *record.stored != *seen) {
+        let Some(record) = scope.shared().table.find(key) else {
+            return Some(seen.map_or_else(|| Ask::ReleaseAny(key.clone(), cause), by_value));
+        };
+        if let Some(seen) = seen
+            && !record.stored.is_empty()
+            && *record.stored != *seen
+        {
             scope.shared().repairs.touch(key);
-            return None;
+            return Some(by_value(seen));
         }
         scope.release_of(key, &record, cause)
     };

@@ -217,6 +217,7 @@ pub(crate) fn rules() -> Rules {
 
 fn shared(desk: Arc<Desk>, dirty: Arc<Dirty>) -> Shared {
     Shared {
+        fence_counter: b"lockside:fence:simulation"[..].into(),
         rules: rules(),
         table: Arc::new(Table::new(1000)),
         scripts: Scripts::in_memory(Bounds { count: 10, bytes: 10_000 }),

@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test prove soak bench setup build test-rust test-clients
+.PHONY: help demo test prove soak bench bench-ledger setup build test-rust test-clients
 
 PYTHON := .venv/bin/python
 
@@ -43,6 +43,11 @@ bench: ## Measure beside plain Redis and HAProxy
 	@tests/setup bench
 	@$(MAKE) --no-print-directory build
 	$(PYTHON) tests/bench/bench.py
+
+bench-ledger: ## Measure the ledger, an outage and the recovery
+	@tests/setup bench
+	@$(MAKE) --no-print-directory build
+	$(PYTHON) tests/bench/outage.py
 
 setup: ## Install what the tests need
 	@tests/setup test

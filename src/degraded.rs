@@ -32,6 +32,7 @@ mod transaction;
 mod turn;
 
 pub use companions::{Bounds, CompanionEffects, Companions, Stale, Waiter};
+pub use script::compile;
 pub use transaction::evaluate_transaction;
 
 pub use turn::Words;
@@ -49,12 +50,16 @@ pub struct World<'a> {
     pub table: &'a Table,
     /// The companions' values.
     pub companions: &'a Companions,
-    /// Texts of scripts, for EVALSHA.
+    /// Texts of scripts, for EVALSHA. A text that EVAL runs is kept there at once: that is of no
+    /// consequence but for speed.
     pub scripts: &'a Scripts,
     /// Makes the stored value of a client value; a new one at each call where the value repeats.
     pub stamp: &'a Stamper<'a>,
     /// Milliseconds since the Unix epoch: the one time of the whole evaluation.
     pub now_ms: u64,
+    /// How much longer a hold of a `ttl` rule stands after it has run out, in milliseconds: the ledger
+    /// gives it to nobody else before `max_clock_skew` has passed (SPEC 3).
+    pub grace_ms: u64,
     /// What is too much.
     pub limits: Limits,
 }
@@ -137,12 +142,23 @@ pub enum Evaluation {
     NotServed,
 }
 
+impl Evaluation {
+    /// An error, and nothing is applied.
+    fn refused(text: String, caller: &Caller) -> Self {
+        let mut reply = Vec::new();
+        reply::Reply::error(text).write(caller.protocol, &mut reply);
+        let companions = CompanionEffects::default();
+        Self::Done { reply, changes: Vec::new(), companions }
+    }
+}
+
 /// Evaluates one command that is not inside MULTI.
 pub fn evaluate(args: Args<'_>, caller: &Caller, world: &World<'_>) -> Evaluation {
     let mut turn = Turn::new(world, caller);
     match turn.run(args) {
         Ok(reply) => turn.done(reply),
         Err(Stop::Error(text)) => turn.done(reply::Reply::error(text)),
+        Err(Stop::Refused(text)) => Evaluation::refused(text, caller),
         Err(Stop::NotServed) => Evaluation::NotServed,
         Err(Stop::Block { keys, timeout_ms }) => {
             let command = args.iter().map(<[u8]>::to_vec).collect();

@@ -16,7 +16,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::config::Secret;
 use crate::ledger::{Ask, Asker, Door};
-use crate::mode::{Board, Change, Effect, Event, History, Input, Machine, Mode, Report, Terms};
+use crate::mode::{
+    Board, Change, Effect, Event, Finding, History, Input, Machine, Mode, Report, Terms,
+};
 use crate::upstream::Upstream;
 
 mod link;
@@ -214,6 +216,9 @@ impl Driver {
         let began = self.origin.elapsed();
         let finding = self.prober.probe(fresh, deep);
         tracing::trace!(?finding, fresh, deep, "probed");
+        if matches!(finding, Finding::Good { .. }) {
+            self.parts.reports.count_good();
+        }
         self.machine.handle(self.origin.elapsed(), Input::Probed { began, finding })
     }
 

@@ -51,6 +51,9 @@ pub enum Ask {
     Release(LockKey, Position, Cause),
     /// The lock ends, whoever holds it when this is written.
     ReleaseAny(LockKey, Cause),
+    /// The lock ends if this stored value holds it when this is written: Redis has let the value go,
+    /// and the asker's table has not read the claim of it, or has read that it is over.
+    ReleaseValue(LockKey, Arc<[u8]>, Cause),
     /// The holder's expiry moves (`ttl` rules).
     Extend(LockKey, Position, u64),
     /// The holder was heard of.
@@ -94,6 +97,19 @@ pub struct Answer {
     pub outcomes: Vec<Outcome>,
 }
 
+/// Names one question; never used again within the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Query(pub u64);
+
+/// The answer to a question about a lock.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Told {
+    /// Which question.
+    pub query: Query,
+    /// The last entries on the lock, the newest last.
+    pub rows: Result<Vec<Row>, Unavailable>,
+}
+
 /// Why nothing was written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unavailable {
@@ -127,6 +143,30 @@ pub trait Door: Send + Sync {
     /// True while releases of this lock wait to become durable, whether their askers still wait or
     /// have been told so: a repair does not put such a lock back.
     fn is_releasing(&self, key: &LockKey) -> bool;
+
+    /// True for claims that this run has made.
+    fn is_own(&self, _claim: Position) -> bool {
+        true
+    }
+
+    /// How many asks are not known to be durable.
+    fn waiting(&self) -> usize {
+        0
+    }
+
+    /// Asks for the last `count` entries on a lock: a [`Told`] comes to this session of this
+    /// worker.
+    ///
+    /// # Errors
+    /// When too many questions wait, or nothing is kept that could answer.
+    fn ask_history(
+        &self,
+        _key: &LockKey,
+        _count: usize,
+        _asker: (usize, (usize, u32)),
+    ) -> Result<Query, Unavailable> {
+        Err(Unavailable::NotAnswering("it keeps no history".into()))
+    }
 }
 
 #[cfg(test)]

@@ -125,6 +125,8 @@ pub struct Parts {
     pub dirty: Arc<Dirty>,
     /// Where to look for locks.
     pub databases: Arc<Databases>,
+    /// How often which repair was done.
+    pub counters: Arc<Counters>,
     /// Who hears of passes.
     pub events: Arc<dyn Events>,
     /// Between two background passes.
@@ -136,7 +138,6 @@ pub struct Parts {
 /// What the handle and the thread share.
 struct Shared {
     parts: Parts,
-    counters: Arc<Counters>,
     /// The run of Redis that a pass is asked for.
     request: Mutex<Option<Arc<str>>>,
     cancelled: AtomicBool,
@@ -172,7 +173,6 @@ impl Repair {
     pub fn start(parts: Parts) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             parts,
-            counters: Arc::default(),
             request: Mutex::default(),
             cancelled: AtomicBool::new(false),
             stop: AtomicBool::new(false),
@@ -200,7 +200,7 @@ impl Repair {
 
     /// How often which repair was done.
     pub fn counters(&self) -> &Arc<Counters> {
-        &self.shared.counters
+        &self.shared.parts.counters
     }
 
     /// Ends the thread, after the command that is under way: that takes `command_timeout` at most.

@@ -26,12 +26,14 @@ mod witness;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::ledger::Answer;
+use crate::ledger::{Answer, Told};
 use crate::resp::encode;
 use crate::resp::reply::ReplyScanner;
 use crate::resp::request::{RequestScanner, Skimmer};
 
 use flights::{Flights, SessionId, Verdict};
+pub use link::CLOSED_BY_REDIS;
+pub use operation::Locals;
 use operation::{Flow, Grant, Operation, Queued, Scope};
 use pipeline::Pipeline;
 use replies::Treatment;
@@ -100,6 +102,8 @@ pub struct Session {
     queued: Vec<Queued>,
     /// Grants whose client has not been heard of since.
     grants: Vec<Grant>,
+    /// Grants whose client has been heard of, until the ledger is told.
+    heard: Vec<Grant>,
     /// False until something was sent on the present link.
     linked: bool,
     /// The link has met the run of Redis that the last repair pass was made for.
@@ -113,8 +117,9 @@ pub struct Session {
     deadline: Option<Duration>,
     /// The deadline is the ledger's, not the link's.
     awaits_ledger: bool,
-    /// Redis has closed the link, and nobody knows yet whether it meant this one.
-    orphaned: bool,
+    /// Redis has closed the link, and nobody knows yet whether it meant this one: how many good
+    /// probes there were before.
+    orphaned: Option<u64>,
     /// A complete command waits for what is outstanding.
     command_waits: bool,
     client_gone: bool,
@@ -138,6 +143,7 @@ impl Session {
             operation: None,
             queued: Vec::new(),
             grants: Vec::new(),
+            heard: Vec::new(),
             linked: false,
             verified: false,
             preamble: 0,
@@ -145,7 +151,7 @@ impl Session {
             raw: false,
             deadline: None,
             awaits_ledger: false,
-            orphaned: false,
+            orphaned: None,
             command_waits: false,
             client_gone: false,
             end: None,
@@ -196,7 +202,16 @@ impl Session {
     /// The client was heard of: it has the grants whose replies are among the `written` bytes
     /// that its socket took.
     pub fn heard_of_client(&mut self, written: u64) {
-        self.grants.retain(|grant| grant.reply_end > written);
+        let is_heard = |grant: &mut Grant| grant.reply_end <= written;
+        self.heard.extend(self.grants.extract_if(.., is_heard));
+    }
+
+    /// Has the ledger note of which grants the client was heard: not of those that it has just
+    /// released, so what it sent is carried out first.
+    fn note_heard(&mut self, cx: &Cx<'_>) {
+        if !self.heard.is_empty() && self.operation.is_none() && !self.command_waits {
+            operation::note_heard(std::mem::take(&mut self.heard), cx.shared);
+        }
     }
 
     /// The client's connection has ended, in one direction or both.
@@ -243,7 +258,7 @@ impl Session {
     /// The deadline has passed; the worker has dropped the link, unless
     /// [`Session::awaits_ledger`].
     pub fn timed_out(&mut self, cx: &mut Cx<'_>) {
-        if self.operation.is_none() && self.orphaned {
+        if self.operation.is_none() && self.orphaned.is_some() {
             self.verdict_is_due(cx);
         } else if self.awaits_ledger {
             self.step(Operation::ledger_late, cx);
@@ -258,6 +273,17 @@ impl Session {
     pub fn ledger_answered(&mut self, answer: &Answer, cx: &mut Cx<'_>) {
         if let Some(mut operation) = self.operation.take() {
             let flow = operation.answered(answer, &mut self.scope(cx));
+            self.operation = Some(operation);
+            if let Some(flow) = flow {
+                self.follow(flow, cx);
+            }
+        }
+    }
+
+    /// The ledger's answer to a question of this session, if that is still of interest.
+    pub fn ledger_told(&mut self, told: &Told, cx: &mut Cx<'_>) {
+        if let Some(mut operation) = self.operation.take() {
+            let flow = operation.told(told, &mut self.scope(cx));
             self.operation = Some(operation);
             if let Some(flow) = flow {
                 self.follow(flow, cx);
@@ -349,6 +375,7 @@ impl Session {
                 if matches!(self.end, Some(End::AfterOperation)) {
                     self.end = Some(End::Now);
                 }
+                self.note_heard(cx);
             }
             Flow::Close => {
                 self.operation = None;

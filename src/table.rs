@@ -88,7 +88,11 @@ impl Table {
             Entry::Occupied(mut known) => {
                 self.count(known.get(), -1);
                 let same = known.get().claim == record.claim;
-                let confidence = if same { known.get().confidence } else { confidence };
+                let confidence = match (same, holder.heard) {
+                    (true, false) => known.get().confidence,
+                    (true, true) => Confidence::Held,
+                    (false, _) => confidence,
+                };
                 let record = Record { confidence, ..record };
                 self.count(&record, 1);
                 known.insert(record);
@@ -158,9 +162,21 @@ impl Table {
         }
     }
 
-    /// Forgets locks of `ttl` rules that have run out, which nobody releases.
+    /// Forgets locks of `ttl` rules that have run out, which nobody releases. What the ledger has a
+    /// claim of stays until that is ended.
     pub fn forget_expired(&self, now_unix_ms: u64) {
-        self.keep(|_, record| record.expires_at_ms.is_none_or(|at| at > now_unix_ms));
+        let stands = |at: u64| at > now_unix_ms;
+        self.keep(|_, record| record.claim.is_some() || record.expires_at_ms.is_none_or(stands));
+    }
+
+    /// Up to `most` locks of which this is true, in no order that means anything.
+    pub fn some_where(
+        &self,
+        most: usize,
+        is_so: impl Fn(&LockKey, &Record) -> bool,
+    ) -> Vec<(LockKey, Record)> {
+        let entries = self.records.iter().filter(|entry| is_so(entry.key(), entry.value()));
+        entries.take(most).map(|entry| (entry.key().clone(), entry.value().clone())).collect()
     }
 
     /// FLUSHDB: every lock of one database is released.

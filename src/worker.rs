@@ -213,6 +213,7 @@ impl Worker {
                 self.drive(index, now, |driver| {
                     driver.with(|session, cx| match &letter {
                         Letter::Answer(answer) => session.ledger_answered(answer, cx),
+                        Letter::Told(told) => session.ledger_told(told, cx),
                         Letter::Bell => session.rung(cx),
                     });
                 });

@@ -7,28 +7,38 @@ use crate::health::Reports;
 use crate::ledger::fold::{self, Holder};
 use crate::ledger::thread::Ledger;
 use crate::ledger::thread::{Post, Watcher};
-use crate::ledger::{Answer, Position};
+use crate::ledger::{Answer, Position, Told};
 use crate::lock::record::{Confidence, LockKey};
 use crate::mode::{Board, Mode};
-use crate::repair::{Dirty, Events, Standing, Truth};
+use crate::repair::{Counters, Dirty, Events, Standing, Truth};
 use crate::session::{Bell, Repairs};
 use crate::table::Table;
 use crate::worker::{Letter, Mailboxes};
 
 /// The ledger's answers go to the workers' mailboxes.
-pub(super) struct Postman(pub(super) Mailboxes);
+pub(super) struct Postman {
+    pub(super) mail: Mailboxes,
+    /// The thread that starts everything, which waits for the first mode.
+    pub(super) main: std::thread::Thread,
+}
 
 impl Post for Postman {
     fn deliver(&self, worker: usize, answers: Vec<((usize, u32), Answer)>) {
-        if let Some(mailbox) = self.0.get(worker) {
+        if let Some(mailbox) = self.mail.get(worker) {
             mailbox.put(answers.into_iter().map(|(to, answer)| (to, Letter::Answer(answer))));
+        }
+    }
+
+    fn tell(&self, worker: usize, session: (usize, u32), told: Told) {
+        if let Some(mailbox) = self.mail.get(worker) {
+            mailbox.put([(session, Letter::Told(told))]);
         }
     }
 }
 
 impl Bell for Postman {
     fn ring(&self, (worker, session): (usize, (usize, u32))) {
-        if let Some(mailbox) = self.0.get(worker) {
+        if let Some(mailbox) = self.mail.get(worker) {
             mailbox.put([(session, Letter::Bell)]);
         }
     }
@@ -37,7 +47,8 @@ impl Bell for Postman {
 impl Postman {
     /// Has every worker look at the mode.
     pub(super) fn wake_all(&self) {
-        self.0.iter().for_each(crate::worker::Mailbox::wake);
+        self.mail.iter().for_each(crate::worker::Mailbox::wake);
+        self.main.unpark();
     }
 }
 
@@ -119,26 +130,41 @@ impl Events for Passes {
 }
 
 /// Sessions name locks that are to be looked at.
-pub(super) struct Menders(pub(super) Arc<Dirty>);
+pub(super) struct Menders {
+    pub(super) dirty: Arc<Dirty>,
+    pub(super) counters: Arc<Counters>,
+}
 
 impl Repairs for Menders {
     fn touch(&self, key: &LockKey) {
-        self.0.touch(key.clone());
+        self.dirty.touch(key.clone());
+    }
+
+    fn touch_ended(&self, key: &LockKey, guard: Arc<[u8]>) {
+        self.dirty.touch_ended(key.clone(), guard);
     }
 
     fn is_due(&self, key: &LockKey) -> bool {
-        self.0.contains(key)
+        self.dirty.contains(key)
     }
 
     fn any_is_due(&self) -> bool {
-        !self.0.is_empty()
+        !self.dirty.is_empty()
     }
 
     fn activity(&self) -> u64 {
-        self.0.activity()
+        self.dirty.activity()
     }
 
     fn look_at_all(&self) {
-        self.0.touch_all();
+        self.dirty.touch_all();
+    }
+
+    fn start_pass(&self) {
+        self.dirty.ask_for_pass();
+    }
+
+    fn counts(&self) -> Vec<(&'static str, u64)> {
+        self.counters.list().into()
     }
 }

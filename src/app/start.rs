@@ -10,7 +10,7 @@ use crate::ledger::committer::Timing;
 use crate::ledger::sqlite::Sqlite;
 use crate::ledger::thread::{self, Ledger};
 use crate::mode::{self, Board, History};
-use crate::repair::{self, Databases, Dirty, Policy, Repair};
+use crate::repair::{self, Counters, Databases, Dirty, Policy, Repair};
 use crate::table::Table;
 use crate::upstream::Upstream;
 use crate::worker::Common;
@@ -26,6 +26,7 @@ pub(super) struct Foundation {
     pub(super) reports: Reports,
     pub(super) dirty: Arc<Dirty>,
     pub(super) databases: Arc<Databases>,
+    pub(super) counters: Arc<Counters>,
     pub(super) postman: Arc<Postman>,
     pub(super) upstream: Arc<Upstream>,
 }
@@ -40,7 +41,8 @@ impl Foundation {
             reports: Reports::default(),
             dirty: Arc::default(),
             databases: Arc::default(),
-            postman: Arc::new(Postman(mail)),
+            counters: Arc::default(),
+            postman: Arc::new(Postman { mail, main: std::thread::current() }),
             upstream: Arc::new(Upstream::new(settings.upstream.address.clone())),
         }
     }
@@ -112,6 +114,7 @@ impl Guards {
             board: foundation.board.clone(),
             dirty: foundation.dirty.clone(),
             databases: foundation.databases.clone(),
+            counters: foundation.counters.clone(),
             events: Arc::new(Passes(foundation.reports.clone())),
             interval: settings.upstream.repair_interval,
             unix_ms,
@@ -125,7 +128,6 @@ impl Guards {
                     probe_interval: settings.upstream.probe_interval,
                     command_timeout: settings.upstream.command_timeout,
                     needs_ledger: settings.guarantee == crate::ledger::Guarantee::Strict,
-                    ..mode::Terms::default()
                 },
                 probe_timeout: settings.upstream.probe_timeout,
                 upstream: common.upstream.clone(),

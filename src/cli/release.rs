@@ -1,8 +1,8 @@
 //! `lockside release`: frees a lock whose holder is gone, through the running Lockside.
 //!
-//! WATCH comes before the owner is shown, so that a holder that changes while a person thinks
-//! makes EXEC do nothing. The DEL goes through Lockside like any client's: it is a release there
-//! as well (SPEC 5).
+//! It names the claim that was shown (`LOCKSIDE RELEASE`), so that a holder that changes while a
+//! person thinks keeps its lock; with or without Redis. A lock that no ledger knows is deleted as a
+//! client would, guarded by a WATCH that came before it was shown.
 
 use std::io::{BufRead, IsTerminal, Write};
 use std::process::ExitCode;
@@ -13,24 +13,16 @@ use super::ask::{Failure, Link};
 use super::locks::ask_owner;
 use super::{EXIT_NO, complain, print};
 use crate::config::EXIT_BAD_CONFIGURATION;
-use crate::telemetry::redact;
 
-/// Shows the holder of `key`, asks unless `yes`, and deletes the key if it is unchanged.
+/// Shows the holder of `key`, asks unless `yes`, and ends its hold if it is still the holder.
 pub(super) fn release(link: &mut Link, key: &str, yes: bool) -> Result<ExitCode, Failure> {
-    link.ask(redis::cmd("WATCH").arg(key))?;
-    let owner = ask_owner(link, key)?;
-    let token = match link.ask(redis::cmd("GET").arg(key))? {
-        Value::Nil => {
-            print("not held");
-            return Ok(ExitCode::from(EXIT_NO));
-        }
-        Value::BulkString(token) => token,
-        _ => return Err(link.stranger("GET does not answer with a value")),
+    // Redis may be away; then there is no lock but those of the ledger.
+    let watched = link.try_ask(redis::cmd("WATCH").arg(key))?;
+    let Some(owner) = ask_owner(link, key)? else {
+        print("not held");
+        return Ok(ExitCode::from(EXIT_NO));
     };
-    match owner {
-        Some(owner) => print(owner.lines()),
-        None => print(format_args!("held with token {}, by nobody known", redact(&token))),
-    }
+    print(owner.lines());
     if !yes {
         match confirmed(key) {
             Some(true) => {}
@@ -44,7 +36,25 @@ pub(super) fn release(link: &mut Link, key: &str, yes: bool) -> Result<ExitCode,
             }
         }
     }
-    delete_unchanged(link, key)
+    match (owner.claim(), watched) {
+        (Some(claim), _) => release_claim(link, key, &claim),
+        (None, Ok(_)) => delete_unchanged(link, key),
+        (None, Err(words)) => Err(link.refused(&words)),
+    }
+}
+
+fn release_claim(link: &mut Link, key: &str, claim: &str) -> Result<ExitCode, Failure> {
+    match link.ask_lockside(redis::cmd("LOCKSIDE").arg("RELEASE").arg(key).arg(claim))? {
+        Value::Int(1) => {
+            print("released");
+            Ok(ExitCode::SUCCESS)
+        }
+        Value::Int(_) => {
+            print("not released: the lock has changed meanwhile");
+            Ok(ExitCode::from(EXIT_NO))
+        }
+        _ => Err(link.stranger("LOCKSIDE RELEASE does not answer with a number")),
+    }
 }
 
 fn delete_unchanged(link: &mut Link, key: &str) -> Result<ExitCode, Failure> {

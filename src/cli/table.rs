@@ -9,7 +9,7 @@ use crate::lock::record::LockKey;
 use crate::telemetry::escape;
 
 /// Fields that the table shows, in its order, with their titles.
-const COLUMNS: [(&str, &str); 10] = [
+const COLUMNS: [(&str, &str); 11] = [
     ("key", "KEY"),
     ("db", "DB"),
     ("owner", "OWNER"),
@@ -17,6 +17,7 @@ const COLUMNS: [(&str, &str); 10] = [
     ("age_seconds", "AGE"),
     ("since", "SINCE"),
     ("state", "STATE"),
+    ("fence", "FENCE"),
     ("rule", "RULE"),
     ("origin", "ORIGIN"),
     ("client", "CLIENT"),
@@ -41,6 +42,11 @@ impl Lock {
             }
             _ => None,
         }
+    }
+
+    /// The ledger's name for the hold, if it has one.
+    pub(super) fn claim(&self) -> Option<String> {
+        self.0.iter().find(|(own, _)| own == "claim").and_then(|(_, value)| text(value))
     }
 
     /// Reads a map (RESP3) or a flat array of field and value (RESP2). None for anything else.
@@ -175,15 +181,15 @@ mod tests {
         let lines: Vec<&str> = shown.lines().collect();
         assert_eq!(
             lines[0],
-            "KEY              DB  OWNER  TOKEN  AGE    SINCE  STATE  RULE  ORIGIN  CLIENT"
+            "KEY              DB  OWNER  TOKEN  AGE    SINCE  STATE  FENCE  RULE  ORIGIN  CLIENT"
         );
         assert_eq!(
             lines[1],
-            "lock:a\\u{1b}     -   -      -      5s     -      -      -     -       -"
+            "lock:a\\u{1b}     -   -      -      5s     -      -      -      -     -       -"
         );
         assert_eq!(
             lines[2],
-            "lock:longer key  -   -      -      1d01h  -      -      -     -       -"
+            "lock:longer key  -   -      -      1d01h  -      -      -      -     -       -"
         );
         assert_eq!(lines[3], "2 locks");
     }

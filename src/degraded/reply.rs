@@ -3,10 +3,11 @@
 
 use std::borrow::Cow;
 
+use super::script::all_digits;
 use crate::resp::encode::{self, Protocol};
 
 /// One reply.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Reply {
     /// A short word such as `OK`.
     Status(Cow<'static, [u8]>),
@@ -22,6 +23,23 @@ pub(crate) enum Reply {
     NilArray,
     /// Replies in order.
     Array(Vec<Reply>),
+    /// True or false.
+    Boolean(bool),
+    /// A floating-point number.
+    Double(f64),
+    /// An integer of any length, in decimal.
+    BigNumber(Vec<u8>),
+    /// A text with its format, of which three bytes count.
+    Verbatim {
+        /// Such as `txt`.
+        format: Vec<u8>,
+        /// The text.
+        text: Vec<u8>,
+    },
+    /// Pairs of a key and a value.
+    Map(Vec<(Reply, Reply)>),
+    /// Members.
+    Set(Vec<Reply>),
 }
 
 impl Reply {
@@ -44,7 +62,7 @@ impl Reply {
     }
 
     /// Appends the reply's bytes. The depth is that of the tree, which no command makes deeper
-    /// than three.
+    /// than three, and no script deeper than its bound.
     pub(crate) fn write(&self, protocol: Protocol, out: &mut Vec<u8>) {
         match self {
             Self::Status(word) => encode::simple(out, word),
@@ -57,6 +75,56 @@ impl Reply {
                 encode::array(out, replies.len());
                 replies.iter().for_each(|reply| reply.write(protocol, out));
             }
+            Self::Boolean(value) => encode::boolean(out, protocol, *value),
+            Self::Double(number) => double(*number, protocol, out),
+            Self::BigNumber(digits) => big_number(digits, protocol, out),
+            Self::Verbatim { format, text } => verbatim(format, text, protocol, out),
+            Self::Map(pairs) => {
+                encode::map(out, protocol, pairs.len());
+                for (key, value) in pairs {
+                    key.write(protocol, out);
+                    value.write(protocol, out);
+                }
+            }
+            Self::Set(members) => {
+                encode::set(out, protocol, members.len());
+                members.iter().for_each(|member| member.write(protocol, out));
+            }
         }
     }
+}
+
+fn double(number: f64, protocol: Protocol, out: &mut Vec<u8>) {
+    let digits = all_digits(number);
+    match protocol {
+        Protocol::Resp2 => encode::bulk(out, digits.as_bytes()),
+        Protocol::Resp3 => line(b',', digits.as_bytes(), out),
+    }
+}
+
+fn big_number(digits: &[u8], protocol: Protocol, out: &mut Vec<u8>) {
+    let is_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
+    let digits: Vec<u8> =
+        digits.iter().map(|byte| if is_end(byte) { b' ' } else { *byte }).collect();
+    match protocol {
+        Protocol::Resp2 => encode::bulk(out, &digits),
+        Protocol::Resp3 => line(b'(', &digits, out),
+    }
+}
+
+fn verbatim(format: &[u8], text: &[u8], protocol: Protocol, out: &mut Vec<u8>) {
+    if protocol == Protocol::Resp2 {
+        return encode::bulk(out, text);
+    }
+    let letter = |at: usize| format.get(at).copied().unwrap_or(b' ');
+    line(b'=', (text.len() + 4).to_string().as_bytes(), out);
+    out.extend_from_slice(&[letter(0), letter(1), letter(2), b':']);
+    out.extend_from_slice(text);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn line(sign: u8, text: &[u8], out: &mut Vec<u8>) {
+    out.push(sign);
+    out.extend_from_slice(text);
+    out.extend_from_slice(b"\r\n");
 }

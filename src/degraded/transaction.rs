@@ -23,6 +23,7 @@ pub fn evaluate_transaction(
         replies.push(match turn.run(words.args()) {
             Ok(reply) => reply,
             Err(Stop::Error(text)) => Reply::error(text),
+            Err(Stop::Refused(text)) => return Evaluation::refused(text, caller),
             Err(Stop::NotServed | Stop::Block { .. }) => return Evaluation::NotServed,
         });
     }

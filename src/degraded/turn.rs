@@ -18,6 +18,8 @@ pub(crate) enum Stop {
     Error(String),
     /// Only Redis could tell.
     NotServed,
+    /// The whole evaluation is refused with this error, and nothing is applied.
+    Refused(String),
     /// It would block.
     Block {
         /// What is waited for.
@@ -112,7 +114,7 @@ impl<'a> Turn<'a> {
         match self.run(words.args()) {
             Ok(reply) => reply,
             Err(Stop::Error(text)) => Reply::error(text),
-            Err(Stop::NotServed | Stop::Block { .. }) => {
+            Err(Stop::NotServed | Stop::Refused(_) | Stop::Block { .. }) => {
                 self.unserved = true;
                 Reply::error(NOT_SERVED.to_owned())
             }

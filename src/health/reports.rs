@@ -1,5 +1,6 @@
 //! Where workers and the repair say what they have met: bounded, coalesced, and never waited for.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ pub struct Reports(Arc<Inbox>);
 struct Inbox {
     waiting: Mutex<Waiting>,
     wake: Condvar,
+    good: AtomicU64,
 }
 
 /// What has come since the thread looked last.
@@ -66,6 +68,16 @@ impl Reports {
         if self.lock().expected.as_deref() != Some(run_id) {
             self.note(Report::Met(run_id.into()));
         }
+    }
+
+    /// How many probes were good so far.
+    pub fn good_probes(&self) -> u64 {
+        self.0.good.load(Ordering::Acquire)
+    }
+
+    /// A probe was good.
+    pub(super) fn count_good(&self) {
+        self.0.good.fetch_add(1, Ordering::AcqRel);
     }
 
     /// True if this is the run that the last repair pass was made for, as far as can be told.

@@ -310,6 +310,16 @@ impl Committer {
         self.rows_since_snapshot = 0;
     }
 
+    /// False for a note on a hold that has ended, or that is ended by what goes before it.
+    fn is_of_use(&self, want: &Want, fold: &Fold) -> bool {
+        match want {
+            Want::Heard(key, claim) => {
+                !self.releasing.contains_key(key) && fold.holder_named(key, *claim).is_some()
+            }
+            Want::Withdraw(..) => true,
+        }
+    }
+
     fn fail(&mut self, why: Arc<str>, now: Now) {
         let wait = FIRST_RETRY.saturating_mul(1 << self.failures.min(10)).min(LAST_RETRY);
         self.failures = self.failures.saturating_add(1);
@@ -360,7 +370,9 @@ impl Committer {
         while group.has_room(Size::ONE)
             && let Some(want) = self.lazy.pop_front()
         {
-            group.add_alone(want.into_entry(), self.position());
+            if self.is_of_use(&want, fold) {
+                group.add_alone(want.into_entry(), self.position());
+            }
         }
         let is_drained = self.queue.is_empty() && self.urgent.is_empty() && self.lazy.is_empty();
         if self.is_ending && is_drained && !group.has_requests() {

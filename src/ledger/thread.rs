@@ -21,7 +21,7 @@ use super::committer::{Committer, Now, Timing};
 use super::entry::{Position, Row, Start};
 use super::fold::{Fold, Holder, Standing};
 use super::store::{OpenError, Store, StoreError};
-use super::{Answer, Ask, Asker, Door, Ticket, Unavailable};
+use super::{Answer, Ask, Asker, Door, Query, Ticket, Told, Unavailable};
 use crate::lock::record::LockKey;
 
 mod run;
@@ -35,6 +35,8 @@ const QUESTIONS: usize = 64;
 pub trait Post: Send + Sync {
     /// Answers for the sessions of one worker, after every exchange that has some.
     fn deliver(&self, worker: usize, answers: Vec<((usize, u32), Answer)>);
+    /// The answer to a question of one session of this worker.
+    fn tell(&self, worker: usize, session: (usize, u32), told: Told);
 }
 
 /// Keeps a table of locks. Called on the ledger's thread, in the order of the ledger, before the
@@ -97,6 +99,8 @@ struct State {
     committer: Committer,
     opening: Opening,
     questions: Vec<Question>,
+    /// Questions that were ever asked.
+    asked: u64,
     /// The thread is to end as soon as it can, whatever waits.
     is_given_up: bool,
     has_ended: bool,
@@ -115,7 +119,15 @@ enum Opening {
 struct Question {
     key: LockKey,
     count: usize,
-    answer: std::sync::mpsc::SyncSender<Result<Vec<Row>, StoreError>>,
+    back: Back,
+}
+
+/// Where the answer to a question goes.
+enum Back {
+    /// To who waits for it.
+    Here(std::sync::mpsc::SyncSender<Result<Vec<Row>, StoreError>>),
+    /// To a session of a worker.
+    Session(usize, (usize, u32), Query),
 }
 
 /// What [`Ledger::stop`] could not do.
@@ -222,17 +234,29 @@ impl Ledger {
     /// When the store does not answer.
     pub fn history(&self, key: &LockKey, count: usize) -> Result<Vec<Row>, Unavailable> {
         let (answer, answered) = std::sync::mpsc::sync_channel(1);
-        let mut state = self.shared.state();
-        if state.questions.len() >= QUESTIONS {
-            return Err(Unavailable::Full);
-        }
-        state.questions.push(Question { key: key.clone(), count, answer });
-        drop(state);
-        self.shared.changed.notify_all();
+        self.put_question(key, count, |_| Back::Here(answer))?;
         match answered.recv_timeout(QUESTION_TIMEOUT) {
             Ok(rows) => rows.map_err(|error| Unavailable::NotAnswering(error.text.into())),
             Err(_) => Err(Unavailable::NotAnswering("no answer in time".into())),
         }
+    }
+
+    fn put_question(
+        &self,
+        key: &LockKey,
+        count: usize,
+        back: impl FnOnce(Query) -> Back,
+    ) -> Result<Query, Unavailable> {
+        let mut state = self.shared.state();
+        if state.questions.len() >= QUESTIONS {
+            return Err(Unavailable::Full);
+        }
+        state.asked += 1;
+        let query = Query(state.asked);
+        state.questions.push(Question { key: key.clone(), count, back: back(query) });
+        drop(state);
+        self.shared.changed.notify_all();
+        Ok(query)
     }
 }
 
@@ -262,6 +286,23 @@ impl Door for Ledger {
     fn is_releasing(&self, key: &LockKey) -> bool {
         self.shared.state().committer.is_releasing(key)
     }
+
+    fn is_own(&self, claim: Position) -> bool {
+        Self::is_own(self, claim)
+    }
+
+    fn waiting(&self) -> usize {
+        self.shared.state().committer.waiting()
+    }
+
+    fn ask_history(
+        &self,
+        key: &LockKey,
+        count: usize,
+        (worker, session): (usize, (usize, u32)),
+    ) -> Result<Query, Unavailable> {
+        self.put_question(key, count, |query| Back::Session(worker, session, query))
+    }
 }
 
 impl Shared {
@@ -270,6 +311,7 @@ impl Shared {
             committer: Committer::new(settings.timing),
             opening: Opening::Trying,
             questions: Vec::new(),
+            asked: 0,
             is_given_up: false,
             has_ended: false,
         };

@@ -261,6 +261,11 @@ impl Acquire {
         self.step == Step::Claiming
     }
 
+    /// True if the key was seen to hold the stored value.
+    pub fn has_set(&self) -> bool {
+        self.set
+    }
+
     /// True if the claim has won, whatever the outcome is.
     pub fn has_won(&self) -> bool {
         self.won

@@ -27,6 +27,13 @@ pub struct Command {
     pub body: Body,
 }
 
+impl Command {
+    /// True for one that may change something.
+    pub fn is_repair(&self) -> bool {
+        matches!(&self.body, Body::Script { script, .. } if **script != *scripts::LOOK)
+    }
+}
+
 /// What a command asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Body {

@@ -38,6 +38,8 @@ struct State {
     last: u64,
     /// The last touch for which there was no room.
     overflow: Option<Touch>,
+    /// A pass over all locks is wanted.
+    asked: bool,
     /// Something happened since the repair thread last waited.
     rung: bool,
 }
@@ -80,6 +82,23 @@ impl Dirty {
         state.overflow = Some(Touch(state.last));
         self.changed(state);
         self.ring();
+    }
+
+    /// Somebody wants all locks compared with the ledger, as it is done in the background: nothing
+    /// is taken for wrong meanwhile.
+    pub fn ask_for_pass(&self) {
+        self.state().asked = true;
+        self.ring();
+    }
+
+    /// True while a pass is asked for and has not begun.
+    pub(super) fn has_been_asked(&self) -> bool {
+        self.state().asked
+    }
+
+    /// The pass that was asked for begins.
+    pub(super) fn take_asked(&self) {
+        self.state().asked = false;
     }
 
     /// The guard of the last such hold, as long as the key is in the set.

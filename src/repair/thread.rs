@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use crate::crash;
 use crate::ledger::fold::Holder;
 use crate::ledger::{Ask, Asker, Door, Guarantee};
 use crate::lock::envelope::Guard;
@@ -166,7 +167,7 @@ impl Thread {
             self.dirty().begin();
             self.round();
             self.dirty().end();
-        } else if now >= self.next_background.max(self.next_connect) && self.is_healthy() {
+        } else if self.is_background_due(now) && now >= self.next_connect && self.is_healthy() {
             self.dirty().begin();
             self.full(Purpose::Background);
             self.dirty().end();
@@ -176,9 +177,15 @@ impl Thread {
         }
     }
 
+    /// It is time for a pass in the background, or somebody has asked for one.
+    fn is_background_due(&self, now: Instant) -> bool {
+        now >= self.next_background || self.dirty().has_been_asked()
+    }
+
     /// Waits for something to do. What is rung for is done at once.
     fn rest(&mut self, now: Instant) {
         let waits = [self.next_background, self.next_dirty].map(|at| at.max(self.next_connect));
+        let waits = if self.dirty().has_been_asked() { [now; 2] } else { waits };
         let soonest = if self.dirty().is_empty() { waits[0] } else { waits[0].min(waits[1]) };
         // At least a moment: a background pass may be due while the mode does not allow it.
         self.dirty().wait(soonest.saturating_duration_since(now).max(RETRY));
@@ -228,6 +235,7 @@ impl Thread {
     fn full(&mut self, purpose: Purpose) -> bool {
         let parts = &self.shared.parts;
         let mark = parts.dirty.mark();
+        parts.dirty.take_asked();
         let doubts = std::mem::take(&mut self.doubts);
         let began = Instant::now();
         let dbs = parts.databases.list();
@@ -239,7 +247,7 @@ impl Thread {
         let complete = self.drive(&mut pass, purpose);
         let failure = pass.failure().cloned();
         self.doubts.extend(pass.into_doubts());
-        let counters = &self.shared.counters;
+        let counters = &self.shared.parts.counters;
         Counters::add(if complete { &counters.complete } else { &counters.incomplete });
         if complete {
             self.dirty().passed(mark);
@@ -284,7 +292,13 @@ impl Thread {
             let Parts { truth, door, dirty, .. } = &shared.parts;
             let truth = Ledger { truth: &**truth, door: &**door, dirty };
             match pass.next(&truth, (shared.parts.unix_ms)()) {
-                Step::Ask(command) => pass.answer(self.ask(&command), &truth),
+                Step::Ask(command) => {
+                    let answer = self.ask(&command);
+                    if command.is_repair() {
+                        crash::here("repaired");
+                    }
+                    pass.answer(answer, &truth);
+                }
                 Step::Observe(claims) => self.observe(claims.into_iter().map(Ask::Observe)),
                 Step::Later => {
                     let (patience, pause) = purpose.waits();
@@ -396,7 +410,7 @@ impl Thread {
     }
 
     fn count(&self, note: &Note, purpose: Purpose) {
-        let counters = &self.shared.counters;
+        let counters = &self.shared.parts.counters;
         match note {
             Note::Repaired { kind, conflict, .. } => counters.repaired(*kind, *conflict),
             Note::Adopted(_) => Counters::add(&counters.adopted),

@@ -73,6 +73,7 @@ impl Session {
         self.forward(pending, cx);
         self.requests = requests;
         self.settle_end(cx);
+        self.note_heard(cx);
         cut.at
     }
 
@@ -145,7 +146,14 @@ impl Session {
                 if free { Taken::Alone(route) } else { Taken::Later }
             }
             Route::Upstream if !is_http(args) => {
-                self.pipeline.expect_plain();
+                if may_block(args) {
+                    let ours = |key: &[u8]| cx.shared.rules.companion_of(key).is_some();
+                    let kept = self.names_only(args, ours);
+                    let words = kept.then(|| args.iter().map(<[u8]>::to_vec).collect());
+                    self.pipeline.expect(Change::Block(words));
+                } else {
+                    self.pipeline.expect_plain();
+                }
                 Taken::Forward
             }
             // QUIT, or a browser that was sent here: Redis closes the connection.
@@ -170,7 +178,7 @@ impl Session {
             // Exclusive: it has to wait for what is outstanding.
             route if self.pipeline.is_empty() && !cx.wires.client_is_behind() => {
                 if self.has_to_verify(&route, view, cx) {
-                    self.run(|scope| Operation::verify(scope), cx);
+                    self.run(Operation::verify, cx);
                     return Taken::Later;
                 }
                 Taken::Instead(route)
@@ -273,4 +281,24 @@ fn is_http(args: Args<'_>) -> bool {
         name.len() <= 5
             && (name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:"))
     })
+}
+
+/// True for what may have no reply for a long time though Redis is well.
+fn may_block(args: Args<'_>) -> bool {
+    const NAMES: [&[u8]; 10] = [
+        b"blpop",
+        b"brpop",
+        b"blmove",
+        b"brpoplpush",
+        b"bzpopmin",
+        b"bzpopmax",
+        b"blmpop",
+        b"bzmpop",
+        b"xread",
+        b"xreadgroup",
+    ];
+    // Few commands begin so: the rest costs one look at a byte.
+    let Some(name) = args.get(0) else { return false };
+    matches!(name.first(), Some(b'b' | b'B' | b'x' | b'X'))
+        && NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
 }

@@ -3,13 +3,16 @@
 use std::time::Duration;
 
 use super::operation::Operation;
+use super::state::Change;
 use super::{Cx, End, Session};
 use crate::mode::{Mode, Report, View};
 use crate::resp::encode;
 use crate::resp::reply::ReplyScanner;
 
-/// An outage is known by then: a refused connection at once, a process that hangs never closes one.
+/// How often to look whether the health thread has found out why a link was closed.
 const VERDICT: Duration = Duration::from_millis(300);
+/// Why a link has ended that Redis closed in good order.
+pub const CLOSED_BY_REDIS: &str = "Redis closed the connection";
 
 impl Session {
     /// The link has failed: refused, timed out while connecting, reset, or closed by Redis.
@@ -23,7 +26,16 @@ impl Session {
             self.step(|operation, scope| operation.link_failed(reason, connected, scope), cx);
             return;
         }
-        let unanswered = self.pipeline.abandon();
+        let blocked = self.pipeline.changes().find_map(|change| match change {
+            Change::Block(words) => Some(words.clone()),
+            _ => None,
+        });
+        let ends =
+            |change: &Change| matches!(change, Change::Exec | Change::Discard | Change::Reset);
+        let transaction_ends = self.pipeline.changes().any(ends);
+        let mut unanswered = self.pipeline.abandon();
+        // Blocked on something of Redis's own: closed, as Redis would.
+        let half = half || matches!(blocked, Some(None));
         if half || self.raw || self.skimmer.is_some() || self.state.ends_with_link() {
             // Nothing that could be said would be understood: as a client of Redis would see it.
             self.end = Some(End::Now);
@@ -34,8 +46,15 @@ impl Session {
             return;
         }
         self.state.lose_link();
+        if transaction_ends {
+            // Its last word was sent; the client is told that nobody knows.
+            self.state.held_back = None;
+            self.state.watched = None;
+        }
         self.queued.clear();
-        self.wait_for_verdict(connected, cx);
+        let carried = blocked.flatten().filter(|_| unanswered == 1);
+        unanswered -= u64::from(carried.is_some());
+        self.wait_for_verdict(reason, cx);
         let text = match connected {
             true => cx.shared.unknown_outcome(reason),
             false => cx.shared.unavailable(reason),
@@ -45,26 +64,52 @@ impl Session {
             encode::error(&mut replies, text.as_bytes());
         }
         cx.wires.to_client(&replies);
+        if let Some(words) = carried {
+            self.orphaned = None;
+            self.run(|scope| Operation::carry(words, scope), cx);
+        }
         self.settle_end(cx);
     }
 
-    /// Redis has closed the link by itself. If it turns out to be there all the same, it meant this
-    /// connection (CLIENT KILL, `timeout`), and the client sees what Redis's own would.
-    fn wait_for_verdict(&mut self, connected: bool, cx: &Cx<'_>) {
-        if connected && cx.shared.reports.expects() {
-            self.deadline = Some(cx.now + VERDICT);
-            self.awaits_ledger = true;
-            self.orphaned = true;
+    /// The mode has changed.
+    pub fn view_changed(&mut self, cx: &mut Cx<'_>) {
+        if let Some(mut operation) = self.operation.take() {
+            let flow = operation.view_changed(&self.scope(cx));
+            self.operation = Some(operation);
+            if let Some(flow) = flow {
+                self.follow(flow, cx);
+            }
         }
     }
 
-    /// The time for the health thread to find out has passed.
+    /// Redis has closed the link in good order. If it turns out to be there all the same, it meant
+    /// this connection (CLIENT KILL, `timeout`), and the client sees what Redis's own would.
+    fn wait_for_verdict(&mut self, reason: &str, cx: &Cx<'_>) {
+        if reason == CLOSED_BY_REDIS && cx.shared.reports.expects() {
+            self.orphaned = Some(cx.shared.reports.good_probes());
+            self.ask_again(cx);
+        }
+    }
+
+    fn ask_again(&mut self, cx: &Cx<'_>) {
+        self.deadline = Some(cx.now + VERDICT);
+        self.awaits_ledger = true;
+    }
+
+    /// Has the health thread found out? Of two good probes the second began after the end.
     pub(super) fn verdict_is_due(&mut self, cx: &Cx<'_>) {
         self.deadline = None;
         self.awaits_ledger = false;
+        let Some(before) = self.orphaned.take() else { return };
         let view = cx.shared.board.view();
-        if std::mem::take(&mut self.orphaned) && view.reachable && view.mode == Mode::Healthy {
+        if !view.reachable || view.mode != Mode::Healthy {
+            return;
+        }
+        if cx.shared.reports.good_probes() >= before + 2 {
             self.end = Some(End::Now);
+        } else {
+            self.orphaned = Some(before);
+            self.ask_again(cx);
         }
     }
 

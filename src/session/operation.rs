@@ -6,11 +6,13 @@
 
 mod acquire;
 mod ask;
+mod carry;
 mod durable;
 mod exchange;
 mod gate;
 mod grant;
 mod knock;
+mod local;
 mod replay;
 mod script;
 mod serve;
@@ -24,7 +26,7 @@ use std::time::Duration;
 
 use crate::command::{LockUse, lookup};
 use crate::degraded::Words;
-use crate::ledger::Answer;
+use crate::ledger::{Answer, Told};
 use crate::lock::record::LockKey;
 use crate::mode::{Mode, Report, Sign};
 use crate::resp::Args;
@@ -38,10 +40,13 @@ use super::{Cx, Shared};
 
 use acquire::Acquiring;
 pub(super) use ask::info_alone;
+use ask::{Asking, Releasing};
+use carry::Carrying;
 use exchange::Exchange;
 pub(super) use gate::{NOAUTH, gate_refusal, may_use_some_locks};
-pub(super) use grant::{Grant, settle_grants};
+pub(super) use grant::{Grant, note_heard, settle_grants};
 use knock::{Knocking, Wish};
+pub use local::Locals;
 use replay::Replaying;
 use script::Scripting;
 use serve::Serving;
@@ -167,6 +172,9 @@ pub(super) enum Operation {
     Replay(Replaying),
     Knock(Knocking),
     Verify(Verifying),
+    Carry(Carrying),
+    Ask(Asking),
+    Release(Releasing),
 }
 
 /// EXEC of a transaction that was held back.
@@ -248,6 +256,11 @@ impl Operation {
         }
     }
 
+    /// A client that blocks on companions, and whose link was lost.
+    pub(super) fn carry(words: Vec<Vec<u8>>, scope: &Scope<'_, '_>) -> (Option<Box<Self>>, Flow) {
+        Carrying::begin(words, scope)
+    }
+
     /// Asks a new link which run of Redis it has met.
     pub(super) fn verify(scope: &mut Scope<'_, '_>) -> (Option<Box<Self>>, Flow) {
         Verifying::begin(scope)
@@ -301,7 +314,9 @@ impl Operation {
                 flow
             }
             Self::Verify(operation) => operation.reply(frame, scope),
-            Self::Serve(_) => Flow::Close,
+            Self::Carry(operation) => operation.reply(frame, scope),
+            Self::Ask(operation) => operation.reply(frame, scope),
+            Self::Serve(_) | Self::Release(_) => Flow::Close,
         }
     }
 
@@ -312,11 +327,14 @@ impl Operation {
             Self::Exchange(operation) => operation.reopened(scope),
             Self::Script(operation) => operation.reopened(scope),
             Self::Exec(operation) => operation.reopened(scope),
+            Self::Ask(operation) => operation.reopened(scope),
             Self::Queue(_)
             | Self::Serve(_)
+            | Self::Release(_)
             | Self::Replay(_)
             | Self::Verify(_)
             | Self::Knock(_) => Flow::Close,
+            Self::Carry(operation) => operation.reopened(scope),
         }
     }
 
@@ -329,6 +347,7 @@ impl Operation {
     ) -> Flow {
         if scope.decides()
             && let Some(words) = self.unanswered()
+            && scope.is_let_in(Words::new(&words).args())
         {
             let (serving, flow) = Serving::in_place_of(words, connected.then_some(reason), scope);
             *self = Self::Serve(serving);
@@ -342,6 +361,9 @@ impl Operation {
             Self::Replay(operation) => operation.link_failed(reason, connected, scope),
             Self::Knock(operation) => operation.link_failed(reason, scope),
             Self::Verify(operation) => operation.link_failed(scope),
+            Self::Carry(operation) => operation.link_failed(scope),
+            Self::Ask(operation) => operation.link_failed(reason, connected, scope),
+            Self::Release(operation) => operation.waiting(),
             // Redis has no part in it.
             Self::Serve(operation) => operation.waiting(),
             Self::Queue(operation) => operation.link_failed(scope),
@@ -360,7 +382,7 @@ impl Operation {
     /// No reply came in time; the session has forgotten the link.
     pub(super) fn timed_out(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
         let report = match self {
-            Self::Exchange(_) | Self::Verify(_) => Report::ReadTimeout,
+            Self::Exchange(_) | Self::Verify(_) | Self::Ask(_) => Report::ReadTimeout,
             _ => Report::WriteTimeout,
         };
         scope.shared().reports.note(report);
@@ -378,7 +400,21 @@ impl Operation {
             Self::Script(operation) => operation.answered(answer, scope),
             Self::Exec(operation) => operation.answered(answer, scope),
             Self::Serve(operation) => operation.answered(answer, scope),
-            Self::Queue(_) | Self::Replay(_) | Self::Verify(_) | Self::Knock(_) => None,
+            Self::Release(operation) => operation.answered(answer, scope),
+            Self::Queue(_)
+            | Self::Replay(_)
+            | Self::Verify(_)
+            | Self::Knock(_)
+            | Self::Carry(_)
+            | Self::Ask(_) => None,
+        }
+    }
+
+    /// The ledger's answer to a question about a lock.
+    pub(super) fn told(&mut self, told: &Told, scope: &mut Scope<'_, '_>) -> Option<Flow> {
+        match self {
+            Self::Ask(operation) => operation.told(told, scope),
+            _ => None,
         }
     }
 
@@ -390,9 +426,29 @@ impl Operation {
             Self::Script(operation) => operation.ledger_late(scope),
             Self::Exec(operation) => operation.ledger_late(scope),
             Self::Serve(operation) => operation.ledger_late(scope),
+            Self::Release(operation) => operation.ledger_late(scope),
+            Self::Ask(operation) => operation.ledger_late(scope),
             Self::Verify(_) => Flow::Done,
+            Self::Carry(operation) => {
+                let (serving, flow) = operation.decide(scope);
+                if let Some(serving) = serving {
+                    *self = Self::Serve(serving);
+                }
+                flow
+            }
             Self::Queue(_) | Self::Replay(_) | Self::Knock(_) => Flow::Close,
         }
+    }
+
+    /// The mode has changed: what waits here for companions waits at a Redis that is back.
+    pub(super) fn view_changed(&mut self, scope: &Scope<'_, '_>) -> Option<Flow> {
+        let Self::Serve(serving) = self else { return None };
+        if scope.shared().board.view().mode != Mode::Healthy {
+            return None;
+        }
+        let (carrying, flow) = Carrying::back(serving.take_blocked(scope)?);
+        *self = Self::Carry(carrying);
+        Some(flow)
     }
 
     /// A companion that it blocks on has changed.
@@ -421,6 +477,7 @@ impl Operation {
         match self {
             Self::Acquire(operation) => operation.client_gone(scope),
             Self::Serve(operation) => operation.client_gone(scope).unwrap_or(UNTIMED),
+            Self::Carry(_) => Flow::Done,
             _ => UNTIMED,
         }
     }

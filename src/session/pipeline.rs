@@ -82,6 +82,14 @@ impl Pipeline {
         }
     }
 
+    /// The changes that are outstanding, in their order.
+    pub(crate) fn changes(&self) -> impl Iterator<Item = &Change> {
+        self.entries.iter().filter_map(|entry| match entry {
+            Expectation::Change(change) => Some(change),
+            Expectation::Plain(_) => None,
+        })
+    }
+
     /// Forgets everything; gives how many replies will never come.
     pub(crate) fn abandon(&mut self) -> u64 {
         let count = self.entries.drain(..).map(|entry| match entry {

@@ -17,6 +17,7 @@ use crate::scripts::Scripts;
 use crate::table::Table;
 
 use super::flights::SessionId;
+use super::operation::Locals;
 use super::stamper::Stamper;
 
 /// Where wall time and random bits come from; the simulator has its own.
@@ -76,6 +77,8 @@ pub struct Shared {
     pub repairs: Arc<dyn Repairs>,
     /// Values of companion keys, while Redis can't be asked.
     pub companions: Companions,
+    /// Locks that were changed by the table alone.
+    pub locals: Locals,
     /// Who may use locks meanwhile.
     pub gate: Arc<dyn Gate>,
     /// Wakes sessions that block on companions.
@@ -102,14 +105,20 @@ pub trait Bell: Send + Sync {
 pub trait Repairs: Send + Sync {
     /// Has this lock looked at, and put right.
     fn touch(&self, key: &LockKey);
+    /// The same for a hold that was ended without Redis, of a lock that is not a string: by its guard.
+    fn touch_ended(&self, key: &LockKey, guard: Arc<[u8]>);
     /// True until that was done: what Redis says of the lock is no answer meanwhile.
     fn is_due(&self, key: &LockKey) -> bool;
     /// False while no lock is to be looked at: the common case, and cheap to ask.
     fn any_is_due(&self) -> bool;
     /// Odd while repairs are being made; the same number twice: none were made in between.
     fn activity(&self) -> u64;
-    /// Has all locks looked at.
+    /// Has all locks looked at; none is taken for right before.
     fn look_at_all(&self);
+    /// Has all locks compared with the ledger, now or as soon as Redis is usable.
+    fn start_pass(&self);
+    /// How often which repair was done, by name.
+    fn counts(&self) -> Vec<(&'static str, u64)>;
 }
 
 impl Shared {

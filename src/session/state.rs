@@ -36,6 +36,9 @@ pub(crate) enum Change {
     Unsubscribe(Topic, Option<u64>),
     ScriptLoad(Vec<u8>),
     ScriptFlush,
+    /// BLPOP and its kin, which may have no reply for a long time; kept if all its keys are
+    /// companions, to be carried over an outage.
+    Block(Option<Vec<Vec<u8>>>),
 }
 
 impl Change {
@@ -305,6 +308,11 @@ impl State {
         self.credentials.as_ref()
     }
 
+    /// True while Redis watches keys for the client.
+    pub(crate) fn is_watching(&self) -> bool {
+        self.watching
+    }
+
     /// True when a new link can take this one's place: nothing is lost that cannot be replayed.
     pub(crate) fn is_replayable(&self) -> bool {
         self.transaction.is_none()
@@ -396,7 +404,8 @@ impl State {
             | Change::Subscribe(_)
             | Change::Unsubscribe(..)
             | Change::ScriptLoad(_)
-            | Change::ScriptFlush => {}
+            | Change::ScriptFlush
+            | Change::Block(_) => {}
         }
     }
 

@@ -104,6 +104,11 @@ impl Repairs for Nobody {
     fn is_due(&self, _: &LockKey) -> bool {
         false
     }
+    fn touch_ended(&self, _: &LockKey, _: Arc<[u8]>) {}
+    fn start_pass(&self) {}
+    fn counts(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
     fn any_is_due(&self) -> bool {
         false
     }
@@ -146,6 +151,7 @@ impl Rig {
             history: Arc::default(),
             reports: Reports::default(),
             companions: Companions::new(crate::degraded::Bounds::default()),
+            locals: crate::session::Locals::default(),
             gate: Arc::new(Nobody),
             bell: Arc::new(Nobody),
             repairs: Arc::new(Nobody),

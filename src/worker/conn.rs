@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, BytesMut};
 use mio::Token;
 
-use crate::session::{Cx, Session};
+use crate::session::{CLOSED_BY_REDIS, Cx, Session};
 use crate::upstream::stream::{Outbox, Stream};
 
 use super::wires::{Io, Link, Turn, Wired, describe};
@@ -139,6 +139,7 @@ impl Driver<'_, '_> {
 
     /// The mode has changed: what waits for a Redis that is not there any more need not wait.
     pub(super) fn view_changed(&mut self) {
+        self.with(|session, cx| session.view_changed(cx));
         if self.conn.session.gives_up_link(self.shared.board.view()) {
             self.conn.io.link_error = Some("Redis does not answer".into());
         }
@@ -216,7 +217,7 @@ impl Driver<'_, '_> {
             }
             match link.stream.read(self.scratch) {
                 Ok(0) => {
-                    self.conn.io.link_error = Some("Redis closed the connection".into());
+                    self.conn.io.link_error = Some(CLOSED_BY_REDIS.into());
                     return false;
                 }
                 Ok(count) => {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use mio::Waker;
 
-use crate::ledger::Answer;
+use crate::ledger::{Answer, Told};
 use crate::session::flights::SessionId;
 
 /// What a session is told.
@@ -15,6 +15,8 @@ use crate::session::flights::SessionId;
 pub enum Letter {
     /// The ledger's answer.
     Answer(Answer),
+    /// The ledger's answer to a question about a lock.
+    Told(Told),
     /// A companion key that it may block on has changed.
     Bell,
 }

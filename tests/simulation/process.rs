@@ -25,7 +25,7 @@ use lockside::repair::Dirty;
 use lockside::resp::request::Limits;
 use lockside::scripts::{Bounds, Scripts};
 use lockside::session::flights::Flights;
-use lockside::session::{Bell, Clock, Cx, Repairs, Session, Shared, Stamper};
+use lockside::session::{Bell, Clock, Cx, Locals, Repairs, Session, Shared, Stamper};
 use lockside::table::Table;
 
 use crate::clock;
@@ -236,6 +236,7 @@ fn shared(desk: Arc<Desk>, dirty: Arc<Dirty>) -> Shared {
         history: Arc::<History>::default(),
         reports: Reports::default(),
         companions: Companions::new(degraded::Bounds::default()),
+        locals: Locals::default(),
         gate: Arc::new(Open),
         bell: Arc::new(Open),
         repairs: Arc::new(Menders(dirty)),
@@ -273,6 +274,15 @@ struct Menders(Arc<Dirty>);
 impl Repairs for Menders {
     fn touch(&self, key: &LockKey) {
         self.0.touch(key.clone());
+    }
+    fn touch_ended(&self, key: &LockKey, guard: Arc<[u8]>) {
+        self.0.touch_ended(key.clone(), guard);
+    }
+    fn start_pass(&self) {
+        self.0.ask_for_pass();
+    }
+    fn counts(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
     }
     fn is_due(&self, key: &LockKey) -> bool {
         self.0.contains(key)

@@ -133,8 +133,7 @@ fn lockside_subcommands_are_those_of_its_help() {
     let exists = |line: &str| {
         let word = line.strip_prefix('+')?.split(' ').next()?;
         let plain = word.bytes().all(|byte| byte.is_ascii_uppercase());
-        (plain && !word.is_empty() && !["LOCKSIDE", "FENCE", "A"].contains(&word))
-            .then(|| word.to_owned())
+        (plain && !word.is_empty() && !["LOCKSIDE", "A"].contains(&word)).then(|| word.to_owned())
     };
     let existing: BTreeSet<String> = help.split("\r\n").filter_map(exists).collect();
     let readme = Document::read("README.md");

@@ -6,10 +6,12 @@
 #![allow(clippy::unwrap_used, reason = "a panic is the report of a test")]
 
 mod architecture;
+mod asks;
 mod auth;
 mod cli;
 mod degraded;
 mod docs;
+mod durability;
 mod envelope;
 mod faults;
 mod history;

@@ -10,6 +10,7 @@ mod flapping;
 mod ledger;
 mod links;
 mod rig;
+mod transactions;
 mod unusable;
 
 use std::collections::BTreeMap;

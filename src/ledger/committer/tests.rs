@@ -237,6 +237,26 @@ fn whoever_holds_it_is_released() {
 }
 
 #[test]
+fn a_value_is_released_only_while_it_holds() {
+    let medium = medium();
+    let (mut rig, mut other) = (Rig::new(&medium), Rig::new(&medium));
+    let value = |value: &str| Ask::ReleaseValue(key("a"), value.as_bytes().into(), Cause::Client);
+    // A claim that this one has not read yet; then a value that holds no more, though another does.
+    other.ask(take("a", "v"));
+    other.run();
+    let blind = rig.ask(value("v"));
+    rig.run();
+    other.ask(take("a", "w"));
+    other.run();
+    let late = rig.ask(value("v"));
+    rig.run();
+    let [blind, late] = [blind, late].map(|t| rig.outcome(t).cloned().unwrap());
+    assert_eq!((blind, late), (Outcome::Released, Outcome::NotHeld));
+    assert_eq!(&*rig.fold.holder(&key("a")).unwrap().claim.stored, b"w");
+    assert!(!rig.committer.is_releasing(&key("a")));
+}
+
+#[test]
 fn a_holder_that_has_run_out_ends_with_the_next_claim() {
     let mut rig = Rig::new(&medium());
     let ttl = |value, at_ms, expires| {

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use super::{Opening, Post, Question, Shared, State, Watcher};
+use super::{Back, Opening, Post, Question, Shared, State, Watcher};
 use crate::ledger::committer::{Done, FIRST_RETRY, LAST_RETRY, Step};
 use crate::ledger::entry::{Row, Start};
 use crate::ledger::fold::Change;
 use crate::ledger::store::{OpenError, Seen, Store, StoreError};
+use crate::ledger::{Told, Unavailable};
 
 pub(super) struct Runner {
     start: Start,
@@ -19,6 +20,8 @@ pub(super) struct Runner {
     /// One line of log when it begins to fail, one when it works again.
     is_failing: bool,
     has_read: bool,
+    /// Questions were answered last: what is to be written goes before more of them.
+    has_answered: bool,
 }
 
 /// What the thread finds to do.
@@ -36,7 +39,16 @@ impl Runner {
         post: Arc<dyn Post>,
         watcher: Arc<dyn Watcher>,
     ) -> Self {
-        Self { start, store, shared, post, watcher, is_failing: false, has_read: false }
+        Self {
+            start,
+            store,
+            shared,
+            post,
+            watcher,
+            is_failing: false,
+            has_read: false,
+            has_answered: false,
+        }
     }
 
     pub(super) fn run(mut self) {
@@ -91,15 +103,17 @@ impl Runner {
         is_over(&self.shared.wait_while(wait, |state| !is_over(state)))
     }
 
-    fn next_job(&self) -> Job {
+    fn next_job(&mut self) -> Job {
         let mut state = self.shared.state();
         loop {
             if state.is_given_up {
                 return Job::End;
             }
-            if !state.questions.is_empty() {
+            let has_questions = !state.questions.is_empty();
+            if has_questions && !std::mem::replace(&mut self.has_answered, true) {
                 return Job::Answer(std::mem::take(&mut state.questions));
             }
+            self.has_answered = false;
             let now = self.shared.now();
             let fold = self.shared.fold.read().unwrap_or_else(PoisonError::into_inner);
             let step = state.committer.next(&fold, now);
@@ -111,6 +125,9 @@ impl Runner {
                 // Only this thread has exchanges under way, so there is nothing to wait for.
                 Step::Wait => LAST_RETRY,
             };
+            if has_questions {
+                continue;
+            }
             let waited = self.shared.changed.wait_timeout(state, wait);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -195,10 +212,16 @@ impl Runner {
     }
 
     fn answer(&mut self, questions: Vec<Question>) {
-        for Question { key, count, answer } in questions {
+        for Question { key, count, back } in questions {
             let rows = self.call(|store, _| store.history(&key, count));
-            // Who asked may have given up: then there is nobody to answer.
-            let _ = answer.try_send(rows);
+            match back {
+                // Who asked may have given up: then there is nobody to answer.
+                Back::Here(answer) => drop(answer.try_send(rows)),
+                Back::Session(worker, session, query) => {
+                    let rows = rows.map_err(|error| Unavailable::NotAnswering(error.text.into()));
+                    self.post.tell(worker, session, Told { query, rows });
+                }
+            }
         }
     }
 

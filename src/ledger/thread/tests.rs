@@ -15,6 +15,7 @@ struct Ears(Mutex<Vec<Heard>>, Condvar);
 
 #[derive(Debug, Clone, PartialEq)]
 enum Heard {
+    Told(usize, Told),
     Reset(usize),
     Held(LockKey),
     Freed(LockKey),
@@ -43,6 +44,10 @@ impl Ears {
 impl Post for Ears {
     fn deliver(&self, worker: usize, answers: Vec<((usize, u32), Answer)>) {
         answers.into_iter().for_each(|(_, answer)| self.hear(Heard::Answer(worker, answer)));
+    }
+
+    fn tell(&self, worker: usize, _: (usize, u32), told: Told) {
+        self.hear(Heard::Told(worker, told));
     }
 }
 

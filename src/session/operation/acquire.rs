@@ -6,6 +6,7 @@ mod claim;
 use std::time::Duration;
 
 use crate::command::LockUse;
+use crate::crash;
 use crate::ledger::Ticket;
 use crate::lock::acquire::{Acquire, Effect, Input, Ledger, Outcome, Request};
 use crate::lock::envelope::scripts::{self, Script};
@@ -206,6 +207,7 @@ impl Acquiring {
         }
         if self.sent == Request::SetNx {
             scope.witness_reply(&self.ask.rule, &reply);
+            crash::here("set-answered");
         }
         let input = self.read_reply(&reply, frame, scope);
         self.feed(input, scope)
@@ -265,7 +267,10 @@ impl Acquiring {
         self.skip = if request == Request::Confirm { 3 } else { 0 };
         let key = self.ask.key.as_slice();
         match request {
-            Request::SetNx => scope.cx.wires.to_upstream(&self.ask.command()),
+            Request::SetNx => {
+                scope.cx.wires.to_upstream(&self.ask.command());
+                crash::here("set-sent");
+            }
             Request::ReadBack => scope.send(&[b"GET", key]),
             Request::PlainPersist => scope.send(&[b"PERSIST", key]),
             Request::Confirm => {
@@ -273,7 +278,10 @@ impl Acquiring {
                     [&[b"MULTI"], &[b"GET", key], &[b"PTTL", key], &[b"EXEC"]];
                 commands.iter().for_each(|command| scope.send(command));
             }
-            Request::Persist => self.send_guarded(&scripts::PERSIST, scope),
+            Request::Persist => {
+                self.send_guarded(&scripts::PERSIST, scope);
+                crash::here("persist-sent");
+            }
             Request::CompareAndDelete => self.send_guarded(&scripts::COMPARE_AND_DELETE, scope),
         }
         TIMED
@@ -418,6 +426,7 @@ impl Acquiring {
         let mut reply = Vec::new();
         self.ask.granted_reply(scope.state.protocol, &mut reply);
         let flow = scope.answer(&reply);
+        crash::here("acquire-told");
         scope.grants.push(Grant {
             key: self.lock.clone(),
             stored: self.ask.stored.clone(),

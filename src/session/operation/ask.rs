@@ -1,98 +1,103 @@
 //! Questions to Lockside itself: `LOCKSIDE …`, and what it adds to INFO and SCRIPT EXISTS.
 //!
-//! No reply shows more than the first 8 characters of a token (SPEC 9).
+//! While Redis answers, it is asked first, on the client's own link: whom it does not let in, or who
+//! may not read the key, gets Redis's own error. While it does not answer, those may ask whom the
+//! gate lets use locks (SPEC 6). What is told is what the lock table and the ledger have.
 
-use std::fmt::Write;
+mod info;
+mod release;
+mod shown;
 
-use crate::lock::record::{LockKey, Record};
+use std::time::Duration;
+
+use crate::ledger::Query;
+use crate::lock::record::{Confidence, LockKey, Record};
 use crate::lock::rule::Glob;
-use crate::lock::value;
-use crate::mode::Mode;
 use crate::resp::Args;
-use crate::resp::encode::{self, Protocol};
+use crate::resp::encode;
 use crate::resp::reply::Reply;
 use crate::session::Shared;
 
-use super::exchange::Exchange;
-use super::{Flow, Operation, Scope};
+use super::knock::{Knocking, Wish};
+use super::{Flow, Operation, Scope, TIMED, gate};
 
-/// Characters of a token that people may see.
-const SHOWN: usize = 8;
+pub(in crate::session) use info::info_alone;
+pub(super) use info::{extend_info, info_wants_lockside, mask_script_exists};
+pub(in crate::session) use release::Releasing;
 
-const HELP: [&str; 11] = [
+/// How long HISTORY waits for the ledger.
+const HISTORY_WAIT: Duration = Duration::from_secs(5);
+/// Entries of HISTORY where no count is given...
+const HISTORY_COUNT: usize = 10;
+/// ...and at most: they are read on the ledger's own thread.
+const MOST_HISTORY: usize = 1000;
+
+const HELP: [&str; 18] = [
     "LOCKSIDE <subcommand> [<arg> ...]. Subcommands are:",
-    "MODE",
-    "    Tell whether locks are served, and why not.",
+    "MODE [<count>]",
+    "    Tell whether locks are served, and why not; with so many of the last changes.",
     "LOCKS [<glob>]",
     "    List the held locks whose key matches, with their holders.",
     "OWNER <key>",
     "    Tell who holds a lock of the selected database; nil when nobody does.",
+    "FENCE <key>",
+    "    Tell the holder's fence: higher than that of every earlier holder; nil when it is free.",
+    "HISTORY <key> [<count>]",
+    "    List the last entries of the ledger on a lock, the newest last.",
+    "RELEASE <key> <claim>",
+    "    End the hold of the claim that OWNER shows: 1, or 0 when it holds no more.",
+    "REPAIR",
+    "    Compare Redis with the ledger now, or as soon as it is usable.",
     "HELP",
     "    Print this help.",
-    "FENCE and HISTORY need a ledger, which this version does not have yet.",
     "A lock is released by its own client, or by 'lockside release KEY'.",
 ];
+
+/// What is asked.
+enum Question {
+    /// With so many of the last changes.
+    Mode(usize),
+    Locks(Option<Vec<u8>>),
+    Owner(Vec<u8>),
+    Fence(Vec<u8>),
+    History(Vec<u8>, usize),
+    Repair,
+}
+
+/// A question under way.
+pub(in crate::session) struct Asking {
+    question: Question,
+    /// A lost link was replaced once.
+    asked_again: bool,
+    /// The ledger was asked too.
+    query: Option<Query>,
+}
 
 /// Answers a LOCKSIDE command. It is never sent upstream.
 pub(super) fn begin(args: Args<'_>, scope: &mut Scope<'_, '_>) -> (Option<Box<Operation>>, Flow) {
     if scope.state.transaction.is_some() {
         return (None, scope.answer_error("ERR lockside: LOCKSIDE is not allowed inside MULTI"));
     }
-    if !scope.shared().board.view().reachable {
-        return (None, alone(args, scope));
-    }
     let word = args.get(1).unwrap_or_default().to_ascii_uppercase();
     match (word.as_slice(), args.len()) {
-        (b"MODE", 2) => Exchange::mode(scope),
-        (b"OWNER", 3) => Exchange::owner(args.get(2).unwrap_or_default(), scope),
-        (b"LOCKS", 2 | 3) => Exchange::locks(args.get(2), scope),
         (b"HELP", 2) => (None, help(scope)),
-        (b"FENCE" | b"HISTORY", _) => {
-            let text = "ERR lockside: this needs a ledger, which this version does not have yet";
-            (None, scope.answer_error(text))
-        }
-        _ => (None, scope.answer_error(UNKNOWN_SUBCOMMAND)),
+        (b"RELEASE", 4) => begin_release(args, scope),
+        _ => match Question::read(&word, args) {
+            Some(question) => Asking::begin(question, scope),
+            None => (None, scope.answer_error(UNKNOWN_SUBCOMMAND)),
+        },
     }
 }
 
-/// The same without Redis, for whom the gate lets use locks.
-fn alone(args: Args<'_>, scope: &mut Scope<'_, '_>) -> Flow {
-    let word = args.get(1).unwrap_or_default().to_ascii_uppercase();
-    if word == b"HELP" {
-        return help(scope);
-    }
-    // The mode says nothing of locks, nor of who uses them.
-    if word != b"MODE" && !scope.may_use_some_locks() {
-        return scope.answer_error(super::NOAUTH);
-    }
-    let mut out = Vec::new();
-    match (word.as_slice(), args.len()) {
-        (b"MODE", 2) => told_mode(scope.shared(), &mut out),
-        (b"OWNER", 3) => {
-            let lock = scope.lock_key(args.get(2).unwrap_or_default());
-            match scope.shared().table.find(&lock) {
-                Some(record) => {
-                    let (shared, protocol) = (scope.shared(), scope.state.protocol);
-                    describe(&lock, &record, shared, protocol, &mut out);
-                }
-                None => encode::null(&mut out, scope.state.protocol),
-            }
-        }
-        (b"LOCKS", 2 | 3) => list(args.get(2), scope, &mut out),
-        _ => return scope.answer_error(UNKNOWN_SUBCOMMAND),
-    }
-    scope.answer(&out)
-}
-
-/// The mode in one line: its word, and why it is not healthy.
-pub(super) fn told_mode(shared: &Shared, out: &mut Vec<u8>) {
-    let view = shared.board.view();
-    let cause = shared.history.lost().map(|cause| cause.to_string());
-    let text = match cause {
-        Some(cause) if view.mode != Mode::Healthy => format!("{}: {cause}", view.mode.word()),
-        _ => view.mode.word().to_owned(),
+fn begin_release(args: Args<'_>, scope: &mut Scope<'_, '_>) -> (Option<Box<Operation>>, Flow) {
+    let key = args.get(2).unwrap_or_default();
+    let Some(claim) = args.get(3).and_then(release::read_claim) else {
+        return (None, scope.answer_error(NO_CLAIM));
     };
-    encode::bulk(out, text.as_bytes());
+    if scope.shared().rules.find(key).is_none() {
+        return (None, scope.answer_error(NO_LOCK));
+    }
+    Knocking::begin(Wish::Release(key.to_vec(), claim), scope)
 }
 
 fn help(scope: &mut Scope<'_, '_>) -> Flow {
@@ -102,99 +107,232 @@ fn help(scope: &mut Scope<'_, '_>) -> Flow {
     scope.answer(&out)
 }
 
-/// LOCKSIDE LOCKS, from Redis's answer to a PING on the asker's own link: who may not ask Redis
-/// anything is told nothing here either.
-pub(super) fn list(glob: Option<&[u8]>, scope: &Scope<'_, '_>, out: &mut Vec<u8>) {
+impl Question {
+    fn read(word: &[u8], args: Args<'_>) -> Option<Self> {
+        let key = || args.get(2).unwrap_or_default().to_vec();
+        let count = |at: usize| -> Option<usize> {
+            let number = std::str::from_utf8(args.get(at)?).ok()?.parse::<usize>().ok()?;
+            (number > 0).then_some(number.min(MOST_HISTORY))
+        };
+        Some(match (word, args.len()) {
+            (b"MODE", 2) => Self::Mode(0),
+            (b"MODE", 3) => Self::Mode(count(2)?),
+            (b"LOCKS", 2 | 3) => Self::Locks(args.get(2).map(<[u8]>::to_vec)),
+            (b"OWNER", 3) => Self::Owner(key()),
+            (b"FENCE", 3) => Self::Fence(key()),
+            (b"HISTORY", 3) => Self::History(key(), HISTORY_COUNT),
+            (b"HISTORY", 4) => Self::History(key(), count(3)?),
+            (b"REPAIR", 2) => Self::Repair,
+            _ => return None,
+        })
+    }
+
+    /// The lock that is asked about, if it is one.
+    fn key(&self) -> Option<&[u8]> {
+        match self {
+            Self::Owner(key) | Self::Fence(key) | Self::History(key, _) => Some(key),
+            Self::Mode(_) | Self::Locks(_) | Self::Repair => None,
+        }
+    }
+}
+
+impl Asking {
+    fn begin(question: Question, scope: &mut Scope<'_, '_>) -> (Option<Box<Operation>>, Flow) {
+        let mut asking = Self { question, asked_again: false, query: None };
+        let flow = match scope.shared().board.view().reachable {
+            true => asking.ask_redis(scope),
+            false => asking.alone(scope),
+        };
+        (Some(Box::new(Operation::Ask(asking))), flow)
+    }
+
+    /// Whom Redis does not let in is told nothing here either.
+    fn ask_redis(&self, scope: &mut Scope<'_, '_>) -> Flow {
+        match self.question.key() {
+            Some(key) => scope.send(&[b"GET", key]),
+            None => scope.send(&[b"PING"]),
+        }
+        TIMED
+    }
+
+    pub(super) fn reopened(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
+        self.ask_redis(scope)
+    }
+
+    /// Redis's answer.
+    pub(super) fn reply(&mut self, frame: &[u8], scope: &mut Scope<'_, '_>) -> Flow {
+        let Some((reply, _)) = Reply::parse(frame) else { return Flow::Close };
+        let is_error = match (&reply, &self.question) {
+            // A lock of another type (a hash, a sorted set) has no value to read.
+            (Reply::Error(text), _) if text.starts_with(b"WRONGTYPE") => false,
+            (Reply::Error(_), question) if question.key().is_some() => true,
+            // What Redis has to say besides is no matter of who asks.
+            (reply, _) => is_stranger(reply),
+        };
+        if is_error {
+            return scope.answer(frame);
+        }
+        self.answer(Some(&reply), scope)
+    }
+
+    /// Without Redis, for whom the gate lets use locks.
+    fn alone(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
+        // The mode says nothing of locks, nor of who uses them.
+        if !matches!(self.question, Question::Mode(_)) {
+            let (who, shared) = (scope.witness.who(scope.state), scope.cx.shared);
+            if !scope.may_use_some_locks() {
+                return scope.answer_error(super::NOAUTH);
+            }
+            if let Some(refusal) = gate::gate_refusal(self.question.key().into_iter(), who, shared)
+            {
+                return scope.answer_error(refusal);
+            }
+        }
+        self.answer(None, scope)
+    }
+
+    /// Answers who may ask. `there`: what Redis has, where it was asked.
+    fn answer(&mut self, there: Option<&Reply<'_>>, scope: &mut Scope<'_, '_>) -> Flow {
+        let mut out = Vec::new();
+        match &self.question {
+            Question::Mode(count) => told_mode(*count, scope.shared(), &mut out),
+            Question::Locks(glob) => list(glob.as_deref(), scope, &mut out),
+            Question::Owner(key) => owner(key, there, scope, &mut out),
+            Question::Fence(key) => fence(key, scope, &mut out),
+            Question::History(key, count) => {
+                let (lock, count) = (scope.lock_key(key), *count);
+                return self.ask_ledger(&lock, count, scope);
+            }
+            Question::Repair => {
+                scope.shared().repairs.start_pass();
+                encode::simple(&mut out, b"OK");
+            }
+        }
+        scope.answer(&out)
+    }
+
+    fn ask_ledger(&mut self, lock: &LockKey, count: usize, scope: &mut Scope<'_, '_>) -> Flow {
+        let asker = (scope.cx.worker, scope.id);
+        match scope.shared().door.ask_history(lock, count, asker) {
+            Ok(query) => {
+                self.query = Some(query);
+                Flow::Ledger { until: scope.cx.now + HISTORY_WAIT }
+            }
+            Err(error) => scope.answer_error(&format!("TRYAGAIN lockside: {error}")),
+        }
+    }
+
+    /// The ledger's answer to HISTORY.
+    pub(super) fn told(
+        &mut self,
+        told: &crate::ledger::Told,
+        scope: &mut Scope<'_, '_>,
+    ) -> Option<Flow> {
+        let Question::History(key, _) = &self.question else { return None };
+        if self.query != Some(told.query) {
+            return None;
+        }
+        Some(match &told.rows {
+            Ok(rows) => {
+                let (mut out, shared) = (Vec::new(), scope.shared());
+                let holder = standing(&scope.lock_key(key), shared);
+                shown::history(rows, holder.as_ref(), shared, scope.state.protocol, &mut out);
+                scope.answer(&out)
+            }
+            Err(error) => scope.answer_error(&format!("TRYAGAIN lockside: {error}")),
+        })
+    }
+
+    pub(super) fn ledger_late(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
+        scope.answer_error("TRYAGAIN lockside: the ledger has not answered in time")
+    }
+
+    pub(super) fn link_failed(
+        &mut self,
+        reason: &str,
+        connected: bool,
+        scope: &mut Scope<'_, '_>,
+    ) -> Flow {
+        if self.query.is_some() {
+            return Flow::Ledger { until: scope.cx.now + HISTORY_WAIT };
+        }
+        if connected && !std::mem::replace(&mut self.asked_again, true) {
+            return Flow::Reopen;
+        }
+        if matches!(self.question, Question::Mode(_)) || scope.may_use_some_locks() {
+            return self.alone(scope);
+        }
+        let text = scope.shared().unavailable(reason);
+        scope.answer_error(&text)
+    }
+}
+
+/// True for the errors of a client that has not proved who it is.
+fn is_stranger(reply: &Reply<'_>) -> bool {
+    matches!(reply, Reply::Error(text) if text.starts_with(b"NOAUTH") || text.starts_with(b"NOPERM"))
+}
+
+/// The mode in one line; asked for changes, that line and theirs, the newest first.
+fn told_mode(count: usize, shared: &Shared, out: &mut Vec<u8>) {
+    let line = shown::mode_line(shared);
+    if count == 0 {
+        return encode::bulk(out, line.as_bytes());
+    }
+    let events = shared.history.events();
+    let changes = events.iter().rev().take(count).map(shown::change_line);
+    let lines: Vec<String> = std::iter::once(line).chain(changes).collect();
+    encode::array(out, lines.len());
+    lines.iter().for_each(|line| encode::bulk(out, line.as_bytes()));
+}
+
+fn list(glob: Option<&[u8]>, scope: &Scope<'_, '_>, out: &mut Vec<u8>) {
     let glob = glob.map(Glob::new);
     let locks = scope.shared().table.list(scope.shared().clock.unix_ms(), |key| {
         glob.as_ref().is_none_or(|glob| glob.matches(key))
     });
     encode::array(out, locks.len());
     for (lock, record) in &locks {
-        describe(lock, record, scope.shared(), scope.state.protocol, out);
+        shown::describe(lock, record, scope.shared(), scope.state.protocol, out);
     }
 }
 
-/// True for the errors of a client that has not proved who it is.
-pub(super) fn is_stranger(reply: &Reply<'_>) -> bool {
-    matches!(reply, Reply::Error(text) if text.starts_with(b"NOAUTH") || text.starts_with(b"NOPERM"))
+/// The record of a lock that has not run out.
+fn standing(lock: &LockKey, shared: &Shared) -> Option<Record> {
+    let now_ms = shared.clock.unix_ms();
+    shared.table.find(lock).filter(|record| record.expires_at_ms.is_none_or(|at| at > now_ms))
 }
 
-/// One lock as a map, for LOCKS and OWNER.
-fn describe(
-    lock: &LockKey,
-    record: &Record,
-    shared: &Shared,
-    protocol: Protocol,
-    out: &mut Vec<u8>,
-) {
-    let client_value = value::strip(&record.stored, shared.stamp_of(lock.key()));
-    let age_ms = shared.clock.unix_ms().saturating_sub(record.granted_at_ms);
-    let (token, since) = (shown_token(client_value), rfc3339(record.granted_at_ms));
-    let fields: [(&str, &[u8]); 8] = [
-        ("key", lock.key()),
-        ("rule", record.rule.as_bytes()),
-        ("owner", value::worker_id(client_value).unwrap_or(&record.client).as_bytes()),
-        ("token", &token),
-        ("since", since.as_bytes()),
-        ("origin", b"redis"),
-        ("state", record.confidence.word().as_bytes()),
-        ("client", record.client.as_bytes()),
-    ];
-    encode::map(out, protocol, fields.len() + 2);
-    for (name, text) in fields {
-        encode::bulk(out, name.as_bytes());
-        encode::bulk(out, text);
+fn fence(key: &[u8], scope: &Scope<'_, '_>, out: &mut Vec<u8>) {
+    match standing(&scope.lock_key(key), scope.shared()).and_then(|record| record.fence) {
+        Some(fence) => encode::integer(out, i64::try_from(fence).unwrap_or(i64::MAX)),
+        None => encode::null(out, scope.state.protocol),
     }
-    encode::bulk(out, b"db");
-    encode::integer(out, i64::from(lock.db()));
-    encode::bulk(out, b"age_seconds");
-    encode::integer(out, i64::try_from(age_ms / 1000).unwrap_or(i64::MAX));
 }
 
-/// The first characters of a token: of b in `a:b`, since a is the worker and no secret.
-fn shown_token(client_value: &[u8]) -> Vec<u8> {
-    let secret = match value::worker_id(client_value) {
-        Some(worker) => client_value.get(worker.len() + 1..).unwrap_or_default(),
-        None => client_value,
-    };
-    let text = String::from_utf8_lossy(secret);
-    text.chars().take(SHOWN).collect::<String>().into_bytes()
-}
-
-fn rfc3339(unix_ms: u64) -> String {
-    let at = i64::try_from(unix_ms / 1000).unwrap_or(i64::MAX);
-    jiff::Timestamp::from_second(at).map(|at| at.to_string()).unwrap_or_default()
-}
-
-/// LOCKSIDE OWNER, with what Redis has: the record tells more, Redis tells the truth.
-pub(super) fn owner(
-    key: &[u8],
-    reply: &Reply<'_>,
-    frame: &[u8],
-    scope: &Scope<'_, '_>,
-    out: &mut Vec<u8>,
-) {
+/// The record of who holds the lock. A claim in the ledger is the truth, whatever Redis has; else
+/// Redis tells.
+fn owner(key: &[u8], there: Option<&Reply<'_>>, scope: &Scope<'_, '_>, out: &mut Vec<u8>) {
     let (shared, protocol) = (scope.shared(), scope.state.protocol);
     let lock = scope.lock_key(key);
-    let known = shared.table.find(&lock);
-    match reply {
-        Reply::Null => {
+    let known = standing(&lock, shared);
+    let claimed = known.as_ref().is_some_and(|record| record.claim.is_some());
+    let record = match there {
+        _ if claimed => known,
+        Some(Reply::Bulk(value)) => {
+            let same = known.filter(|record| *record.stored == **value);
+            Some(same.unwrap_or_else(|| unknown_record(value, key, shared)))
+        }
+        Some(Reply::Error(_)) => Some(known.unwrap_or_else(|| unknown_record(b"", key, shared))),
+        Some(_) => {
             // Gone without a release through this process.
             shared.table.release(&lock);
-            encode::null(out, protocol);
+            None
         }
-        Reply::Bulk(there) => {
-            let record = known.filter(|record| *record.stored == **there);
-            let record = record.unwrap_or_else(|| unknown_record(there, key, shared));
-            describe(&lock, &record, shared, protocol, out);
-        }
-        // A lock of another type (a hash, a sorted set) has no value to compare.
-        Reply::Error(text) if text.starts_with(b"WRONGTYPE") => {
-            let record = known.unwrap_or_else(|| unknown_record(b"", key, shared));
-            describe(&lock, &record, shared, protocol, out);
-        }
-        _ => out.extend_from_slice(frame),
+        None => known,
+    };
+    match record {
+        Some(record) => shown::describe(&lock, &record, shared, protocol, out),
+        None => encode::null(out, protocol),
     }
 }
 
@@ -205,7 +343,7 @@ fn unknown_record(stored: &[u8], key: &[u8], shared: &Shared) -> Record {
         rule: shared.rules.find(key).map_or_else(|| "".into(), |rule| shared.rule_name(rule)),
         granted_at_ms: shared.stamper.read_timestamp(stored).unwrap_or(shared.clock.unix_ms()),
         asked_ttl_ms: None,
-        confidence: crate::lock::record::Confidence::Held,
+        confidence: Confidence::Held,
         client: "unknown: not granted through this process".into(),
         expires_at_ms: None,
         claim: None,
@@ -215,97 +353,7 @@ fn unknown_record(stored: &[u8], key: &[u8], shared: &Shared) -> Record {
     }
 }
 
-/// LOCKSIDE MODE, after Redis's answer to a PING on the asker's own link.
-pub(super) fn mode(reply: &Reply<'_>, frame: &[u8], shared: &Shared, out: &mut Vec<u8>) {
-    match reply {
-        // What this user may not ask is this user's own error.
-        reply if is_stranger(reply) => out.extend_from_slice(frame),
-        _ => told_mode(shared, out),
-    }
-}
-
-/// True for the forms of INFO that would show a module's or a default section.
-pub(super) fn info_wants_lockside(args: Args<'_>) -> bool {
-    let named = |name: &[u8]| {
-        [b"lockside".as_slice(), b"all", b"everything", b"default"]
-            .iter()
-            .any(|section| name.eq_ignore_ascii_case(section))
-    };
-    args.len() == 1 || args.iter().skip(1).any(named)
-}
-
-/// INFO with a section of Lockside's own.
-pub(super) fn extend_info(
-    reply: &Reply<'_>,
-    frame: &[u8],
-    scope: &Scope<'_, '_>,
-    out: &mut Vec<u8>,
-) {
-    let (Reply::Bulk(text) | Reply::Verbatim { text, .. }) = reply else {
-        return out.extend_from_slice(frame);
-    };
-    let mut info = text.to_vec();
-    if !info.is_empty() {
-        info.extend_from_slice(b"\r\n");
-    }
-    info.extend_from_slice(section(scope.shared()).as_bytes());
-    match reply {
-        Reply::Verbatim { .. } => encode::verbatim(out, Protocol::Resp3, &info),
-        _ => encode::bulk(out, &info),
-    }
-}
-
-/// INFO without Redis: what a client looks at when it connects, and Lockside's own section.
-pub(in crate::session) fn info_alone(shared: &Shared, protocol: Protocol, out: &mut Vec<u8>) {
-    let text = format!(
-        "# Server\r\nredis_version:7.0.0\r\nredis_mode:standalone\r\n\r\n# Persistence\r\nloading:0\r\n\r\n\
-         # Replication\r\nrole:master\r\n\r\n# Cluster\r\ncluster_enabled:0\r\n\r\n{}",
-        section(shared)
-    );
-    encode::verbatim(out, protocol, text.as_bytes());
-}
-
-fn section(shared: &Shared) -> String {
-    let mut text = String::from("# Lockside\r\n");
-    let uptime = shared.clock.unix_ms().saturating_sub(shared.started_ms) / 1000;
-    let rules = shared.rules.iter().map(|(_, rule)| rule.name.as_str()).collect::<Vec<_>>();
-    // Writing to a String can't fail.
-    let _ = write!(
-        text,
-        "lockside_version:{}\r\nlockside_uptime_in_seconds:{uptime}\r\nlockside_upstream:{}\r\n\
-         lockside_rules:{}\r\nlockside_locks_held:{}\r\nlockside_locks_unconfirmed:{}\r\n\
-         lockside_script_texts:{}\r\nlockside_mode:{}\r\nlockside_guarantee:{}\r\n\
-         lockside_ledger:{}\r\n",
-        env!("CARGO_PKG_VERSION"),
-        shared.upstream,
-        rules.join(","),
-        shared.table.len(),
-        shared.table.unconfirmed(),
-        shared.scripts.len(),
-        shared.board.view().mode.word(),
-        shared.guarantee.word(),
-        shared.door.trouble().as_deref().unwrap_or("ok"),
-    );
-    text
-}
-
-/// SCRIPT EXISTS: 1 only for what both have, since a script on a lock key needs its text here.
-pub(super) fn mask_script_exists(
-    reply: &Reply<'_>,
-    frame: &[u8],
-    shas: &[Vec<u8>],
-    shared: &Shared,
-    out: &mut Vec<u8>,
-) {
-    if !matches!(reply, Reply::Aggregate { .. }) {
-        return out.extend_from_slice(frame);
-    }
-    encode::array(out, shas.len());
-    for (element, sha) in reply.elements().zip(shas) {
-        let upstream = matches!(Reply::parse(element), Some((Reply::Integer(1), _)));
-        encode::integer(out, i64::from(upstream && shared.scripts.find(sha).is_some()));
-    }
-}
-
 const UNKNOWN_SUBCOMMAND: &str =
-    "ERR lockside: unknown subcommand or wrong number of arguments; try LOCKSIDE HELP";
+    "ERR lockside: unknown subcommand or wrong arguments; try LOCKSIDE HELP";
+const NO_CLAIM: &str = "ERR lockside: a claim is named as LOCKSIDE OWNER shows it, such as 3-17";
+const NO_LOCK: &str = "ERR lockside: no rule makes this key a lock";

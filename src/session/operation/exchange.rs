@@ -2,6 +2,7 @@
 //! the client wrote them, releases, and what Lockside adds to an answer.
 
 use crate::command::{KeyspaceUse, LockUse};
+use crate::crash;
 use crate::ledger::{Answer, Ask, Cause};
 use crate::lock::envelope::scripts;
 use crate::lock::record::LockKey;
@@ -33,12 +34,6 @@ pub(super) enum Purpose {
     Info,
     /// SCRIPT EXISTS of these.
     ScriptExists(Vec<Vec<u8>>),
-    /// LOCKSIDE OWNER of this key.
-    Owner(Vec<u8>),
-    /// LOCKSIDE MODE.
-    Mode,
-    /// LOCKSIDE LOCKS, of the keys that match.
-    Locks(Option<Vec<u8>>),
     /// Grants whose reply could not be written are taken back; nobody reads the answer.
     GiveBack(Vec<Grant>),
 }
@@ -100,39 +95,15 @@ impl Exchange {
         Self::start(args.frame(), Purpose::ScriptExists(shas), true, scope)
     }
 
-    pub(super) fn owner(key: &[u8], scope: &mut Scope<'_, '_>) -> (Option<Box<Operation>>, Flow) {
-        let mut request = Vec::new();
-        encode::command(&mut request, &[b"GET", key]);
-        Self::start(&request, Purpose::Owner(key.to_vec()), true, scope)
-    }
-
-    pub(super) fn mode(scope: &mut Scope<'_, '_>) -> (Option<Box<Operation>>, Flow) {
-        Self::ping(Purpose::Mode, scope)
-    }
-
-    pub(super) fn locks(
-        glob: Option<&[u8]>,
-        scope: &mut Scope<'_, '_>,
-    ) -> (Option<Box<Operation>>, Flow) {
-        Self::ping(Purpose::Locks(glob.map(<[u8]>::to_vec)), scope)
-    }
-
-    fn ping(purpose: Purpose, scope: &mut Scope<'_, '_>) -> (Option<Box<Operation>>, Flow) {
-        let mut request = Vec::new();
-        encode::command(&mut request, &[b"PING"]);
-        Self::start(&request, purpose, false, scope)
-    }
-
     /// Takes back grants of the session's database that nobody has heard of.
     pub(in crate::session) fn give_back(
         grants: Vec<Grant>,
         scope: &mut Scope<'_, '_>,
     ) -> (Option<Box<Operation>>, Flow) {
-        for Grant { key, stored, .. } in &grants {
-            let known = scope.shared().table.find(key).filter(|record| record.stored == *stored);
-            if let Some(claim) = known.and_then(|record| record.claim) {
-                scope.give_up(key, claim);
-            }
+        if scope.decides() {
+            // Redis follows by a repair.
+            grants.iter().for_each(|grant| grant::give_up(grant, scope));
+            return (None, Flow::Done);
         }
         let mut command = CommandBuilder::new(b"EVAL");
         command.arg(scripts::COMPARE_AND_DELETE.text.as_bytes());
@@ -163,6 +134,9 @@ impl Exchange {
             return (None, scope.answer_error(SWAPDB_REFUSED));
         }
         scope.cx.wires.to_upstream(request);
+        if purpose.changes_something() {
+            crash::here("release-sent");
+        }
         let keep = may_repeat || purpose.is_on_locks();
         let request = if keep { request.to_vec() } else { Vec::new() };
         let operation = Self { request, purpose, may_repeat, booked: None };
@@ -198,7 +172,12 @@ impl Exchange {
                 return self.release(&reply, out, scope);
             }
             Purpose::Delete(locks) => {
-                let had = |lock: &LockKey| scope.shared().table.find(lock).is_some();
+                let now_ms = scope.shared().clock.unix_ms();
+                let stands = |at_ms: u64| at_ms > now_ms;
+                let had = |lock: &LockKey| {
+                    let record = scope.shared().table.find(lock);
+                    record.is_some_and(|record| record.expires_at_ms.is_none_or(stands))
+                };
                 match (reply, locks.as_slice()) {
                     // Redis had lost it; the ledger had not, and that is the truth (SPEC 2).
                     (Reply::Integer(0), [lock]) if scope.decides() && had(lock) => {
@@ -218,14 +197,11 @@ impl Exchange {
             Purpose::ScriptExists(shas) => {
                 ask::mask_script_exists(&reply, frame, shas, scope.shared(), &mut out);
             }
-            Purpose::Owner(key) => ask::owner(key, &reply, frame, scope, &mut out),
-            Purpose::Mode => ask::mode(&reply, frame, scope.shared(), &mut out),
-            Purpose::Locks(_) if ask::is_stranger(&reply) => out.extend_from_slice(frame),
-            Purpose::Locks(glob) => ask::list(glob.as_deref(), scope, &mut out),
-            // The ledger has been told, and says when they have ended.
-            Purpose::GiveBack(_) if scope.decides() => return Flow::Done,
             Purpose::GiveBack(grants) => {
-                // Where scripts are forbidden there is no answer, and the grants stay unconfirmed.
+                if reply.elements().next().is_none() {
+                    // Where scripts are forbidden there is no answer.
+                    grant::leave_unconfirmed(grants, scope.shared());
+                }
                 for (grant, _) in grants.iter().zip(reply.elements()) {
                     scope.shared().table.release_if(&grant.key, &grant.stored);
                 }
@@ -237,6 +213,7 @@ impl Exchange {
 
     /// Has the ledger release what Redis has let go, then answers.
     fn release(&mut self, reply: &Reply<'_>, out: Vec<u8>, scope: &mut Scope<'_, '_>) -> Flow {
+        crash::here("release-answered");
         let releases = self.purpose.releases(reply, scope.state.db, scope);
         if releases.is_empty() {
             return scope.answer(&out);
@@ -249,7 +226,11 @@ impl Exchange {
     fn go_on(&mut self, next: Next, scope: &mut Scope<'_, '_>) -> Flow {
         let Some((_, out)) = &self.booked else { return Flow::Close };
         match next {
-            Next::Settled(_) => scope.answer(out),
+            Next::Settled(_) => {
+                let flow = scope.answer(out);
+                crash::here("release-told");
+                flow
+            }
             Next::Ledger(until) => Flow::Ledger { until },
             Next::Blocked(text) if text == durable::NOT_RELEASED => scope.answer_error(&text),
             Next::Blocked(_) => scope.answer_error(durable::RELEASING),
@@ -306,11 +287,6 @@ impl Exchange {
                 grant::leave_unconfirmed(grants, scope.shared());
                 Flow::Done
             }
-            Purpose::Mode => {
-                let mut out = Vec::new();
-                ask::told_mode(scope.shared(), &mut out);
-                scope.answer(&out)
-            }
             // What Redis closes on its own account (QUIT, a protocol error) has no reply.
             Purpose::Pass if connected => Flow::Close,
             purpose if connected && purpose.changes_something() => scope.answer_unknown(reason),
@@ -325,6 +301,16 @@ impl Exchange {
 impl Purpose {
     fn changes_something(&self) -> bool {
         matches!(self, Self::TakeOut(_) | Self::Delete(_) | Self::Keyspace(..))
+    }
+
+    /// The locks that it names, in this database.
+    pub(super) fn locks(&self, db: u32) -> Vec<LockKey> {
+        match self {
+            Self::View(keys) => keys.iter().flatten().map(|key| LockKey::new(db, key)).collect(),
+            Self::TakeOut(lock) => vec![lock.clone()],
+            Self::Delete(locks) => locks.clone(),
+            _ => Vec::new(),
+        }
     }
 
     /// True for a client's command on locks.

@@ -4,6 +4,7 @@
 use crate::degraded::auth::{Access, Who};
 use crate::lock::record::LockKey;
 use crate::lock::rule::{Rule, Rules};
+use crate::resp::Args;
 use crate::resp::reply::Reply;
 use crate::session::Shared;
 
@@ -38,6 +39,20 @@ pub(in crate::session) fn may_use_some_locks(who: Who<'_>, shared: &Shared) -> b
 }
 
 impl Scope<'_, '_> {
+    /// True if the client may use all locks that the command names, whatever Redis would say now.
+    pub(super) fn is_let_in(&self, args: Args<'_>) -> bool {
+        let spec = args.get(0).and_then(crate::command::lookup);
+        spec.is_none_or(|spec| {
+            gate_refusal(spec.keys(args), self.witness.who(self.state), self.shared()).is_none()
+        })
+    }
+
+    /// As [`Scope::is_let_in`], for one lock.
+    pub(super) fn may_use(&self, key: &[u8]) -> bool {
+        let who = self.witness.who(self.state);
+        gate_refusal(std::iter::once(key), who, self.shared()).is_none()
+    }
+
     /// Redis's answer to a command that writes, on a lock of this rule.
     pub(super) fn witness_reply(&mut self, rule: &str, reply: &Reply<'_>) {
         self.witness.answered(rule, reply, self.state, &*self.cx.shared.gate);

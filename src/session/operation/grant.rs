@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
+use crate::ledger::{Ask, Asker};
 use crate::lock::record::{Confidence, LockKey};
 use crate::session::Shared;
+
+use super::Scope;
 
 /// A lock that was granted, and where its reply ended in the stream to the client.
 #[derive(Debug, Clone)]
@@ -30,9 +33,34 @@ pub(in crate::session) fn settle_grants(
     unwritten
 }
 
+/// The client of these was heard of: after a crash they are not in doubt. Rides along with what else
+/// is written, and what there is no room for is not worth an error.
+pub(in crate::session) fn note_heard(grants: Vec<Grant>, shared: &Shared) {
+    let ask = |grant: Grant| {
+        let record = shared.table.find(&grant.key)?;
+        let stands = record.stored == grant.stored && !shared.door.is_releasing(&grant.key);
+        stands.then_some(Ask::Heard(grant.key, record.claim?))
+    };
+    let asks: Vec<Ask> = grants.into_iter().filter_map(ask).collect();
+    if !asks.is_empty() {
+        drop(shared.door.submit(Asker::Nobody, asks));
+    }
+}
+
 /// Nobody knows whether the client has heard of these, and they stay.
 pub(in crate::session) fn leave_unconfirmed(grants: &[Grant], shared: &Shared) {
     for grant in grants {
         shared.table.set_confidence(&grant.key, &grant.stored, Confidence::Unconfirmed);
+    }
+}
+
+/// The ledger ends a grant whose reply could not be written. From now on nobody is told that it is
+/// the same grant as the one asked for.
+pub(super) fn give_up(grant: &Grant, scope: &Scope<'_, '_>) {
+    let table = &scope.shared().table;
+    let stands = table.find(&grant.key).filter(|record| record.stored == grant.stored);
+    if let Some(claim) = stands.and_then(|record| record.claim) {
+        table.release_if(&grant.key, &grant.stored);
+        scope.give_up(&grant.key, claim);
     }
 }

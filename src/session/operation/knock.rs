@@ -10,9 +10,11 @@ use std::collections::VecDeque;
 use crate::command::lookup;
 use crate::degraded::Words;
 use crate::degraded::auth::Access;
+use crate::lock::record::Position;
 use crate::resp::reply::Reply;
 use crate::session::state::{HeldBack, Watched};
 
+use super::ask::Releasing;
 use super::serve::Serving;
 use super::{Flow, Operation, Scope, TIMED, execute_all, gate};
 
@@ -20,6 +22,8 @@ use super::{Flow, Operation, Scope, TIMED, execute_all, gate};
 pub(super) enum Wish {
     Command(Vec<Vec<u8>>),
     Transaction(Box<HeldBack>, Option<Watched>),
+    /// A person ends the hold of this claim.
+    Release(Vec<u8>, Position),
 }
 
 /// Questions about a client's rights under way.
@@ -40,6 +44,7 @@ impl Wish {
         };
         match self {
             Self::Command(command) => of(command),
+            Self::Release(key, _) => vec![key.clone()],
             Self::Transaction(held, watched) => {
                 // Whether a lock has changed is told to those alone who may use it.
                 let watched = watched.iter().flat_map(|watched| &watched.keys);
@@ -53,6 +58,7 @@ impl Wish {
         match self {
             Self::Command(command) => Serving::command(Words::new(&command).args(), scope),
             Self::Transaction(held, watched) => execute_all(*held, watched, scope),
+            Self::Release(key, claim) => Releasing::begin(&key, claim, scope),
         }
     }
 }

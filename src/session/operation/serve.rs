@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use crate::command::LockUse;
+use crate::crash;
 use crate::degraded::{self, Caller, Change, CompanionEffects, Evaluation, Words, World};
 use crate::ledger::{Answer, Ask, Cause};
 use crate::lock::record::{Confidence, LockKey, Record};
@@ -18,6 +19,7 @@ use crate::session::Shared;
 use crate::session::state::Watched;
 
 use super::acquire::{CLIENT_GONE, TABLE_FULL};
+use super::local::Locally;
 use super::settle::{Booking, Provisional};
 use super::{Flow, Grant, Operation, Scope, durable, has_changed};
 
@@ -31,6 +33,8 @@ pub(in crate::session) struct Serving {
     under_way: Option<UnderWay>,
     /// Until when it blocks on companions.
     blocks_until: Option<Duration>,
+    /// A hold that has run out is nobody else's yet: how much longer it stands, in milliseconds.
+    grace_ms: u64,
     /// Redis was sent the command, and its link was lost before the reply: why.
     lost: Option<String>,
     /// What a transaction depends on: looked at before each evaluation, also the second, after
@@ -105,6 +109,7 @@ impl Serving {
             tries_left: TRIES,
             under_way: None,
             blocks_until: None,
+            grace_ms: 0,
             lost: None,
             watched: None,
         }
@@ -128,7 +133,7 @@ impl Serving {
             return scope.answer(&reply);
         }
         let caller = Caller { db: scope.state.db, protocol: scope.state.protocol };
-        let evaluation = with_world(shared, |world| match &self.work {
+        let evaluation = with_graceful_world(shared, self.grace_ms, |world| match &self.work {
             Work::Command(words) => degraded::evaluate(Words::new(words).args(), &caller, world),
             Work::Transaction(commands) => degraded::evaluate_transaction(commands, &caller, world),
         });
@@ -156,6 +161,9 @@ impl Serving {
     ) -> Flow {
         if changes.is_empty() {
             return self.finish(&reply, companions, scope);
+        }
+        if scope.is_local(&changes) {
+            return self.make_true_here(&reply, &changes, companions, scope);
         }
         let mut releases = Vec::new();
         let mut taken = Vec::new();
@@ -211,6 +219,38 @@ impl Serving {
         }
     }
 
+    /// The ledger does not answer either, and the rule says that the table alone decides.
+    fn make_true_here(
+        &mut self,
+        reply: &[u8],
+        changes: &[Change],
+        companions: CompanionEffects,
+        scope: &mut Scope<'_, '_>,
+    ) -> Flow {
+        let mut taken = Vec::new();
+        for change in changes {
+            let Change::Take { key, stored, asked_ttl_ms, expires_at_ms } = change else {
+                continue;
+            };
+            match take(key.clone(), stored.clone(), *asked_ttl_ms, *expires_at_ms, scope) {
+                Ok(provisional) => taken.push(provisional),
+                Err(text) => return scope.answer_error(&text),
+            }
+        }
+        if !taken.is_empty() && scope.client_gone {
+            return scope.answer_error(CLIENT_GONE);
+        }
+        match scope.change_locally(changes, &taken) {
+            Locally::Done => {
+                let flow = self.finish(reply, companions, scope);
+                grant(taken, scope);
+                flow
+            }
+            Locally::Moved => self.evaluate(scope),
+            Locally::Full => scope.answer_error(TOO_MUCH_WAITS),
+        }
+    }
+
     /// The ledger's answer.
     pub(super) fn answered(&mut self, answer: &Answer, scope: &mut Scope<'_, '_>) -> Option<Flow> {
         let under_way = self.under_way.as_mut()?;
@@ -223,6 +263,10 @@ impl Serving {
         let done = self.under_way.take()?;
         done.touched.iter().for_each(|key| scope.shared().repairs.touch(key));
         let again = !done.booking.lost.is_empty() || done.booking.missed;
+        let now_ms = scope.shared().clock.unix_ms();
+        if done.booking.lost.iter().any(|loss| loss.has_run_out(now_ms)) {
+            self.grace_ms = u64::MAX;
+        }
         if again || scope.client_gone && !done.taken.is_empty() {
             done.give_up(scope);
         }
@@ -235,12 +279,8 @@ impl Serving {
             return Some(self.evaluate(scope));
         }
         let flow = self.finish(&done.reply, done.companions, scope);
-        let end = scope.cx.wires.client_accepted();
-        scope.grants.extend(done.taken.into_iter().map(|taken| Grant {
-            key: taken.lock,
-            stored: taken.record.stored,
-            reply_end: end,
-        }));
+        crash::here("served-told");
+        grant(done.taken, scope);
         Some(flow)
     }
 
@@ -309,6 +349,16 @@ impl Serving {
         }
     }
 
+    /// The command, if it only blocks on companions; it does so here no more.
+    pub(super) fn take_blocked(&mut self, scope: &Scope<'_, '_>) -> Option<Vec<Vec<u8>>> {
+        self.blocks_until?;
+        scope.shared().companions.unblock((scope.cx.worker, scope.id));
+        match &mut self.work {
+            Work::Command(words) => Some(std::mem::take(words)),
+            Work::Transaction(_) => None,
+        }
+    }
+
     /// The client has gone: what only waits need not.
     pub(super) fn client_gone(&mut self, scope: &mut Scope<'_, '_>) -> Option<Flow> {
         self.blocks_until?;
@@ -326,6 +376,16 @@ impl UnderWay {
             }
         }
     }
+}
+
+/// The client was told of these by what was written last.
+fn grant(taken: Vec<Provisional>, scope: &mut Scope<'_, '_>) {
+    let end = scope.cx.wires.client_accepted();
+    scope.grants.extend(taken.into_iter().map(|taken| Grant {
+        key: taken.lock,
+        stored: taken.record.stored,
+        reply_end: end,
+    }));
 }
 
 /// A lock to be claimed, as its rule allows while Redis is away.
@@ -401,6 +461,11 @@ fn resumed(args: Args<'_>, scope: &mut Scope<'_, '_>) -> Option<Flow> {
 
 /// Runs `step` with what the engine looks at.
 pub(in crate::session) fn with_world<T>(shared: &Shared, step: impl FnOnce(&World<'_>) -> T) -> T {
+    with_graceful_world(shared, 0, step)
+}
+
+/// The same, where holds that ran out stand for so much longer.
+fn with_graceful_world<T>(shared: &Shared, grace_ms: u64, step: impl FnOnce(&World<'_>) -> T) -> T {
     let stamp = |value: &[u8], stamp: Stamp| shared.stamper.stamp(value, stamp, &shared.clock);
     step(&World {
         rules: &shared.rules,
@@ -409,6 +474,7 @@ pub(in crate::session) fn with_world<T>(shared: &Shared, step: impl FnOnce(&Worl
         scripts: &shared.scripts,
         stamp: &stamp,
         now_ms: shared.clock.unix_ms(),
+        grace_ms,
         limits: degraded::Limits { max_lock_value: shared.max_lock_value },
     })
 }
@@ -418,5 +484,7 @@ fn nothing_done(trouble: &str) -> String {
 }
 
 const NOT_A_LOCK: &str = "only lock keys are served";
+const TOO_MUCH_WAITS: &str =
+    "TRYAGAIN lockside: nothing was done: too much waits for the ledger already";
 const CONTENDED: &str =
     "TRYAGAIN lockside: not acquired: others were first, time and again; ask again";

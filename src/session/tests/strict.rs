@@ -56,6 +56,11 @@ impl Repairs for Scripted {
     fn is_due(&self, _: &LockKey) -> bool {
         false
     }
+    fn touch_ended(&self, _: &LockKey, _: Arc<[u8]>) {}
+    fn start_pass(&self) {}
+    fn counts(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
     fn any_is_due(&self) -> bool {
         false
     }
@@ -96,6 +101,19 @@ impl Strict {
     fn held_by(stored: &str) -> Self {
         let strict = Self::new();
         strict.shared.table.grant(LockKey::new(0, b"lock:a"), record(stored));
+        strict
+    }
+
+    /// After an OK for `lock:a`, of which the table has heard.
+    fn granted() -> Self {
+        let mut strict = Self::new();
+        strict.client(&[TAKE]);
+        strict.redis(OK);
+        strict.asked();
+        strict.shared.table.grant(LockKey::new(0, b"lock:a"), record(TOKEN));
+        strict.win(1);
+        strict.redis(HELD_NOW);
+        assert_eq!(strict.told(), OK);
         strict
     }
 
@@ -146,6 +164,37 @@ fn record(stored: &str) -> Record {
         other: None,
         marker: None,
     }
+}
+
+/// Heard of is noted once, without waiting, and not of a grant that its client has just released.
+#[test]
+fn what_was_heard_of_is_noted() {
+    let mut strict = Strict::granted();
+    let end = strict.rig.wires.accepted;
+    strict.session.heard_of_client(end - 1);
+    strict.client(&["PING"]);
+    strict.redis("+PONG\r\n");
+    assert_eq!(strict.did(), [], "the reply may not have come");
+    strict.session.heard_of_client(end);
+    strict.client(&["PING"]);
+    strict.redis("+PONG\r\n");
+    let heard = Ask::Heard(LockKey::new(0, b"lock:a"), CLAIM);
+    assert_eq!(strict.did(), [Did::Asked(Asker::Nobody, vec![heard])]);
+    strict.session.heard_of_client(end);
+    strict.client(&["PING"]);
+    strict.redis("+PONG\r\n");
+    assert_eq!(strict.did(), []);
+}
+
+#[test]
+fn what_was_released_is_not_noted() {
+    let mut strict = Strict::granted();
+    let end = strict.rig.wires.accepted;
+    strict.session.heard_of_client(end);
+    strict.shared.table.free(&LockKey::new(0, b"lock:a"), CLAIM);
+    strict.client(&["PING"]);
+    strict.redis("+PONG\r\n");
+    assert_eq!(strict.did(), []);
 }
 
 fn touched() -> Did {

@@ -4,7 +4,6 @@
 //! - A persistent lock has no TTL (SPEC 5): TTL and its kin say -1 where Redis has one.
 //! - A persistent lock has a virtual TTL, the rule's default where its client gave none: PERSIST
 //!   finds one where Redis has none.
-//! - An error that ends a script comes without the script's name and line, which Redis appends.
 //!
 //! A `ttl` rule gives a lock without TTL its default; the test does the same to Redis. NX, XX, GT
 //! and LT of EXPIRE go by the virtual TTL: the test gives them to persistent locks only with a
@@ -24,10 +23,6 @@ pub(super) fn is_right(words: &[Vec<u8>], mode: Mode, engine: &[u8], redis: &[u8
     let name = words[0].to_ascii_lowercase();
     let is_lock = words.get(1).is_some_and(|key| key.starts_with(b"lock:"));
     let is_persistent = is_lock && mode == Mode::Persistent;
-    if name.starts_with(b"eval") && engine.starts_with(b"-") {
-        return redis.starts_with(engine.trim_ascii_end())
-            && redis.windows(9).any(|part| part == b" script: ");
-    }
     let (Some(ours), Some(theirs)) = (number(engine), number(redis)) else { return false };
     match name.as_slice() {
         b"persist" => is_persistent && (ours, theirs) == (1, 0),

@@ -115,6 +115,9 @@ struct Fate {
     may_be_acquired: bool,
     /// The call of the first release that was or may have been carried out.
     released_from: Option<Moment>,
+    /// The call of the first release that found nothing. Who is told that holds no more, right
+    /// or wrong.
+    denied_from: Option<Moment>,
     /// The first reply that acknowledged its release.
     released_by: Option<Moment>,
 }
@@ -142,7 +145,7 @@ impl Story {
             }
         }
         let hold = |(token, fate): (&Token, &Fate)| {
-            let until = fate.released_from.unwrap_or(Moment::MAX);
+            let until = fate.ended_from().unwrap_or(Moment::MAX);
             fate.granted.map(|from| Hold { token: token.clone(), from, until })
         };
         let mut holds: Vec<Hold> = fates.iter().filter_map(hold).collect();
@@ -284,10 +287,19 @@ impl Fate {
             let first = self.released_from.unwrap_or(event.called).min(event.called);
             self.released_from = Some(first);
         }
+        if told == Released::NotHeld {
+            let first = self.denied_from.unwrap_or(event.called).min(event.called);
+            self.denied_from = Some(first);
+        }
         if told == Released::Done {
             let first = self.released_by.unwrap_or(event.replied).min(event.replied);
             self.released_by = Some(first);
         }
+    }
+
+    /// From when on its client does not take it for its own.
+    fn ended_from(&self) -> Option<Moment> {
+        self.released_from.into_iter().chain(self.denied_from).min()
     }
 
     /// Its client knows that it may hold the lock or not.

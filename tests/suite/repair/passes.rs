@@ -156,6 +156,7 @@ impl Rig {
             board: board.clone(),
             dirty: dirty.clone(),
             databases: databases.clone(),
+            counters: Arc::default(),
             events: Arc::new(told),
             interval,
             unix_ms,

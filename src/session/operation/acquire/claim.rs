@@ -1,5 +1,6 @@
 //! The ledger's part of an acquire: the claim, its answer, and what is left to do after it.
 
+use crate::crash;
 use crate::ledger::{Answer, Outcome as Booked};
 use crate::lock::acquire::{Acquire, Effect, Input, Outcome};
 use crate::lock::record::Confidence;
@@ -10,12 +11,18 @@ use super::Acquiring;
 impl Acquiring {
     /// Hands the claim to the ledger.
     pub(super) fn claim(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
+        // Redis has not let the client in yet, if it has not set the key.
+        if !self.machine.has_set() && !scope.may_use(self.lock.key()) {
+            self.trouble = Some(NOT_SEEN.to_owned());
+            return self.feed(Input::NoLedger, scope);
+        }
         let record = self.ask.record(scope.client(), scope.shared());
         let ask = scope.claim_of(&self.lock, &record);
         match scope.book(vec![ask]) {
             Ok(ticket) => {
                 self.ticket = Some(ticket);
                 self.until = scope.claim_until(self.ask.safety_ttl);
+                crash::here("ledger-asked");
                 Flow::Ledger { until: self.until }
             }
             Err(error) => {
@@ -37,6 +44,7 @@ impl Acquiring {
         let input = match answer.outcomes.first() {
             Some(Booked::Won { claim, .. }) => {
                 self.won = Some(*claim);
+                crash::here("ledger-answered");
                 Input::Won
             }
             Some(Booked::Lost { holder }) => {
@@ -63,11 +71,8 @@ impl Acquiring {
     /// What the ledger and the repairs have to know of an acquire that has ended.
     pub(super) fn tidy(&self, outcome: Outcome, scope: &Scope<'_, '_>) {
         match self.won {
-            Some(_) if outcome == Outcome::Granted => {
-                if !self.machine.is_in_line() {
-                    scope.shared().repairs.touch(&self.lock);
-                }
-            }
+            Some(_) if outcome == Outcome::Granted && self.machine.is_in_line() => {}
+            Some(_) if outcome == Outcome::Granted => scope.shared().repairs.touch(&self.lock),
             Some(claim) => scope.give_up(&self.lock, claim),
             None => {}
         }
@@ -90,3 +95,5 @@ impl Acquiring {
         (machine.by_ledger(scope.shared().ledger_use()), effect)
     }
 }
+
+const NOT_SEEN: &str = "upstream is unavailable, and was not seen to let this client in";

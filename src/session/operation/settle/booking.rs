@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::crash;
 use crate::ledger::fold::Holder;
 use crate::ledger::{Answer, Ask, Cause, Outcome, Ticket};
 use crate::lock::record::{LockKey, Position};
@@ -23,6 +24,14 @@ pub(in crate::session::operation) struct Loss {
     pub(super) index: usize,
     pub(in crate::session::operation) lock: LockKey,
     pub(in crate::session::operation) holder: Option<Arc<Holder>>,
+}
+
+impl Loss {
+    /// True if it was lost to a hold whose time is over, and not for long enough (SPEC 3).
+    pub(in crate::session::operation) fn has_run_out(&self, now_ms: u64) -> bool {
+        let expires = self.holder.as_ref().and_then(|holder| holder.claim.expires_at_ms);
+        expires.is_some_and(|at_ms| at_ms <= now_ms)
+    }
 }
 
 /// Two requests with the ledger.
@@ -89,6 +98,7 @@ impl Booking {
                 }
             }
         }
+        crash::here("ledger-asked");
         Ok(booking)
     }
 
@@ -160,14 +170,19 @@ pub(in crate::session::operation) fn releases<'k>(
     scope: &Scope<'_, '_>,
 ) -> Vec<Ask> {
     let ask = |(key, seen): (&LockKey, Option<&[u8]>)| {
+        // Another sidecar may have granted what went, and its claim not have been read here yet. But
+        // it may also be a value that was released long ago, and another may hold the lock by now:
+        // so nobody is released but that value, where it is known.
+        let by_value = |stored: &[u8]| Ask::ReleaseValue(key.clone(), stored.into(), cause);
         let Some(record) = scope.shared().table.find(key) else {
-            // Another sidecar may have granted it, and its claim not have been read here yet.
-            return Some(Ask::ReleaseAny(key.clone(), cause));
+            return Some(seen.map_or_else(|| Ask::ReleaseAny(key.clone(), cause), by_value));
         };
-        // What the ledger's holder is not, was no lock: Redis had something else in its place.
-        if seen.is_some_and(|seen| !record.stored.is_empty() && *record.stored != *seen) {
+        if let Some(seen) = seen
+            && !record.stored.is_empty()
+            && *record.stored != *seen
+        {
             scope.shared().repairs.touch(key);
-            return None;
+            return Some(by_value(seen));
         }
         record.claim.map(|claim| Ask::Release(key.clone(), claim, cause))
     };

@@ -1,0 +1,180 @@
+//! What a script may use: steps and memory. Pure.
+//!
+//! Time is not looked at: an evaluation has no clock, and the same script on the same locks comes
+//! to the same end each time. So Lua's instructions are counted, and what a library function may
+//! do beside them is charged for beforehand.
+
+use std::cell::{Cell, RefCell};
+
+use crate::degraded::turn::Stop;
+
+/// Steps of one script. A step is about one instruction of Lua, of which an optimised build does
+/// 50 to 100 million a second: it is below 100 ms, the longest that a worker may stand still. Redis
+/// itself calls a script slow after 5 s, but has nobody else to serve meanwhile.
+pub(super) const STEPS: u64 = 4_000_000;
+/// Bytes of a script's Lua state, its arguments included.
+pub(super) const MEMORY: usize = 8 << 20;
+/// Lua's instructions between two looks at the budget.
+pub(super) const PERIOD: u32 = 100;
+
+/// Memory that costs nothing beside what was made of it.
+const FREE_MEMORY: usize = 256 << 10;
+/// One instruction can handle all memory there is: it counts once more for each so many bytes.
+const MEMORY_STEP: usize = 1 << 10;
+/// The longest pattern: matching uses the C stack, in proportion to it.
+const LONGEST_PATTERN: usize = 1024;
+
+const TOO_LONG: &str = "ERR lockside: the script takes too long for a sidecar whose upstream is \
+                        unavailable; nothing was done";
+const TOO_LARGE: &str = "ERR lockside: the script takes too much memory for a sidecar whose \
+                         upstream is unavailable; nothing was done";
+
+/// The script is given up: nothing in it may catch that.
+#[derive(Debug, thiserror::Error)]
+#[error("the script is given up")]
+pub(super) struct GivenUp;
+
+/// What one run may still use.
+pub(super) struct Budget {
+    left: Cell<u64>,
+    end: RefCell<Option<Stop>>,
+}
+
+impl Budget {
+    /// A whole one.
+    pub(super) fn new() -> Self {
+        Self { left: Cell::new(STEPS), end: RefCell::new(None) }
+    }
+
+    /// Takes steps away. An error once there are too few.
+    pub(super) fn charge(&self, steps: u64) -> mlua::Result<()> {
+        match self.left.get().checked_sub(steps) {
+            Some(left) => {
+                self.left.set(left);
+                self.check()
+            }
+            None => Err(self.refuse(TOO_LONG)),
+        }
+    }
+
+    /// The charge for [`PERIOD`] instructions, while so many bytes are used.
+    pub(super) fn charge_period(&self, used_memory: usize) -> mlua::Result<()> {
+        let more = used_memory.saturating_sub(FREE_MEMORY) / MEMORY_STEP;
+        self.charge(u64::from(PERIOD).saturating_mul(1 + more as u64))
+    }
+
+    /// The charge for matching a pattern on a text of so many bytes.
+    pub(super) fn charge_pattern(&self, length: usize, pattern: &[u8]) -> mlua::Result<()> {
+        self.charge(pattern_steps(length, pattern))
+    }
+
+    /// An error if the script is given up.
+    pub(super) fn check(&self) -> mlua::Result<()> {
+        if self.end.borrow().is_some() { Err(mlua::Error::external(GivenUp)) } else { Ok(()) }
+    }
+
+    /// Gives the script up; the first reason counts.
+    pub(super) fn give_up(&self, reason: Stop) -> mlua::Error {
+        self.end.borrow_mut().get_or_insert(reason);
+        mlua::Error::external(GivenUp)
+    }
+
+    /// Gives the script up with an error for the client.
+    pub(super) fn refuse(&self, text: &str) -> mlua::Error {
+        self.give_up(Stop::Refused(text.to_owned()))
+    }
+
+    /// Gives the script up for its memory.
+    pub(super) fn exhausted(&self) -> mlua::Error {
+        self.refuse(TOO_LARGE)
+    }
+
+    /// Why the script was given up, if it was.
+    pub(super) fn end(&self) -> Option<Stop> {
+        self.end.borrow().clone()
+    }
+}
+
+/// A bound for the steps of Lua's matcher, which tries again with every other length of every
+/// repetition: as many ways as there are to part the text at so many places.
+fn pattern_steps(length: usize, pattern: &[u8]) -> u64 {
+    if pattern.len() > LONGEST_PATTERN {
+        return u64::MAX;
+    }
+    let shape = PatternShape::of(pattern);
+    let length = length as u64 + 1;
+    (1..=shape.parts)
+        .fold(shape.step, |steps, part| steps.saturating_mul(length.saturating_add(part)) / part)
+}
+
+/// What makes a pattern slow.
+struct PatternShape {
+    /// Places at which a text is parted.
+    parts: u64,
+    /// Steps for each way to do so.
+    step: u64,
+}
+
+impl PatternShape {
+    fn of(pattern: &[u8]) -> Self {
+        let (mut parts, mut choices) = (u64::from(!pattern.starts_with(b"^")), 1_u64);
+        let (mut longest_set, mut set_start) = (0, None);
+        let mut at = 0;
+        while let Some(byte) = pattern.get(at) {
+            at += 1;
+            match byte {
+                b'%' => {
+                    // %b and %1 walk over text.
+                    let next = pattern.get(at);
+                    parts += u64::from(next.is_some_and(|next| b"b123456789".contains(next)));
+                    at += 1;
+                }
+                b'[' if set_start.is_none() => set_start = Some(at),
+                b']' => {
+                    let length = set_start.take().map_or(0, |start| at - start);
+                    longest_set = longest_set.max(length as u64);
+                }
+                _ if set_start.is_some() => {}
+                b'*' | b'+' | b'-' => parts += 1,
+                b'?' => choices = choices.saturating_mul(2),
+                _ => {}
+            }
+        }
+        // A set that begins with `]` ends later than it seems: then its rest counts as repetitions.
+        Self { parts, step: choices.saturating_mul(2 + longest_set) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usual_patterns_are_cheap_and_catastrophes_are_not() {
+        for (length, pattern) in [
+            (60, "^(%d+):(.+)$"),
+            (60, "([^:]+):([^:]+)"),
+            (19, "^%d%d%-%d%d%-%d%d%d%d %d%d:%d%d:%d%d$"),
+            (4000, ":"),
+        ] {
+            let steps = pattern_steps(length, pattern.as_bytes());
+            assert!(steps < STEPS / 2, "{pattern}: {steps}");
+        }
+        let long = "a?".repeat(600);
+        for (length, pattern) in
+            [(1000, "(.-)(.-)(.-)(.-)b"), (30, "a?".repeat(30).as_str()), (1, long.as_str())]
+        {
+            assert!(pattern_steps(length, pattern.as_bytes()) > STEPS, "{pattern}");
+        }
+    }
+
+    #[test]
+    fn what_is_given_up_stays_given_up() {
+        let budget = Budget::new();
+        assert!(budget.charge(STEPS).is_ok());
+        assert!(budget.charge(1).is_err());
+        assert!(budget.check().is_err());
+        budget.exhausted();
+        assert_eq!(budget.end(), Some(Stop::Refused(TOO_LONG.to_owned())));
+    }
+}

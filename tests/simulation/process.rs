@@ -238,7 +238,7 @@ fn shared(desk: Arc<Desk>, dirty: Arc<Dirty>) -> Shared {
         history: Arc::<History>::default(),
         reports: Reports::default(),
         companions: Companions::new(degraded::Bounds::default()),
-        locals: lockside::session::Locals::default(),
+        locals: Locals::default(),
         gate: Arc::new(Open),
         bell: Arc::new(Open),
         repairs: Arc::new(Menders(dirty)),

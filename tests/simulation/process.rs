@@ -240,6 +240,7 @@ fn shared(desk: Arc<Desk>, dirty: Arc<Dirty>) -> Shared {
         gate: Arc::new(Open),
         bell: Arc::new(Open),
         repairs: Arc::new(Menders(dirty)),
+        locals: lockside::session::Locals::default(),
         acquire_timeout: Some(Duration::from_millis(1500)),
         release_wait: Duration::from_secs(2),
     }

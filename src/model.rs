@@ -200,6 +200,7 @@ fn a_del_by_another_sidecar_can_miss() {
 #[test]
 fn a_client_asks_again() {
     holds("again", AGAIN, LEAST);
+    holds("again, a client goes", Laws { goes: 1, ..AGAIN }, 2 * LEAST);
 }
 
 /// The first sidecar's withdrawal comes after the second one's OK.
@@ -207,13 +208,4 @@ fn a_client_asks_again() {
 fn a_withdrawal_of_the_value_is_found() {
     let (violation, _) = breaks(Twin::WithdrawsTheValue, AGAIN);
     assert_eq!(violation, Violation::HoldsWithoutLedger(1));
-}
-
-/// A gap that is known: a sidecar whose client has gone gives its claim up by a release, and not by
-/// a withdrawal, which would leave alone what another sidecar has told the same token.
-#[test]
-fn a_claim_given_up_for_a_client_that_has_gone_takes_another_with_it() {
-    let (violation, trace) = breaks(Twin::None, Laws { goes: 1, ..AGAIN });
-    assert_eq!(violation, Violation::HoldsWithoutLedger(1));
-    assert_eq!(trace.last(), Some(&Move::TakeBack(0)));
 }

@@ -34,10 +34,15 @@ pub(super) struct Name {
 /// What a row says; acquires and values are named by their numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Say {
-    Claim { acquire: u8, value: u8 },
+    Claim {
+        acquire: u8,
+        value: u8,
+    },
     Observe(u8),
     Release(Name),
     Withdraw(Name),
+    /// A release for which nobody was told OK.
+    Undelivered(Name),
 }
 
 /// What has become of a row.
@@ -219,7 +224,11 @@ impl Book {
             Say::Withdraw(claim) if self.twin != Twin::WithdrawsTheValue => {
                 Entry::Withdraw { key, claim: position(claim) }
             }
-            Say::Withdraw(claim) | Say::Release(claim) => {
+            Say::Undelivered(claim) if self.twin != Twin::WithdrawsTheValue => {
+                let cause = Cause::Undelivered;
+                Entry::Release { key, claim: position(claim), cause, at_ms: 0 }
+            }
+            Say::Withdraw(claim) | Say::Undelivered(claim) | Say::Release(claim) => {
                 Entry::Release { key, claim: position(claim), cause: Cause::Client, at_ms: 0 }
             }
         }

@@ -40,7 +40,7 @@ impl Steps {
                 let name = name.expect("a claim that has won stands there");
                 let say = match back {
                     Back::Withdraw => Say::Withdraw(name),
-                    Back::Release => Say::Release(name),
+                    Back::Release => Say::Undelivered(name),
                 };
                 let mut next = *world;
                 next.ledger = self.book.write(place, acquire.log, say).0;

@@ -26,7 +26,7 @@ enum Step {
     /// The envelope was sent; by its text, once Redis has said that it does not have it.
     Running { by_text: bool },
     /// What was done is being made durable, in the ledger and in Redis; this is the client's reply.
-    Settling(Settlement, Vec<u8>),
+    Settling(Box<Settlement>, Vec<u8>),
     /// The ledger's holders are being put into Redis; so many replies are still to come.
     Seating(usize),
 }
@@ -152,7 +152,7 @@ impl Scripting {
             true => (Settlement::give_back(effect.taken, scope), Next::Wait),
             false => Settlement::begin(effect.taken, effect.releases, scope),
         };
-        self.step = Step::Settling(settlement, effect.reply);
+        self.step = Step::Settling(Box::new(settlement), effect.reply);
         self.go_on(next, scope)
     }
 

@@ -144,7 +144,11 @@ impl Enveloped {
     }
 
     /// Reads a reply; the table follows what was released. `None` if it makes no sense.
-    pub(in crate::session::operation) fn read(&self, frame: &[u8], scope: &mut Scope<'_, '_>) -> Option<Effect> {
+    pub(in crate::session::operation) fn read(
+        &self,
+        frame: &[u8],
+        scope: &mut Scope<'_, '_>,
+    ) -> Option<Effect> {
         match envelope::unwrap(frame, &self.marker).ok()? {
             Outcome::Raw => Some(Effect {
                 reply: self.own_error(frame),

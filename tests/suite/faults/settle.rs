@@ -120,7 +120,7 @@ fn client_gone_behind_a_script() {
 fn reply_of_the_persist_behind_exec_lost() {
     let Some(mut stage) = Stage::start() else { return };
     for fault in [Fault::LoseReply, Fault::LoseCommand] {
-        stage.proxy.next(" 2 lock:a lock:b s", fault);
+        stage.proxy.next(" 3 lock:a lock:b lockside:fence:", fault);
         assert_eq!(stage.client.ask("MULTI"), OK);
         for line in [take("lock:a", TOKEN), take("lock:b", OTHER), "SET plain 1".into()] {
             assert_eq!(stage.client.ask(&line), "+QUEUED\r\n");

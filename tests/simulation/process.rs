@@ -217,6 +217,7 @@ pub(crate) fn rules() -> Rules {
 
 fn shared(desk: Arc<Desk>, dirty: Arc<Dirty>) -> Shared {
     Shared {
+        fence_counter: b"lockside:fence:simulation"[..].into(),
         rules: rules(),
         table: Arc::new(Table::new(1000)),
         scripts: Scripts::in_memory(Bounds { count: 10, bytes: 10_000 }),
@@ -232,15 +233,14 @@ fn shared(desk: Arc<Desk>, dirty: Arc<Dirty>) -> Shared {
         started_ms: clock::unix_ms(),
         door: desk,
         guarantee: Guarantee::Strict,
-        fence_counter: b"lockside:fence"[..].into(),
         board: Arc::<Board>::default(),
         history: Arc::<History>::default(),
         reports: Reports::default(),
         companions: Companions::new(degraded::Bounds::default()),
-        locals: lockside::session::Locals::default(),
         gate: Arc::new(Open),
         bell: Arc::new(Open),
         repairs: Arc::new(Menders(dirty)),
+        locals: lockside::session::Locals::default(),
         acquire_timeout: Some(Duration::from_millis(1500)),
         release_wait: Duration::from_secs(2),
     }

@@ -58,6 +58,8 @@ struct Connection {
     input: Vec<u8>,
     /// Commands of an open MULTI.
     queued: Option<Vec<Vec<Vec<u8>>>>,
+    /// Something could not be queued.
+    is_aborted: bool,
     watched: BTreeMap<Vec<u8>, u64>,
 }
 

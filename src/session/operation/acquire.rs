@@ -3,6 +3,7 @@
 mod ask;
 mod claim;
 mod fence;
+mod words;
 
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ use super::script::Scripting;
 use super::settle;
 use super::{Flow, Grant, Operation, Scope, TIMED, UNTIMED};
 pub(super) use ask::{Ask, Form, Read, read};
+pub(super) use words::{CLIENT_GONE, TABLE_FULL, UNCONFIRMED, is_error, is_forbidden, is_unusable};
+use words::{HELD_BY_OTHER_TYPE, RAN_OUT, UNKNOWN};
 
 /// An acquire under way.
 pub(in crate::session) struct Acquiring {
@@ -479,21 +482,6 @@ impl Acquiring {
     }
 }
 
-/// Redis answers, but takes no lock writes (SPEC 2).
-pub(super) fn is_unusable(reply: &Reply<'_>) -> bool {
-    const CODES: [&[u8]; 8] = [
-        b"READONLY",
-        b"MISCONF",
-        b"OOM",
-        b"NOREPLICAS",
-        b"LOADING",
-        b"MASTERDOWN",
-        b"CLUSTERDOWN",
-        b"BUSY ",
-    ];
-    matches!(reply, Reply::Error(text) if CODES.iter().any(|code| text.starts_with(code)))
-}
-
 /// The acquire that a command asks for, if it is one.
 pub(super) fn acquire_of(args: Args<'_>, scope: &mut Scope<'_, '_>) -> Option<Box<Ask>> {
     let setnx = args.get(0).is_some_and(|name| name.eq_ignore_ascii_case(b"setnx"));
@@ -503,28 +491,3 @@ pub(super) fn acquire_of(args: Args<'_>, scope: &mut Scope<'_, '_>) -> Option<Bo
         Read::Overwrite | Read::Other => None,
     }
 }
-
-pub(super) fn is_error(reply: &Reply<'_>, code: &[u8]) -> bool {
-    matches!(reply, Reply::Error(text) if text.starts_with(code))
-}
-
-/// Scripts, or the commands in them, are forbidden to this user, or not there at all.
-pub(super) fn is_forbidden(reply: &Reply<'_>) -> bool {
-    is_error(reply, b"NOPERM")
-        || is_error(reply, b"ERR unknown command")
-        || is_error(reply, b"ERR The user executing the script")
-}
-
-pub(super) const CLIENT_GONE: &str =
-    "ERR lockside: not acquired: the client has closed its side of the connection";
-pub(super) const TABLE_FULL: &str =
-    "OOM lockside: not acquired: as many locks are held as limits.locks allows";
-const RAN_OUT: &str = "TRYAGAIN lockside: not acquired: the key ran out or was taken by another \
-    before it was made permanent; ask again";
-const HELD_BY_OTHER_TYPE: &str =
-    "WRONGTYPE Operation against a key holding the wrong kind of value";
-const UNKNOWN: &str = "TRYAGAIN lockside: unknown outcome: Redis did not say whether the lock was \
-    taken; a key that was set is gone after the safety TTL; ask again with the same token";
-pub(super) const UNCONFIRMED: &str = "TRYAGAIN lockside: unknown outcome: Redis did not say \
-    whether the lock was made permanent; ask again with the same token: if it is unique and the \
-    lock stands, the answer is OK";

@@ -6,6 +6,8 @@ use super::*;
 use crate::ledger::fold::Holder;
 use crate::ledger::{Answer, Cause, Claim, Outcome, Position};
 use crate::lock::record::Record;
+use crate::lock::rule::Outage;
+use crate::mode::Mode;
 
 const CAD: &str = "EVALSHA";
 pub(super) const CLAIM: Position = Position { log: 1, seq: 7 };
@@ -49,6 +51,10 @@ impl Door for Scripted {
     }
     fn trouble(&self) -> Option<Arc<str>> {
         self.trouble.lock().unwrap().clone()
+    }
+    /// What is asked for while there is trouble waits.
+    fn waiting(&self) -> usize {
+        usize::from(self.trouble().is_some())
     }
     fn is_releasing(&self, _: &LockKey) -> bool {
         false
@@ -204,6 +210,39 @@ fn what_was_released_is_not_noted() {
     strict.client(&["PING"]);
     strict.redis("+PONG\r\n");
     assert_eq!(strict.did(), []);
+}
+
+/// Neither Redis nor the ledger, and the rule says that the table alone decides: each change takes
+/// back the one before it, so that the ledger hears of the last.
+#[test]
+fn the_table_alone() {
+    let mut strict = Strict::held_by(TOKEN);
+    let rule = Rule { outage: Outage::Local, ..Rule::new("r", vec![Glob::new(b"lock:*")]) };
+    strict.shared.rules = Rules::new(vec![rule]);
+    strict.shared.board.show(Mode::Blocked, false);
+    let lost = crate::mode::Cause::Lost(crate::mode::Sign::Refused, "".into());
+    strict.shared.history.set_lost(Some(lost));
+    *strict.ledger.trouble.lock().unwrap() = Some("it is away".into());
+    let key = LockKey::new(0, b"lock:a");
+    let release = Ask::Release(key.clone(), CLAIM, Cause::Client);
+
+    strict.client(&["DEL lock:a"]);
+    assert_eq!(strict.told(), ":1\r\n");
+    assert_eq!(strict.did(), [Did::Asked(Asker::Nobody, vec![release.clone()]), touched()]);
+    strict.client(&[TAKE]);
+    assert_eq!(strict.told(), OK);
+    let did = strict.did();
+    let [Did::Withdrew(Ticket(1)), Did::Asked(Asker::Nobody, asks), _] = &did[..] else {
+        panic!("{did:?}");
+    };
+    assert!(matches!(&asks[..], [first, Ask::Claim(_)] if *first == release), "{asks:?}");
+    strict.client(&[TAKE]);
+    assert_eq!(strict.told(), "$-1\r\n");
+    strict.client(&["DEL lock:a"]);
+    assert_eq!(strict.told(), ":1\r\n");
+    let again = Did::Asked(Asker::Nobody, vec![release]);
+    // The claim was heard of, and is not noted: it has no name yet.
+    assert_eq!(strict.did(), [Did::Withdrew(Ticket(2)), again, touched()]);
 }
 
 fn touched() -> Did {

@@ -10,13 +10,19 @@ impl Redis {
     pub(super) fn command(&mut self, link: u64, words: Vec<Vec<u8>>, out: &mut Vec<u8>) {
         let name = name(&words);
         let connection = self.connections.get_mut(&link).unwrap();
+        if matches!(name.as_str(), "EVAL" | "EVALSHA") && words.len() < 3 {
+            connection.is_aborted |= connection.queued.is_some();
+            let name = name.to_lowercase();
+            let text = format!("ERR wrong number of arguments for '{name}' command");
+            return encode::error(out, text.as_bytes());
+        }
         match name.as_str() {
             "MULTI" => {
                 connection.queued = Some(Vec::new());
                 encode::simple(out, b"OK");
             }
             "DISCARD" => {
-                connection.queued = None;
+                (connection.queued, connection.is_aborted) = (None, false);
                 connection.watched.clear();
                 encode::simple(out, b"OK");
             }
@@ -47,6 +53,10 @@ impl Redis {
         let Some(commands) = connection.queued.take() else {
             return encode::error(out, b"ERR EXEC without MULTI");
         };
+        if std::mem::take(&mut connection.is_aborted) {
+            let text = "EXECABORT Transaction discarded because of previous errors.";
+            return encode::error(out, text.as_bytes());
+        }
         if watched.iter().any(|(key, version)| self.version(key) != *version) {
             return encode::null_array(out, Protocol::Resp2);
         }

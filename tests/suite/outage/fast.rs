@@ -8,6 +8,9 @@ use crate::support::{Client, Settings, wait_until};
 const LATE: &str = "guarantee = \"fast\"\n[ledger]\nmirror_interval = \"60s\"";
 const SOON: &str = "guarantee = \"fast\"\n[ledger]\nmirror_interval = \"100ms\"";
 
+/// Time enough to kill Lockside before the mirror; a next run waits as long.
+const BETWEEN: &str = "guarantee = \"fast\"\n[ledger]\nmirror_interval = \"2s\"";
+
 fn stage(redis: &[&str], top: &str) -> Option<Stage> {
     Stage::with(redis, Settings { top, ..Settings::default() })
 }
@@ -74,13 +77,13 @@ fn lockside_is_killed_after_the_mirror_while_redis_is_down() {
 /// The ledger has never heard of it: Redis has, and the pass at the start adopts it.
 #[test]
 fn lockside_is_killed_before_the_mirror() {
-    let Some(mut stage) = stage(&[], LATE) else { return };
+    let Some(mut stage) = stage(&[], BETWEEN) else { return };
     stage.take("lock:a", A);
     let before = fence(&mut stage.holder, "lock:a");
     stage.subject.kill();
-    stage.redis.ask("PING");
     stage.subject.start_again();
     (stage.holder, stage.stranger) = (stage.subject.client(), stage.subject.client());
+    stage.wait_mode("healthy");
     assert_eq!(answer(&mut stage.stranger, "GET lock:a"), bulk(A));
     wait_until("it was adopted", || is_in_ledger(&mut stage, "lock:a"));
     assert_eq!(answer(&mut stage.stranger, &take("lock:a", STRANGER)), NIL);

@@ -117,13 +117,18 @@ pub struct Log {
 #[derive(Debug, Clone)]
 struct Held {
     holder: Arc<Holder>,
-    /// Claims that were won by this holder's having the same value, oldest first. Boxed, for nearly
-    /// no lock has any.
-    confirmed_by: Option<Box<Confirmations>>,
+    /// The claims that stand behind this hold, oldest first: its own, and those that were won by its
+    /// having the same value. None: its own alone. Behind a hold that began by an observation
+    /// stands [`NOBODY`] first. Boxed, for nearly no lock has any.
+    claims: Option<Box<Confirmations>>,
 }
 
 #[derive(Debug, Clone, Default)]
 struct Confirmations(Vec<Position>);
+
+/// Stands in the place of a hold's own claim where it began by an observation. Entries are numbered
+/// from 1.
+const NOBODY: Position = Position { log: 0, seq: 0 };
 
 /// The state of all locks after the rows it was given.
 #[derive(Debug, Clone, Default)]
@@ -286,7 +291,11 @@ impl Fold {
         if self.is_dead(claim) {
             return Outcome::Lost { holder: None };
         }
-        self.hold(at, claim, self.fence_high + 1, changes)
+        let verdict = self.hold(at, claim, self.fence_high + 1, changes);
+        if let Some(held) = self.holders.get_mut(&claim.key) {
+            held.claims = Some(Box::new(Confirmations(vec![NOBODY])));
+        }
+        verdict
     }
 
     fn grant(
@@ -326,7 +335,10 @@ impl Fold {
         if !self.holders.get(key).is_some_and(|held| held.is_named(claim)) {
             return Outcome::NotHeld;
         }
-        // The line above has found it.
+        self.end(key, changes)
+    }
+
+    fn end(&mut self, key: &LockKey, changes: &mut Vec<Change>) -> Verdict {
         let Some(held) = self.holders.remove(key) else { return Outcome::NotHeld };
         self.bury(&held.holder.claim);
         changes.push(Change::Freed(key.clone(), held.holder.at));
@@ -334,19 +346,22 @@ impl Fold {
     }
 
     /// One claim was given up, for its client was not told OK. A hold that other claims of the same
-    /// value have confirmed since is theirs: a client that came again with its token may have been
-    /// told OK for it.
+    /// value stand behind is theirs: a client that came again with its token may have been told OK.
     fn give_up(&mut self, key: &LockKey, claim: Position, changes: &mut Vec<Change>) -> Verdict {
-        let others = self.holders.get_mut(key).filter(|held| held.is_named(claim));
-        match others.and_then(|held| held.confirmed_by.as_mut()) {
-            Some(others) if !others.0.is_empty() => {
-                // The holder's name stays; how many claims stand behind it is what counts.
-                let place = others.0.iter().position(|other| *other == claim).unwrap_or_default();
-                others.0.remove(place);
-                Outcome::Released
+        let held = self.holders.get_mut(key).filter(|held| held.is_named(claim));
+        if let Some(claims) = held.and_then(|held| held.claims.as_mut()) {
+            // By the holder's name each of them may speak: how many are left is what counts.
+            let named = claims.0.iter().position(|other| *other == claim);
+            let any = claims.0.iter().position(|other| *other != NOBODY);
+            if let Some(place) = named.or(any) {
+                claims.0.remove(place);
             }
-            _ => self.release(key, claim, changes),
+            if claims.0.iter().any(|other| *other != NOBODY) {
+                return Outcome::Released;
+            }
+            return self.end(key, changes);
         }
+        self.release(key, claim, changes)
     }
 
     /// Ends a hold that has run out. Not one whose expiry was moved before this was written by a
@@ -395,7 +410,7 @@ impl Fold {
         self.fence_high = self.fence_high.max(fence);
         let holder = Arc::new(Holder { at, claim: claim.clone(), fence, heard: false });
         changes.push(Change::Held(holder.clone()));
-        self.holders.insert(claim.key.clone(), Held { holder, confirmed_by: None });
+        self.holders.insert(claim.key.clone(), Held { holder, claims: None });
         Outcome::Won { claim: at, fence }
     }
 
@@ -421,17 +436,18 @@ impl Held {
     /// True if `claim` names this hold: it is the holder's, or one that it has confirmed.
     fn is_named(&self, claim: Position) -> bool {
         self.holder.at == claim
-            || self.confirmed_by.as_ref().is_some_and(|others| others.0.contains(&claim))
+            || self.claims.as_ref().is_some_and(|claims| claims.0.contains(&claim))
     }
 }
 
 /// A claim of the holder's own value: it has won under the holder's name.
 fn confirm(held: &mut Held, at: Position, claim: &Claim, changes: &mut Vec<Change>) -> Verdict {
-    let others = &mut held.confirmed_by.get_or_insert_default().0;
-    if others.len() == CONFIRMATIONS_KEPT {
-        others.remove(0);
+    let first = held.holder.at;
+    let claims = &mut held.claims.get_or_insert_with(|| Box::new(Confirmations(vec![first]))).0;
+    if claims.len() == CONFIRMATIONS_KEPT {
+        claims.remove(0);
     }
-    others.push(at);
+    claims.push(at);
     // The later one of two expiries is the one that its client counts on.
     let expires = held.holder.claim.expires_at_ms.max(claim.expires_at_ms);
     if expires != held.holder.claim.expires_at_ms && held.holder.claim.expires_at_ms.is_some() {

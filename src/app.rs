@@ -145,6 +145,7 @@ fn common(
         max_captured: limits.client_buffer,
         door: ledger.clone(),
         guarantee: settings.guarantee,
+        fence_counter: crate::ledger::fence_counter(&settings.namespace).into(),
         board: foundation.board.clone(),
         history: foundation.history.clone(),
         reports: foundation.reports.clone(),

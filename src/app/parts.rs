@@ -106,6 +106,10 @@ impl Truth for Ledgers {
     fn holders(&self) -> Vec<Arc<Holder>> {
         self.0.holders()
     }
+
+    fn fence_floor(&self) -> Option<u64> {
+        self.0.fence_floor()
+    }
 }
 
 fn of(standing: fold::Standing) -> Standing {

@@ -17,6 +17,7 @@
 //!   and more in `error(text, level)` count a `pcall` of the script as two calls.
 //! - Recursion without end passes the bound for memory before Lua's own.
 
+mod api;
 mod bit;
 mod budget;
 mod convert;

@@ -117,18 +117,14 @@ pub struct Log {
 #[derive(Debug, Clone)]
 struct Held {
     holder: Arc<Holder>,
-    /// The claims that stand behind this hold, oldest first: its own, and those that were won by its
-    /// having the same value. None: its own alone. Behind a hold that began by an observation
-    /// stands [`NOBODY`] first. Boxed, for nearly no lock has any.
-    claims: Option<Box<Confirmations>>,
+    /// Claims that were won by this holder's having the same value, oldest first. The holder's own
+    /// place stands among them once for each claim that was given up, and for an observation, which
+    /// is nobody's claim. Boxed, for nearly no lock has any.
+    confirmed_by: Option<Box<Confirmations>>,
 }
 
 #[derive(Debug, Clone, Default)]
 struct Confirmations(Vec<Position>);
-
-/// Stands in the place of a hold's own claim where it began by an observation. Entries are numbered
-/// from 1.
-const NOBODY: Position = Position { log: 0, seq: 0 };
 
 /// The state of all locks after the rows it was given.
 #[derive(Debug, Clone, Default)]
@@ -239,6 +235,11 @@ impl Fold {
         self.conflicts.values()
     }
 
+    /// True if the grant at this place has lost to another, and its release has not come.
+    pub fn is_disputed(&self, grant: Position) -> bool {
+        self.conflicts.contains_key(&grant)
+    }
+
     /// Notes the row in its log; false if it was there before.
     fn is_next(&mut self, row: &Row) -> bool {
         let log = self.logs.entry(row.at.log).or_default();
@@ -293,7 +294,7 @@ impl Fold {
         }
         let verdict = self.hold(at, claim, self.fence_high + 1, changes);
         if let Some(held) = self.holders.get_mut(&claim.key) {
-            held.claims = Some(Box::new(Confirmations(vec![NOBODY])));
+            held.strike();
         }
         verdict
     }
@@ -306,7 +307,9 @@ impl Fold {
         changes: &mut Vec<Change>,
     ) -> Verdict {
         let Some(held) = self.holders.get_mut(&claim.key) else {
-            if self.is_dead(claim) {
+            // A client may take a lock again with the value that it has released: the later grant
+            // has the higher fence. A late one has not.
+            if self.is_dead(claim) && fence <= self.fence_high {
                 return Outcome::Lost { holder: None };
             }
             return self.hold(at, claim, fence, changes);
@@ -335,10 +338,7 @@ impl Fold {
         if !self.holders.get(key).is_some_and(|held| held.is_named(claim)) {
             return Outcome::NotHeld;
         }
-        self.end(key, changes)
-    }
-
-    fn end(&mut self, key: &LockKey, changes: &mut Vec<Change>) -> Verdict {
+        // The line above has found it.
         let Some(held) = self.holders.remove(key) else { return Outcome::NotHeld };
         self.bury(&held.holder.claim);
         changes.push(Change::Freed(key.clone(), held.holder.at));
@@ -346,22 +346,18 @@ impl Fold {
     }
 
     /// One claim was given up, for its client was not told OK. A hold that other claims of the same
-    /// value stand behind is theirs: a client that came again with its token may have been told OK.
+    /// value have confirmed since is theirs: a client that came again with its token may have been
+    /// told OK for it.
     fn give_up(&mut self, key: &LockKey, claim: Position, changes: &mut Vec<Change>) -> Verdict {
         let held = self.holders.get_mut(key).filter(|held| held.is_named(claim));
-        if let Some(claims) = held.and_then(|held| held.claims.as_mut()) {
-            // By the holder's name each of them may speak: how many are left is what counts.
-            let named = claims.0.iter().position(|other| *other == claim);
-            let any = claims.0.iter().position(|other| *other != NOBODY);
-            if let Some(place) = named.or(any) {
-                claims.0.remove(place);
+        match held {
+            // All names stay; how many claims stand behind them is what counts.
+            Some(held) if held.standing() > 1 => {
+                held.strike();
+                Outcome::Released
             }
-            if claims.0.iter().any(|other| *other != NOBODY) {
-                return Outcome::Released;
-            }
-            return self.end(key, changes);
+            _ => self.release(key, claim, changes),
         }
-        self.release(key, claim, changes)
     }
 
     /// Ends a hold that has run out. Not one whose expiry was moved before this was written by a
@@ -410,7 +406,7 @@ impl Fold {
         self.fence_high = self.fence_high.max(fence);
         let holder = Arc::new(Holder { at, claim: claim.clone(), fence, heard: false });
         changes.push(Change::Held(holder.clone()));
-        self.holders.insert(claim.key.clone(), Held { holder, claims: None });
+        self.holders.insert(claim.key.clone(), Held { holder, confirmed_by: None });
         Outcome::Won { claim: at, fence }
     }
 
@@ -436,18 +432,31 @@ impl Held {
     /// True if `claim` names this hold: it is the holder's, or one that it has confirmed.
     fn is_named(&self, claim: Position) -> bool {
         self.holder.at == claim
-            || self.claims.as_ref().is_some_and(|claims| claims.0.contains(&claim))
+            || self.confirmed_by.as_ref().is_some_and(|others| others.0.contains(&claim))
+    }
+}
+
+impl Held {
+    /// Claims of this value that nobody has given up.
+    fn standing(&self) -> usize {
+        let others = self.confirmed_by.as_ref().map_or(&[][..], |others| &others.0);
+        let struck = others.iter().filter(|other| **other == self.holder.at).count();
+        (1 + others.len()).saturating_sub(2 * struck)
+    }
+
+    /// One claim less stands behind this hold.
+    fn strike(&mut self) {
+        self.confirmed_by.get_or_insert_default().0.push(self.holder.at);
     }
 }
 
 /// A claim of the holder's own value: it has won under the holder's name.
 fn confirm(held: &mut Held, at: Position, claim: &Claim, changes: &mut Vec<Change>) -> Verdict {
-    let first = held.holder.at;
-    let claims = &mut held.claims.get_or_insert_with(|| Box::new(Confirmations(vec![first]))).0;
-    if claims.len() == CONFIRMATIONS_KEPT {
-        claims.remove(0);
+    let others = &mut held.confirmed_by.get_or_insert_default().0;
+    if others.len() >= CONFIRMATIONS_KEPT {
+        others.remove(0);
     }
-    claims.push(at);
+    others.push(at);
     // The later one of two expiries is the one that its client counts on.
     let expires = held.holder.claim.expires_at_ms.max(claim.expires_at_ms);
     if expires != held.holder.claim.expires_at_ms && held.holder.claim.expires_at_ms.is_some() {

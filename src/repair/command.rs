@@ -81,6 +81,13 @@ pub fn look(db: u32, keys: &[LockKey]) -> Command {
     Command { db, body: Body::Script { script: &scripts::LOOK, keys, args: Vec::new() } }
 }
 
+/// Has the counter of fences be at least this number. Answered by one mark.
+pub fn raise_counter(counter: &[u8], floor: u64) -> Command {
+    let script = &scripts::RAISE_COUNTER;
+    let body = Body::Script { script, keys: vec![counter.to_vec()], args: vec![decimal(floor)] };
+    Command { db: 0, body }
+}
+
 /// Which repair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {

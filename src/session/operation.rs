@@ -345,7 +345,7 @@ impl Operation {
         connected: bool,
         scope: &mut Scope<'_, '_>,
     ) -> Flow {
-        if scope.decides()
+        if scope.serves_alone()
             && let Some(words) = self.unanswered()
             && scope.is_let_in(Words::new(&words).args())
         {

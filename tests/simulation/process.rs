@@ -25,7 +25,7 @@ use lockside::repair::Dirty;
 use lockside::resp::request::Limits;
 use lockside::scripts::{Bounds, Scripts};
 use lockside::session::flights::Flights;
-use lockside::session::{Bell, Clock, Cx, Locals, Repairs, Session, Shared, Stamper};
+use lockside::session::{Bell, Clock, Cx, Repairs, Session, Shared, Stamper};
 use lockside::table::Table;
 
 use crate::clock;
@@ -217,6 +217,7 @@ pub(crate) fn rules() -> Rules {
 
 fn shared(desk: Arc<Desk>, dirty: Arc<Dirty>) -> Shared {
     Shared {
+        fence_counter: b"lockside:fence:simulation"[..].into(),
         rules: rules(),
         table: Arc::new(Table::new(1000)),
         scripts: Scripts::in_memory(Bounds { count: 10, bytes: 10_000 }),
@@ -236,10 +237,10 @@ fn shared(desk: Arc<Desk>, dirty: Arc<Dirty>) -> Shared {
         history: Arc::<History>::default(),
         reports: Reports::default(),
         companions: Companions::new(degraded::Bounds::default()),
-        locals: Locals::default(),
         gate: Arc::new(Open),
         bell: Arc::new(Open),
         repairs: Arc::new(Menders(dirty)),
+        locals: lockside::session::Locals::default(),
         acquire_timeout: Some(Duration::from_millis(1500)),
         release_wait: Duration::from_secs(2),
     }

@@ -39,7 +39,7 @@ pub(super) struct Codec<'a> {
 impl Codec<'_> {
     /// `cjson.decode`.
     pub(super) fn decode(&self, args: &MultiValue) -> Result<Value, Fault> {
-        let text = match (args.len(), args.get(0)) {
+        let text = match (args.len(), args.front()) {
             (1, Some(Value::String(text))) => text.as_bytes().to_vec(),
             _ => return Err(self.unlike()),
         };
@@ -81,7 +81,7 @@ impl Codec<'_> {
 
     /// `cjson.encode`.
     pub(super) fn encode(&self, args: &MultiValue) -> Result<Vec<u8>, Fault> {
-        let (1, Some(value)) = (args.len(), args.get(0)) else { return Err(self.unlike()) };
+        let (1, Some(value)) = (args.len(), args.front()) else { return Err(self.unlike()) };
         let mut out = Vec::new();
         self.write(value, 0, &mut out)?;
         Ok(out)

@@ -36,8 +36,8 @@ fn without_zeros(decimal: &str) -> &str {
 
 /// C's cast to `long long`, as x86-64 does it: what does not fit is the smallest number.
 pub(super) fn truncated(number: f64) -> i64 {
-    let fits = number >= -9_223_372_036_854_775_808.0 && number < 9_223_372_036_854_775_808.0;
-    if fits { number as i64 } else { i64::MIN }
+    const END: f64 = 9_223_372_036_854_775_808.0;
+    if (-END..END).contains(&number) { number as i64 } else { i64::MIN }
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ impl Fold {
     pub fn snapshot(&self) -> Snapshot {
         let mut confirmations: Vec<_> = Vec::new();
         for held in self.holders.values() {
-            let others = held.claims.iter().flat_map(|others| &others.0);
+            let others = held.confirmed_by.iter().flat_map(|others| &others.0);
             confirmations.extend(others.map(|other| (held.holder.at, *other)));
         }
         // Stable by the holder alone: the order of one holder's confirmations is theirs.
@@ -55,11 +55,11 @@ impl From<Snapshot> for Fold {
         // Both lists are in the order of the holders' places.
         let mut others = snapshot.confirmations.into_iter().peekable();
         for holder in snapshot.holders {
-            let mut claims = None;
+            let mut confirmed_by = None;
             while let Some((_, other)) = others.next_if(|(place, _)| *place == holder.at) {
-                claims.get_or_insert_with(Box::<Confirmations>::default).0.push(other);
+                confirmed_by.get_or_insert_with(Box::<Confirmations>::default).0.push(other);
             }
-            fold.holders.insert(holder.claim.key.clone(), Held { holder, claims });
+            fold.holders.insert(holder.claim.key.clone(), Held { holder, confirmed_by });
         }
         fold
     }

@@ -101,6 +101,35 @@ fn a_hold_ends_with_the_last_claim_behind_it() {
     assert_eq!(fold.holder(&key(1)).unwrap().at, at(1, 7));
 }
 
+/// A client that was refused by one sidecar asks another with the same token, and is told OK before
+/// the first one's withdrawal comes.
+#[test]
+fn a_withdrawal_ends_no_hold_that_another_claim_stands_for() {
+    let withdraw = |seq| Entry::Withdraw { key: key(1), claim: at(1, seq) };
+    let (mut fold, verdicts) = fold(&[
+        Entry::Claim(claim(1, "a")),
+        Entry::Claim(claim(1, "a")),
+        withdraw(1),
+        Entry::Claim(claim(1, "a")),
+        withdraw(2),
+        Entry::Claim(claim(1, "b")),
+    ]);
+    assert_eq!(verdicts[1], won(1, 1));
+    assert!(is_lost(&verdicts[5]));
+    assert_eq!(&*fold.holder(&key(1)).unwrap().claim.stored, b"a");
+    let mut again = Fold::from(fold.snapshot());
+    for state in [&mut fold, &mut again] {
+        let last = state.apply(&Row { at: at(1, 7), entry: withdraw(4) });
+        assert_eq!((last, state.len()), (Outcome::Released, 0), "nobody is left");
+    }
+    let (fold, _) = fold_of_release(&[Entry::Claim(claim(1, "a")), Entry::Claim(claim(1, "a"))]);
+    assert!(fold.is_empty(), "a release ends every claim of the value");
+}
+
+fn fold_of_release(entries: &[Entry]) -> (Fold, Vec<Verdict>) {
+    fold(&[entries, &[release(1, at(1, 1), Cause::Client, 0)]].concat())
+}
+
 #[test]
 fn a_lock_without_identity_is_never_the_same() {
     let empty = || Claim { stored: Arc::new([]), ..claim(1, "") };

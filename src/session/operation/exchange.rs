@@ -10,7 +10,6 @@ use crate::lock::value;
 use crate::resp::Args;
 use crate::resp::encode::{self, CommandBuilder};
 use crate::resp::reply::Reply;
-use crate::session::Shared;
 
 use super::ask;
 use super::durable;
@@ -187,10 +186,7 @@ impl Exchange {
                 }
                 return self.release(&reply, out, scope);
             }
-            Purpose::Keyspace(keyspace_use, args) => {
-                if matches!(reply, Reply::Simple(_)) && !scope.decides() {
-                    apply_keyspace(*keyspace_use, args, scope.state.db, scope.shared());
-                }
+            Purpose::Keyspace(..) => {
                 return self.release(&reply, frame.to_vec(), scope);
             }
             Purpose::Info => ask::extend_info(&reply, frame, scope, &mut out),
@@ -203,7 +199,7 @@ impl Exchange {
                     grant::leave_unconfirmed(grants, scope.shared());
                 }
                 for (grant, _) in grants.iter().zip(reply.elements()) {
-                    scope.shared().table.release_if(&grant.key, &grant.stored);
+                    scope.give_back(grant);
                 }
                 return Flow::Done;
             }
@@ -334,7 +330,7 @@ impl Purpose {
                 let gone = locks.iter().filter(|lock| *count > 0 || known(lock));
                 settle::releases(gone.map(|lock| (lock, None)), Cause::Client, scope)
             }
-            (Self::Keyspace(keyspace_use, args), Reply::Simple(_)) if scope.decides() => {
+            (Self::Keyspace(keyspace_use, args), Reply::Simple(_)) => {
                 let all = scope.shared().table.list(0, |_| true);
                 let gone = all.iter().map(|(lock, _)| lock).filter(|lock| {
                     after_keyspace(*keyspace_use, args, db, lock).as_ref() != Some(*lock)
@@ -359,24 +355,6 @@ pub(super) fn purpose(lock_use: &LockUse, args: Args<'_>, scope: &Scope<'_, '_>)
         LockUse::Getdel => Purpose::TakeOut(scope.lock_key(args.get(1).unwrap_or_default())),
         LockUse::Delete => Purpose::Delete(lock_keys().map(|key| scope.lock_key(key)).collect()),
         _ => Purpose::Pass,
-    }
-}
-
-/// Does to the table what FLUSHDB, FLUSHALL or SWAPDB did to Redis.
-pub(super) fn apply_keyspace(
-    keyspace_use: KeyspaceUse,
-    args: &[Vec<u8>],
-    db: u32,
-    shared: &Shared,
-) {
-    match keyspace_use {
-        KeyspaceUse::FlushDb => shared.table.flush_db(db),
-        KeyspaceUse::FlushAll => shared.table.flush_all(),
-        KeyspaceUse::SwapDb => {
-            if let Some((one, other)) = swapped(args) {
-                shared.table.swap_dbs(one, other);
-            }
-        }
     }
 }
 

@@ -172,12 +172,13 @@ impl Serving {
             match change {
                 Change::Release { key, record } => {
                     touched.push(key.clone());
-                    match record.claim {
-                        Some(claim) => releases.push(Ask::Release(key, claim, Cause::Client)),
+                    match scope.release_of(&key, &record, Cause::Client) {
+                        Some(release @ Ask::Release(..)) => releases.push(release),
                         // A grant of Redis's own, whose mirror has not come to the ledger yet.
-                        None => {
+                        release => {
+                            let any = || Ask::ReleaseAny(key.clone(), Cause::Client);
                             scope.shared().table.release_if(&key, &record.stored);
-                            scope.book_unattended(vec![Ask::ReleaseAny(key, Cause::Client)]);
+                            scope.book_unattended(vec![release.unwrap_or_else(any)]);
                         }
                     }
                 }

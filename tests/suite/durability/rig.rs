@@ -40,6 +40,11 @@ pub(super) enum Told {
     Nothing,
 }
 
+/// That it was told this.
+pub(super) fn reply(text: &str) -> Told {
+    Told::Reply(text.to_owned())
+}
+
 impl Told {
     pub(super) fn is(&self, reply: &str) -> bool {
         *self == Self::Reply(reply.to_owned())

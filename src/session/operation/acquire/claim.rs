@@ -1,9 +1,10 @@
 //! The ledger's part of an acquire: the claim, its answer, and what is left to do after it.
 
 use crate::crash;
-use crate::ledger::{Answer, Outcome as Booked};
-use crate::lock::acquire::{Acquire, Effect, Input, Outcome};
+use crate::ledger::{Answer, Guarantee, Outcome as Booked};
+use crate::lock::acquire::{Acquire, Effect, Input, Ledger, Outcome};
 use crate::lock::record::Confidence;
+use crate::mode::Mode;
 use crate::session::operation::{Flow, Scope};
 
 use super::Acquiring;
@@ -14,6 +15,10 @@ impl Acquiring {
         // Redis has not let the client in yet, if it has not set the key.
         if !self.machine.has_set() && !scope.may_use(self.lock.key()) {
             self.trouble = Some(NOT_SEEN.to_owned());
+            return self.feed(Input::NoLedger, scope);
+        }
+        if let Some(reason) = self.unclaimable(scope) {
+            self.trouble = Some(reason.to_owned());
             return self.feed(Input::NoLedger, scope);
         }
         let record = self.ask.record(scope.client(), scope.shared());
@@ -42,8 +47,8 @@ impl Acquiring {
             return None;
         }
         let input = match answer.outcomes.first() {
-            Some(Booked::Won { claim, .. }) => {
-                self.won = Some(*claim);
+            Some(Booked::Won { claim, fence }) => {
+                (self.won, self.won_fence) = (Some(*claim), *fence);
                 crash::here("ledger-answered");
                 Input::Won
             }
@@ -92,7 +97,22 @@ impl Acquiring {
             true => Acquire::start(now, lifetime),
             false => Acquire::start_with_ttl(now, lifetime),
         };
-        (machine.by_ledger(scope.shared().ledger_use()), effect)
+        let mut ledger = scope.shared().ledger_use();
+        // Only the guarded PERSIST gives a fence.
+        if ledger == Ledger::Follows && !self.ask.persistent {
+            ledger = Ledger::DecidesWithRedis;
+        }
+        (machine.by_ledger(ledger), effect)
+    }
+
+    /// `fast`: a claim without Redis waits until this sidecar has said that it has lost Redis (SPEC
+    /// 8, lock-delay): others may have granted the lock. Why there is none now.
+    fn unclaimable(&self, scope: &Scope<'_, '_>) -> Option<&'static str> {
+        let shared = scope.shared();
+        let is_early = shared.guarantee == Guarantee::Fast
+            && shared.board.view().mode == Mode::Healthy
+            && !self.machine.has_set();
+        is_early.then_some("Redis did not answer")
     }
 }
 

@@ -45,6 +45,8 @@ pub(in crate::session::operation) struct Booking {
     /// The claims that have won, by their lock's place.
     pub(in crate::session::operation) won: Vec<Option<Position>>,
     pub(in crate::session::operation) lost: Vec<Loss>,
+    /// The highest of their fences.
+    pub(super) fence_high: u64,
     /// A release found that its hold had ended before.
     pub(in crate::session::operation) missed: bool,
     /// Which locks that were.
@@ -66,6 +68,7 @@ impl Booking {
             until: Duration::ZERO,
             won: vec![None; taken.len()],
             lost: Vec::new(),
+            fence_high: 0,
             missed: false,
             ended_before: Vec::new(),
         };
@@ -129,7 +132,10 @@ impl Booking {
         self.claims = None;
         for (index, (outcome, taken)) in answer.outcomes.iter().zip(taken).enumerate() {
             match outcome {
-                Outcome::Won { claim, .. } => self.won[index] = Some(*claim),
+                Outcome::Won { claim, fence } => {
+                    self.won[index] = Some(*claim);
+                    self.fence_high = self.fence_high.max(*fence);
+                }
                 Outcome::Lost { holder } => {
                     self.lost.push(Loss { index, lock: taken.lock.clone(), holder: holder.clone() })
                 }
@@ -173,7 +179,12 @@ pub(in crate::session::operation) fn releases<'k>(
         // Another sidecar may have granted what went, and its claim not have been read here yet. But
         // it may also be a value that was released long ago, and another may hold the lock by now:
         // so nobody is released but that value, where it is known.
-        let by_value = |stored: &[u8]| Ask::ReleaseValue(key.clone(), stored.into(), cause);
+        let by_value = |stored: &[u8]| Ask::ReleaseValue {
+            key: key.clone(),
+            stored: stored.into(),
+            other: None,
+            cause,
+        };
         let Some(record) = scope.shared().table.find(key) else {
             return Some(seen.map_or_else(|| Ask::ReleaseAny(key.clone(), cause), by_value));
         };
@@ -184,7 +195,7 @@ pub(in crate::session::operation) fn releases<'k>(
             scope.shared().repairs.touch(key);
             return Some(by_value(seen));
         }
-        record.claim.map(|claim| Ask::Release(key.clone(), claim, cause))
+        scope.release_of(key, &record, cause)
     };
     released.filter_map(ask).collect()
 }

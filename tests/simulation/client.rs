@@ -344,7 +344,7 @@ impl World {
     }
 
     /// A sidecar writes to a client.
-    pub(crate) fn to_client(&mut self, side: Side, id: usize, conn: usize, bytes: Vec<u8>) {
+    pub(crate) fn send_to_client(&mut self, side: Side, id: usize, conn: usize, bytes: Vec<u8>) {
         let now = self.now();
         let client = &mut self.clients[id];
         let is_its = client.line.is_some_and(|line| line.id == conn);

@@ -82,6 +82,25 @@ fn a_claim_of_the_holders_value_wins_by_the_holders_name() {
     assert_eq!(fold.holder(&key(1)).unwrap().at, at(1, 4));
 }
 
+/// A client hangs up, comes again with its token, and is told OK before the first is given up.
+#[test]
+fn a_hold_ends_with_the_last_claim_behind_it() {
+    let undelivered = |name| release(1, name, Cause::Undelivered, 0);
+    let (fold, verdicts) = fold(&[
+        Entry::Claim(claim(1, "a")),
+        Entry::Claim(claim(1, "a")),
+        Entry::Observe(claim(1, "a")),
+        undelivered(at(1, 1)),
+        Entry::Claim(claim(1, "b")),
+        undelivered(at(1, 1)),
+        Entry::Claim(claim(1, "c")),
+    ]);
+    assert_eq!(verdicts[1], won(1, 1));
+    assert!(is_lost(&verdicts[4]), "the second claim holds");
+    assert_eq!(verdicts[6], won(7, 2), "an observation holds nothing for anybody");
+    assert_eq!(fold.holder(&key(1)).unwrap().at, at(1, 7));
+}
+
 /// A client that was refused by one sidecar asks another with the same token, and is told OK before
 /// the first one's withdrawal comes.
 #[test]

@@ -91,7 +91,7 @@ pub(super) struct Settlement {
     by_text: bool,
     reopens_left: u8,
     /// What the ledger has to say of them; none when it only follows.
-    booking: Option<Booking>,
+    booking: Option<Box<Booking>>,
     /// The link was lost while the ledger was being asked.
     link_lost: bool,
     /// Given back because of this.
@@ -123,7 +123,7 @@ impl Settlement {
             Ok(booking) if booking.is_done() => settlement.go_to_redis(scope),
             Ok(booking) => {
                 let until = booking.until;
-                settlement.booking = Some(booking);
+                settlement.booking = Some(Box::new(booking));
                 Next::Ledger(until)
             }
             Err(trouble) => settlement.take_back(Next::Blocked(trouble), scope),
@@ -374,7 +374,7 @@ impl Settlement {
         match Booking::begin(&self.locks, Vec::new(), scope) {
             Ok(booking) => {
                 let until = booking.until;
-                self.booking = Some(booking);
+                self.booking = Some(Box::new(booking));
                 Next::Ledger(until)
             }
             Err(trouble) => self.take_back(Next::Blocked(trouble), scope),

@@ -41,14 +41,14 @@ impl World {
                     at_sidecar: self.now(),
                 };
                 self.links.insert(id, link);
-                self.to_redis(id, Event::OpenAtRedis(id));
+                self.send_to_redis(id, Event::OpenAtRedis(id));
             }
-            Act::Send(id, bytes) => self.to_redis(id, Event::AtRedis(id, Some(bytes))),
+            Act::Send(id, bytes) => self.send_to_redis(id, Event::AtRedis(id, Some(bytes))),
             Act::Close(id) => {
                 if let Some(link) = self.links.get_mut(&id) {
                     link.is_open = false;
                 }
-                self.to_redis(id, Event::AtRedis(id, None));
+                self.send_to_redis(id, Event::AtRedis(id, None));
             }
             Act::ToClient(_) => unreachable!("no client is on a link"),
         }
@@ -61,7 +61,7 @@ impl World {
         }
     }
 
-    fn to_redis(&mut self, id: u64, event: Event) {
+    fn send_to_redis(&mut self, id: u64, event: Event) {
         let delay = self.delay();
         let at = self.now() + delay;
         let Some(link) = self.links.get_mut(&id) else { return };
@@ -70,7 +70,7 @@ impl World {
         self.at(at, event);
     }
 
-    fn to_sidecar(&mut self, id: u64, event: Event) {
+    fn send_to_sidecar(&mut self, id: u64, event: Event) {
         let delay = self.delay();
         let at = self.now() + delay;
         let Some(link) = self.links.get_mut(&id) else { return };
@@ -110,10 +110,10 @@ impl World {
         let link = &self.links[&id];
         let is_cut = self.slots[link.side.0].is_cut;
         if is_cut || !self.redis.is_up || self.redis.refuses {
-            return self.to_sidecar(id, Event::LinkDown(id, "connection refused"));
+            return self.send_to_sidecar(id, Event::LinkDown(id, "connection refused"));
         }
         self.redis.connect(id);
-        self.to_sidecar(id, Event::LinkUp(id));
+        self.send_to_sidecar(id, Event::LinkUp(id));
     }
 
     fn at_redis(&mut self, id: u64, bytes: Option<Vec<u8>>) {
@@ -122,7 +122,7 @@ impl World {
             if bytes.is_none() {
                 self.links.remove(&id);
             } else if link.is_open {
-                self.to_sidecar(id, Event::LinkDown(id, "connection reset"));
+                self.send_to_sidecar(id, Event::LinkDown(id, "connection reset"));
             }
             return;
         }
@@ -142,7 +142,7 @@ impl World {
         let replies = self.redis.receive(id, &bytes);
         self.note(|| format!("redis  {id}: {} -> {}", words(&bytes), words(&replies)));
         if !replies.is_empty() {
-            self.to_sidecar(id, Event::FromRedis(id, replies));
+            self.send_to_sidecar(id, Event::FromRedis(id, replies));
         }
     }
 
@@ -200,7 +200,7 @@ impl World {
             if let Some(link) = self.links.get_mut(&id) {
                 link.is_lost = is_lost;
             }
-            self.to_sidecar(id, Event::LinkDown(id, "connection reset"));
+            self.send_to_sidecar(id, Event::LinkDown(id, "connection reset"));
         }
     }
 }

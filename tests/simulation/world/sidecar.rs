@@ -103,10 +103,8 @@ impl World {
     /// Gives the connections that have moved.
     fn handle(&mut self, side: Side, process: &mut Process, event: Event) -> Vec<usize> {
         match event {
-            Event::Conn(_, conn, happened) => {
-                if process.conns.contains_key(&conn) {
-                    return self.turn(side, process, conn, happened);
-                }
+            Event::Conn(_, conn, happened) if process.conns.contains_key(&conn) => {
+                return self.turn(side, process, conn, happened);
             }
             Event::Health(_) => process.look_after(),
             Event::Pulse(_, pulse) => process.pulse(pulse),
@@ -147,7 +145,7 @@ impl World {
         let client = state.client;
         for act in state.take_acts() {
             match act {
-                Act::ToClient(bytes) => self.to_client(side, client, conn, bytes),
+                Act::ToClient(bytes) => self.send_to_client(side, client, conn, bytes),
                 act => self.act(side, Owner::Conn(conn), act),
             }
         }
@@ -267,7 +265,7 @@ impl World {
         process.store.script(fault);
         let result = process.store.exchange(rows);
         self.note(|| {
-            let rows: Vec<_> = rows.iter().map(|row| shown(row)).collect();
+            let rows: Vec<_> = rows.iter().map(shown).collect();
             let how = if result.is_ok() { "done" } else { "failed" };
             format!("ledger {}: {how} [{}]", side.0, rows.join(", "))
         });

@@ -11,7 +11,8 @@
 //! | claim | holds if the key is free; confirms the holder if it has the same stored value; else it has lost, and its value is dead |
 //! | observation | as a claim, but never holds by a dead value, and makes none dead by losing |
 //! | grant (fast) | the highest fence holds; the lower one is dead, and a conflict unless its release comes |
-//! | release, withdrawal | ends the hold of that claim, and of a holder that it confirmed |
+//! | release | ends the hold of that claim, and of a holder that it confirmed |
+//! | withdrawal, undelivered | ends what one client was to be told; the hold stays while another client's claim of the same value stands (a client that asked twice with one token) |
 //!
 //! *Dead* binds observations, grants and repairs. It does not bind a claim that is made later: a
 //! client may ask again with the value it lost with.
@@ -117,8 +118,9 @@ pub struct Log {
 #[derive(Debug, Clone)]
 struct Held {
     holder: Arc<Holder>,
-    /// Claims that were won by this holder's having the same value, oldest first. Boxed, for nearly
-    /// no lock has any.
+    /// Clients' claims that were won by this holder's having the same value, oldest first. The
+    /// holder's own place stands here when it is no client's (an observation), or was taken back:
+    /// then the hold stands by the others alone. Boxed, for nearly no lock has any.
     confirmed_by: Option<Box<Confirmations>>,
 }
 
@@ -154,9 +156,9 @@ impl Fold {
             Entry::Release { key, claim, cause: Cause::Expired, at_ms } => {
                 self.expire(key, *claim, *at_ms, changes)
             }
-            Entry::Release { key, claim, .. } | Entry::Withdraw { key, claim } => {
-                self.release(key, *claim, changes)
-            }
+            Entry::Release { key, claim, cause: Cause::Undelivered, .. }
+            | Entry::Withdraw { key, claim } => self.take_back(key, *claim, changes),
+            Entry::Release { key, claim, .. } => self.release(key, *claim, changes),
             Entry::Extend { key, claim, expires_at_ms } => {
                 self.amend(key, *claim, changes, |h| h.claim.expires_at_ms = Some(*expires_at_ms))
             }
@@ -276,16 +278,21 @@ impl Fold {
     }
 
     fn observe(&mut self, at: Position, claim: &Claim, changes: &mut Vec<Change>) -> Verdict {
-        if let Some(held) = self.holders.get_mut(&claim.key) {
+        if let Some(held) = self.holders.get(&claim.key) {
             if is_same(&held.holder.claim, claim) {
-                return confirm(held, at, claim, changes);
+                // No client waits for it, so the hold does not stand by it.
+                return Outcome::Won { claim: held.holder.at, fence: held.holder.fence };
             }
             return Outcome::Lost { holder: Some(held.holder.clone()) };
         }
         if self.is_dead(claim) {
             return Outcome::Lost { holder: None };
         }
-        self.hold(at, claim, self.fence_high + 1, changes)
+        let verdict = self.hold(at, claim, self.fence_high + 1, changes);
+        if let Some(held) = self.holders.get_mut(&claim.key) {
+            held.confirmed_by.get_or_insert_default().0.push(at);
+        }
+        verdict
     }
 
     fn grant(
@@ -330,6 +337,18 @@ impl Fold {
         self.bury(&held.holder.claim);
         changes.push(Change::Freed(key.clone(), held.holder.at));
         Outcome::Released
+    }
+
+    /// A client will not be told of its claim. Others may have been told of theirs: of two claims of
+    /// one value both have won, and the hold ends with the last of them.
+    fn take_back(&mut self, key: &LockKey, claim: Position, changes: &mut Vec<Change>) -> Verdict {
+        if let Some(held) = self.holders.get_mut(key)
+            && held.is_named(claim)
+            && held.stands_without(claim)
+        {
+            return Outcome::Noted;
+        }
+        self.release(key, claim, changes)
     }
 
     /// Ends a hold that has run out. Not one whose expiry was moved before this was written by a
@@ -406,13 +425,32 @@ impl Held {
         self.holder.at == claim
             || self.confirmed_by.as_ref().is_some_and(|others| others.0.contains(&claim))
     }
+
+    /// Forgets one client's claim, the one of this place if that is known; false, and nothing
+    /// forgotten, if it is the last that the hold stands by. Who has won by another's claim knows
+    /// its hold by the holder's place: when that one was forgotten before, it is the youngest.
+    fn stands_without(&mut self, claim: Position) -> bool {
+        let own = self.holder.at;
+        let Some(others) = &mut self.confirmed_by else { return false };
+        let has_own = !others.0.contains(&own);
+        let left = others.0.iter().filter(|other| **other != own).count();
+        if left + usize::from(has_own) < 2 {
+            return false;
+        }
+        match others.0.iter().position(|other| *other == claim && *other != own) {
+            Some(place) => drop(others.0.remove(place)),
+            None if has_own => others.0.insert(0, own),
+            None => drop(others.0.pop()),
+        }
+        true
+    }
 }
 
 /// A claim of the holder's own value: it has won under the holder's name.
 fn confirm(held: &mut Held, at: Position, claim: &Claim, changes: &mut Vec<Change>) -> Verdict {
     let others = &mut held.confirmed_by.get_or_insert_default().0;
     if others.len() == CONFIRMATIONS_KEPT {
-        others.remove(0);
+        others.remove(usize::from(others[0] == held.holder.at));
     }
     others.push(at);
     // The later one of two expiries is the one that its client counts on.

@@ -422,6 +422,7 @@ impl Acquiring {
             key: self.lock.clone(),
             stored: self.ask.stored.clone(),
             reply_end: scope.cx.wires.client_accepted(),
+            claim: self.won,
         });
         flow
     }

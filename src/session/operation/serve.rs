@@ -214,11 +214,13 @@ impl Serving {
         }
         let flow = self.finish(&done.reply, done.companions, scope);
         let end = scope.cx.wires.client_accepted();
-        scope.grants.extend(done.taken.into_iter().map(|taken| Grant {
+        let grants = done.taken.into_iter().zip(done.booking.won).map(|(taken, claim)| Grant {
             key: taken.lock,
             stored: taken.record.stored,
             reply_end: end,
-        }));
+            claim,
+        });
+        scope.grants.extend(grants);
         Some(flow)
     }
 
@@ -383,7 +385,7 @@ fn resumed(args: Args<'_>, scope: &mut Scope<'_, '_>) -> Option<Flow> {
     ask.granted_reply(scope.state.protocol, &mut reply);
     let flow = scope.answer(&reply);
     let reply_end = scope.cx.wires.client_accepted();
-    scope.grants.push(Grant { key: lock, stored: record.stored, reply_end });
+    scope.grants.push(Grant { key: lock, stored: record.stored, reply_end, claim: None });
     Some(flow)
 }
 

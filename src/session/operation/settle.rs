@@ -358,11 +358,14 @@ impl Settlement {
 
     /// The grants that the client was told of, in a reply that ends at `reply_end`.
     pub(super) fn grants(&self, held: &[bool], reply_end: u64) -> Vec<Grant> {
-        let held = self.locks.iter().zip(held).filter(|(_, held)| **held);
-        held.map(|(Provisional { lock, record, .. }, _)| Grant {
+        let won = self.booking.iter().flat_map(|booking| &booking.won).copied();
+        let claims = won.chain(std::iter::repeat(None));
+        let held = self.locks.iter().zip(claims).zip(held).filter(|(_, held)| **held);
+        held.map(|((Provisional { lock, record, .. }, claim), _)| Grant {
             key: lock.clone(),
             stored: record.stored.clone(),
             reply_end,
+            claim,
         })
         .collect()
     }

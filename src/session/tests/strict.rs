@@ -6,6 +6,7 @@ use super::*;
 use crate::ledger::fold::Holder;
 use crate::ledger::{Answer, Cause, Claim, Outcome, Position};
 use crate::lock::record::Record;
+use crate::session::flights::{Question, Verdict};
 
 const CAD: &str = "EVALSHA";
 const CLAIM: Position = Position { log: 1, seq: 7 };
@@ -428,4 +429,44 @@ fn a_transaction_whose_claim_loses_says_to_whom() {
     strict.assert_sent(&[CAD]);
     strict.redis("*1\r\n:1\r\n");
     assert_eq!(strict.told(), "*1\r\n-TRYAGAIN lockside: not acquired: lost to worker\r\n");
+}
+
+/// A grant whose reply could not be written is released by its claim; one that the client may have
+/// read stays, in doubt.
+#[test]
+fn a_grant_whose_reply_was_not_written_is_released() {
+    let mut strict = Strict::granted();
+    let end = strict.rig.wires.accepted;
+    strict.did();
+    strict.sent();
+    assert!(!strict.with(|session, cx| session.last_rites(end - 1, cx)));
+    assert_eq!(strict.did(), [strict.given_up(), touched()]);
+    assert_eq!(strict.confidence(), Some(Confidence::Held), "nobody may go on with it meanwhile");
+    strict.assert_sent(&[]);
+
+    let mut strict = Strict::granted();
+    let end = strict.rig.wires.accepted;
+    strict.did();
+    assert!(!strict.with(|session, cx| session.last_rites(end, cx)));
+    assert_eq!((strict.did(), strict.confidence()), (vec![], Some(Confidence::Unconfirmed)));
+}
+
+/// The link of a session that waits for another's acquire is lost: when its turn comes, its new link
+/// is brought to its state first, or it would ask in another database.
+#[test]
+fn a_turn_to_ask_after_the_link_was_lost() {
+    let mut strict = Strict::new();
+    assert_eq!(strict.ask("SELECT 3", OK), OK);
+    let question = Question { user: Arc::from(&b"default"[..]), key: LockKey::new(3, b"lock:a") };
+    strict.rig.flights.join(&question, (9, 9), Duration::ZERO, 0);
+    strict.sent();
+    strict.client(&[TAKE]);
+    strict.cut();
+    strict.assert_sent(&[]);
+    assert!(strict.with(|session, cx| session.verdict(Verdict::Ask, cx)));
+    strict.assert_sent(&["SELECT 3", SENT_SET]);
+    strict.redis(OK);
+    strict.redis(OK);
+    let asks = strict.asked();
+    assert!(matches!(&asks[..], [Ask::Claim(claim)] if claim.key.db() == 3), "{asks:?}");
 }

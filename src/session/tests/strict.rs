@@ -6,6 +6,7 @@ use super::*;
 use crate::ledger::fold::Holder;
 use crate::ledger::{Answer, Cause, Claim, Outcome, Position};
 use crate::lock::record::Record;
+use crate::mode::Mode;
 use crate::session::flights::{Question, Verdict};
 
 const CAD: &str = "EVALSHA";
@@ -469,4 +470,38 @@ fn a_turn_to_ask_after_the_link_was_lost() {
     strict.redis(OK);
     let asks = strict.asked();
     assert!(matches!(&asks[..], [Ask::Claim(claim)] if claim.key.db() == 3), "{asks:?}");
+}
+
+/// Redis watches, and then takes no lock writes: who is served here in its place can't rely on what
+/// it watches.
+#[test]
+fn a_watch_of_redis_is_lost_when_exec_is_not_its_own() {
+    let mut strict = Strict::held_by("v");
+    assert_eq!(strict.ask("WATCH lock:a", OK), OK);
+    strict.shared.board.show(Mode::Degraded, true);
+    strict.client(&["MULTI", "DEL lock:a", "EXEC"]);
+    assert_eq!(strict.told(), "+OK\r\n+QUEUED\r\n*-1\r\n");
+    // The next one begins anew.
+    strict.client(&["MULTI", "GET lock:a", "EXEC"]);
+    assert_eq!(strict.told(), "+OK\r\n+QUEUED\r\n*1\r\n$1\r\nv\r\n");
+    assert_eq!(strict.did(), []);
+}
+
+#[test]
+fn replies_that_are_not_wanted_without_redis() {
+    let mut strict = Strict::new();
+    strict.shared.board.show(Mode::Degraded, false);
+    strict.client(&["CLIENT REPLY SKIP", "ECHO a", "ECHO b"]);
+    assert_eq!(strict.told(), "$1\r\nb\r\n");
+
+    let mut strict = Strict::new();
+    strict.client(&["CLIENT REPLY OFF"]);
+    strict.redis(OK);
+    strict.client(&["SET plain 1"]);
+    strict.cut();
+    assert_eq!((strict.told().as_str(), strict.session.has_ended()), ("", false));
+    // Whether its OK is wanted, nobody can tell.
+    strict.client(&["CLIENT REPLY ON"]);
+    strict.cut();
+    assert!(strict.session.has_ended());
 }

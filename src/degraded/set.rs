@@ -67,9 +67,10 @@ impl Turn<'_> {
         Ok(Reply::Bulk(text))
     }
 
-    /// Whether an acquire is the repetition of one whose reply may never have come (SPEC 3).
+    /// Whether an acquire is the repetition of one whose reply may never have come (SPEC 3). Only of
+    /// a command alone, whose session has the ledger asked first whether that grant still stands.
     fn is_own_grant(&self, key: &LockKey, value: &[u8]) -> bool {
-        !self.in_script && self.overlay.is_unconfirmed_grant(key, value)
+        !self.in_script && !self.in_transaction && self.overlay.is_unconfirmed_grant(key, value)
     }
 
     fn condition_holds(

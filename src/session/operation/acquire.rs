@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::command::LockUse;
 use crate::ledger::Ticket;
-use crate::lock::acquire::{Acquire, Effect, Input, Ledger, Outcome, Request};
+use crate::lock::acquire::{Acquire, Effect, Input, Outcome, Request};
 use crate::lock::envelope::scripts::{self, Script};
 use crate::lock::record::{Confidence, LockKey, Position};
 use crate::lock::value;
@@ -49,6 +49,8 @@ pub(in crate::session) struct Acquiring {
     until: Duration,
     /// The claim that has won.
     won: Option<Position>,
+    /// The grant that this acquire goes on with, if that still stands.
+    resumes: Option<Position>,
     /// Why the ledger did not take the claim.
     trouble: Option<String>,
     /// The link was lost while the ledger was being asked.
@@ -107,6 +109,7 @@ impl Acquiring {
             ticket: None,
             until: Duration::ZERO,
             won: None,
+            resumes: None,
             trouble: None,
             link_lost: false,
         }
@@ -123,8 +126,8 @@ impl Acquiring {
         }
         self.known_token = false;
         self.ask.stored = record.stored;
-        if record.claim.is_some() && scope.shared().ledger_use() == Ledger::Decides {
-            return Some(self.resume_claimed(scope));
+        if let Some(claim) = record.claim.filter(|_| scope.decides()) {
+            return Some(self.resume_claimed(claim, scope));
         }
         let (machine, effect) = Acquire::resume(scope.cx.now, self.ask.lifetime);
         self.machine = machine;
@@ -132,7 +135,10 @@ impl Acquiring {
     }
 
     fn start(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
-        if let Some(flow) = self.resume(scope) {
+        // With a ledger that decides Redis goes first: it knows whether the client may do this.
+        if !scope.decides()
+            && let Some(flow) = self.resume(scope)
+        {
             return flow;
         }
         let turn = match &self.question {
@@ -422,7 +428,8 @@ impl Acquiring {
             key: self.lock.clone(),
             stored: self.ask.stored.clone(),
             reply_end: scope.cx.wires.client_accepted(),
-            claim: self.won,
+            // An older grant is not this connection's to take back.
+            claim: self.won.filter(|won| self.resumes != Some(*won)),
         });
         flow
     }

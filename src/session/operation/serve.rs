@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::command::LockUse;
 use crate::degraded::{self, Caller, Change, CompanionEffects, Evaluation, Words, World};
 use crate::ledger::{Answer, Ask, Cause};
-use crate::lock::record::{Confidence, LockKey, Record};
+use crate::lock::record::{Confidence, LockKey, Position, Record};
 use crate::lock::rule::Outage;
 use crate::lock::value::{self, Stamp};
 use crate::resp::Args;
@@ -32,6 +32,18 @@ pub(in crate::session) struct Serving {
     blocks_until: Option<Duration>,
     /// Redis was sent the command, and its link was lost before the reply: why.
     lost: Option<String>,
+    /// The grant that an acquire goes on with, if that still stands.
+    resumes: Option<Position>,
+}
+
+/// An unconfirmed grant whose client has come again.
+struct Resumed {
+    lock: LockKey,
+    claim: Position,
+    stored: std::sync::Arc<[u8]>,
+    asked_ttl_ms: Option<u64>,
+    /// What it is told.
+    reply: Vec<u8>,
 }
 
 /// What is evaluated.
@@ -55,10 +67,12 @@ impl Serving {
         args: Args<'_>,
         scope: &mut Scope<'_, '_>,
     ) -> (Option<Box<Operation>>, Flow) {
-        if let Some(flow) = resumed(args, scope) {
-            return (None, flow);
-        }
-        Self::begin(Work::Command(args.iter().map(<[u8]>::to_vec).collect()), scope)
+        let mut serving = Self::new(Work::Command(args.iter().map(<[u8]>::to_vec).collect()));
+        let flow = match resumed(args, scope) {
+            Some(resumed) => serving.resume(resumed, scope),
+            None => serving.evaluate(scope),
+        };
+        (Some(Box::new(Operation::Serve(serving))), flow)
     }
 
     /// A whole transaction.
@@ -66,7 +80,9 @@ impl Serving {
         commands: Vec<Vec<Vec<u8>>>,
         scope: &mut Scope<'_, '_>,
     ) -> (Option<Box<Operation>>, Flow) {
-        Self::begin(Work::Transaction(commands), scope)
+        let mut serving = Self::new(Work::Transaction(commands));
+        let flow = serving.evaluate(scope);
+        (Some(Box::new(Operation::Serve(serving))), flow)
     }
 
     /// A command that Redis was to carry out, and whose link was lost. `lost`: why, if Redis may
@@ -92,13 +108,23 @@ impl Serving {
     }
 
     fn new(work: Work) -> Self {
-        Self { work, tries_left: TRIES, under_way: None, blocks_until: None, lost: None }
+        Self {
+            work,
+            tries_left: TRIES,
+            under_way: None,
+            blocks_until: None,
+            lost: None,
+            resumes: None,
+        }
     }
 
-    fn begin(work: Work, scope: &mut Scope<'_, '_>) -> (Option<Box<Operation>>, Flow) {
-        let mut serving = Self::new(work);
-        let flow = serving.evaluate(scope);
-        (Some(Box::new(Operation::Serve(serving))), flow)
+    /// Claims an unconfirmed grant's value once more: the table may not have heard yet that another
+    /// sidecar has released it, and that it is another's lock now.
+    fn resume(&mut self, resumed: Resumed, scope: &mut Scope<'_, '_>) -> Flow {
+        let Resumed { lock, claim, stored, asked_ttl_ms, reply } = resumed;
+        self.resumes = Some(claim);
+        let again = Change::Take { key: lock, stored, asked_ttl_ms, expires_at_ms: None };
+        self.make_true(reply, vec![again], CompanionEffects::default(), scope)
     }
 
     fn evaluate(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
@@ -160,7 +186,8 @@ impl Serving {
                     }
                 }
                 Change::Take { key, stored, asked_ttl_ms, expires_at_ms } => {
-                    match take(key, stored, asked_ttl_ms, expires_at_ms, scope) {
+                    let is_new = self.resumes.is_none();
+                    match take(key, stored, asked_ttl_ms, expires_at_ms, is_new, scope) {
                         Ok(provisional) => {
                             touched.push(provisional.lock.clone());
                             taken.push(provisional);
@@ -210,17 +237,21 @@ impl Serving {
             return Some(scope.answer_error(CLIENT_GONE));
         }
         if again {
+            self.resumes = None;
             return Some(self.evaluate(scope));
         }
         let flow = self.finish(&done.reply, done.companions, scope);
         let end = scope.cx.wires.client_accepted();
-        let grants = done.taken.into_iter().zip(done.booking.won).map(|(taken, claim)| Grant {
-            key: taken.lock,
-            stored: taken.record.stored,
-            reply_end: end,
-            claim,
-        });
-        scope.grants.extend(grants);
+        for (taken, claim) in done.taken.into_iter().zip(done.booking.won) {
+            let (key, stored) = (taken.lock, taken.record.stored);
+            let is_resumed = claim.is_some() && claim == self.resumes;
+            if is_resumed {
+                scope.shared().table.set_confidence(&key, &stored, Confidence::Held);
+            }
+            // An older grant is not this connection's to take back.
+            let claim = claim.filter(|_| !is_resumed);
+            scope.grants.push(Grant { key, stored, reply_end: end, claim });
+        }
         Some(flow)
     }
 
@@ -324,6 +355,7 @@ fn take(
     stored: std::sync::Arc<[u8]>,
     asked_ttl_ms: Option<u64>,
     expires_at_ms: Option<u64>,
+    is_new: bool,
     scope: &Scope<'_, '_>,
 ) -> Result<Provisional, String> {
     let shared = scope.shared();
@@ -331,7 +363,7 @@ fn take(
     if shared.table.is_full_for(&lock) {
         return Err(TABLE_FULL.to_owned());
     }
-    if rule.outage == Outage::Refuse {
+    if is_new && rule.outage == Outage::Refuse {
         return Err(shared.unavailable(&format!(
             "rule {:?} grants nothing new meanwhile (outage = \"refuse\")",
             rule.name
@@ -363,15 +395,15 @@ fn take(
     })
 }
 
-/// The same-token retry of an unconfirmed grant (SPEC 3): its answer, if that is what this is.
-fn resumed(args: Args<'_>, scope: &mut Scope<'_, '_>) -> Option<Flow> {
+/// The unconfirmed grant that this command asks for once more (SPEC 3), if that is what it does.
+fn resumed(args: Args<'_>, scope: &mut Scope<'_, '_>) -> Option<Resumed> {
     let spec = crate::command::lookup(args.get(0)?)?;
     if !matches!(spec.class, crate::command::Class::Lock(LockUse::Set | LockUse::Setnx)) {
         return None;
     }
     let lock = scope.lock_key(args.get(1)?);
     let record = scope.shared().table.find(&lock)?;
-    if record.confidence != Confidence::Unconfirmed {
+    if record.confidence != Confidence::Unconfirmed || record.expires_at_ms.is_some() {
         return None;
     }
     let ask = super::acquire::acquire_of(args, scope)?;
@@ -380,13 +412,10 @@ fn resumed(args: Args<'_>, scope: &mut Scope<'_, '_>) -> Option<Flow> {
     if !value::is_unique(presented) || !value::matches(&record.stored, presented, stamp) {
         return None;
     }
-    scope.shared().table.set_confidence(&lock, &record.stored, Confidence::Held);
     let mut reply = Vec::new();
     ask.granted_reply(scope.state.protocol, &mut reply);
-    let flow = scope.answer(&reply);
-    let reply_end = scope.cx.wires.client_accepted();
-    scope.grants.push(Grant { key: lock, stored: record.stored, reply_end, claim: None });
-    Some(flow)
+    let (claim, stored, asked_ttl_ms) = (record.claim?, record.stored, ask.asked_ttl_ms());
+    Some(Resumed { lock, claim, stored, asked_ttl_ms, reply })
 }
 
 /// Runs `step` with what the engine looks at.

@@ -157,6 +157,10 @@ impl Settlement {
             return Some(Next::Ledger(booking.until));
         }
         scope.look_again(&self.released);
+        if booking.missed {
+            // The holder is another's by now, and Redis has let that one go.
+            self.released.iter().for_each(|key| scope.shared().repairs.touch(key));
+        }
         if booking.lost.is_empty() {
             return Some(self.go_to_redis(scope));
         }

@@ -505,3 +505,40 @@ fn replies_that_are_not_wanted_without_redis() {
     strict.cut();
     assert!(strict.session.has_ended());
 }
+
+/// The same token again, after its client's connection has ended: the same grant, if the ledger
+/// still has it. The table may be behind another sidecar that has released it and granted anew.
+#[test]
+fn an_unconfirmed_grant_is_claimed_once_more() {
+    for (stands, mode) in [true, false]
+        .into_iter()
+        .flat_map(|stands| [Mode::Healthy, Mode::Degraded].map(|mode| (stands, mode)))
+    {
+        let mut strict = Strict::held_by(TOKEN);
+        let lock = LockKey::new(0, b"lock:a");
+        strict.shared.table.set_confidence(&lock, TOKEN.as_bytes(), Confidence::Unconfirmed);
+        strict.shared.board.show(mode, mode == Mode::Healthy);
+        strict.client(&[TAKE]);
+        if mode == Mode::Healthy {
+            strict.redis("$-1\r\n");
+        }
+        let asks = strict.asked();
+        assert!(matches!(&asks[..], [Ask::Claim(claim)] if *claim.stored == *TOKEN.as_bytes()));
+        assert_eq!(strict.told(), "");
+        if stands {
+            strict.win(1);
+            assert_eq!((strict.told().as_str(), strict.confidence()), (OK, Some(Confidence::Held)));
+            // It is older than this connection, and not taken back with it.
+            strict.did();
+            assert!(!strict.with(|session, cx| session.last_rites(0, cx)));
+            assert_eq!(
+                (strict.did(), strict.confidence()),
+                (vec![], Some(Confidence::Unconfirmed))
+            );
+        } else {
+            strict.shared.table.grant(lock, record("another"));
+            strict.answer(1, Outcome::Lost { holder: None });
+            assert_eq!(strict.told(), "$-1\r\n");
+        }
+    }
+}

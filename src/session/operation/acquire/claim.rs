@@ -2,7 +2,7 @@
 
 use crate::ledger::{Answer, Outcome as Booked};
 use crate::lock::acquire::{Acquire, Effect, Input, Outcome};
-use crate::lock::record::Confidence;
+use crate::lock::record::{Confidence, Position};
 use crate::session::operation::{Flow, Scope};
 
 use super::Acquiring;
@@ -68,7 +68,11 @@ impl Acquiring {
     /// What the ledger and the repairs have to know of an acquire that has ended.
     pub(super) fn tidy(&self, outcome: Outcome, scope: &Scope<'_, '_>) {
         match self.won {
-            Some(_) if outcome == Outcome::Granted => {
+            Some(claim) if outcome == Outcome::Granted => {
+                if self.resumes == Some(claim) {
+                    let table = &scope.shared().table;
+                    table.set_confidence(&self.lock, &self.ask.stored, Confidence::Held);
+                }
                 if !self.machine.is_in_line() {
                     scope.shared().repairs.touch(&self.lock);
                 }
@@ -78,11 +82,14 @@ impl Acquiring {
         }
     }
 
-    /// The ledger knows of an unconfirmed grant of this very token: it is the same grant (SPEC 3).
-    pub(super) fn resume_claimed(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
-        let table = &scope.shared().table;
-        table.set_confidence(&self.lock, &self.ask.stored, Confidence::Held);
-        self.answer_granted(scope)
+    /// The ledger knows of an unconfirmed grant of this very token: it is the same grant (SPEC 3), if
+    /// it still stands. The table may not have heard yet that it was released by another sidecar and
+    /// is another's lock now, so the same value is claimed once more.
+    pub(super) fn resume_claimed(&mut self, claim: Position, scope: &mut Scope<'_, '_>) -> Flow {
+        self.resumes = Some(claim);
+        let (machine, effect) = Acquire::by_claim(scope.cx.now, self.ask.lifetime);
+        self.machine = machine;
+        self.carry_out(effect, scope)
     }
 
     /// The machine for a fresh acquire.

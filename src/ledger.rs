@@ -51,6 +51,9 @@ pub enum Ask {
     Release(LockKey, Position, Cause),
     /// The lock ends, whoever holds it when this is written.
     ReleaseAny(LockKey, Cause),
+    /// The lock ends if this value holds it when this is written: the asker has seen Redis let the
+    /// value go, and may not have read its claim yet.
+    ReleaseValue(LockKey, Arc<[u8]>, Cause),
     /// The holder's expiry moves (`ttl` rules).
     Extend(LockKey, Position, u64),
     /// The holder was heard of.

@@ -107,6 +107,10 @@ fn entry(part: &Part, facts: Facts<'_>) -> Option<Entry> {
             let claim = facts.fold.holder(key)?.at;
             Entry::Release { key: key.clone(), claim, cause: *cause, at_ms }
         }
+        Ask::ReleaseValue(key, stored, cause) => {
+            let holder = facts.fold.holder(key).filter(|holder| holder.claim.stored == *stored)?;
+            Entry::Release { key: key.clone(), claim: holder.at, cause: *cause, at_ms }
+        }
         Ask::Extend(key, claim, expires_at_ms) => {
             Entry::Extend { key: key.clone(), claim: *claim, expires_at_ms: *expires_at_ms }
         }

@@ -90,7 +90,9 @@ impl Part {
     /// The lock, if this part ends a hold.
     pub(super) fn releases(&self) -> Option<&LockKey> {
         match &self.ask {
-            Ask::Release(key, ..) | Ask::ReleaseAny(key, _) => Some(key),
+            Ask::Release(key, ..) | Ask::ReleaseAny(key, _) | Ask::ReleaseValue(key, ..) => {
+                Some(key)
+            }
             _ => None,
         }
     }
@@ -185,6 +187,7 @@ fn size_of(ask: &Ask) -> Size {
         Ask::ClaimExpiring(of) => (2, claim(of)),
         Ask::Release(key, ..)
         | Ask::ReleaseAny(key, _)
+        | Ask::ReleaseValue(key, ..)
         | Ask::Extend(key, ..)
         | Ask::Heard(key, _) => (1, key.key().len()),
         Ask::Degraded | Ask::Healthy(_) => (1, 0),

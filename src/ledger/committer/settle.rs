@@ -119,11 +119,15 @@ impl Group {
 
 impl super::request::Part {
     fn decide(&mut self, outcome: Outcome, fold: &Fold) {
-        if let (Ask::ReleaseAny(key, _), Outcome::NotHeld) = (&self.ask, &outcome)
-            && fold.holder(key).is_some()
-            && self.tries < RELEASE_TRIES
-        {
-            // Another holds it at this place: that one is released in the next group.
+        let is_left = match &self.ask {
+            Ask::ReleaseAny(key, _) => fold.holder(key).is_some(),
+            Ask::ReleaseValue(key, stored, _) => {
+                fold.holder(key).is_some_and(|holder| holder.claim.stored == *stored)
+            }
+            _ => false,
+        };
+        if is_left && outcome == Outcome::NotHeld && self.tries < RELEASE_TRIES {
+            // One that is to go holds it at this place: it is released in the next group.
             return;
         }
         (self.outcome, self.is_news) = (Some(outcome), true);

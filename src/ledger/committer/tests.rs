@@ -236,6 +236,28 @@ fn whoever_holds_it_is_released() {
     );
 }
 
+/// Redis has let a value go: its hold ends, which this sidecar may not have read of yet, and no other.
+#[test]
+fn whoever_holds_it_by_a_value_is_released() {
+    let medium = medium();
+    let (mut rig, mut other) = (Rig::new(&medium), Rig::new(&medium));
+    other.ask(take("a", "v"));
+    other.run();
+    let by = |value: &str| Ask::ReleaseValue(key("a"), value.as_bytes().into(), Cause::Client);
+    let foreign = rig.ask(by("w"));
+    rig.run();
+    assert_eq!(rig.outcome(foreign), Some(&Outcome::NotHeld));
+    other.ask(Ask::ReleaseAny(key("a"), Cause::Client));
+    other.run();
+    other.ask(take("a", "w"));
+    other.run();
+    assert_eq!(&*rig.fold.holder(&key("a")).unwrap().claim.stored, b"v", "not read yet");
+    let blind = rig.ask(by("w"));
+    rig.run();
+    assert_eq!(rig.outcome(blind), Some(&Outcome::Released));
+    assert!(rig.fold.is_empty() && !rig.committer.is_releasing(&key("a")));
+}
+
 #[test]
 fn a_holder_that_has_run_out_ends_with_the_next_claim() {
     let mut rig = Rig::new(&medium());

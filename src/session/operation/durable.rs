@@ -89,6 +89,9 @@ impl Scope<'_, '_> {
                 Ask::Release(key, ..) | Ask::ReleaseAny(key, _) => {
                     self.shared().table.release(key);
                 }
+                Ask::ReleaseValue(key, stored, _) => {
+                    self.shared().table.release_if(key, stored);
+                }
                 _ => {}
             }
         }
@@ -110,7 +113,9 @@ impl Scope<'_, '_> {
     /// The locks of these releases, which a repair may put back before the ledger has them.
     pub(super) fn doubtful(&self, releases: &[Ask]) -> Vec<LockKey> {
         let key = |ask: &Ask| match ask {
-            Ask::Release(key, ..) | Ask::ReleaseAny(key, _) => Some(key.clone()),
+            Ask::Release(key, ..) | Ask::ReleaseAny(key, _) | Ask::ReleaseValue(key, ..) => {
+                Some(key.clone())
+            }
             _ => None,
         };
         releases.iter().filter_map(key).collect()

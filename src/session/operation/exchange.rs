@@ -45,6 +45,8 @@ pub(in crate::session) struct Exchange {
     may_repeat: bool,
     /// The client's reply, while the ledger writes what was released.
     booked: Option<(Settlement, Vec<u8>)>,
+    /// Redis has deleted this lock, whosever it was.
+    deleted: Option<LockKey>,
 }
 
 impl Exchange {
@@ -129,7 +131,7 @@ impl Exchange {
         scope.cx.wires.to_upstream(request);
         let keep = may_repeat || purpose.is_on_locks();
         let request = if keep { request.to_vec() } else { Vec::new() };
-        let operation = Self { request, purpose, may_repeat, booked: None };
+        let operation = Self { request, purpose, may_repeat, booked: None, deleted: None };
         let flow = operation.waiting();
         (Some(Box::new(Operation::Exchange(operation))), flow)
     }
@@ -155,6 +157,9 @@ impl Exchange {
             }
             Purpose::Delete(locks) => {
                 let had = |lock: &LockKey| scope.shared().table.find(lock).is_some();
+                if let (Reply::Integer(1), [lock]) = (&reply, locks.as_slice()) {
+                    self.deleted = Some(lock.clone());
+                }
                 match (reply, locks.as_slice()) {
                     // Redis had lost it; the ledger had not, and that is the truth (SPEC 2).
                     (Reply::Integer(0), [lock]) if scope.decides() && had(lock) => {
@@ -207,7 +212,19 @@ impl Exchange {
     }
 
     pub(super) fn answered(&mut self, answer: &Answer, scope: &mut Scope<'_, '_>) -> Option<Flow> {
-        let next = self.booked.as_mut()?.0.answered(answer, scope)?;
+        let (settlement, out) = self.booked.as_mut()?;
+        let next = settlement.answered(answer, scope)?;
+        if settlement.has_missed()
+            && let Some(lock) = self.deleted.take()
+        {
+            // The table was behind another sidecar, which has released that hold and granted anew:
+            // that is the one which Redis has let go.
+            let releases = vec![Ask::ReleaseAny(lock, Cause::Client)];
+            let out = std::mem::take(out);
+            let (settlement, next) = Settlement::begin(Vec::new(), releases, scope);
+            self.booked = Some((settlement, out));
+            return Some(self.go_on(next, scope));
+        }
         // A release is for good, whether its client is still there or not.
         let next = if next == Next::Unknown { Next::Settled(Vec::new()) } else { next };
         Some(self.go_on(next, scope))
@@ -278,8 +295,8 @@ impl Purpose {
     /// What the ledger is to be told once Redis has answered so, in database `db`.
     pub(super) fn releases(&self, reply: &Reply<'_>, db: u32, scope: &Scope<'_, '_>) -> Vec<Ask> {
         match (self, reply) {
-            (Self::TakeOut(lock), Reply::Bulk(_)) => {
-                settle::releases([(lock, None)].into_iter(), Cause::Client, scope)
+            (Self::TakeOut(lock), Reply::Bulk(stored)) => {
+                settle::releases([(lock, Some(*stored))].into_iter(), Cause::Client, scope)
             }
             (Self::Delete(locks), Reply::Integer(count)) => {
                 let known = |lock: &&LockKey| scope.shared().table.find(lock).is_some();

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::command::LockUse;
 use crate::degraded::{self, Caller, Change, CompanionEffects, Evaluation, Words, World};
-use crate::ledger::{Answer, Ask, Cause};
+use crate::ledger::{Answer, Ask, Cause, Ticket};
 use crate::lock::record::{Confidence, LockKey, Position, Record};
 use crate::lock::rule::Outage;
 use crate::lock::value::{self, Stamp};
@@ -34,6 +34,10 @@ pub(in crate::session) struct Serving {
     lost: Option<String>,
     /// The grant that an acquire goes on with, if that still stands.
     resumes: Option<Position>,
+    /// The ledger is being read, under this name and until then, because nothing was found to do.
+    reading: Option<(Ticket, Duration)>,
+    /// It was read.
+    is_fresh: bool,
 }
 
 /// An unconfirmed grant whose client has come again.
@@ -115,6 +119,8 @@ impl Serving {
             blocks_until: None,
             lost: None,
             resumes: None,
+            reading: None,
+            is_fresh: false,
         }
     }
 
@@ -139,6 +145,9 @@ impl Serving {
             Work::Transaction(commands) => degraded::evaluate_transaction(commands, &caller, world),
         });
         match evaluation {
+            Evaluation::Done { changes, .. } if changes.is_empty() && self.reads(scope) => {
+                self.waiting()
+            }
             Evaluation::Done { reply, changes, companions } => {
                 self.make_true(reply, changes, companions, scope)
             }
@@ -151,6 +160,23 @@ impl Serving {
             }
             Evaluation::Block { keys, timeout_ms, .. } => self.block(&keys, timeout_ms, scope),
         }
+    }
+
+    /// Has the ledger read before a command that may change locks is told that there is nothing for
+    /// it to change: what another sidecar has granted a moment ago may be this client's to release.
+    /// False where that is of no use.
+    fn reads(&mut self, scope: &Scope<'_, '_>) -> bool {
+        let may_change = match &self.work {
+            Work::Command(words) => may_end_a_hold(words),
+            Work::Transaction(commands) => commands.iter().any(|words| may_end_a_hold(words)),
+        };
+        if self.is_fresh || !may_change {
+            return false;
+        }
+        self.is_fresh = true;
+        let ticket = scope.book(Vec::new()).ok();
+        self.reading = ticket.map(|ticket| (ticket, scope.release_until()));
+        self.reading.is_some()
     }
 
     fn make_true(
@@ -220,6 +246,9 @@ impl Serving {
 
     /// The ledger's answer.
     pub(super) fn answered(&mut self, answer: &Answer, scope: &mut Scope<'_, '_>) -> Option<Flow> {
+        if self.reading.take_if(|(ticket, _)| *ticket == answer.ticket).is_some() {
+            return Some(self.evaluate(scope));
+        }
         let under_way = self.under_way.as_mut()?;
         if !under_way.booking.answered(answer, &under_way.taken) {
             return None;
@@ -259,6 +288,10 @@ impl Serving {
     pub(super) fn ledger_late(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
         if self.blocks_until.is_some() {
             return self.block_ended(scope);
+        }
+        if let Some((ticket, _)) = self.reading.take() {
+            scope.shared().door.forget(ticket);
+            return scope.answer_error(&nothing_done("the ledger has not answered in time"));
         }
         let Some(mut under_way) = self.under_way.take() else { return Flow::Close };
         under_way.booking.give_up(scope);
@@ -314,7 +347,8 @@ impl Serving {
     /// What it waits for goes on without the link.
     pub(super) fn waiting(&self) -> Flow {
         let booked = self.under_way.as_ref().map(|under_way| under_way.booking.until);
-        match booked.or(self.blocks_until) {
+        let reading = self.reading.map(|(_, until)| until);
+        match booked.or(reading).or(self.blocks_until) {
             Some(until) => Flow::Ledger { until },
             None => Flow::Close,
         }
@@ -347,6 +381,31 @@ impl UnderWay {
             }
         }
     }
+}
+
+/// True for a command that may release or extend a lock. A "no" to an acquire may be old.
+fn may_end_a_hold(words: &[Vec<u8>]) -> bool {
+    const NAMES: [&str; 16] = [
+        "del",
+        "unlink",
+        "getdel",
+        "getex",
+        "delex",
+        "delifeq",
+        "eval",
+        "evalsha",
+        "expire",
+        "pexpire",
+        "expireat",
+        "pexpireat",
+        "persist",
+        "setex",
+        "psetex",
+        "getset",
+    ];
+    let is =
+        |name: &&str| words.first().is_some_and(|word| word.eq_ignore_ascii_case(name.as_bytes()));
+    NAMES.iter().any(|name| is(&name))
 }
 
 /// A lock to be claimed, as its rule allows while Redis is away.

@@ -170,6 +170,11 @@ impl Settlement {
         Some(self.take_back(Next::Lost(lost), scope))
     }
 
+    /// True if a hold that was to be released had ended before.
+    pub(super) fn has_missed(&self) -> bool {
+        self.booking.as_ref().is_some_and(|booking| booking.is_done() && booking.missed)
+    }
+
     /// The ledger has not answered in time.
     pub(super) fn ledger_late(&mut self, scope: &mut Scope<'_, '_>) -> Next {
         if let Some(booking) = &mut self.booking {

@@ -135,14 +135,19 @@ pub(in crate::session::operation) fn releases<'k>(
     scope: &Scope<'_, '_>,
 ) -> Vec<Ask> {
     let ask = |(key, seen): (&LockKey, Option<&[u8]>)| {
+        let by_value = |seen: &[u8]| Ask::ReleaseValue(key.clone(), seen.into(), cause);
         let Some(record) = scope.shared().table.find(key) else {
             // Another sidecar may have granted it, and its claim not have been read here yet.
-            return Some(Ask::ReleaseAny(key.clone(), cause));
+            let any = || Ask::ReleaseAny(key.clone(), cause);
+            return Some(seen.map_or_else(any, by_value));
         };
-        // What the ledger's holder is not, was no lock: Redis had something else in its place.
-        if seen.is_some_and(|seen| !record.stored.is_empty() && *record.stored != *seen) {
+        // Either it was no lock (Redis had something else in the holder's place), or the table is
+        // behind another sidecar that has released the one and granted the other.
+        if let Some(seen) =
+            seen.filter(|seen| !record.stored.is_empty() && *record.stored != **seen)
+        {
             scope.shared().repairs.touch(key);
-            return None;
+            return Some(by_value(seen));
         }
         record.claim.map(|claim| Ask::Release(key.clone(), claim, cause))
     };

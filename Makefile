@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test prove soak bench setup build test-rust test-clients
+.PHONY: help demo test prove soak bench bench-ledger setup build test-rust test-clients
 
 PYTHON := .venv/bin/python
 
@@ -31,8 +31,9 @@ test-clients: setup build ## The client libraries alone; FILTER=part-of-a-name r
 		--target-dir $(or $(CARGO_TARGET_DIR),target)/clients
 	$(PYTHON) tests/clients/run.py $(FILTER)
 
-prove: build ## What takes long: every order of events of an acquire
+prove: build ## What takes long: every order of events of an acquire, ten thousand simulated fleets
 	cargo nextest run --locked --lib --run-ignored only
+	cargo nextest run --locked --test simulation --run-ignored only
 
 soak: build ## Five minutes of random clients under random faults
 	LOCKSIDE_HISTORY_SECONDS=300 cargo nextest run --locked --test suite --no-capture \
@@ -42,6 +43,11 @@ bench: ## Measure beside plain Redis and HAProxy
 	@tests/setup bench
 	@$(MAKE) --no-print-directory build
 	$(PYTHON) tests/bench/bench.py
+
+bench-ledger: ## Measure the ledger, an outage and the recovery
+	@tests/setup bench
+	@$(MAKE) --no-print-directory build
+	$(PYTHON) tests/bench/outage.py
 
 setup: ## Install what the tests need
 	@tests/setup test

@@ -20,17 +20,19 @@ use crate::ledger::thread::Ledger;
 use crate::mode::Mode;
 use crate::resp::request;
 use crate::scripts::{Bounds, Scripts};
-use crate::session::{Clock, Shared, Stamper};
+use crate::session::{Clock, Locals, Shared, Stamper};
 use crate::upstream::Upstream;
 use crate::worker::{Common, Limits, Listener, Mailbox, Worker};
 
 mod parts;
 mod start;
+mod sweep;
 
 use parts::Menders;
 use start::{Foundation, Guards, ledger, stop_ledger};
+use sweep::Sweeper;
 
-/// How often the upstream's name is looked up again, and expired locks of `ttl` rules are
+/// How often the upstream's name is looked up again, and locks that ran out and have no claim are
 /// forgotten.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
 /// Longest wait for the first probe and repair pass before clients are served.
@@ -103,7 +105,8 @@ fn serve(settings: Settings) -> Result<(), Failure> {
         version = env!("CARGO_PKG_VERSION"),
         "serving"
     );
-    runtime.block_on(watch(&common, &crew))?;
+    let sweeper = Sweeper::new(&settings.rules, settings.ledger.max_clock_skew);
+    runtime.block_on(watch(&common, &crew, &sweeper))?;
     let drained = drain(&common, crew);
     guards.stop();
     stop_ledger(ledger, settings.drain_timeout);
@@ -142,6 +145,7 @@ fn common(
         max_captured: limits.client_buffer,
         door: ledger.clone(),
         guarantee: settings.guarantee,
+        fence_counter: crate::ledger::fence_counter(&settings.namespace).into(),
         board: foundation.board.clone(),
         history: foundation.history.clone(),
         reports: foundation.reports.clone(),
@@ -150,6 +154,7 @@ fn common(
             counters: foundation.counters.clone(),
         }),
         companions: Companions::new(degraded::Bounds::default()),
+        locals: Locals::default(),
         gate: Arc::new(doorman),
         bell: foundation.postman.clone(),
         acquire_timeout: settings.ledger.acquire_timeout,
@@ -174,7 +179,7 @@ fn common(
         },
         clients: AtomicUsize::new(0),
         draining: AtomicBool::new(false),
-        mail: foundation.postman.0.clone(),
+        mail: foundation.postman.mail.clone(),
     })
 }
 
@@ -182,8 +187,13 @@ fn common(
 /// it: what is recovering is served as in an outage.
 fn await_first_mode(foundation: &Foundation) {
     let until = Instant::now() + FIRST_MODE;
-    while foundation.board.view().mode == Mode::Recovering && Instant::now() < until {
-        std::thread::sleep(Duration::from_millis(1));
+    while foundation.board.view().mode == Mode::Recovering {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        // Woken when the mode changes.
+        std::thread::park_timeout(left);
     }
 }
 
@@ -248,14 +258,17 @@ fn spawn(index: usize, worker: Worker) -> io::Result<Hand> {
 }
 
 /// The control thread: waits for the end, and keeps the upstream's address fresh.
-async fn watch(common: &Arc<Common>, crew: &[Hand]) -> Result<(), Failure> {
+async fn watch(common: &Arc<Common>, crew: &[Hand], sweeper: &Sweeper) -> Result<(), Failure> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut again = tokio::time::interval(HOUSEKEEPING);
+    let mut sweeps = tokio::time::interval(sweeper.period());
+    sweeps.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
+            _ = sweeps.tick() => sweeper.sweep(&common.shared),
             _ = again.tick() => {
                 if crew.iter().any(Hand::is_finished) {
                     return Ok(());

@@ -50,12 +50,16 @@ pub struct World<'a> {
     pub table: &'a Table,
     /// The companions' values.
     pub companions: &'a Companions,
-    /// Texts of scripts, for EVALSHA.
+    /// Texts of scripts, for EVALSHA. A text that EVAL runs is kept there at once: that is of no
+    /// consequence but for speed.
     pub scripts: &'a Scripts,
     /// Makes the stored value of a client value; a new one at each call where the value repeats.
     pub stamp: &'a Stamper<'a>,
     /// Milliseconds since the Unix epoch: the one time of the whole evaluation.
     pub now_ms: u64,
+    /// How much longer a hold of a `ttl` rule stands after it has run out, in milliseconds: the ledger
+    /// gives it to nobody else before `max_clock_skew` has passed (SPEC 3).
+    pub grace_ms: u64,
     /// What is too much.
     pub limits: Limits,
 }

@@ -26,7 +26,7 @@ mod probe;
 mod reports;
 
 use probe::{Prober, Whom};
-pub use reports::Reports;
+pub use reports::{Batch, Reports};
 
 /// How often the ledger's door is asked while something is wrong.
 pub const TICK: Duration = Duration::from_millis(100);

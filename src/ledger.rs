@@ -51,9 +51,17 @@ pub enum Ask {
     Release(LockKey, Position, Cause),
     /// The lock ends, whoever holds it when this is written.
     ReleaseAny(LockKey, Cause),
-    /// The lock ends if this value holds it when this is written: the asker has seen Redis let the
-    /// value go, and may not have read its claim yet.
-    ReleaseValue(LockKey, Arc<[u8]>, Cause),
+    /// `fast`: the hold by this value ends, which may be a grant that is not written yet.
+    ReleaseValue {
+        /// The lock.
+        key: LockKey,
+        /// What stood in Redis. Empty for a lock that is not a string.
+        stored: Arc<[u8]>,
+        /// What tells a lock that is not a string from the next.
+        other: Option<Arc<[u8]>>,
+        /// Why.
+        cause: Cause,
+    },
     /// The holder's expiry moves (`ttl` rules).
     Extend(LockKey, Position, u64),
     /// The holder was heard of.
@@ -127,7 +135,9 @@ pub trait Door: Send + Sync {
     ///
     /// # Errors
     /// When the ledger is known not to answer, or its queue is full: nothing was and nothing will
-    /// be written. [`Asker::Nobody`] is never refused for a ledger that does not answer.
+    /// be written. [`Asker::Nobody`] is never refused for a ledger that does not answer. An
+    /// [`Ask::Grant`] is refused from [`Ask::Degraded`] to the next [`Ask::Healthy`]: so no grant by
+    /// Redis is told to a client after a claim that was made without Redis.
     fn submit(&self, asker: Asker, asks: Vec<Ask>) -> Result<Ticket, Unavailable>;
 
     /// The asker does not wait any more, and has told its client that nothing was acquired: what
@@ -144,9 +154,30 @@ pub trait Door: Send + Sync {
     /// have been told so: a repair does not put such a lock back.
     fn is_releasing(&self, key: &LockKey) -> bool;
 
+    /// `fast`: nothing that was read speaks against a grant by Redis alone: the last read is young,
+    /// and no other live sidecar has lost Redis (SPEC 2). Read at every acquire: cheap.
+    fn is_calm(&self) -> bool {
+        true
+    }
+
+    /// The highest fence that was read. Cheap.
+    fn fence_high(&self) -> u64 {
+        0
+    }
+
+    /// How many conflicts were met since the process began (SPEC 8, fast).
+    fn conflicts(&self) -> u64 {
+        0
+    }
+
     /// True for claims that this run has made.
     fn is_own(&self, _claim: Position) -> bool {
         true
+    }
+
+    /// How many groups were written so far: each is one sync of the disk.
+    fn writes(&self) -> u64 {
+        0
     }
 
     /// How many asks are not known to be durable.
@@ -167,6 +198,12 @@ pub trait Door: Send + Sync {
     ) -> Result<Query, Unavailable> {
         Err(Unavailable::NotAnswering("it keeps no history".into()))
     }
+}
+
+/// The key of the counter of fences that sidecars of this namespace share, in Redis's database 0
+/// (`fast`, SPEC 8).
+pub fn fence_counter(namespace: &str) -> Vec<u8> {
+    [b"lockside:fence:", namespace.as_bytes()].concat()
 }
 
 #[cfg(test)]

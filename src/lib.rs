@@ -35,3 +35,8 @@ pub mod upstream;
 pub mod repair;
 
 pub mod health;
+
+pub mod crash;
+
+#[cfg(test)]
+mod model;

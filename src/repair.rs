@@ -67,6 +67,12 @@ pub trait Truth: Send + Sync {
 
     /// All holders.
     fn holders(&self) -> Vec<Arc<Holder>>;
+
+    /// `fast`: the highest fence. None while the lock-delay runs, in which a pass may not begin, for
+    /// others may have given higher ones that the ledger does not know yet (SPEC 8).
+    fn fence_floor(&self) -> Option<u64> {
+        Some(0)
+    }
 }
 
 /// Who wants to hear of passes. Called on the repair thread: must not wait.
@@ -129,6 +135,8 @@ pub struct Parts {
     pub counters: Arc<Counters>,
     /// Who hears of passes.
     pub events: Arc<dyn Events>,
+    /// The key of the counter of fences, in database 0 (`fast`).
+    pub fence_counter: Vec<u8>,
     /// Between two background passes.
     pub interval: Duration,
     /// Milliseconds since the Unix epoch.

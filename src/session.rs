@@ -33,6 +33,7 @@ use crate::resp::request::{RequestScanner, Skimmer};
 
 use flights::{Flights, SessionId, Verdict};
 pub use link::CLOSED_BY_REDIS;
+pub use operation::Locals;
 use operation::{Flow, Grant, Operation, Queued, Scope};
 use pipeline::Pipeline;
 use replies::Treatment;
@@ -236,8 +237,10 @@ impl Session {
     /// [`Session::has_operation`] says no.
     pub fn last_rites(&mut self, written: u64, cx: &mut Cx<'_>) -> bool {
         let grants = std::mem::take(&mut self.grants);
+        // Under way is something that needs the link to itself: then all of them stay.
+        let written = if self.has_operation() { u64::MAX } else { written };
         let here = operation::settle_grants(grants, written, self.state.db, cx.shared);
-        if here.is_empty() || self.has_operation() {
+        if here.is_empty() {
             return false;
         }
         self.pipeline.abandon();

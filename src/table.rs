@@ -85,9 +85,14 @@ impl Table {
             marker: claim.marker.clone(),
         };
         match self.records.entry(claim.key.clone()) {
+            // The ledger follows, and is behind: a later grant is on its way there.
+            Entry::Occupied(known)
+                if known.get().claim.is_none() && known.get().fence > record.fence => {}
             Entry::Occupied(mut known) => {
                 self.count(known.get(), -1);
-                let same = known.get().claim == record.claim;
+                let earlier = known.get();
+                let same = earlier.claim == record.claim
+                    || earlier.claim.is_none() && earlier.stored == record.stored;
                 let confidence = match (same, holder.heard) {
                     (true, false) => known.get().confidence,
                     (true, true) => Confidence::Held,
@@ -101,6 +106,15 @@ impl Table {
                 self.count(&record, 1);
                 place.insert(record);
             }
+        }
+    }
+
+    /// Redis has given this grant a fence; a later grant is left alone.
+    pub fn raise_fence(&self, key: &LockKey, stored: &[u8], fence: u64) {
+        if let Some(mut record) = self.records.get_mut(key)
+            && *record.stored == *stored
+        {
+            record.fence = record.fence.max(Some(fence));
         }
     }
 
@@ -162,9 +176,21 @@ impl Table {
         }
     }
 
-    /// Forgets locks of `ttl` rules that have run out, which nobody releases.
+    /// Forgets locks of `ttl` rules that have run out, which nobody releases. What the ledger has a
+    /// claim of stays until that is ended.
     pub fn forget_expired(&self, now_unix_ms: u64) {
-        self.keep(|_, record| record.expires_at_ms.is_none_or(|at| at > now_unix_ms));
+        let stands = |at: u64| at > now_unix_ms;
+        self.keep(|_, record| record.claim.is_some() || record.expires_at_ms.is_none_or(stands));
+    }
+
+    /// Up to `most` locks of which this is true, in no order that means anything.
+    pub fn some_where(
+        &self,
+        most: usize,
+        is_so: impl Fn(&LockKey, &Record) -> bool,
+    ) -> Vec<(LockKey, Record)> {
+        let entries = self.records.iter().filter(|entry| is_so(entry.key(), entry.value()));
+        entries.take(most).map(|entry| (entry.key().clone(), entry.value().clone())).collect()
     }
 
     /// FLUSHDB: every lock of one database is released.

@@ -16,17 +16,21 @@ use crate::table::Table;
 use crate::worker::{Letter, Mailboxes};
 
 /// The ledger's answers go to the workers' mailboxes.
-pub(super) struct Postman(pub(super) Mailboxes);
+pub(super) struct Postman {
+    pub(super) mail: Mailboxes,
+    /// The thread that starts everything, which waits for the first mode.
+    pub(super) main: std::thread::Thread,
+}
 
 impl Post for Postman {
     fn deliver(&self, worker: usize, answers: Vec<((usize, u32), Answer)>) {
-        if let Some(mailbox) = self.0.get(worker) {
+        if let Some(mailbox) = self.mail.get(worker) {
             mailbox.put(answers.into_iter().map(|(to, answer)| (to, Letter::Answer(answer))));
         }
     }
 
     fn tell(&self, worker: usize, session: (usize, u32), told: Told) {
-        if let Some(mailbox) = self.0.get(worker) {
+        if let Some(mailbox) = self.mail.get(worker) {
             mailbox.put([(session, Letter::Told(told))]);
         }
     }
@@ -34,7 +38,7 @@ impl Post for Postman {
 
 impl Bell for Postman {
     fn ring(&self, (worker, session): (usize, (usize, u32))) {
-        if let Some(mailbox) = self.0.get(worker) {
+        if let Some(mailbox) = self.mail.get(worker) {
             mailbox.put([(session, Letter::Bell)]);
         }
     }
@@ -43,7 +47,8 @@ impl Bell for Postman {
 impl Postman {
     /// Has every worker look at the mode.
     pub(super) fn wake_all(&self) {
-        self.0.iter().for_each(crate::worker::Mailbox::wake);
+        self.mail.iter().for_each(crate::worker::Mailbox::wake);
+        self.main.unpark();
     }
 }
 
@@ -100,6 +105,10 @@ impl Truth for Ledgers {
 
     fn holders(&self) -> Vec<Arc<Holder>> {
         self.0.holders()
+    }
+
+    fn fence_floor(&self) -> Option<u64> {
+        self.0.fence_floor()
     }
 }
 

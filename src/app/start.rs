@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use crate::config::Settings;
 use crate::health::{self, Health, Reports};
-use crate::ledger::Start;
 use crate::ledger::committer::Timing;
 use crate::ledger::sqlite::Sqlite;
 use crate::ledger::thread::{self, Ledger};
+use crate::ledger::{Guarantee, Start};
 use crate::mode::{self, Board, History};
 use crate::repair::{self, Counters, Databases, Dirty, Policy, Repair};
 use crate::table::Table;
@@ -42,7 +42,7 @@ impl Foundation {
             dirty: Arc::default(),
             databases: Arc::default(),
             counters: Arc::default(),
-            postman: Arc::new(Postman(mail)),
+            postman: Arc::new(Postman { mail, main: std::thread::current() }),
             upstream: Arc::new(Upstream::new(settings.upstream.address.clone())),
         }
     }
@@ -64,6 +64,7 @@ pub(super) fn ledger(settings: &Settings, foundation: &Foundation) -> Result<Arc
         heartbeat: times.heartbeat,
         poll: times.poll,
         max_clock_skew: times.max_clock_skew,
+        mirror_interval: (settings.guarantee == Guarantee::Fast).then_some(times.mirror_interval),
     };
     let settings =
         thread::Settings { timing, stall_after: times.stall_after, ..thread::Settings::new(terms) };
@@ -116,6 +117,7 @@ impl Guards {
             databases: foundation.databases.clone(),
             counters: foundation.counters.clone(),
             events: Arc::new(Passes(foundation.reports.clone())),
+            fence_counter: crate::ledger::fence_counter(&settings.namespace),
             interval: settings.upstream.repair_interval,
             unix_ms,
         })?;
@@ -127,8 +129,7 @@ impl Guards {
                     recover_after: settings.upstream.recover_after,
                     probe_interval: settings.upstream.probe_interval,
                     command_timeout: settings.upstream.command_timeout,
-                    needs_ledger: settings.guarantee == crate::ledger::Guarantee::Strict,
-                    ..mode::Terms::default()
+                    needs_ledger: settings.guarantee == Guarantee::Strict,
                 },
                 probe_timeout: settings.upstream.probe_timeout,
                 upstream: common.upstream.clone(),

@@ -4,7 +4,7 @@
 //! value is the client value. The expiry of a persistent lock is its virtual TTL, so that Redis's
 //! own rules for expiries give the answers of SPEC 5; nothing of it is kept.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::companions::CompanionEffects;
 use super::turn::Stop;
@@ -80,7 +80,8 @@ pub(super) struct Overlay<'a> {
 /// The hold of a lock that has not run out.
 pub(super) fn standing(world: &World<'_>, key: &LockKey) -> Option<Record> {
     let record = world.table.find(key)?;
-    record.expires_at_ms.is_none_or(|at_ms| at_ms > world.now_ms).then_some(record)
+    let stands = |at_ms: u64| at_ms.saturating_add(world.grace_ms) > world.now_ms;
+    record.expires_at_ms.is_none_or(stands).then_some(record)
 }
 
 impl<'a> Overlay<'a> {
@@ -171,6 +172,25 @@ impl<'a> Overlay<'a> {
         // Another form than the client value is presented by who has read it somewhere.
         let mut others = self.presented.iter().filter(|text| *text != client_value);
         Some(others.find(named).unwrap_or(client_value).clone())
+    }
+
+    /// The keys that hold something now.
+    pub(super) fn held(&self) -> BTreeSet<LockKey> {
+        let held = self.slots.iter().filter(|(_, slot)| slot.now.is_some());
+        held.map(|(key, _)| key.clone()).collect()
+    }
+
+    /// What a script took before it failed is nobody's: nobody is told of it. In Redis it runs out
+    /// by its TTL, which a persistent lock does not; without a TTL it stays. `before`: what was
+    /// held when the script began.
+    pub(super) fn drop_failed_takes(&mut self, before: &BTreeSet<LockKey>) {
+        for (key, slot) in &mut self.slots {
+            let Origin::Lock { rule, .. } = &slot.origin else { continue };
+            let runs_out = slot.now.as_ref().is_some_and(|entry| entry.expires_at_ms.is_some());
+            if rule.mode == Mode::Persistent && runs_out && !before.contains(key) {
+                slot.now = None;
+            }
+        }
     }
 
     /// What the turn comes to.

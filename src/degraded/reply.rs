@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use super::script::shortest_exact;
+use super::script::all_digits;
 use crate::resp::encode::{self, Protocol};
 
 /// One reply.
@@ -95,7 +95,7 @@ impl Reply {
 }
 
 fn double(number: f64, protocol: Protocol, out: &mut Vec<u8>) {
-    let digits = shortest_exact(number);
+    let digits = all_digits(number);
     match protocol {
         Protocol::Resp2 => encode::bulk(out, digits.as_bytes()),
         Protocol::Resp3 => line(b',', digits.as_bytes(), out),

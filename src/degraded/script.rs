@@ -7,14 +7,21 @@
 //!
 //! # What is different from Redis 7.0
 //!
-//! - `cjson`, `cmsgpack`, `struct`, `newproxy`, `redis.acl_check_cmd` and commands that Redis alone
+//! - `cmsgpack`, `struct`, all of `cjson` but `encode`, `decode` and `null`, `redis.acl_check_cmd` and commands that Redis alone
 //!   knows: the script is not served.
+//! - What `cjson.decode` says to a text that is no JSON has other words.
 //! - `redis.log` logs nothing. `math.random` gives other numbers, until `math.randomseed`.
 //! - A reply that is nested deeper than 100 is refused. Patterns that may take long are refused.
-//! - Level 2 and more in `error(text, level)` count a `pcall` of the script as two calls.
+//! - A bad argument in `return f(...)` has no line number, if `f` is one of those that the prelude
+//!   bounds (`string.find` and its kin, `table.sort`, `math.random`, `pairs`, `loadstring`). Level 2
+//!   and more in `error(text, level)` count a `pcall` of the script as two calls.
+//! - Recursion without end passes the bound for memory before Lua's own.
 
+mod api;
+mod bit;
 mod budget;
 mod convert;
+mod json;
 mod machine;
 mod number;
 mod random;
@@ -23,11 +30,12 @@ mod text;
 use std::borrow::Cow;
 
 use super::number::NOT_AN_INTEGER;
+use super::reply::Reply;
 use super::turn::{Outcome, Stop, Turn, arg};
 use crate::command::number::integer;
 use crate::command::script::{ScriptCall, Source};
 use crate::resp::Args;
-pub(super) use number::shortest_exact;
+pub(super) use number::all_digits;
 use text::Text;
 
 const NOSCRIPT: &str = "NOSCRIPT No matching script. Please use EVAL.";
@@ -54,11 +62,14 @@ pub(super) fn run_script(turn: &mut Turn<'_>, args: Args<'_>) -> Outcome {
     let (keys, argv): (Vec<&[u8]>, Vec<&[u8]>) =
         (call.keys().collect(), call.arguments().collect());
     turn.overlay.present(argv.iter().copied());
-    let outer_db = turn.db;
+    let (outer_db, before) = (turn.db, turn.overlay.held());
     (turn.in_script, turn.is_read_only) = (true, call.read_only || text.no_writes);
     let reply = machine::run(turn, &text, &keys, &argv);
     (turn.in_script, turn.is_read_only) = (false, false);
     turn.db = outer_db;
+    if matches!(reply, Ok(Reply::Error(_)) | Err(Stop::Error(_))) {
+        turn.overlay.drop_failed_takes(&before);
+    }
     if turn.is_unserved() { Err(Stop::NotServed) } else { reply }
 }
 

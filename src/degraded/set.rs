@@ -67,9 +67,9 @@ impl Turn<'_> {
         Ok(Reply::Bulk(text))
     }
 
-    /// Whether an acquire is the repetition of one whose reply may never have come (SPEC 3). Only of
-    /// a command alone, whose session has the ledger asked first whether that grant still stands.
+    /// Whether an acquire is the repetition of one whose reply may never have come (SPEC 3).
     fn is_own_grant(&self, key: &LockKey, value: &[u8]) -> bool {
+        // Only of a command alone, whose session has the ledger asked whether that grant still stands.
         !self.in_script && !self.in_transaction && self.overlay.is_unconfirmed_grant(key, value)
     }
 

@@ -37,11 +37,13 @@ struct Waiting {
 
 /// What [`Reports::take`] gives.
 #[derive(Debug, Default)]
-pub(super) struct Batch {
-    pub(super) reports: Vec<Report>,
+pub struct Batch {
+    /// What was met, the oldest first.
+    pub reports: Vec<Report>,
     /// Passes that have ended: of which run, and whether complete.
-    pub(super) ended: Vec<(Arc<str>, bool)>,
-    pub(super) stop: bool,
+    pub ended: Vec<(Arc<str>, bool)>,
+    /// The thread is to end.
+    pub stop: bool,
 }
 
 impl Reports {
@@ -101,8 +103,9 @@ impl Reports {
         }
     }
 
-    /// Waits for something to come, at most `timeout`, and takes it.
-    pub(super) fn take(&self, timeout: Duration) -> Batch {
+    /// Waits for something to come, at most `timeout`, and takes it. For who drives the mode machine
+    /// alone.
+    pub fn take(&self, timeout: Duration) -> Batch {
         let is_empty = |waiting: &mut Waiting| {
             let batch = &waiting.batch;
             batch.reports.is_empty() && batch.ended.is_empty() && !batch.stop
@@ -112,8 +115,9 @@ impl Reports {
         std::mem::take(&mut waiting.batch)
     }
 
-    /// Which run links are expected to meet; none: every one is news.
-    pub(super) fn expect(&self, run: Option<Arc<str>>) {
+    /// Which run links are expected to meet; none: every one is news. For who drives the mode machine
+    /// alone.
+    pub fn expect(&self, run: Option<Arc<str>>) {
         self.lock().expected = run;
     }
 

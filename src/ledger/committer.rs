@@ -22,17 +22,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::entry::{Entry, Position, Row};
-use super::fold::{Change, Fold};
+use super::fold::{Change, Fold, Token};
 use super::store::{Seen, StoreError};
 use super::{Answer, Ask, Asker, Ticket, Unavailable};
 use crate::lock::record::LockKey;
 
+mod conflict;
+mod fleet;
 mod group;
+mod queue;
 mod request;
 mod settle;
 
+pub use conflict::Dispute;
+use conflict::Disputes;
+use fleet::Fleet;
 use group::Group;
-use request::{Fate, Request, Size, Want};
+use queue::Queue;
+use request::{Fate, Kind, Request, Size, Want};
 
 /// Rows of one group. A thousand rows are a few milliseconds of work beside the one sync that they
 /// share; more would make the first of them wait for the last.
@@ -45,6 +52,10 @@ pub const QUEUE_ROWS: usize = 100_000;
 pub const QUEUE_BYTES: usize = 64 << 20;
 /// Notes that may wait for a group to ride along with; then they make one.
 pub const LAZY_ROWS: usize = GROUP_ROWS / 2;
+/// What Redis has done and waits to be written; past that it is written at once.
+pub const MIRROR_ROWS: usize = GROUP_ROWS / 2;
+/// Own grants that were beaten and whose release may come still.
+pub const BEATEN_KEPT: usize = 1_000;
 /// How often "release whoever holds it" is tried. Each time but the first that another holds the
 /// key, it was free after the request came, which is what a release of a free key may say.
 pub const RELEASE_TRIES: u8 = 3;
@@ -77,6 +88,8 @@ pub struct Timing {
     pub poll: Duration,
     /// How far clocks may be apart (`ttl` rules, SPEC 3).
     pub max_clock_skew: Duration,
+    /// `fast`: how soon what Redis has done is in the ledger. None in `strict`.
+    pub mirror_interval: Option<Duration>,
 }
 
 impl Default for Timing {
@@ -86,6 +99,7 @@ impl Default for Timing {
             heartbeat: Duration::from_secs(10),
             poll: Duration::from_secs(1),
             max_clock_skew: Duration::from_secs(1),
+            mirror_interval: None,
         }
     }
 }
@@ -112,6 +126,8 @@ pub struct Done {
     pub changes: Vec<Change>,
     /// Answers: the worker, its name for the session, the answer.
     pub answers: Vec<(usize, (usize, u32), Answer)>,
+    /// Conflicts that have become certain (`fast`).
+    pub disputes: Vec<Dispute>,
 }
 
 /// The state of the group commit. See the module.
@@ -122,9 +138,15 @@ pub struct Committer {
     /// The number of the last own entry that was given out.
     last_seq: u64,
     last_ticket: u64,
-    /// In the order of tickets.
-    queue: VecDeque<Request>,
-    queued: Size,
+    queue: Queue,
+    /// `fast` alone.
+    fleet: Option<Fleet>,
+    /// Since when what Redis has done waits to be written.
+    mirror_since: Option<Duration>,
+    /// Own grants that were no holders when they were read, by their values, for the releases
+    /// that come after them.
+    beaten: VecDeque<(Token, Position)>,
+    disputes: Disputes,
     /// Withdrawals, which go before everything else.
     urgent: VecDeque<Want>,
     /// Notes that wait for a group.
@@ -140,6 +162,10 @@ pub struct Committer {
     retry_at: Duration,
     wrote_at: Duration,
     read_at: Option<Duration>,
+    /// When the exchange under way began, or the last one.
+    began: Duration,
+    /// When the last one that succeeded had begun.
+    read_began: Duration,
     rows_since_snapshot: usize,
     is_ending: bool,
     has_ended: bool,
@@ -149,7 +175,8 @@ impl Committer {
     /// Nothing is written before [`Committer::opened`]. Until then sessions are refused.
     pub fn new(timing: Timing) -> Self {
         let trouble = Some("it is being opened".into());
-        Self { timing, trouble, ..Self::default() }
+        let fleet = timing.mirror_interval.map(|interval| Fleet::new(interval, timing.heartbeat));
+        Self { timing, trouble, fleet, ..Self::default() }
     }
 
     /// The store has registered this log, and its first entry is written.
@@ -174,9 +201,12 @@ impl Committer {
         if self.is_ending {
             return Err(Unavailable::NotAnswering("it is being closed".into()));
         }
+        if self.refuses_grants() && asks.iter().any(|ask| matches!(ask, Ask::Grant(..))) {
+            return Err(Unavailable::NotAnswering("Redis does not decide now".into()));
+        }
         let ticket = Ticket(self.last_ticket + 1);
         let request = Request::new(ticket, asker, asks);
-        let total = self.queued + request.size();
+        let total = self.queue.size() + request.size();
         if total.rows + self.lazy.len() > QUEUE_ROWS || total.bytes > QUEUE_BYTES {
             return Err(Unavailable::Full);
         }
@@ -188,16 +218,16 @@ impl Committer {
         for key in request.releases() {
             *self.releasing.entry(key.clone()).or_default() += 1;
         }
-        self.queued = total;
-        self.queue.push_back(request);
+        if let Some(fleet) = &mut self.fleet {
+            fleet.submitted(request.parts.iter().map(|part| &part.ask));
+        }
+        self.queue.push(request);
         Ok(ticket)
     }
 
     /// As [`super::Door::withdraw`].
     pub fn withdraw(&mut self, ticket: Ticket) {
-        if let Ok(place) = self.queue.binary_search_by_key(&ticket, |request| request.ticket) {
-            let Some(request) = self.queue.remove(place) else { return };
-            self.queued = self.queued - request.size();
+        if let Some(request) = self.queue.take(ticket) {
             self.urgent.extend(request.withdrawals());
             for key in request.open_releases() {
                 settle::release_is_over(&mut self.releasing, key);
@@ -212,8 +242,8 @@ impl Committer {
 
     /// As [`super::Door::forget`].
     pub fn forget(&mut self, ticket: Ticket) {
-        if let Ok(place) = self.queue.binary_search_by_key(&ticket, |request| request.ticket) {
-            self.queue[place].forget();
+        if let Some(request) = self.queue.find(ticket) {
+            request.forget();
         } else if let Some(request) = self.group.as_mut().and_then(|group| group.request(ticket)) {
             request.forget();
         } else {
@@ -234,7 +264,7 @@ impl Committer {
     /// How many asks are not known to be durable.
     pub fn waiting(&self) -> usize {
         let group = self.group.as_ref().map_or(0, |group| group.rows.len());
-        self.queued.rows + self.urgent.len() + self.lazy.len() + group
+        self.queue.size().rows + self.urgent.len() + self.lazy.len() + group
     }
 
     /// Takes no more requests; what waits is written, then the log's last entry.
@@ -258,20 +288,28 @@ impl Committer {
         if now.mono < self.retry_at {
             return Step::Until(self.retry_at);
         }
+        if self.queue.count(Kind::Mirror) == 0 {
+            self.mirror_since = None;
+        } else if self.mirror_since.is_none() {
+            self.mirror_since = Some(now.mono);
+        }
         if self.group.is_none() && self.is_group_due(now) {
             self.group = Some(self.form(fold, now));
         }
         let due = self.poll_due();
         match &self.group {
             Some(group) => {
-                self.under_way = true;
+                (self.under_way, self.began) = (true, now.mono);
                 Step::Exchange(group.rows.clone())
             }
             None if now.mono >= due => {
-                self.under_way = true;
+                (self.under_way, self.began) = (true, now.mono);
                 Step::Exchange(Arc::default())
             }
-            None => Step::Until(due.min(self.heartbeat_due())),
+            None => {
+                let mirror = self.mirror_due().unwrap_or(Duration::MAX);
+                Step::Until(due.min(self.heartbeat_due()).min(mirror))
+            }
         }
     }
 
@@ -290,13 +328,19 @@ impl Committer {
     pub fn seen(&mut self, seen: Seen, fold: &mut Fold, now: Now) -> Done {
         self.under_way = false;
         self.rows_since_snapshot += seen.rows.len();
-        let done = self.settle(seen, fold);
+        let mut done = self.settle(seen, fold, now);
         if self.group.is_some() {
             // Never a false OK: rows that do not come back count as unknown.
             self.fail("the store does not return what was written".into(), now);
             return done;
         }
         (self.trouble, self.failures, self.read_at) = (None, 0, Some(now.mono));
+        self.read_began = self.began;
+        let patience = self.timing.mirror_interval.unwrap_or_default() * 2;
+        done.disputes = self.disputes.ripe(fold, patience, now.mono);
+        if let Some(fleet) = &mut self.fleet {
+            fleet.seen(fold, self.log, self.began, now.mono);
+        }
         done
     }
 
@@ -310,6 +354,16 @@ impl Committer {
         self.rows_since_snapshot = 0;
     }
 
+    /// False for a note on a hold that has ended, or that is ended by what goes before it.
+    fn is_of_use(&self, want: &Want, fold: &Fold) -> bool {
+        match want {
+            Want::Heard(key, claim) => {
+                !self.releasing.contains_key(key) && fold.holder_named(key, *claim).is_some()
+            }
+            Want::Withdraw(..) => true,
+        }
+    }
+
     fn fail(&mut self, why: Arc<str>, now: Now) {
         let wait = FIRST_RETRY.saturating_mul(1 << self.failures.min(10)).min(LAST_RETRY);
         self.failures = self.failures.saturating_add(1);
@@ -318,7 +372,10 @@ impl Committer {
     }
 
     fn is_group_due(&self, now: Now) -> bool {
-        !self.queue.is_empty()
+        self.queue.count(Kind::Now) > 0
+            || self.queue.count(Kind::Claim) > 0 && self.is_delay_over()
+            || self.queue.count(Kind::Mirror) >= MIRROR_ROWS
+            || self.mirror_due().is_some_and(|due| now.mono >= due)
             || !self.urgent.is_empty()
             || self.lazy.len() >= LAZY_ROWS
             || now.mono >= self.heartbeat_due()
@@ -330,7 +387,45 @@ impl Committer {
     }
 
     fn poll_due(&self) -> Duration {
-        self.read_at.map_or(Duration::ZERO, |at| at + self.timing.poll)
+        let poll = self.read_at.map_or(Duration::ZERO, |at| at + self.timing.poll);
+        let delay = self.fleet.as_ref().and_then(Fleet::read_due);
+        delay.map_or(poll, |delay| delay.min(poll))
+    }
+
+    /// When what Redis has done is to be written: in `strict`, or when Redis does not decide any
+    /// more, at once.
+    fn mirror_due(&self) -> Option<Duration> {
+        let wait = self.fleet.as_ref().map_or(Duration::ZERO, Fleet::mirror_wait);
+        self.mirror_since.map(|since| since + wait)
+    }
+
+    fn refuses_grants(&self) -> bool {
+        self.fleet.as_ref().is_some_and(|fleet| !fleet.serves())
+    }
+
+    /// False while claims are not written, because other sidecars may have granted locks that the
+    /// ledger has not heard of (`fast`, SPEC 8: lock-delay).
+    pub fn is_delay_over(&self) -> bool {
+        self.fleet.as_ref().is_none_or(Fleet::is_delay_over)
+    }
+
+    /// A live sidecar says that it has lost Redis (`fast`).
+    pub fn has_others_degraded(&self, now: Now) -> bool {
+        self.fleet.as_ref().is_some_and(|fleet| fleet.has_others_degraded(now.mono))
+    }
+
+    /// When the last exchange that succeeded had begun: what stood in the ledger then was read.
+    pub fn read_since(&self) -> Option<Duration> {
+        self.read_at.map(|_| self.read_began)
+    }
+
+    /// True if the next group is known to be due at some time, so that a request that came now and
+    /// may wait until then wakes nobody.
+    pub fn rides_along(&self) -> bool {
+        self.mirror_since.is_some()
+            && self.fleet.as_ref().is_some_and(Fleet::serves)
+            && self.queue.has_only(Kind::Mirror)
+            && self.queue.count(Kind::Mirror) < MIRROR_ROWS
     }
 
     fn position(&mut self) -> Position {
@@ -348,21 +443,31 @@ impl Committer {
         {
             group.add_alone(want.into_entry(), self.position());
         }
-        while let Some(request) = self.queue.front()
-            && group.has_room(request.size())
-            && let Some(request) = self.queue.pop_front()
-        {
-            self.queued = self.queued - request.size();
+        let with_claims = self.is_delay_over();
+        while let Some(request) = self.queue.next(with_claims, |size| group.has_room(size)) {
             let skew = self.timing.max_clock_skew;
-            let facts = group::Facts { fold, now, skew };
-            group.add(request, facts, || self.position());
+            let facts = group::Facts { fold, now, skew, beaten: &self.beaten };
+            let (log, mut seq) = (self.log.unwrap_or_default(), self.last_seq);
+            let says = request.parts.iter().any(|part| part.ask == Ask::Degraded);
+            group.add(request, facts, || {
+                seq += 1;
+                Position { log, seq }
+            });
+            self.last_seq = seq;
+            if let Some(fleet) = self.fleet.as_mut().filter(|_| says) {
+                fleet.written(seq);
+            }
         }
+        self.mirror_since = None;
         while group.has_room(Size::ONE)
             && let Some(want) = self.lazy.pop_front()
         {
-            group.add_alone(want.into_entry(), self.position());
+            if self.is_of_use(&want, fold) {
+                group.add_alone(want.into_entry(), self.position());
+            }
         }
-        let is_drained = self.queue.is_empty() && self.urgent.is_empty() && self.lazy.is_empty();
+        let is_drained =
+            self.queue.is_empty(with_claims) && self.urgent.is_empty() && self.lazy.is_empty();
         if self.is_ending && is_drained && !group.has_requests() {
             group.add_alone(Entry::End, self.position());
             group.is_last = true;

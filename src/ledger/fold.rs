@@ -12,7 +12,7 @@
 //! | observation | as a claim, but never holds by a dead value, and makes none dead by losing |
 //! | grant (fast) | the highest fence holds; the lower one is dead, and a conflict unless its release comes |
 //! | release | ends the hold of that claim, and of a holder that it confirmed |
-//! | withdrawal, undelivered | ends what one client was to be told; the hold stays while another client's claim of the same value stands (a client that asked twice with one token) |
+//! | withdrawal | the same, but only if no other claim or grant of that value stands: it speaks for the entry in its own log alone |
 //!
 //! *Dead* binds observations, grants and repairs. It does not bind a claim that is made later: a
 //! client may ask again with the value it lost with.
@@ -118,9 +118,9 @@ pub struct Log {
 #[derive(Debug, Clone)]
 struct Held {
     holder: Arc<Holder>,
-    /// Clients' claims that were won by this holder's having the same value, oldest first. The
-    /// holder's own place stands here when it is no client's (an observation), or was taken back:
-    /// then the hold stands by the others alone. Boxed, for nearly no lock has any.
+    /// Claims that were won by this holder's having the same value, oldest first. The holder's own
+    /// place among them says that nobody's claim stands there: it was withdrawn, or was an
+    /// observation. Boxed, for nearly no lock has any.
     confirmed_by: Option<Box<Confirmations>>,
 }
 
@@ -157,7 +157,7 @@ impl Fold {
                 self.expire(key, *claim, *at_ms, changes)
             }
             Entry::Release { key, claim, cause: Cause::Undelivered, .. }
-            | Entry::Withdraw { key, claim } => self.take_back(key, *claim, changes),
+            | Entry::Withdraw { key, claim } => self.withdraw(key, *claim, changes),
             Entry::Release { key, claim, .. } => self.release(key, *claim, changes),
             Entry::Extend { key, claim, expires_at_ms } => {
                 self.amend(key, *claim, changes, |h| h.claim.expires_at_ms = Some(*expires_at_ms))
@@ -236,6 +236,11 @@ impl Fold {
         self.conflicts.values()
     }
 
+    /// True if the grant at this place has lost to another, and its release has not come.
+    pub fn is_disputed(&self, grant: Position) -> bool {
+        self.conflicts.contains_key(&grant)
+    }
+
     /// Notes the row in its log; false if it was there before.
     fn is_next(&mut self, row: &Row) -> bool {
         let log = self.logs.entry(row.at.log).or_default();
@@ -278,9 +283,8 @@ impl Fold {
     }
 
     fn observe(&mut self, at: Position, claim: &Claim, changes: &mut Vec<Change>) -> Verdict {
-        if let Some(held) = self.holders.get(&claim.key) {
+        if let Some(held) = self.holders.get_mut(&claim.key) {
             if is_same(&held.holder.claim, claim) {
-                // No client waits for it, so the hold does not stand by it.
                 return Outcome::Won { claim: held.holder.at, fence: held.holder.fence };
             }
             return Outcome::Lost { holder: Some(held.holder.clone()) };
@@ -290,7 +294,7 @@ impl Fold {
         }
         let verdict = self.hold(at, claim, self.fence_high + 1, changes);
         if let Some(held) = self.holders.get_mut(&claim.key) {
-            held.confirmed_by.get_or_insert_default().0.push(at);
+            held.strike(at);
         }
         verdict
     }
@@ -303,7 +307,9 @@ impl Fold {
         changes: &mut Vec<Change>,
     ) -> Verdict {
         let Some(held) = self.holders.get_mut(&claim.key) else {
-            if self.is_dead(claim) {
+            // A client may take a lock again with the value that it has released: the later grant
+            // has the higher fence. A late one has not.
+            if self.is_dead(claim) && fence <= self.fence_high {
                 return Outcome::Lost { holder: None };
             }
             return self.hold(at, claim, fence, changes);
@@ -339,13 +345,14 @@ impl Fold {
         Outcome::Released
     }
 
-    /// A client will not be told of its claim. Others may have been told of theirs: of two claims of
-    /// one value both have won, and the hold ends with the last of them.
-    fn take_back(&mut self, key: &LockKey, claim: Position, changes: &mut Vec<Change>) -> Verdict {
-        if let Some(held) = self.holders.get_mut(key)
-            && held.is_named(claim)
+    /// Whoever asked by this claim was told no. Another that asked with the same value may have been
+    /// told OK: its claim stands, and so does the hold.
+    fn withdraw(&mut self, key: &LockKey, claim: Position, changes: &mut Vec<Change>) -> Verdict {
+        let held = self.holders.get_mut(key).filter(|held| held.is_named(claim));
+        if let Some(held) = held
             && held.stands_without(claim)
         {
+            held.strike(claim);
             return Outcome::Noted;
         }
         self.release(key, claim, changes)
@@ -425,24 +432,24 @@ impl Held {
         self.holder.at == claim
             || self.confirmed_by.as_ref().is_some_and(|others| others.0.contains(&claim))
     }
+}
 
-    /// Forgets one client's claim, the one of this place if that is known; false, and nothing
-    /// forgotten, if it is the last that the hold stands by. Who has won by another's claim knows
-    /// its hold by the holder's place: when that one was forgotten before, it is the youngest.
-    fn stands_without(&mut self, claim: Position) -> bool {
+impl Held {
+    /// True if a claim of this value stands beside `claim`.
+    fn stands_without(&self, claim: Position) -> bool {
         let own = self.holder.at;
-        let Some(others) = &mut self.confirmed_by else { return false };
-        let has_own = !others.0.contains(&own);
-        let left = others.0.iter().filter(|other| **other != own).count();
-        if left + usize::from(has_own) < 2 {
-            return false;
+        let others = || self.confirmed_by.iter().flat_map(|others| others.0.iter());
+        let own_stands = own != claim && others().all(|other| *other != own);
+        own_stands || others().any(|other| *other != claim && *other != own)
+    }
+
+    /// Nobody counts on `claim` any more; the hold goes on.
+    fn strike(&mut self, claim: Position) {
+        let others = self.confirmed_by.get_or_insert_default();
+        others.0.retain(|other| *other != claim);
+        if claim == self.holder.at {
+            others.0.push(claim);
         }
-        match others.0.iter().position(|other| *other == claim && *other != own) {
-            Some(place) => drop(others.0.remove(place)),
-            None if has_own => others.0.insert(0, own),
-            None => drop(others.0.pop()),
-        }
-        true
     }
 }
 
@@ -450,7 +457,7 @@ impl Held {
 fn confirm(held: &mut Held, at: Position, claim: &Claim, changes: &mut Vec<Change>) -> Verdict {
     let others = &mut held.confirmed_by.get_or_insert_default().0;
     if others.len() == CONFIRMATIONS_KEPT {
-        others.remove(usize::from(others[0] == held.holder.at));
+        others.remove(0);
     }
     others.push(at);
     // The later one of two expiries is the one that its client counts on.

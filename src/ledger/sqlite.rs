@@ -21,6 +21,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use super::entry::{Entry, Position, Row, Start};
 use super::fold::Snapshot;
 use super::store::{Applied, OpenError, Seen, Store, StoreError};
+use crate::crash;
 use crate::lock::record::LockKey;
 
 mod failure;
@@ -202,6 +203,7 @@ impl Store for Sqlite {
             if let Some((log, start)) = &run {
                 rows::check_own(transaction, &path, *log, start)?;
                 rows::write(transaction, &path, *log, own)?;
+                crash_if_locks(own, "exchange-begun");
             }
             let failed = |error| explain(&path, Step::Before, &error);
             let start = snapshot::start(transaction, cursor, names).map_err(failed)?;
@@ -212,6 +214,7 @@ impl Store for Sqlite {
             let (rows, last) = rows::read(transaction, from, own, names).map_err(failed)?;
             Ok((Seen { snapshot, rows }, last))
         })?;
+        crash_if_locks(own, "exchange-committed");
         self.cursor = cursor;
         Ok(seen)
     }
@@ -252,6 +255,13 @@ fn run<T>(
     let step = if writes { Step::Commit } else { Step::Before };
     transaction.commit().map_err(|error| explain(path, step, &error))?;
     Ok(result)
+}
+
+/// Only at an exchange that says something of a lock: not at a heartbeat.
+fn crash_if_locks(own: &[Row], place: &str) {
+    if own.iter().any(|row| matches!(row.entry, Entry::Claim(..) | Entry::Release { .. })) {
+        crash::here(place);
+    }
 }
 
 fn as_store_error(error: OpenError) -> StoreError {

@@ -12,7 +12,7 @@
 //! locks when it succeeds. Only terms that do not fit are an error, for time does not heal them. If
 //! that is found out later, it stands in the trouble for ever.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
@@ -93,6 +93,43 @@ struct Shared {
     /// When the call to the store began that is under way, in milliseconds since `base` plus one;
     /// zero when none is. An atomic, for the thread itself may hang.
     busy_since: AtomicU64,
+    /// Groups that were written.
+    writes: AtomicU64,
+    /// For `fast`, what workers look at without a lock.
+    outlook: Outlook,
+}
+
+/// What the last exchange has shown, for those who look at it at every acquire.
+struct Outlook {
+    /// Until when it is young enough, in milliseconds since `base` (SPEC 2: `ledger_poll` x 2).
+    calm_until: AtomicU64,
+    /// A live sidecar has lost Redis.
+    others_degraded: AtomicBool,
+    fence_high: AtomicU64,
+    conflicts: AtomicU64,
+    young: Duration,
+}
+
+impl Outlook {
+    fn new(poll: Duration) -> Self {
+        Self {
+            calm_until: AtomicU64::new(0),
+            others_degraded: AtomicBool::new(true),
+            fence_high: AtomicU64::new(0),
+            conflicts: AtomicU64::new(0),
+            young: poll * 2,
+        }
+    }
+
+    /// An exchange has ended well.
+    fn show(&self, committer: &Committer, fold: &Fold, now: Now) {
+        self.fence_high.store(fold.fence_high(), Ordering::Release);
+        self.others_degraded.store(committer.has_others_degraded(now), Ordering::Release);
+        if let Some(read) = committer.read_since() {
+            let until = u64::try_from((read + self.young).as_millis()).unwrap_or(u64::MAX);
+            self.calm_until.store(until, Ordering::Release);
+        }
+    }
 }
 
 struct State {
@@ -217,6 +254,13 @@ impl Ledger {
         look(&self.shared.fold.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// The highest fence, once the lock-delay is over (`fast`, SPEC 8): none before, for others may
+    /// have given higher ones that are not written yet.
+    pub fn fence_floor(&self) -> Option<u64> {
+        let is_over = self.shared.state().committer.is_delay_over();
+        is_over.then(|| self.with_fold(Fold::fence_high))
+    }
+
     /// True for entries of this run.
     pub fn is_own(&self, position: Position) -> bool {
         self.log() == Some(position.log)
@@ -265,8 +309,14 @@ impl Door for Ledger {
         if let (Asker::Session(..), Some(stalled)) = (asker, self.shared.stalled()) {
             return Err(Unavailable::NotAnswering(stalled));
         }
-        let ticket = self.shared.state().committer.submit(asker, asks)?;
-        self.shared.changed.notify_all();
+        let mut state = self.shared.state();
+        let was_due = state.committer.rides_along();
+        let ticket = state.committer.submit(asker, asks)?;
+        let wakes = !(was_due && state.committer.rides_along());
+        drop(state);
+        if wakes {
+            self.shared.changed.notify_all();
+        }
         Ok(ticket)
     }
 
@@ -287,8 +337,27 @@ impl Door for Ledger {
         self.shared.state().committer.is_releasing(key)
     }
 
+    fn is_calm(&self) -> bool {
+        let outlook = &self.shared.outlook;
+        let now = u64::try_from(self.shared.base.elapsed().as_millis()).unwrap_or(u64::MAX);
+        now < outlook.calm_until.load(Ordering::Acquire)
+            && !outlook.others_degraded.load(Ordering::Acquire)
+    }
+
+    fn fence_high(&self) -> u64 {
+        self.shared.outlook.fence_high.load(Ordering::Acquire)
+    }
+
+    fn conflicts(&self) -> u64 {
+        self.shared.outlook.conflicts.load(Ordering::Relaxed)
+    }
+
     fn is_own(&self, claim: Position) -> bool {
         Self::is_own(self, claim)
+    }
+
+    fn writes(&self) -> u64 {
+        self.shared.writes.load(Ordering::Relaxed)
     }
 
     fn waiting(&self) -> usize {
@@ -322,6 +391,8 @@ impl Shared {
             stall_after: settings.stall_after,
             base: Instant::now(),
             busy_since: AtomicU64::new(0),
+            writes: AtomicU64::new(0),
+            outlook: Outlook::new(settings.timing.poll),
         }
     }
 

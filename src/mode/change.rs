@@ -20,6 +20,8 @@ pub enum Cause {
     Back,
     /// Another run of Redis was met: a restart or a failover that no command has noticed.
     OtherRun,
+    /// Redis has lost the counter of fences (`fast`).
+    NoCounter,
     /// A repair pass is complete.
     Repaired,
     /// The ledger does not answer.
@@ -39,6 +41,7 @@ impl fmt::Display for Cause {
             Self::WriteTimeouts => f.write_str("two lock commands had no reply in time"),
             Self::Back => f.write_str("Redis takes lock writes again"),
             Self::OtherRun => f.write_str("another run of Redis was met: a restart or a failover"),
+            Self::NoCounter => f.write_str("Redis has lost the counter of fences"),
             Self::Repaired => f.write_str("Redis has the locks that the ledger has"),
             Self::LedgerLost(why) => write!(f, "{why}"),
             Self::LedgerBack => f.write_str("the ledger answers again"),

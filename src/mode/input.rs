@@ -22,6 +22,8 @@ pub enum Report {
     Error(Sign),
     /// A connection was made, to this run of Redis.
     Met(Arc<str>),
+    /// Redis has lost the counter of fences, and so perhaps its locks (`fast`).
+    NoCounter,
     /// The ledger has refused or left something: its door should be asked at once.
     Ledger,
 }

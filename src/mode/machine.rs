@@ -146,6 +146,10 @@ impl Machine {
             noted: None,
             out: vec![Effect::Show(mode, true), Effect::Changed(started)],
         };
+        // What others have granted by Redis may not be in the ledger yet (SPEC 8, lock-delay).
+        if !machine.terms.needs_ledger {
+            machine.note_degraded();
+        }
         let effects = machine.handle(now, Input::Tick);
         (machine, effects)
     }
@@ -233,6 +237,12 @@ impl Machine {
                 self.want_probe(now, false);
             }
             Report::Met(run) => self.met(now, run),
+            Report::NoCounter => {
+                if let Redis::Up { run, .. } = &self.redis {
+                    let run = run.clone();
+                    self.other_run(now, Some(run), Cause::NoCounter);
+                }
+            }
             // The driver has asked the door before it handed this in.
             Report::Ledger => {}
         }
@@ -273,7 +283,7 @@ impl Machine {
         }
         self.want_probe(now, true);
         if !matches!(self.redis, Redis::Proving { .. }) {
-            self.other_run(now, None);
+            self.other_run(now, None, Cause::OtherRun);
         }
     }
 
@@ -318,10 +328,12 @@ impl Machine {
                     recovery.run = Some(run);
                     recovery.pass_at = now;
                 }
-                Some(known) if *known != run => self.other_run(now, Some(run)),
+                Some(known) if *known != run => self.other_run(now, Some(run), Cause::OtherRun),
                 Some(_) => recovery.proved |= now >= recovery.not_before,
             },
-            Redis::Up { run: known, .. } if *known != run => self.other_run(now, Some(run)),
+            Redis::Up { run: known, .. } if *known != run => {
+                self.other_run(now, Some(run), Cause::OtherRun)
+            }
             Redis::Up { .. } => {}
         }
         self.show(Cause::Back, None);
@@ -340,7 +352,7 @@ impl Machine {
     }
 
     /// Redis has restarted or failed over unnoticed: a pass is to be made, at once.
-    fn other_run(&mut self, now: Duration, run: Option<Arc<str>>) {
+    fn other_run(&mut self, now: Duration, run: Option<Arc<str>>, cause: Cause) {
         let not_before = now + self.terms.recover_after;
         self.alias = None;
         self.redis = Redis::Recovering(Recovery {
@@ -352,7 +364,7 @@ impl Machine {
         });
         self.end_pass();
         self.note_degraded();
-        self.show(Cause::OtherRun, None);
+        self.show(cause, None);
     }
 
     fn bad(&mut self, now: Duration, began: Duration, sign: Sign, detail: Arc<str>) {

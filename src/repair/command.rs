@@ -27,6 +27,13 @@ pub struct Command {
     pub body: Body,
 }
 
+impl Command {
+    /// True for one that may change something.
+    pub fn is_repair(&self) -> bool {
+        matches!(&self.body, Body::Script { script, .. } if **script != *scripts::LOOK)
+    }
+}
+
 /// What a command asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Body {
@@ -72,6 +79,13 @@ pub enum Answer {
 pub fn look(db: u32, keys: &[LockKey]) -> Command {
     let keys = keys.iter().map(|key| key.key().to_vec()).collect();
     Command { db, body: Body::Script { script: &scripts::LOOK, keys, args: Vec::new() } }
+}
+
+/// Has the counter of fences be at least this number. Answered by one mark.
+pub fn raise_counter(counter: &[u8], floor: u64) -> Command {
+    let script = &scripts::RAISE_COUNTER;
+    let body = Body::Script { script, keys: vec![counter.to_vec()], args: vec![decimal(floor)] };
+    Command { db: 0, body }
 }
 
 /// Which repair.

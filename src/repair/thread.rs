@@ -8,18 +8,23 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use crate::crash;
 use crate::ledger::fold::Holder;
 use crate::ledger::{Ask, Asker, Door, Guarantee};
 use crate::lock::envelope::Guard;
 use crate::lock::record::LockKey;
 use crate::mode::Mode;
 
-use super::command::{Answer, Command, Kind};
+use super::command::{self, Answer, Command};
 use super::counters::Counters;
 use super::dirty::Touch;
 use super::link::Link;
 use super::pass::{Doubts, Note, Pass, Step};
 use super::{Dirty, Parts, Shared, Standing, Truth, plan};
+
+mod tell;
+
+use tell::tell;
 
 /// How long what waits is left alone before it is looked at again.
 const RETRY: Duration = Duration::from_millis(100);
@@ -36,6 +41,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Between two attempts to connect while Redis is said to be usable, and between two looks at the mode
 /// while it is not.
 const RECONNECT: Duration = Duration::from_millis(500);
+/// How often it is asked whether the lock-delay is over.
+const DELAY_LOOK: Duration = Duration::from_millis(10);
 /// Log lines about single keys in one pass; the counts are in its last line.
 const LINES: u32 = 20;
 
@@ -118,6 +125,10 @@ impl Truth for Ledger<'_> {
     fn holders(&self) -> Vec<Arc<Holder>> {
         self.truth.holders()
     }
+
+    fn fence_floor(&self) -> Option<u64> {
+        self.truth.fence_floor()
+    }
 }
 
 impl Thread {
@@ -167,7 +178,6 @@ impl Thread {
             self.round();
             self.dirty().end();
         } else if self.is_background_due(now) && now >= self.next_connect && self.is_healthy() {
-            self.dirty().take_asked();
             self.dirty().begin();
             self.full(Purpose::Background);
             self.dirty().end();
@@ -185,6 +195,7 @@ impl Thread {
     /// Waits for something to do. What is rung for is done at once.
     fn rest(&mut self, now: Instant) {
         let waits = [self.next_background, self.next_dirty].map(|at| at.max(self.next_connect));
+        let waits = if self.dirty().has_been_asked() { [now; 2] } else { waits };
         let soonest = if self.dirty().is_empty() { waits[0] } else { waits[0].min(waits[1]) };
         // At least a moment: a background pass may be due while the mode does not allow it.
         self.dirty().wait(soonest.saturating_duration_since(now).max(RETRY));
@@ -210,11 +221,49 @@ impl Thread {
             self.link = None;
         }
         self.next_connect = Instant::now();
+        if !self.await_lock_delay() {
+            return false;
+        }
         match self.connected().map(|link| link.run_id() == run_id) {
-            Some(true) => self.full(Purpose::Asked),
+            Some(true) => self.full(Purpose::Asked) && self.raise_counter(run_id),
             None if self.is_refused => self.without_repairs(),
             Some(false) | None => false,
         }
+    }
+
+    /// `fast`: others may have granted what the ledger does not know yet (SPEC 8). False if the
+    /// pass is not to be made any more.
+    fn await_lock_delay(&mut self) -> bool {
+        let until = Instant::now() + PATIENCE;
+        while self.is_fast() && self.shared.parts.truth.fence_floor().is_none() {
+            if self.is_over(Purpose::Asked) || Instant::now() >= until {
+                return false;
+            }
+            self.dirty().wait(DELAY_LOOK);
+        }
+        true
+    }
+
+    /// `fast`: from now on Redis gives fences that are higher than all that the ledger knows (SPEC
+    /// 7). A Redis that refuses leaves every acquire to the ledger.
+    fn raise_counter(&mut self, run_id: &Arc<str>) -> bool {
+        if !self.is_fast() {
+            return true;
+        }
+        let Some(floor) = self.shared.parts.truth.fence_floor() else { return false };
+        let command = command::raise_counter(&self.shared.parts.fence_counter, floor);
+        match self.ask(&command) {
+            Answer::Marks(_) => self.link.as_ref().is_some_and(|link| link.run_id() == run_id),
+            Answer::Refused(reason) => {
+                tracing::warn!(%reason, "Redis refuses the counter of fences: every acquire waits for the ledger");
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn is_fast(&self) -> bool {
+        self.shared.parts.policy.guarantee == Guarantee::Fast
     }
 
     /// Redis does not let Lockside's own user in: no lock can be repaired, ever. So none is asked
@@ -234,6 +283,7 @@ impl Thread {
     fn full(&mut self, purpose: Purpose) -> bool {
         let parts = &self.shared.parts;
         let mark = parts.dirty.mark();
+        parts.dirty.take_asked();
         let doubts = std::mem::take(&mut self.doubts);
         let began = Instant::now();
         let dbs = parts.databases.list();
@@ -290,7 +340,13 @@ impl Thread {
             let Parts { truth, door, dirty, .. } = &shared.parts;
             let truth = Ledger { truth: &**truth, door: &**door, dirty };
             match pass.next(&truth, (shared.parts.unix_ms)()) {
-                Step::Ask(command) => pass.answer(self.ask(&command), &truth),
+                Step::Ask(command) => {
+                    let answer = self.ask(&command);
+                    if command.is_repair() {
+                        crash::here("repaired");
+                    }
+                    pass.answer(answer, &truth);
+                }
                 Step::Observe(claims) => self.observe(claims.into_iter().map(Ask::Observe)),
                 Step::Later => {
                     let (patience, pause) = purpose.waits();
@@ -412,50 +468,4 @@ impl Thread {
             Note::CannotRestore(_) => Counters::add(&counters.not_restored),
         }
     }
-}
-
-/// Writes a log line, where the note is worth one. Clients are named, tokens never.
-fn tell(note: &Note, purpose: Purpose) -> bool {
-    let name = |key: &LockKey| String::from_utf8_lossy(key.key()).into_owned();
-    let is_background = purpose == Purpose::Background;
-    match note {
-        Note::Repaired { key, holder, conflict: true, .. } => {
-            let holder = holder.as_ref().map_or("nobody", |holder| &holder.claim.client);
-            tracing::warn!(
-                key = name(key),
-                db = key.db(),
-                holder,
-                other = "unknown to the ledger",
-                "conflict: Redis had another holder than the ledger, whose holder is in Redis now"
-            );
-        }
-        Note::Repaired { key, kind: Kind::Set, holder, .. } if is_background => {
-            let holder = holder.as_ref().map_or("nobody", |holder| &holder.claim.client);
-            tracing::warn!(
-                key = name(key),
-                db = key.db(),
-                holder,
-                "a lock had vanished from Redis and is there again; only Lockside releases locks"
-            );
-        }
-        Note::CannotRestore(key) if purpose != Purpose::Dirty => {
-            tracing::warn!(
-                key = name(key),
-                db = key.db(),
-                "Redis lacks a lock that is not a string: its content can't be put back"
-            );
-        }
-        Note::Adopted(key) => {
-            tracing::info!(
-                key = name(key),
-                db = key.db(),
-                "found a lock in Redis that the ledger did not know"
-            );
-        }
-        Note::NotSearched(reason) => {
-            tracing::warn!(%reason, "Redis can't be searched for locks that the ledger does not know");
-        }
-        Note::Repaired { .. } | Note::CannotRestore(_) => return false,
-    }
-    true
 }

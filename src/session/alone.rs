@@ -48,7 +48,7 @@ impl Session {
         let mut out = Vec::new();
         if self.state.held_back.is_some() {
             if self.hold_back(&route, args, cx, &mut out) {
-                self.run(|scope| operation::execute_held_back(scope), cx);
+                self.run(operation::execute_held_back, cx);
                 return;
             }
         } else {
@@ -159,10 +159,13 @@ impl Session {
             }
             StateUse::Script => match subcommand::script(args) {
                 ScriptUse::Load => match args.get(2) {
-                    Some(text) => {
-                        let script = cx.shared.scripts.insert(text);
-                        encode::bulk(out, &script.envelope.client_sha);
-                    }
+                    Some(text) => match degraded::compile(text) {
+                        Ok(()) => {
+                            let script = cx.shared.scripts.insert(text);
+                            encode::bulk(out, &script.envelope.client_sha);
+                        }
+                        Err(error) => encode::error(out, error.as_bytes()),
+                    },
                     None => wrong_arguments("script|load", out),
                 },
                 _ => away(cx, out),

@@ -182,7 +182,7 @@ impl Session {
             // Exclusive: it has to wait for what is outstanding.
             route if self.pipeline.is_empty() && !cx.wires.client_is_behind() => {
                 if self.has_to_verify(&route, view, cx) {
-                    self.run(|scope| Operation::verify(scope), cx);
+                    self.run(Operation::verify, cx);
                     return Taken::Later;
                 }
                 Taken::Instead(route)

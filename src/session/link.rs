@@ -51,7 +51,8 @@ impl Session {
         self.state.lose_link();
         if transaction_ends {
             // Its last word was sent; the client is told that nobody knows.
-            self.state.end_held_back();
+            self.state.held_back = None;
+            self.state.watched = None;
         }
         self.queued.clear();
         let carried = blocked.flatten().filter(|_| unanswered == 1);

@@ -12,6 +12,7 @@ mod exchange;
 mod gate;
 mod grant;
 mod knock;
+mod local;
 mod replay;
 mod script;
 mod serve;
@@ -39,12 +40,13 @@ use super::{Cx, Shared};
 
 use acquire::Acquiring;
 pub(super) use ask::info_alone;
-use carry::Carrying;
 use ask::{Asking, Releasing};
+use carry::Carrying;
 use exchange::Exchange;
 pub(super) use gate::{NOAUTH, gate_refusal, may_use_some_locks};
 pub(super) use grant::{Grant, note_heard, settle_grants};
 use knock::{Knocking, Wish};
+pub use local::Locals;
 use replay::Replaying;
 use script::Scripting;
 use serve::Serving;
@@ -194,13 +196,7 @@ fn execute_all(
     scope: &mut Scope<'_, '_>,
 ) -> (Option<Box<Operation>>, Flow) {
     let shared = scope.cx.shared;
-    let changed = watched.is_some_and(|watched| {
-        let moved = |(key, before): &(LockKey, u64)| {
-            with_world(shared, |world| crate::degraded::version(key, world)) != *before
-        };
-        watched.lost || watched.keys.iter().any(moved)
-    });
-    if changed {
+    if watched.as_ref().is_some_and(|watched| has_changed(watched, shared)) {
         let mut reply = Vec::new();
         encode::null_array(&mut reply, scope.state.protocol);
         return (None, scope.answer(&reply));
@@ -209,7 +205,15 @@ fn execute_all(
     if plain && shared.board.view().reachable {
         return Replaying::begin(&held.commands, scope);
     }
-    Serving::transaction(held.commands, scope)
+    Serving::transaction(held.commands, watched, scope)
+}
+
+/// True if a watched key is not what it was, or nobody can tell.
+fn has_changed(watched: &Watched, shared: &Shared) -> bool {
+    let moved = |(key, before): &(LockKey, u64)| {
+        with_world(shared, |world| crate::degraded::version(key, world)) != *before
+    };
+    watched.lost || watched.keys.iter().any(moved)
 }
 
 /// Takes back grants that nobody has heard of.
@@ -341,7 +345,7 @@ impl Operation {
         connected: bool,
         scope: &mut Scope<'_, '_>,
     ) -> Flow {
-        if scope.decides()
+        if scope.serves_alone()
             && let Some(words) = self.unanswered()
             && scope.is_let_in(Words::new(&words).args())
         {
@@ -425,13 +429,13 @@ impl Operation {
             Self::Release(operation) => operation.ledger_late(scope),
             Self::Ask(operation) => operation.ledger_late(scope),
             Self::Verify(_) => Flow::Done,
-            Self::Carry(operation) => match operation.decide(scope) {
-                Ok(flow) => flow,
-                Err((serving, flow)) => {
+            Self::Carry(operation) => {
+                let (serving, flow) = operation.decide(scope);
+                if let Some(serving) = serving {
                     *self = Self::Serve(serving);
-                    flow
                 }
-            },
+                flow
+            }
             Self::Queue(_) | Self::Replay(_) | Self::Knock(_) => Flow::Close,
         }
     }

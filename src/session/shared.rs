@@ -17,6 +17,7 @@ use crate::scripts::Scripts;
 use crate::table::Table;
 
 use super::flights::SessionId;
+use super::operation::Locals;
 use super::stamper::Stamper;
 
 /// Where wall time and random bits come from; the simulator has its own.
@@ -66,6 +67,8 @@ pub struct Shared {
     pub door: Arc<dyn Door>,
     /// What OK means (SPEC 2).
     pub guarantee: Guarantee,
+    /// The key of the counter of fences, in Redis's database 0 (`fast`).
+    pub fence_counter: Arc<[u8]>,
     /// Whether Redis is asked first.
     pub board: Arc<Board>,
     /// Changes of the mode, and why Redis is not used.
@@ -76,6 +79,8 @@ pub struct Shared {
     pub repairs: Arc<dyn Repairs>,
     /// Values of companion keys, while Redis can't be asked.
     pub companions: Companions,
+    /// Locks that were changed by the table alone.
+    pub locals: Locals,
     /// Who may use locks meanwhile.
     pub gate: Arc<dyn Gate>,
     /// Wakes sessions that block on companions.
@@ -123,9 +128,14 @@ impl Shared {
     pub fn ledger_use(&self) -> Ledger {
         match self.guarantee {
             Guarantee::Strict => Ledger::Decides,
-            Guarantee::Fast if self.board.view().mode == Mode::Healthy => Ledger::Follows,
+            Guarantee::Fast if self.is_calm() => Ledger::Follows,
             Guarantee::Fast => Ledger::DecidesWithRedis,
         }
+    }
+
+    /// SPEC 2, calm: Redis is in line with the ledger, and nothing speaks against its word.
+    pub fn is_calm(&self) -> bool {
+        self.board.view().mode == Mode::Healthy && self.door.is_calm()
     }
 
     /// How the values of this key are stamped; not at all if it is no lock.

@@ -289,6 +289,10 @@ impl State {
     /// A transaction that was held back has ended, and with it what was watched.
     pub(crate) fn end_held_back(&mut self) -> Option<(Box<HeldBack>, Option<Watched>)> {
         let held_back = self.held_back.take()?;
+        if std::mem::take(&mut self.watching) {
+            // Only Redis could tell whether that has changed, and it is not asked.
+            self.watched.get_or_insert_with(Watched::default).lost = true;
+        }
         Some((held_back, self.watched.take()))
     }
 
@@ -307,6 +311,11 @@ impl State {
     /// What the client has proved who it is by.
     pub(crate) fn credentials(&self) -> Option<&Credentials> {
         self.credentials.as_ref()
+    }
+
+    /// True while Redis watches keys for the client.
+    pub(crate) fn is_watching(&self) -> bool {
+        self.watching
     }
 
     /// True when a new link can take this one's place: nothing is lost that cannot be replayed.

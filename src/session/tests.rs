@@ -1,6 +1,7 @@
 //! One session between a client and a Redis that are both played by the test: which bytes go
 //! where, when replies are lost, late, refused, or have something else in between.
 
+mod fast;
 mod strict;
 
 use std::sync::Arc;
@@ -147,10 +148,12 @@ impl Rig {
             started_ms: 0,
             door: Arc::new(Nobody),
             guarantee: Guarantee::Fast,
+            fence_counter: b"counter"[..].into(),
             board: Arc::default(),
             history: Arc::default(),
             reports: Reports::default(),
             companions: Companions::new(crate::degraded::Bounds::default()),
+            locals: crate::session::Locals::default(),
             gate: Arc::new(Nobody),
             bell: Arc::new(Nobody),
             repairs: Arc::new(Nobody),

@@ -254,7 +254,10 @@ class Demo:
         self.story.says("demo", "Lockside is started again")
         words = {key: state for key, (_, state) in self.known().items()}
         self.story.says("Lockside", f"LOCKS -> {words}")
-        self.story.check(words == {OTHER_KEY: "unconfirmed"}, "the ledger has the second lock alone")
+        self.story.check(
+            words == {OTHER_KEY: "undecided"},
+            "the ledger has the second lock alone, and says that its client may not know",
+        )
         self.story.check(self.direct("PTTL", OTHER_KEY) == -1, "the safety TTL is off: it is taken")
         client = self.client()
         won = client.set(OTHER_KEY, STRANGER, nx=True)

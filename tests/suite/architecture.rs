@@ -12,10 +12,11 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["resp", "mode", "lock"],
     &["command", "session::state", "session::pipeline"],
-    &["table", "upstream", "ledger", "scripts", "config", "metrics", "telemetry"],
+    &["table", "upstream", "ledger", "scripts", "config", "metrics", "telemetry", "crash"],
     &["degraded", "router", "health", "repair"],
     &["session", "worker", "admin"],
-    &["app"],
+    // The model drives what decides, in tests alone.
+    &["app", "model"],
     &["cli", "main"],
 ];
 
@@ -36,6 +37,7 @@ const PURE: &[&str] = &[
     "repair::plan",
     "repair::command",
     "repair::pass",
+    "model",
 ];
 
 /// Pure as far as their own file goes; what lies in them need not be.

@@ -4,3 +4,5 @@
 mod engine;
 mod known;
 mod random;
+mod sandbox;
+mod scripts;

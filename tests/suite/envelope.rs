@@ -6,8 +6,8 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
-mod direct;
-mod libraries;
-mod random;
+pub(crate) mod direct;
+pub(crate) mod libraries;
+pub(crate) mod random;
 mod rig;
 mod settle;

@@ -83,15 +83,6 @@ impl Stage {
         client.fence();
         client.fence();
     }
-
-    /// How many commands of this name Redis has carried out, scripts' included.
-    fn calls(&mut self, command: &str) -> u64 {
-        let stats = self.direct.ask("INFO commandstats");
-        let line = stats.lines().find_map(|line| {
-            line.strip_prefix(&format!("cmdstat_{command}:calls="))?.split(',').next()
-        });
-        line.map_or(0, |calls| calls.parse().unwrap())
-    }
 }
 
 fn bulk(text: &str) -> String {

@@ -11,6 +11,7 @@ mod auth;
 mod cli;
 mod degraded;
 mod docs;
+mod durability;
 mod envelope;
 mod faults;
 mod history;

@@ -6,6 +6,7 @@
 
 mod connections;
 mod crash;
+mod fast;
 mod flapping;
 mod ledger;
 mod links;

@@ -12,34 +12,21 @@ use mlua::{
     Function, HookTriggers, Lua, LuaOptions, MultiValue, Scope, StdLib, Table, Value, VmState,
 };
 
+use super::api::{self, Raised, number, place, raise};
 use super::budget::{Budget, MEMORY, PERIOD};
 use super::convert::{ToReply, error_table, to_lua, with_code};
-use super::number::{shortest_exact, truncated};
+use super::json::{Codec, Fault};
+use super::number::{all_digits, truncated};
 use super::random::Random;
 use super::text::Text;
 use crate::degraded::reply::Reply;
 use crate::degraded::turn::{Stop, Turn};
-use crate::lock::envelope::sha1_hex;
 
 const PRELUDE: &str = include_str!("prelude.lua");
 /// Where errors are said to be, as in Redis.
 const CHUNK: &str = "@user_script";
 /// Steps for each command, beside its bytes.
 const COMMAND_STEPS: u64 = 100;
-
-/// An error table to be raised.
-#[derive(Debug, thiserror::Error)]
-#[error("an error of redis.call")]
-struct Raised {
-    text: Vec<u8>,
-    counted: bool,
-}
-
-/// An error of a `redis.*` function of these words.
-fn raise<T>(words: &str) -> mlua::Result<T> {
-    let text = format!("ERR {words}").into_bytes();
-    Err(mlua::Error::external(Raised { text, counted: false }))
-}
 
 /// What the functions of one run share.
 struct Run<'r, 'a> {
@@ -140,6 +127,11 @@ impl Run<'_, '_> {
                 }
                 Err(error) => return Err(error),
             };
+            // As in Redis, a script that EVAL has run can be named by EVALSHA.
+            let scripts = self.turn.borrow().world.scripts;
+            if scripts.find(&text.sha).is_none() {
+                scripts.insert(text.whole);
+            }
             let (ok, value) = start.call::<(bool, Value)>(script)?;
             if ok {
                 let convert = ToReply { budget: &self.budget, resp3: self.resp3.get() };
@@ -218,6 +210,12 @@ impl Run<'_, '_> {
                 )))
             })?,
         )?;
+        let (bit, operands) = super::bit::library(lua)?;
+        native.raw_set("bit", bit)?;
+        native.raw_set("operands", operands)?;
+        set("decode", scope.create_function(|lua, args| self.decode(lua, args))?)?;
+        set("encode", scope.create_function(|lua, args| self.encode(lua, args))?)?;
+        native.raw_set("null", Value::NULL)?;
         let random = &self.random;
         set("random", scope.create_function(|_, ()| Ok(random.borrow_mut().fraction()))?)?;
         set(
@@ -237,14 +235,7 @@ impl Run<'_, '_> {
         set("call", scope.create_function(|lua, args| self.call(lua, args, true))?)?;
         set("pcall", scope.create_function(|lua, args| self.call(lua, args, false))?)?;
         set("setresp", scope.create_function(|lua, args| self.set_resp(lua, args))?)?;
-        set("sha1hex", lua.create_function(sha1hex)?)?;
-        set("error_reply", lua.create_function(error_reply)?)?;
-        set("status_reply", lua.create_function(status_reply)?)?;
-        set("log", lua.create_function(log)?)?;
-        set("set_repl", lua.create_function(set_repl)?)?;
-        set("replicate_commands", lua.create_function(|_, _: MultiValue| Ok(true))?)?;
-        set("breakpoint", lua.create_function(|_, _: MultiValue| Ok(false))?)?;
-        set("debug", lua.create_function(|_, _: MultiValue| Ok(()))?)?;
+        api::fill(lua, &redis)?;
         let budget = &self.budget;
         set(
             "acl_check_cmd",
@@ -252,10 +243,6 @@ impl Run<'_, '_> {
                 Err(budget.give_up(Stop::NotServed))
             })?,
         )?;
-        for (name, number) in CONSTANTS {
-            redis.raw_set(*name, *number)?;
-        }
-        redis.raw_set("REDIS_VERSION", "7.0.0")?;
         Ok(redis)
     }
 
@@ -274,8 +261,8 @@ impl Run<'_, '_> {
         for arg in &args {
             match arg {
                 Value::String(text) => words.push(text.as_bytes().to_vec()),
-                Value::Integer(number) => words.push(shortest_exact(*number as f64).into_bytes()),
-                Value::Number(number) => words.push(shortest_exact(*number).into_bytes()),
+                Value::Integer(number) => words.push(all_digits(*number as f64).into_bytes()),
+                Value::Number(number) => words.push(all_digits(*number).into_bytes()),
                 _ => return failed(WRONG_ARGUMENT.to_vec(), false),
             }
         }
@@ -290,6 +277,24 @@ impl Run<'_, '_> {
         match reply {
             Reply::Error(text) => failed(with_code(&text), true),
             reply => to_lua(lua, &reply, self.resp3.get()),
+        }
+    }
+
+    /// `cjson.decode`: the value; none and the error's words.
+    fn decode(&self, lua: &Lua, args: MultiValue) -> mlua::Result<(Value, Option<String>)> {
+        match (Codec { lua, budget: &self.budget }).decode(&args) {
+            Ok(value) => Ok((value, None)),
+            Err(Fault::Raise(words)) => Ok((Value::Nil, Some(words))),
+            Err(Fault::End(error)) => Err(error),
+        }
+    }
+
+    /// `cjson.encode`.
+    fn encode(&self, lua: &Lua, args: MultiValue) -> mlua::Result<Value> {
+        match (Codec { lua, budget: &self.budget }).encode(&args) {
+            Ok(text) => lua.create_string(text).map(Value::String),
+            Err(Fault::Raise(words)) => raise(&words),
+            Err(Fault::End(error)) => Err(error),
         }
     }
 
@@ -308,96 +313,3 @@ impl Run<'_, '_> {
 
 const NO_ARGUMENT: &[u8] = b"ERR Please specify at least one argument for this redis lib call";
 const WRONG_ARGUMENT: &[u8] = b"ERR Lua redis lib command arguments must be strings or integers";
-const WRONG_FIELD: &[u8] = b"ERR wrong number or type of arguments";
-
-const CONSTANTS: &[(&str, i64)] = &[
-    ("LOG_DEBUG", 0),
-    ("LOG_VERBOSE", 1),
-    ("LOG_NOTICE", 2),
-    ("LOG_WARNING", 3),
-    ("REPL_NONE", 0),
-    ("REPL_AOF", 1),
-    ("REPL_SLAVE", 2),
-    ("REPL_REPLICA", 2),
-    ("REPL_ALL", 3),
-    ("REDIS_VERSION_NUM", 0x0007_0000),
-];
-
-/// Where the error is that is being handled: the innermost function of the script's own.
-fn place(lua: &Lua) -> (Option<String>, Option<i64>) {
-    // 0 is this function, 1 the handler.
-    for level in 2.. {
-        let found = lua.inspect_stack(level, |debug| {
-            let source = debug.source();
-            let name = source.source.map(|name| name.into_owned()).unwrap_or_default();
-            let line = debug.current_line().map_or(-1, |line| line as i64);
-            (name, source.what, line)
-        });
-        match found {
-            None => break,
-            Some((name, what, _)) if what == "C" || name == "=lockside" => {}
-            Some((name, _, line)) => return (Some(name), Some(line)),
-        }
-    }
-    (None, None)
-}
-
-fn number(lua: &Lua, args: &MultiValue, at: usize) -> mlua::Result<Option<f64>> {
-    lua.coerce_number(args.get(at).cloned().unwrap_or(Value::Nil))
-}
-
-fn sha1hex(lua: &Lua, args: MultiValue) -> mlua::Result<Value> {
-    if args.len() != 1 {
-        return raise("wrong number of arguments");
-    }
-    let text = lua.coerce_string(args.get(0).cloned().unwrap_or(Value::Nil))?;
-    let sha = sha1_hex(&text.map(|text| text.as_bytes().to_vec()).unwrap_or_default());
-    lua.create_string(sha).map(Value::String)
-}
-
-fn error_reply(lua: &Lua, args: MultiValue) -> mlua::Result<Table> {
-    match (args.len(), args.get(0)) {
-        (1, Some(Value::String(text))) => {
-            let text = text.as_bytes();
-            // It is C's string.
-            let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
-            error_table(lua, &with_code(text.strip_prefix(b"-").unwrap_or(text)), false)
-        }
-        _ => error_table(lua, WRONG_FIELD, false),
-    }
-}
-
-fn status_reply(lua: &Lua, args: MultiValue) -> mlua::Result<Table> {
-    match (args.len(), args.get(0)) {
-        (1, Some(text @ Value::String(_))) => {
-            let table = lua.create_table()?;
-            table.raw_set("ok", text.clone())?;
-            Ok(table)
-        }
-        _ => error_table(lua, WRONG_FIELD, false),
-    }
-}
-
-/// `redis.log`: its arguments are looked at. The text goes nowhere: it may hold what clients keep
-/// secret, and an evaluation may be one of several.
-fn log(lua: &Lua, args: MultiValue) -> mlua::Result<()> {
-    if args.len() < 2 {
-        return raise("redis.log() requires two arguments or more.");
-    }
-    match number(lua, &args, 0)?.map(truncated) {
-        None => raise("First argument must be a number (log level)."),
-        Some(0..=3) => Ok(()),
-        Some(_) => raise("Invalid debug level."),
-    }
-}
-
-/// `redis.set_repl`: there is no replica.
-fn set_repl(lua: &Lua, args: MultiValue) -> mlua::Result<()> {
-    if args.len() != 1 {
-        return raise("redis.set_repl() requires two arguments.");
-    }
-    match number(lua, &args, 0)?.map_or(0, truncated) {
-        0..=3 => Ok(()),
-        _ => raise("Invalid replication flags. Use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE."),
-    }
-}

@@ -1,20 +1,25 @@
 //! Lua's numbers as Redis writes and cuts them. Pure.
 
-/// `printf("%.17g")`.
-pub(in crate::degraded) fn shortest_exact(number: f64) -> String {
-    const DIGITS: i32 = 17;
+/// `printf("%.17g")`: so many digits that none is lost.
+pub(in crate::degraded) fn all_digits(number: f64) -> String {
+    general(number, 17)
+}
+
+/// `printf("%.*g")`, with 1 to 17 digits.
+pub(super) fn general(number: f64, digits: u8) -> String {
     if number.is_nan() {
         return if number.is_sign_negative() { "-nan" } else { "nan" }.to_owned();
     }
     if number.is_infinite() {
         return if number < 0.0 { "-inf" } else { "inf" }.to_owned();
     }
-    let scientific = format!("{number:.16e}");
+    let (digits, last) = (i32::from(digits), usize::from(digits.saturating_sub(1)));
+    let scientific = format!("{number:.last$e}");
     // The format always has an exponent.
     let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
-    if (-4..DIGITS).contains(&exponent) {
-        let decimals = usize::try_from(DIGITS - 1 - exponent).unwrap_or(0);
+    if (-4..digits).contains(&exponent) {
+        let decimals = usize::try_from(digits - 1 - exponent).unwrap_or(0);
         return without_zeros(&format!("{number:.decimals$}")).to_owned();
     }
     let sign = if exponent < 0 { '-' } else { '+' };
@@ -31,8 +36,8 @@ fn without_zeros(decimal: &str) -> &str {
 
 /// C's cast to `long long`, as x86-64 does it: what does not fit is the smallest number.
 pub(super) fn truncated(number: f64) -> i64 {
-    let fits = number >= -9_223_372_036_854_775_808.0 && number < 9_223_372_036_854_775_808.0;
-    if fits { number as i64 } else { i64::MIN }
+    const END: f64 = 9_223_372_036_854_775_808.0;
+    if (-END..END).contains(&number) { number as i64 } else { i64::MIN }
 }
 
 #[cfg(test)]
@@ -53,7 +58,10 @@ mod tests {
             (0.00001, "1.0000000000000001e-05"),
             (f64::NEG_INFINITY, "-inf"),
         ] {
-            assert_eq!(shortest_exact(number), text);
+            assert_eq!(all_digits(number), text);
+        }
+        for (number, text) in [(0.1, "0.1"), (1e14, "1e+14"), (123_456.5, "123456.5")] {
+            assert_eq!(general(number, 14), text);
         }
     }
 

@@ -8,16 +8,16 @@ local raw = _G
 local rawset, rawget, rawnext, rawpairs, rawpcall, rawxpcall = rawset, rawget, next, pairs, pcall, xpcall
 local select, type, tonumber, tostring, error, loadstring = select, type, tonumber, tostring, error, loadstring
 local rawsetmetatable, rawgetmetatable, concat, floor = setmetatable, getmetatable, table.concat, math.floor
-local gsub, sub = string.gsub, string.sub
+local gsub, sub, byte = string.gsub, string.sub, string.byte
 local check, place, charge, weigh = native.check, native.place, native.charge, native.weigh
 
 local READONLY = 'Attempt to modify a readonly table'
 local ABSENT = {
-  cjson = true, cmsgpack = true, struct = true, newproxy = true,
+  cmsgpack = true, struct = true,
 }
 local GLOBALS = {
-  'xpcall', 'tostring', 'getfenv', 'assert', 'tonumber', 'rawequal', 'collectgarbage', 'pcall', 'type', 'select',
-  'unpack', 'gcinfo', 'ipairs', '_VERSION', 'setfenv', 'error', 'string', 'table', 'math', 'coroutine',
+  'tostring', 'assert', 'tonumber', 'rawequal', 'collectgarbage', 'type', 'select', 'unpack', 'gcinfo', 'ipairs',
+  '_VERSION', 'error', 'string', 'table', 'math', 'coroutine',
 }
 
 local G = {_G = raw}
@@ -56,7 +56,8 @@ local function handler(e)
   if type(e) ~= 'table' then
     e = tostring(e)
     -- A bad argument to a function of this file is the script's.
-    if source then e = gsub(e, '^lockside:%d+: ', sub(source, 2) .. ':' .. line .. ': ') end
+    local where = source and sub(source, 2) .. ':' .. line .. ': ' or ''
+    e = gsub(e, '^lockside:%d+: ', where)
     e = {err = 'ERR ' .. e}
   end
   if source then e.source, e.line = source, line end
@@ -70,7 +71,7 @@ function G.loadstring(text, name)
   if type(text) ~= 'string' then return loadstring(text, name) end
   charge(#text * 4)
   if name == nil then name = text end
-  if text:byte() == 27 then text = ' ' .. text end
+  if byte(text) == 27 then text = ' ' .. text end
   return loadstring(text, name)
 end
 
@@ -81,6 +82,7 @@ function G.load(f, name)
     if part == nil or part == '' then break end
     if type(part) ~= 'string' then return nil, 'reader function must return a string' end
     parts[#parts + 1] = part
+    if byte(parts[1]) == 27 then break end
   end
   return G.loadstring(concat(parts), name or '=(load)')
 end
@@ -140,23 +142,48 @@ end
 
 local string, table, math, coroutine = G.string, G.table, G.math, G.coroutine
 
-local function weighed(name)
-  local find = string[name]
-  string[name] = function(s, pattern, ...)
-    weigh(s, pattern)
-    return find(s, pattern, ...)
-  end
+-- Each under its own name, which Lua takes into errors.
+local find, match, gmatch = string.find, string.match, string.gmatch
+function string.find(...)
+  weigh(...)
+  return find(...)
 end
-weighed('find')
-weighed('match')
-weighed('gmatch')
-weighed('gsub')
+function string.match(...)
+  weigh(...)
+  return match(...)
+end
+function string.gmatch(...)
+  weigh(...)
+  return gmatch(...)
+end
+function string.gsub(...)
+  weigh(...)
+  return gsub(...)
+end
 string.gfind = string.gmatch
 
 local sort = table.sort
-function table.sort(t, ...)
+function table.sort(...)
+  local t = ...
   if type(t) == 'table' then charge(#t * 64) end
-  return sort(t, ...)
+  return sort(...)
+end
+
+-- What moves elements has a charge for them.
+local function move(t, ...)
+  if type(t) ~= 'table' then return end
+  if real[t] then error(READONLY, 0) end
+  local n = #t
+  if n > 64 and select('#', ...) > 0 then charge(n) end
+end
+local insert, remove = table.insert, table.remove
+function table.insert(...)
+  move(...)
+  return insert(...)
+end
+function table.remove(...)
+  move(...)
+  return remove(...)
 end
 
 local resume = coroutine.resume
@@ -166,35 +193,61 @@ end
 
 -- math.random, by Redis's own generator.
 
-local function int(v, at, name)
-  local n = tonumber(v)
-  if not n or type(v) ~= 'number' and type(v) ~= 'string' then
-    local given = v == nil and 'no value' or type(v)
-    error("bad argument #" .. at .. " to '" .. name .. "' (number expected, got " .. given .. ')', 3)
-  end
-  return native.truncated(n)
+local function number(v, at, name, given)
+  local n = (type(v) == 'number' or type(v) == 'string') and tonumber(v)
+  if n then return n end
+  given = at <= given and type(v) or 'no value'
+  error("bad argument #" .. at .. " to '" .. name .. "' (number expected, got " .. given .. ')', 3)
 end
+
+local truncated = native.truncated
 
 function math.random(...)
   local n, r = select('#', ...), native.random()
   if n == 0 then return r end
   if n == 1 then
-    local upper = int((...), 1, 'random')
+    local upper = truncated(number((...), 1, 'random', n))
     if upper < 1 then error("bad argument #1 to 'random' (interval is empty)", 2) end
     return floor(r * upper) + 1
   end
   if n > 2 then error('wrong number of arguments', 2) end
-  local lower, upper = int((...), 1, 'random'), int((select(2, ...)), 2, 'random')
+  local lower = truncated(number((...), 1, 'random', n))
+  local upper = truncated(number((select(2, ...)), 2, 'random', n))
   if lower > upper then error("bad argument #2 to 'random' (interval is empty)", 2) end
   return floor(r * (upper - lower + 1)) + lower
 end
 
-function math.randomseed(seed)
-  native.randomseed(int(seed, 1, 'randomseed'))
+function math.randomseed(...)
+  native.randomseed(truncated(number((...), 1, 'randomseed', select('#', ...))))
 end
 
-for _, name in rawnext, {'string', 'table', 'math', 'coroutine'} do G[name] = protect(G[name], {}) end
+-- bit
+
+G.bit = {}
+for name, least in rawpairs(native.operands) do
+  local operate = native.bit[name]
+  G.bit[name] = function(...)
+    local n = select('#', ...)
+    for i = 1, n > least and n or least do number((select(i, ...)), i, name, n) end
+    return operate(...)
+  end
+end
+
+-- cjson, as far as it is there.
+
+local function decode(value, words)
+  if words then error(words, 3) end
+  return value
+end
+G.cjson = rawsetmetatable({
+  null = native.null,
+  encode = native.encode,
+  decode = function(...) return decode(native.decode(...)) end,
+}, {__index = function(_, name) native.absent('cjson.' .. tostring(name)) end})
+
+for _, name in rawnext, {'string', 'table', 'math', 'coroutine', 'bit', 'cjson'} do G[name] = protect(G[name], {}) end
 G.redis = protect(native.redis, {})
+rawgetmetatable('').__index = G.string
 protect(G, raw, true)
 
 return function(script) return rawxpcall(script, handler) end, G

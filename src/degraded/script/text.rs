@@ -7,6 +7,8 @@ use crate::lock::envelope::sha1_hex;
 pub(super) struct Text<'a> {
     /// What Lua compiles: all behind the shebang, from its line feed on, so that lines count.
     pub(super) body: &'a [u8],
+    /// The text as it came.
+    pub(super) whole: &'a [u8],
     /// What errors name.
     pub(super) sha: [u8; 40],
     /// There is a shebang, so its flags count.
@@ -23,7 +25,7 @@ impl<'a> Text<'a> {
     pub(super) fn parse(text: &'a [u8]) -> Result<Self, String> {
         let sha = sha1_hex(text);
         if !text.starts_with(b"#!") {
-            return Ok(Self { body: text, sha, has_flags: false, no_writes: false });
+            return Ok(Self { body: text, whole: text, sha, has_flags: false, no_writes: false });
         }
         let end = memchr::memchr(b'\n', text).ok_or("ERR Invalid script shebang")?;
         let (line, body) = text.split_at(end);
@@ -45,7 +47,7 @@ impl<'a> Text<'a> {
                 no_writes |= flag == "no-writes";
             }
         }
-        Ok(Self { body, sha, has_flags: true, no_writes })
+        Ok(Self { body, whole: text, sha, has_flags: true, no_writes })
     }
 }
 

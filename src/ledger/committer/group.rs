@@ -1,13 +1,15 @@
 //! What one exchange writes, and for whom. Pure.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::Ask;
 use super::super::entry::{Cause, Claim, Entry, Position, Row};
-use super::super::fold::Fold;
+use super::super::fold::{Fold, Token};
 use super::request::{Part, Request, Size};
 use super::{GROUP_BYTES, GROUP_ROWS, Now, Ticket};
+use crate::lock::record::LockKey;
 
 /// What a group is formed by.
 #[derive(Clone, Copy)]
@@ -15,6 +17,8 @@ pub(super) struct Facts<'a> {
     pub(super) fold: &'a Fold,
     pub(super) now: Now,
     pub(super) skew: Duration,
+    /// Own grants that were no holders when they were read.
+    pub(super) beaten: &'a VecDeque<(Token, Position)>,
 }
 
 /// Rows that are written together, until their fate is known.
@@ -77,7 +81,7 @@ impl Group {
                 self.push(expired, position(), None);
             }
             part.tries += 1;
-            part.at = entry(part, facts).map(|entry| {
+            part.at = entry(part, facts, &self.rows).map(|entry| {
                 let at = position();
                 self.push(entry, at, Some((place, number)));
                 at
@@ -94,7 +98,7 @@ impl Group {
 }
 
 /// What an ask says in the log; nothing for a release of a lock that nobody holds.
-fn entry(part: &Part, facts: Facts<'_>) -> Option<Entry> {
+fn entry(part: &Part, facts: Facts<'_>, earlier: &[Row]) -> Option<Entry> {
     let at_ms = facts.now.unix_ms;
     Some(match &part.ask {
         Ask::Claim(claim) | Ask::ClaimExpiring(claim) => Entry::Claim(claim.clone()),
@@ -107,9 +111,10 @@ fn entry(part: &Part, facts: Facts<'_>) -> Option<Entry> {
             let claim = facts.fold.holder(key)?.at;
             Entry::Release { key: key.clone(), claim, cause: *cause, at_ms }
         }
-        Ask::ReleaseValue(key, stored, cause) => {
-            let holder = facts.fold.holder(key).filter(|holder| holder.claim.stored == *stored)?;
-            Entry::Release { key: key.clone(), claim: holder.at, cause: *cause, at_ms }
+        Ask::ReleaseValue { key, stored, other, cause } => {
+            let value = Value { key, stored, other: other.as_deref() };
+            let claim = claim_of(value, facts, earlier)?;
+            Entry::Release { key: key.clone(), claim, cause: *cause, at_ms }
         }
         Ask::Extend(key, claim, expires_at_ms) => {
             Entry::Extend { key: key.clone(), claim: *claim, expires_at_ms: *expires_at_ms }
@@ -118,6 +123,38 @@ fn entry(part: &Part, facts: Facts<'_>) -> Option<Entry> {
         Ask::Degraded => Entry::Degraded,
         Ask::Healthy(run_id) => Entry::Healthy(run_id.clone()),
     })
+}
+
+/// A value of a lock.
+#[derive(Clone, Copy)]
+struct Value<'a> {
+    key: &'a LockKey,
+    stored: &'a [u8],
+    other: Option<&'a [u8]>,
+}
+
+impl Value<'_> {
+    fn is_of(&self, claim: &Claim) -> bool {
+        claim.key == *self.key
+            && *claim.stored == *self.stored
+            && claim.other.as_deref() == self.other
+    }
+}
+
+/// The claim of this value: in the group that forms, as the holder, or one that was beaten.
+fn claim_of(value: Value<'_>, facts: Facts<'_>, earlier: &[Row]) -> Option<Position> {
+    let own = earlier.iter().rev().find(|row| {
+        matches!(&row.entry, Entry::Grant(claim, _) | Entry::Claim(claim) if value.is_of(claim))
+    });
+    if let Some(own) = own {
+        return Some(own.at);
+    }
+    let holder = facts.fold.holder(value.key).filter(|holder| value.is_of(&holder.claim));
+    if let Some(holder) = holder {
+        return Some(holder.at);
+    }
+    let token = Token::new(value.key, value.stored, value.other)?;
+    facts.beaten.iter().rev().find(|(beaten, _)| *beaten == token).map(|(_, at)| *at)
 }
 
 /// The end of a holder that has run out by the time of the claim, clocks being what they are.

@@ -90,10 +90,38 @@ impl Part {
     /// The lock, if this part ends a hold.
     pub(super) fn releases(&self) -> Option<&LockKey> {
         match &self.ask {
-            Ask::Release(key, ..) | Ask::ReleaseAny(key, _) | Ask::ReleaseValue(key, ..) => {
+            Ask::Release(key, ..) | Ask::ReleaseAny(key, _) | Ask::ReleaseValue { key, .. } => {
                 Some(key)
             }
             _ => None,
+        }
+    }
+}
+
+/// When a request is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// As soon as possible.
+    Now,
+    /// `fast`: what Redis has done already, within `mirror_interval`.
+    Mirror,
+    /// With a claim: not while a lock-delay runs (`fast`).
+    Claim,
+}
+
+impl Kind {
+    fn of(asker: Asker, parts: &[Part]) -> Self {
+        let is_claim = |part: &Part| matches!(part.ask, Ask::Claim(_) | Ask::ClaimExpiring(_));
+        let is_mirror = |part: &Part| {
+            part.releases().is_some()
+                || matches!(part.ask, Ask::Grant(..) | Ask::Extend(..) | Ask::Heard(..))
+        };
+        if parts.iter().any(is_claim) {
+            Self::Claim
+        } else if asker == Asker::Nobody && parts.iter().all(is_mirror) {
+            Self::Mirror
+        } else {
+            Self::Now
         }
     }
 }
@@ -105,13 +133,16 @@ pub(super) struct Request {
     asker: Asker,
     pub(super) parts: Vec<Part>,
     pub(super) fate: Fate,
+    pub(super) kind: Kind,
 }
 
 impl Request {
     pub(super) fn new(ticket: Ticket, asker: Asker, asks: Vec<Ask>) -> Self {
         let part = |ask| Part { ask, at: None, outcome: None, is_news: false, tries: 0 };
         let fate = if asker == Asker::Nobody { Fate::Forget } else { Fate::Answer };
-        Self { ticket, asker, parts: asks.into_iter().map(part).collect(), fate }
+        let parts: Vec<_> = asks.into_iter().map(part).collect();
+        let kind = Kind::of(asker, &parts);
+        Self { ticket, asker, parts, fate, kind }
     }
 
     /// What is still to be written.
@@ -187,7 +218,7 @@ fn size_of(ask: &Ask) -> Size {
         Ask::ClaimExpiring(of) => (2, claim(of)),
         Ask::Release(key, ..)
         | Ask::ReleaseAny(key, _)
-        | Ask::ReleaseValue(key, ..)
+        | Ask::ReleaseValue { key, .. }
         | Ask::Extend(key, ..)
         | Ask::Heard(key, _) => (1, key.key().len()),
         Ask::Degraded | Ask::Healthy(_) => (1, 0),

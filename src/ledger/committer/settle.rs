@@ -4,16 +4,17 @@ use std::collections::HashMap;
 
 use super::super::Outcome;
 use super::super::entry::{Entry, Row};
-use super::super::fold::Fold;
+use super::super::fold::{Fold, Token};
 use super::super::store::Seen;
+use super::conflict::Disputes;
 use super::group::Group;
 use super::request::Fate;
-use super::{ANSWERED_KEPT, Ask, Committer, Done, RELEASE_TRIES};
+use super::{ANSWERED_KEPT, Ask, BEATEN_KEPT, Committer, Done, Now, RELEASE_TRIES};
 use crate::lock::record::LockKey;
 
 impl Committer {
     /// Follows what was read, and answers the group if all of it is there; else the group stays.
-    pub(super) fn settle(&mut self, seen: Seen, fold: &mut Fold) -> Done {
+    pub(super) fn settle(&mut self, seen: Seen, fold: &mut Fold, now: Now) -> Done {
         let mut done = Done::default();
         let mut group = self.group.take();
         if let Some(snapshot) = seen.snapshot {
@@ -24,7 +25,9 @@ impl Committer {
             }
         }
         for row in &seen.rows {
+            let before = Disputes::before(row, fold);
             let outcome = fold.follow(row, &mut done.changes);
+            self.disputes.note(row, before, fold, now.mono);
             if let Some(group) = &mut group {
                 group.read(row, outcome, fold);
             }
@@ -53,6 +56,13 @@ impl Committer {
                     release_is_over(&mut self.releasing, key);
                 }
             }
+            for part in &request.parts {
+                if let (Ask::Grant(claim, _), Some(Outcome::Lost { .. }), Some(at)) =
+                    (&part.ask, &part.outcome, part.at)
+                {
+                    self.beaten.extend(Token::of(claim).map(|token| (token, at)));
+                }
+            }
             let mut request = request;
             request.parts.iter_mut().for_each(|part| part.is_news = false);
             if request.fate == Fate::Withdraw {
@@ -61,8 +71,7 @@ impl Committer {
                 }
                 self.urgent.extend(request.withdrawals());
             } else if !request.is_complete() {
-                self.queued = self.queued + request.size();
-                self.queue.push_front(request);
+                self.queue.put_back(request);
             } else {
                 let (ticket, won) = (request.ticket, request.won());
                 if let Some(answer) = request.into_answer() {
@@ -74,6 +83,9 @@ impl Committer {
             }
         }
         done.answers.reverse();
+        while self.beaten.len() > BEATEN_KEPT {
+            self.beaten.pop_front();
+        }
         while self.answered.len() > ANSWERED_KEPT {
             self.answered.pop_first();
         }
@@ -119,15 +131,15 @@ impl Group {
 
 impl super::request::Part {
     fn decide(&mut self, outcome: Outcome, fold: &Fold) {
-        let is_left = match &self.ask {
+        let is_held = match &self.ask {
             Ask::ReleaseAny(key, _) => fold.holder(key).is_some(),
-            Ask::ReleaseValue(key, stored, _) => {
+            Ask::ReleaseValue { key, stored, .. } => {
                 fold.holder(key).is_some_and(|holder| holder.claim.stored == *stored)
             }
             _ => false,
         };
-        if is_left && outcome == Outcome::NotHeld && self.tries < RELEASE_TRIES {
-            // One that is to go holds it at this place: it is released in the next group.
+        if is_held && outcome == Outcome::NotHeld && self.tries < RELEASE_TRIES {
+            // Another claim holds it at this place: that one is released in the next group.
             return;
         }
         (self.outcome, self.is_news) = (Some(outcome), true);

@@ -41,7 +41,8 @@ impl Token {
         Some(Self(token))
     }
 
-    pub(super) fn of(claim: &Claim) -> Option<Self> {
+    /// The name of a claim's value; none for a value that nothing tells from the next.
+    pub fn of(claim: &Claim) -> Option<Self> {
         Self::new(&claim.key, &claim.stored, claim.other.as_deref())
     }
 }

@@ -82,39 +82,33 @@ fn a_claim_of_the_holders_value_wins_by_the_holders_name() {
     assert_eq!(fold.holder(&key(1)).unwrap().at, at(1, 4));
 }
 
-/// A client that has asked twice with one token was told OK twice, or once: what it was told last
-/// stands (SPEC 7: a withdrawal speaks only for its own entry).
+/// A client that was refused by one sidecar asks another with the same token, and is told OK before
+/// the first one's withdrawal comes.
 #[test]
-fn a_claim_that_is_taken_back_leaves_another_of_its_value() {
-    let undelivered = |seq| release(1, at(1, seq), Cause::Undelivered, 0);
+fn a_withdrawal_ends_no_hold_that_another_claim_stands_for() {
     let withdraw = |seq| Entry::Withdraw { key: key(1), claim: at(1, seq) };
-    let twice = [Entry::Claim(claim(1, "a")), Entry::Claim(claim(1, "a"))];
-    // Who has won by the first claim's value knows it by the first claim's place.
-    let orders = [
-        [undelivered(1), undelivered(1)],
-        [withdraw(1), withdraw(2)],
-        [withdraw(2), withdraw(1)],
-        [withdraw(2), undelivered(1)],
-        [undelivered(1), withdraw(2)],
-    ];
-    for [first, second] in orders {
-        let (mut state, verdicts) = fold(&[twice[0].clone(), twice[1].clone(), first.clone()]);
-        assert_eq!(verdicts[1..], [won(1, 1), Outcome::Noted], "{first:?}");
-        assert_eq!(state.holder(&key(1)).unwrap().at, at(1, 1));
-        state = Fold::from(state.snapshot());
-        assert_eq!(state.clone().apply(&Row { at: at(1, 4), entry: second }), Outcome::Released);
-        let by_client = release(1, at(1, 1), Cause::Client, 0);
-        assert_eq!(state.apply(&Row { at: at(1, 4), entry: by_client }), Outcome::Released);
+    let (mut fold, verdicts) = fold(&[
+        Entry::Claim(claim(1, "a")),
+        Entry::Claim(claim(1, "a")),
+        withdraw(1),
+        Entry::Claim(claim(1, "a")),
+        withdraw(2),
+        Entry::Claim(claim(1, "b")),
+    ]);
+    assert_eq!(verdicts[1], won(1, 1));
+    assert!(is_lost(&verdicts[5]));
+    assert_eq!(&*fold.holder(&key(1)).unwrap().claim.stored, b"a");
+    let mut again = Fold::from(fold.snapshot());
+    for state in [&mut fold, &mut again] {
+        let last = state.apply(&Row { at: at(1, 7), entry: withdraw(4) });
+        assert_eq!((last, state.len()), (Outcome::Released, 0), "nobody is left");
     }
+    let (fold, _) = fold_of_release(&[Entry::Claim(claim(1, "a")), Entry::Claim(claim(1, "a"))]);
+    assert!(fold.is_empty(), "a release ends every claim of the value");
 }
 
-#[test]
-fn an_observation_holds_nothing_for_a_claim_that_is_taken_back() {
-    let taken_back = release(1, at(1, 1), Cause::Undelivered, 0);
-    let (state, verdicts) =
-        fold(&[Entry::Claim(claim(1, "a")), Entry::Observe(claim(1, "a")), taken_back]);
-    assert_eq!(verdicts[1..], [won(1, 1), Outcome::Released]);
-    assert!(state.is_empty());
+fn fold_of_release(entries: &[Entry]) -> (Fold, Vec<Verdict>) {
+    fold(&[entries, &[release(1, at(1, 1), Cause::Client, 0)]].concat())
 }
 
 #[test]

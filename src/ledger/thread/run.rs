@@ -1,11 +1,12 @@
 //! What the thread does: open, then exchange after exchange, until the log has ended.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::{Back, Opening, Post, Question, Shared, State, Watcher};
-use crate::ledger::committer::{Done, FIRST_RETRY, LAST_RETRY, Step};
+use crate::ledger::committer::{Dispute, Done, FIRST_RETRY, LAST_RETRY, Step};
 use crate::ledger::entry::{Row, Start};
 use crate::ledger::fold::Change;
 use crate::ledger::store::{OpenError, Seen, Store, StoreError};
@@ -135,7 +136,10 @@ impl Runner {
 
     fn exchange(&mut self, rows: &[Row]) {
         match self.call(|store, _| store.exchange(rows)) {
-            Ok(seen) => self.seen(seen),
+            Ok(seen) => {
+                self.shared.writes.fetch_add(u64::from(!rows.is_empty()), Ordering::Relaxed);
+                self.seen(seen);
+            }
             Err(error) => self.failed(&error),
         }
     }
@@ -144,7 +148,9 @@ impl Runner {
         let shared = self.shared.clone();
         let mut state = shared.state();
         let mut fold = shared.fold.write().unwrap_or_else(PoisonError::into_inner);
-        let done = state.committer.seen(seen, &mut fold, shared.now());
+        let now = shared.now();
+        let done = state.committer.seen(seen, &mut fold, now);
+        shared.outlook.show(&state.committer, &fold, now);
         drop(fold);
         let trouble = state.committer.trouble().cloned();
         let is_snapshot_due = {
@@ -164,6 +170,17 @@ impl Runner {
 
     /// Tells the watcher, and then those who asked.
     fn tell(&mut self, done: Done) {
+        for Dispute { key, lost, by, .. } in &done.disputes {
+            self.shared.outlook.conflicts.fetch_add(1, Ordering::Relaxed);
+            let name = String::from_utf8_lossy(key.key());
+            tracing::warn!(
+                key = %name,
+                db = key.db(),
+                holder = %by,
+                other = %lost,
+                "conflict: two clients were told that they hold this lock; the higher fence has it"
+            );
+        }
         if done.reset || !self.has_read {
             self.has_read = true;
             let fold = self.shared.fold.read().unwrap_or_else(PoisonError::into_inner);

@@ -32,6 +32,21 @@ impl Script {
 pub static PERSIST: LazyLock<Script> =
     LazyLock::new(|| Script::guarded("redis.call('PERSIST', k)"));
 
+/// [`PERSIST`] where Redis decides (`fast`), which also gives each lock its fence (SPEC 8): behind
+/// the keys the counter's, behind the guards the keys' database and a fence that all of them must be
+/// above. Answers the fence where [`PERSIST`] answers 1, and -2 for each key, with nothing done, if
+/// there is no counter. The counter is in database 0, whatever the keys' is.
+pub static PERSIST_FENCED: LazyLock<Script> = LazyLock::new(|| {
+    let guarded = include_str!("guarded.lua")
+        .replace("THEN", "redis.call('PERSIST', k)\n    fence = fence + 1")
+        .replace("out[i] = 1", "out[i] = fence");
+    Script::of(format!("{}{guarded}", include_str!("fenced.lua")))
+});
+
+/// Sets the counter of fences to at least this number. Answers 1.
+pub static RAISE_COUNTER: LazyLock<Script> =
+    LazyLock::new(|| Script::of(include_str!("raise.lua")));
+
 /// Withdraws a lock. 1 if it was ours and is deleted, 0 if the key is another's, -1 if it is gone.
 pub static COMPARE_AND_DELETE: LazyLock<Script> =
     LazyLock::new(|| Script::guarded("redis.call('DEL', k)"));

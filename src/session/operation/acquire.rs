@@ -2,11 +2,14 @@
 
 mod ask;
 mod claim;
+mod fence;
+mod words;
 
 use std::time::Duration;
 
 use crate::command::LockUse;
-use crate::ledger::Ticket;
+use crate::crash;
+use crate::ledger::{Guarantee, Ticket};
 use crate::lock::acquire::{Acquire, Effect, Input, Outcome, Request};
 use crate::lock::envelope::scripts::{self, Script};
 use crate::lock::record::{Confidence, LockKey, Position};
@@ -22,6 +25,8 @@ use super::script::Scripting;
 use super::settle;
 use super::{Flow, Grant, Operation, Scope, TIMED, UNTIMED};
 pub(super) use ask::{Ask, Form, Read, read};
+pub(super) use words::{CLIENT_GONE, TABLE_FULL, UNCONFIRMED, is_error, is_forbidden, is_unusable};
+use words::{HELD_BY_OTHER_TYPE, RAN_OUT, UNKNOWN};
 
 /// An acquire under way.
 pub(in crate::session) struct Acquiring {
@@ -53,8 +58,18 @@ pub(in crate::session) struct Acquiring {
     resumes: Option<Position>,
     /// Why the ledger did not take the claim.
     trouble: Option<String>,
+    /// The claim's fence, before Redis has given one.
+    won_fence: u64,
     /// The link was lost while the ledger was being asked.
     link_lost: bool,
+    /// The second step asks for the fence too (`fast`).
+    fenced: bool,
+    /// The fence that Redis has given.
+    fence: Option<u64>,
+    /// The ledger has taken the grant that Redis has made.
+    granted: bool,
+    /// This is a grant that the table had.
+    resumed: bool,
 }
 
 impl Acquiring {
@@ -111,7 +126,12 @@ impl Acquiring {
             won: None,
             resumes: None,
             trouble: None,
+            won_fence: 0,
             link_lost: false,
+            fenced: false,
+            fence: None,
+            granted: false,
+            resumed: false,
         }
     }
 
@@ -126,17 +146,27 @@ impl Acquiring {
         }
         self.known_token = false;
         self.ask.stored = record.stored;
-        if let Some(claim) = record.claim.filter(|_| scope.decides()) {
-            return Some(self.resume_claimed(claim, scope));
+        if record.claim.is_some() && scope.decides() {
+            return Some(self.resume_claimed(record.claim, scope));
+        }
+        self.resume_unclaimed(record.claim.is_some() || record.fence.is_some(), scope)
+    }
+
+    /// Asks Redis for a grant that the table has. `is_booked`: the ledger has, or will have it.
+    fn resume_unclaimed(&mut self, is_booked: bool, scope: &mut Scope<'_, '_>) -> Option<Flow> {
+        let is_fast = scope.shared().guarantee == Guarantee::Fast;
+        if is_fast && scope.decides() {
+            return None;
         }
         let (machine, effect) = Acquire::resume(scope.cx.now, self.ask.lifetime);
-        self.machine = machine;
+        (self.machine, self.resumed) = (machine, is_booked);
+        self.fenced = is_fast && !is_booked;
         Some(self.carry_out(effect, scope))
     }
 
     fn start(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
-        // With a ledger that decides Redis goes first: it knows whether the client may do this.
-        if !scope.decides()
+        // Where the ledger alone decides Redis goes first: it knows whether the client may do this.
+        if scope.shared().guarantee != Guarantee::Strict
             && let Some(flow) = self.resume(scope)
         {
             return flow;
@@ -210,8 +240,15 @@ impl Acquiring {
             self.sent_text = true;
             return self.send(self.sent, scope);
         }
+        if self.sent == Request::Persist && self.fenced {
+            return match self.read_fenced(&reply, frame, scope) {
+                Some(input) => self.feed(input, scope),
+                None => self.persist_again(scope),
+            };
+        }
         if self.sent == Request::SetNx {
             scope.witness_reply(&self.ask.rule, &reply);
+            crash::here("set-answered");
         }
         let input = self.read_reply(&reply, frame, scope);
         self.feed(input, scope)
@@ -271,7 +308,12 @@ impl Acquiring {
         self.skip = if request == Request::Confirm { 3 } else { 0 };
         let key = self.ask.key.as_slice();
         match request {
-            Request::SetNx => scope.cx.wires.to_upstream(&self.ask.command()),
+            Request::SetNx => {
+                self.resumed = false;
+                self.expect_fence(scope);
+                scope.cx.wires.to_upstream(&self.ask.command());
+                crash::here("set-sent");
+            }
             Request::ReadBack => scope.send(&[b"GET", key]),
             Request::PlainPersist => scope.send(&[b"PERSIST", key]),
             Request::Confirm => {
@@ -279,7 +321,10 @@ impl Acquiring {
                     [&[b"MULTI"], &[b"GET", key], &[b"PTTL", key], &[b"EXEC"]];
                 commands.iter().for_each(|command| scope.send(command));
             }
-            Request::Persist => self.send_guarded(&scripts::PERSIST, scope),
+            Request::Persist => {
+                self.send_persist(scope);
+                crash::here("persist-sent");
+            }
             Request::CompareAndDelete => self.send_guarded(&scripts::COMPARE_AND_DELETE, scope),
         }
         TIMED
@@ -391,10 +436,7 @@ impl Acquiring {
         };
         let record = || self.ask.record(scope.client(), scope.shared());
         match outcome {
-            // A claim that has won stands in the table already.
-            Outcome::Granted if self.won.is_none() => {
-                scope.shared().table.grant(self.lock.clone(), record());
-            }
+            Outcome::Granted => self.note_granted(scope),
             Outcome::Unconfirmed => scope.shared().table.suspect(self.lock.clone(), record()),
             _ => {}
         }
@@ -424,12 +466,13 @@ impl Acquiring {
         let mut reply = Vec::new();
         self.ask.granted_reply(scope.state.protocol, &mut reply);
         let flow = scope.answer(&reply);
+        crash::here("acquire-told");
         scope.grants.push(Grant {
             key: self.lock.clone(),
             stored: self.ask.stored.clone(),
             reply_end: scope.cx.wires.client_accepted(),
-            // An older grant is not this connection's to take back.
-            claim: self.won.filter(|won| self.resumes != Some(*won)),
+            claim: self.won,
+            is_resumed: self.won.is_some() && self.won == self.resumes,
         });
         flow
     }
@@ -447,21 +490,6 @@ impl Acquiring {
     }
 }
 
-/// Redis answers, but takes no lock writes (SPEC 2).
-pub(super) fn is_unusable(reply: &Reply<'_>) -> bool {
-    const CODES: [&[u8]; 8] = [
-        b"READONLY",
-        b"MISCONF",
-        b"OOM",
-        b"NOREPLICAS",
-        b"LOADING",
-        b"MASTERDOWN",
-        b"CLUSTERDOWN",
-        b"BUSY ",
-    ];
-    matches!(reply, Reply::Error(text) if CODES.iter().any(|code| text.starts_with(code)))
-}
-
 /// The acquire that a command asks for, if it is one.
 pub(super) fn acquire_of(args: Args<'_>, scope: &mut Scope<'_, '_>) -> Option<Box<Ask>> {
     let setnx = args.get(0).is_some_and(|name| name.eq_ignore_ascii_case(b"setnx"));
@@ -471,28 +499,3 @@ pub(super) fn acquire_of(args: Args<'_>, scope: &mut Scope<'_, '_>) -> Option<Bo
         Read::Overwrite | Read::Other => None,
     }
 }
-
-pub(super) fn is_error(reply: &Reply<'_>, code: &[u8]) -> bool {
-    matches!(reply, Reply::Error(text) if text.starts_with(code))
-}
-
-/// Scripts, or the commands in them, are forbidden to this user, or not there at all.
-fn is_forbidden(reply: &Reply<'_>) -> bool {
-    is_error(reply, b"NOPERM")
-        || is_error(reply, b"ERR unknown command")
-        || is_error(reply, b"ERR The user executing the script")
-}
-
-pub(super) const CLIENT_GONE: &str =
-    "ERR lockside: not acquired: the client has closed its side of the connection";
-pub(super) const TABLE_FULL: &str =
-    "OOM lockside: not acquired: as many locks are held as limits.locks allows";
-const RAN_OUT: &str = "TRYAGAIN lockside: not acquired: the key ran out or was taken by another \
-    before it was made permanent; ask again";
-const HELD_BY_OTHER_TYPE: &str =
-    "WRONGTYPE Operation against a key holding the wrong kind of value";
-const UNKNOWN: &str = "TRYAGAIN lockside: unknown outcome: Redis did not say whether the lock was \
-    taken; a key that was set is gone after the safety TTL; ask again with the same token";
-pub(super) const UNCONFIRMED: &str = "TRYAGAIN lockside: unknown outcome: Redis did not say \
-    whether the lock was made permanent; ask again with the same token: if it is unique and the \
-    lock stands, the answer is OK";

@@ -37,12 +37,14 @@ impl Carrying {
         Flow::Ledger { until: scope.cx.now + VERDICT }
     }
 
-    /// It is known by now: where it is to wait.
-    pub(super) fn decide(&mut self, scope: &mut Scope<'_, '_>) -> Result<Flow, (Serving, Flow)> {
+    /// It is known by now: where it is to wait. With Redis, unless something is given.
+    pub(super) fn decide(&mut self, scope: &mut Scope<'_, '_>) -> (Option<Serving>, Flow) {
         if scope.shared().board.view().mode == Mode::Healthy {
-            return Ok(Flow::Reopen);
+            return (None, Flow::Reopen);
         }
-        Err(Serving::in_place_of(std::mem::take(&mut self.words), None, scope))
+        let words = std::mem::take(&mut self.words);
+        let (serving, flow) = Serving::in_place_of(words, None, scope);
+        (Some(serving), flow)
     }
 
     pub(super) fn reopened(&mut self, scope: &mut Scope<'_, '_>) -> Flow {

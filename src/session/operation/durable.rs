@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::ledger::{Ask, Asker, Cause, Claim, Ticket, Unavailable};
+use crate::ledger::{Ask, Asker, Cause, Claim, Guarantee, Ticket, Unavailable};
 use crate::lock::acquire::Ledger;
 use crate::lock::record::{LockKey, Position, Record};
+use crate::mode::Mode;
 
 use super::{Flow, Scope};
 
@@ -21,9 +22,16 @@ impl Scope<'_, '_> {
         self.shared().ledger_use() != Ledger::Follows
     }
 
+    /// True if the ledger alone may carry out what Redis did not: in `fast` only once this sidecar
+    /// has said that it has lost Redis (SPEC 8, lock-delay).
+    pub(super) fn serves_alone(&self) -> bool {
+        let shared = self.shared();
+        shared.guarantee == Guarantee::Strict || shared.board.view().mode != Mode::Healthy
+    }
+
     /// True if locks are held that the ledger knows by their name.
     pub(super) fn has_claims(&self) -> bool {
-        self.decides() && !self.shared().table.is_empty()
+        !self.shared().table.is_empty()
     }
 
     /// True while the ledger has a say, and does not answer.
@@ -89,7 +97,7 @@ impl Scope<'_, '_> {
                 Ask::Release(key, ..) | Ask::ReleaseAny(key, _) => {
                     self.shared().table.release(key);
                 }
-                Ask::ReleaseValue(key, stored, _) => {
+                Ask::ReleaseValue { key, stored, .. } => {
                     self.shared().table.release_if(key, stored);
                 }
                 _ => {}
@@ -100,20 +108,51 @@ impl Scope<'_, '_> {
         }
     }
 
-    /// The ledger follows: Redis has made this grant.
-    pub(super) fn grant(&self, key: &LockKey, record: &Record) {
-        self.shared().table.grant(key.clone(), record.clone());
-        if let (Ask::Claim(claim) | Ask::ClaimExpiring(claim), Some(fence)) =
+    /// The ledger follows: Redis has made this grant, with a fence. False if the ledger does not
+    /// take it, because Redis does not decide any more: then nobody may be told of it.
+    pub(super) fn grant(&self, key: &LockKey, record: &Record) -> bool {
+        let (Ask::Claim(claim) | Ask::ClaimExpiring(claim), Some(fence)) =
             (self.claim_of(key, record), record.fence)
-        {
-            self.book_unattended(vec![Ask::Grant(claim, fence)]);
+        else {
+            return false;
+        };
+        let table = &self.shared().table;
+        table.grant(key.clone(), record.clone());
+        let asks = vec![Ask::Grant(claim, fence)];
+        let taken = self.shared().door.submit(Asker::Nobody, asks).is_ok();
+        if !taken {
+            table.release_if(key, &record.stored);
+        }
+        taken
+    }
+
+    /// A claim has won, and Redis has given its lock a fence: that is the higher one.
+    pub(super) fn raise_fence(&self, key: &LockKey, record: &Record, fence: u64) {
+        self.shared().table.raise_fence(key, &record.stored, fence);
+        if let Ask::Claim(claim) | Ask::ClaimExpiring(claim) = self.claim_of(key, record) {
+            // Not while Redis does not decide: then the counter is raised above all of these.
+            let _ = self.shared().door.submit(Asker::Nobody, vec![Ask::Grant(claim, fence)]);
+        }
+    }
+
+    /// The release of a lock that the table has; none if the ledger has never heard of it.
+    pub(super) fn release_of(&self, key: &LockKey, record: &Record, cause: Cause) -> Option<Ask> {
+        match record.claim {
+            Some(claim) => Some(Ask::Release(key.clone(), claim, cause)),
+            None if self.shared().guarantee == Guarantee::Strict => None,
+            None => Some(Ask::ReleaseValue {
+                key: key.clone(),
+                stored: record.stored.clone(),
+                other: record.other.clone(),
+                cause,
+            }),
         }
     }
 
     /// The locks of these releases, which a repair may put back before the ledger has them.
     pub(super) fn doubtful(&self, releases: &[Ask]) -> Vec<LockKey> {
         let key = |ask: &Ask| match ask {
-            Ask::Release(key, ..) | Ask::ReleaseAny(key, _) | Ask::ReleaseValue(key, ..) => {
+            Ask::Release(key, ..) | Ask::ReleaseAny(key, _) | Ask::ReleaseValue { key, .. } => {
                 Some(key.clone())
             }
             _ => None,
@@ -143,6 +182,10 @@ pub(super) const NOT_ACQUIRED: &str =
 /// The error of a release that is still being written (SPEC 5).
 pub(super) const RELEASING: &str = "TRYAGAIN lockside: releasing: the lock is released as soon as \
     the ledger answers; until then it is shown as releasing and stays taken";
+
+/// The error of a release whose lock had changed hands in the ledger before this sidecar read of it.
+pub(super) const NOT_RELEASED: &str = "TRYAGAIN lockside: unknown outcome: the lock had changed \
+    hands meanwhile; look whether it is still yours, and release it again";
 
 /// The owner of a lock for people: the worker of its value, or its client.
 pub(super) fn owner(record_client: &Arc<str>, client_value: &[u8]) -> String {

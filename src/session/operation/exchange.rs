@@ -2,13 +2,14 @@
 //! the client wrote them, releases, and what Lockside adds to an answer.
 
 use crate::command::{KeyspaceUse, LockUse};
+use crate::crash;
 use crate::ledger::{Answer, Ask, Cause};
 use crate::lock::envelope::scripts;
 use crate::lock::record::LockKey;
+use crate::lock::value;
 use crate::resp::Args;
 use crate::resp::encode::{self, CommandBuilder};
 use crate::resp::reply::Reply;
-use crate::session::Shared;
 
 use super::ask;
 use super::durable;
@@ -45,8 +46,6 @@ pub(in crate::session) struct Exchange {
     may_repeat: bool,
     /// The client's reply, while the ledger writes what was released.
     booked: Option<(Settlement, Vec<u8>)>,
-    /// Redis has deleted this lock, whosever it was.
-    deleted: Option<LockKey>,
 }
 
 impl Exchange {
@@ -100,6 +99,11 @@ impl Exchange {
         grants: Vec<Grant>,
         scope: &mut Scope<'_, '_>,
     ) -> (Option<Box<Operation>>, Flow) {
+        if scope.decides() {
+            // Redis follows by a repair.
+            grants.iter().for_each(|grant| grant::give_up(grant, scope));
+            return (None, Flow::Done);
+        }
         let mut command = CommandBuilder::new(b"EVAL");
         command.arg(scripts::COMPARE_AND_DELETE.text.as_bytes());
         command.integer(i64::try_from(grants.len()).unwrap_or(i64::MAX));
@@ -129,9 +133,12 @@ impl Exchange {
             return (None, scope.answer_error(SWAPDB_REFUSED));
         }
         scope.cx.wires.to_upstream(request);
+        if purpose.changes_something() {
+            crash::here("release-sent");
+        }
         let keep = may_repeat || purpose.is_on_locks();
         let request = if keep { request.to_vec() } else { Vec::new() };
-        let operation = Self { request, purpose, may_repeat, booked: None, deleted: None };
+        let operation = Self { request, purpose, may_repeat, booked: None };
         let flow = operation.waiting();
         (Some(Box::new(Operation::Exchange(operation))), flow)
     }
@@ -152,14 +159,24 @@ impl Exchange {
             Purpose::Pass => return scope.answer(frame),
             Purpose::View(keys) => view::show(frame, keys, scope.shared(), &mut out),
             Purpose::TakeOut(lock) => {
-                view::show(frame, &[Some(lock.key().to_vec())], scope.shared(), &mut out);
+                let known = scope.shared().table.find(lock).filter(|_| scope.decides());
+                match (&reply, known) {
+                    // As for DEL below.
+                    (Reply::Null, Some(record)) if !record.stored.is_empty() => {
+                        let stamp = scope.shared().stamp_of(lock.key());
+                        encode::bulk(&mut out, value::strip(&record.stored, stamp));
+                    }
+                    _ => view::show(frame, &[Some(lock.key().to_vec())], scope.shared(), &mut out),
+                }
                 return self.release(&reply, out, scope);
             }
             Purpose::Delete(locks) => {
-                let had = |lock: &LockKey| scope.shared().table.find(lock).is_some();
-                if let (Reply::Integer(1), [lock]) = (&reply, locks.as_slice()) {
-                    self.deleted = Some(lock.clone());
-                }
+                let now_ms = scope.shared().clock.unix_ms();
+                let stands = |at_ms: u64| at_ms > now_ms;
+                let had = |lock: &LockKey| {
+                    let record = scope.shared().table.find(lock);
+                    record.is_some_and(|record| record.expires_at_ms.is_none_or(stands))
+                };
                 match (reply, locks.as_slice()) {
                     // Redis had lost it; the ledger had not, and that is the truth (SPEC 2).
                     (Reply::Integer(0), [lock]) if scope.decides() && had(lock) => {
@@ -169,10 +186,7 @@ impl Exchange {
                 }
                 return self.release(&reply, out, scope);
             }
-            Purpose::Keyspace(keyspace_use, args) => {
-                if matches!(reply, Reply::Simple(_)) && !scope.decides() {
-                    apply_keyspace(*keyspace_use, args, scope.state.db, scope.shared());
-                }
+            Purpose::Keyspace(..) => {
                 return self.release(&reply, frame.to_vec(), scope);
             }
             Purpose::Info => ask::extend_info(&reply, frame, scope, &mut out),
@@ -180,8 +194,17 @@ impl Exchange {
                 ask::mask_script_exists(&reply, frame, shas, scope.shared(), &mut out);
             }
             Purpose::GiveBack(grants) => {
-                // Where scripts are forbidden there is no answer, and the grants stay unconfirmed.
+                if reply.elements().next().is_none() {
+                    // Where scripts are forbidden there is no answer.
+                    grant::leave_unconfirmed(grants, scope.shared());
+                }
                 for (grant, _) in grants.iter().zip(reply.elements()) {
+                    let record = scope.shared().table.find(&grant.key);
+                    let record = record.filter(|record| record.stored == grant.stored);
+                    let release = record.and_then(|record| {
+                        scope.release_of(&grant.key, &record, Cause::Undelivered)
+                    });
+                    scope.book_unattended(release.into_iter().collect());
                     scope.shared().table.release_if(&grant.key, &grant.stored);
                 }
                 return Flow::Done;
@@ -192,6 +215,7 @@ impl Exchange {
 
     /// Has the ledger release what Redis has let go, then answers.
     fn release(&mut self, reply: &Reply<'_>, out: Vec<u8>, scope: &mut Scope<'_, '_>) -> Flow {
+        crash::here("release-answered");
         let releases = self.purpose.releases(reply, scope.state.db, scope);
         if releases.is_empty() {
             return scope.answer(&out);
@@ -204,27 +228,20 @@ impl Exchange {
     fn go_on(&mut self, next: Next, scope: &mut Scope<'_, '_>) -> Flow {
         let Some((_, out)) = &self.booked else { return Flow::Close };
         match next {
-            Next::Settled(_) => scope.answer(out),
+            Next::Settled(_) => {
+                let flow = scope.answer(out);
+                crash::here("release-told");
+                flow
+            }
             Next::Ledger(until) => Flow::Ledger { until },
+            Next::Blocked(text) if text == durable::NOT_RELEASED => scope.answer_error(&text),
             Next::Blocked(_) => scope.answer_error(durable::RELEASING),
             _ => Flow::Close,
         }
     }
 
     pub(super) fn answered(&mut self, answer: &Answer, scope: &mut Scope<'_, '_>) -> Option<Flow> {
-        let (settlement, out) = self.booked.as_mut()?;
-        let next = settlement.answered(answer, scope)?;
-        if settlement.has_missed()
-            && let Some(lock) = self.deleted.take()
-        {
-            // The table was behind another sidecar, which has released that hold and granted anew:
-            // that is the one which Redis has let go.
-            let releases = vec![Ask::ReleaseAny(lock, Cause::Client)];
-            let out = std::mem::take(out);
-            let (settlement, next) = Settlement::begin(Vec::new(), releases, scope);
-            self.booked = Some((settlement, out));
-            return Some(self.go_on(next, scope));
-        }
+        let next = self.booked.as_mut()?.0.answered(answer, scope)?;
         // A release is for good, whether its client is still there or not.
         let next = if next == Next::Unknown { Next::Settled(Vec::new()) } else { next };
         Some(self.go_on(next, scope))
@@ -267,6 +284,7 @@ impl Exchange {
             return Flow::Reopen;
         }
         match &self.purpose {
+            Purpose::GiveBack(_) if scope.decides() => Flow::Done,
             Purpose::GiveBack(grants) => {
                 grant::leave_unconfirmed(grants, scope.shared());
                 Flow::Done
@@ -287,6 +305,16 @@ impl Purpose {
         matches!(self, Self::TakeOut(_) | Self::Delete(_) | Self::Keyspace(..))
     }
 
+    /// The locks that it names, in this database.
+    pub(super) fn locks(&self, db: u32) -> Vec<LockKey> {
+        match self {
+            Self::View(keys) => keys.iter().flatten().map(|key| LockKey::new(db, key)).collect(),
+            Self::TakeOut(lock) => vec![lock.clone()],
+            Self::Delete(locks) => locks.clone(),
+            _ => Vec::new(),
+        }
+    }
+
     /// True for a client's command on locks.
     fn is_on_locks(&self) -> bool {
         matches!(self, Self::View(_) | Self::TakeOut(_) | Self::Delete(_))
@@ -295,15 +323,20 @@ impl Purpose {
     /// What the ledger is to be told once Redis has answered so, in database `db`.
     pub(super) fn releases(&self, reply: &Reply<'_>, db: u32, scope: &Scope<'_, '_>) -> Vec<Ask> {
         match (self, reply) {
-            (Self::TakeOut(lock), Reply::Bulk(stored)) => {
-                settle::releases([(lock, Some(*stored))].into_iter(), Cause::Client, scope)
+            (Self::TakeOut(lock), Reply::Null)
+                if !scope.decides() || scope.shared().table.find(lock).is_none() =>
+            {
+                Vec::new()
+            }
+            (Self::TakeOut(lock), Reply::Bulk(_) | Reply::Null) => {
+                settle::releases([(lock, None)].into_iter(), Cause::Client, scope)
             }
             (Self::Delete(locks), Reply::Integer(count)) => {
                 let known = |lock: &&LockKey| scope.shared().table.find(lock).is_some();
                 let gone = locks.iter().filter(|lock| *count > 0 || known(lock));
                 settle::releases(gone.map(|lock| (lock, None)), Cause::Client, scope)
             }
-            (Self::Keyspace(keyspace_use, args), Reply::Simple(_)) if scope.decides() => {
+            (Self::Keyspace(keyspace_use, args), Reply::Simple(_)) => {
                 let all = scope.shared().table.list(0, |_| true);
                 let gone = all.iter().map(|(lock, _)| lock).filter(|lock| {
                     after_keyspace(*keyspace_use, args, db, lock).as_ref() != Some(*lock)
@@ -328,24 +361,6 @@ pub(super) fn purpose(lock_use: &LockUse, args: Args<'_>, scope: &Scope<'_, '_>)
         LockUse::Getdel => Purpose::TakeOut(scope.lock_key(args.get(1).unwrap_or_default())),
         LockUse::Delete => Purpose::Delete(lock_keys().map(|key| scope.lock_key(key)).collect()),
         _ => Purpose::Pass,
-    }
-}
-
-/// Does to the table what FLUSHDB, FLUSHALL or SWAPDB did to Redis.
-pub(super) fn apply_keyspace(
-    keyspace_use: KeyspaceUse,
-    args: &[Vec<u8>],
-    db: u32,
-    shared: &Shared,
-) {
-    match keyspace_use {
-        KeyspaceUse::FlushDb => shared.table.flush_db(db),
-        KeyspaceUse::FlushAll => shared.table.flush_all(),
-        KeyspaceUse::SwapDb => {
-            if let Some((one, other)) = swapped(args) {
-                shared.table.swap_dbs(one, other);
-            }
-        }
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::ledger::{Ask, Asker, Cause};
-use crate::lock::acquire::Ledger;
+use crate::ledger::{Ask, Asker};
 use crate::lock::record::{Confidence, LockKey, Position};
 use crate::session::Shared;
+
+use super::Scope;
 
 /// A lock that was granted, and where its reply ended in the stream to the client.
 #[derive(Debug, Clone)]
@@ -15,39 +16,26 @@ pub(in crate::session) struct Grant {
     pub(in crate::session) stored: Arc<[u8]>,
     /// How many bytes the client must have been sent to have the whole reply.
     pub(in crate::session) reply_end: u64,
-    /// The claim that has won; none where the ledger was not asked, or the grant is an older one that
-    /// the client asked for again.
+    /// The claim that has won, where one was needed.
     pub(in crate::session) claim: Option<Position>,
+    /// An older grant that the client asked for again: it is not taken back with this connection.
+    pub(in crate::session) is_resumed: bool,
 }
 
-/// The connection has ended after `written` bytes reached its socket. Grants whose reply could not be
-/// written are released (SPEC 3, step 5): by the ledger, where that has them. The others become
-/// unconfirmed. Given back, to be released by Redis alone, are those of database `db`.
+/// The connection has ended after `written` bytes reached its socket. Given back, to be released,
+/// are the grants of database `db` whose reply could not be written; the others become unconfirmed.
+/// One that is to be released is not: the same token would be told that it is the same grant.
 pub(in crate::session) fn settle_grants(
-    mut grants: Vec<Grant>,
+    grants: Vec<Grant>,
     written: u64,
     db: u32,
     shared: &Shared,
 ) -> Vec<Grant> {
-    for claimed in grants.extract_if(.., |grant| grant.reply_end > written && grant.claim.is_some())
-    {
-        release(&claimed, shared);
-    }
-    leave_unconfirmed(&grants, shared);
-    let by_redis = shared.ledger_use() == Ledger::Follows;
-    grants.retain(|grant| by_redis && grant.reply_end > written && grant.key.db() == db);
-    grants
-}
-
-/// Has the ledger end the hold; Redis is brought in line by a repair.
-fn release(grant: &Grant, shared: &Shared) {
-    let Some(claim) = grant.claim else { return };
-    let release = Ask::Release(grant.key.clone(), claim, Cause::Undelivered);
-    if shared.door.submit(Asker::Nobody, vec![release]).is_err() {
-        tracing::error!("the ledger's queue is full: a grant that nobody heard of stays");
-        shared.table.set_confidence(&grant.key, &grant.stored, Confidence::Unconfirmed);
-    }
-    shared.repairs.touch(&grant.key);
+    let is_unwritten =
+        |grant: &Grant| grant.reply_end > written && grant.key.db() == db && !grant.is_resumed;
+    let (unwritten, stay): (Vec<_>, Vec<_>) = grants.into_iter().partition(is_unwritten);
+    leave_unconfirmed(&stay, shared);
+    unwritten
 }
 
 /// The client of these was heard of: after a crash they are not in doubt. Rides along with what else
@@ -68,5 +56,20 @@ pub(in crate::session) fn note_heard(grants: Vec<Grant>, shared: &Shared) {
 pub(in crate::session) fn leave_unconfirmed(grants: &[Grant], shared: &Shared) {
     for grant in grants {
         shared.table.set_confidence(&grant.key, &grant.stored, Confidence::Unconfirmed);
+    }
+}
+
+/// The ledger ends a grant whose reply could not be written. From now on nobody is told that it is
+/// the same grant as the one asked for.
+pub(super) fn give_up(grant: &Grant, scope: &Scope<'_, '_>) {
+    let table = &scope.shared().table;
+    // The same token may have been granted once more since.
+    let is_it = |claim| grant.claim.is_none() || grant.claim == claim;
+    let stands = table
+        .find(&grant.key)
+        .filter(|record| record.stored == grant.stored && is_it(record.claim));
+    if let Some(claim) = stands.and_then(|record| record.claim) {
+        table.release_if(&grant.key, &grant.stored);
+        scope.give_up(&grant.key, claim);
     }
 }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use crate::command::script::{ScriptCall, Source};
+use crate::crash;
 use crate::ledger::{Answer, Ask, Cause};
 use crate::lock::envelope::{self, Call, Envelope, Guard, KeyTerms, Outcome, Released, Run, Taken};
 use crate::lock::record::{Confidence, LockKey, Record};
@@ -118,6 +119,11 @@ impl Enveloped {
         scope.cx.wires.to_upstream(&command);
     }
 
+    /// The keys that it names, in this database.
+    pub(super) fn locks(&self, db: u32) -> Vec<LockKey> {
+        self.keys.iter().map(|key| LockKey::new(db, key)).collect()
+    }
+
     /// The client's own command again; none for one whose arguments were forgotten.
     fn words(&self) -> Vec<Vec<u8>> {
         let Body::Script(script) = &self.body else { return self.args.clone() };
@@ -203,6 +209,8 @@ impl Enveloped {
         let known = shared.table.find(&lock).filter(|_| !taken.fresh);
         let now_ms = shared.clock.unix_ms();
         let persistent = rule.mode == Mode::Persistent;
+        // The envelope gives a lock that was left without a TTL the rule's.
+        let ttl_ms = taken.ttl_ms.unwrap_or_else(|| ms(rule.default_ttl).max(1));
         let record = Record {
             stored: stored_of(&taken.guard),
             rule: shared.rule_name(rule),
@@ -210,10 +218,7 @@ impl Enveloped {
             asked_ttl_ms: taken.ttl_ms,
             confidence: Confidence::Held,
             client: scope.client(),
-            expires_at_ms: taken
-                .ttl_ms
-                .filter(|_| !persistent)
-                .map(|ttl_ms| now_ms.saturating_add(ttl_ms)),
+            expires_at_ms: (!persistent).then(|| now_ms.saturating_add(ttl_ms)),
             claim: None,
             fence: None,
             other: None,
@@ -246,8 +251,11 @@ fn marker(scope: &Scope<'_, '_>) -> [u8; 16] {
     marker
 }
 
+fn ms(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(1)
+}
+
 fn terms(index: usize, rule: &Rule, asked_ttl_ms: Option<u64>) -> KeyTerms {
-    let ms = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(1);
     KeyTerms {
         index,
         persistent: rule.mode == Mode::Persistent,
@@ -340,6 +348,7 @@ impl Scripting {
     fn send(&mut self, by_text: bool, scope: &mut Scope<'_, '_>) -> Flow {
         self.step = Step::Running { by_text };
         self.call.send(by_text, scope);
+        crash::here("script-sent");
         // A script that runs for longer keeps Redis from everything else: that is an outage too.
         TIMED
     }
@@ -380,6 +389,7 @@ impl Scripting {
             return scope.answer_error(UNREADABLE);
         };
         scope.witness_script(&self.call.keys, &effect);
+        crash::here("script-answered");
         if effect.taken.is_empty() && effect.releases.is_empty() {
             return scope.answer(&effect.reply);
         }
@@ -437,6 +447,7 @@ impl Scripting {
             Next::GivenBack => scope.answer_error(TABLE_FULL),
             Next::Settled(held) if held.iter().all(|held| *held) => {
                 let flow = scope.answer(own);
+                crash::here("script-told");
                 let end = scope.cx.wires.client_accepted();
                 scope.grants.extend(settlement.grants(&held, end));
                 flow

@@ -7,18 +7,21 @@
 use std::time::Duration;
 
 use crate::command::LockUse;
+use crate::crash;
 use crate::degraded::{self, Caller, Change, CompanionEffects, Evaluation, Words, World};
-use crate::ledger::{Answer, Ask, Cause, Ticket};
+use crate::ledger::{Answer, Ask, Cause, Guarantee, Ticket};
 use crate::lock::record::{Confidence, LockKey, Position, Record};
 use crate::lock::rule::Outage;
 use crate::lock::value::{self, Stamp};
 use crate::resp::Args;
 use crate::resp::encode;
 use crate::session::Shared;
+use crate::session::state::Watched;
 
 use super::acquire::{CLIENT_GONE, TABLE_FULL};
+use super::local::Locally;
 use super::settle::{Booking, Provisional};
-use super::{Flow, Grant, Operation, Scope, durable};
+use super::{Flow, Grant, Operation, Scope, durable, has_changed};
 
 /// How often an evaluation is made again before the client is told to.
 const TRIES: u8 = 8;
@@ -30,8 +33,13 @@ pub(in crate::session) struct Serving {
     under_way: Option<UnderWay>,
     /// Until when it blocks on companions.
     blocks_until: Option<Duration>,
+    /// A hold that has run out is nobody else's yet: how much longer it stands, in milliseconds.
+    grace_ms: u64,
     /// Redis was sent the command, and its link was lost before the reply: why.
     lost: Option<String>,
+    /// What a transaction depends on: looked at before each evaluation, also the second, after
+    /// another was first.
+    watched: Option<Watched>,
     /// The grant that an acquire goes on with, if that still stands.
     resumes: Option<Position>,
     /// The ledger is being read, under this name and until then, because nothing was found to do.
@@ -43,9 +51,7 @@ pub(in crate::session) struct Serving {
 /// An unconfirmed grant whose client has come again.
 struct Resumed {
     lock: LockKey,
-    claim: Position,
-    stored: std::sync::Arc<[u8]>,
-    asked_ttl_ms: Option<u64>,
+    record: Record,
     /// What it is told.
     reply: Vec<u8>,
 }
@@ -82,9 +88,11 @@ impl Serving {
     /// A whole transaction.
     pub(super) fn transaction(
         commands: Vec<Vec<Vec<u8>>>,
+        watched: Option<Watched>,
         scope: &mut Scope<'_, '_>,
     ) -> (Option<Box<Operation>>, Flow) {
         let mut serving = Self::new(Work::Transaction(commands));
+        serving.watched = watched;
         let flow = serving.evaluate(scope);
         (Some(Box::new(Operation::Serve(serving))), flow)
     }
@@ -117,20 +125,49 @@ impl Serving {
             tries_left: TRIES,
             under_way: None,
             blocks_until: None,
+            grace_ms: 0,
             lost: None,
+            watched: None,
             resumes: None,
             reading: None,
             is_fresh: false,
         }
     }
 
-    /// Claims an unconfirmed grant's value once more: the table may not have heard yet that another
-    /// sidecar has released it, and that it is another's lock now.
+    /// In strict, claims an unconfirmed grant's value once more: the table may not have heard yet
+    /// that another sidecar has released it, and that it is another's lock now.
     fn resume(&mut self, resumed: Resumed, scope: &mut Scope<'_, '_>) -> Flow {
-        let Resumed { lock, claim, stored, asked_ttl_ms, reply } = resumed;
-        self.resumes = Some(claim);
-        let again = Change::Take { key: lock, stored, asked_ttl_ms, expires_at_ms: None };
-        self.make_true(reply, vec![again], CompanionEffects::default(), scope)
+        let Resumed { lock, record, reply } = resumed;
+        let stored = record.stored;
+        if scope.shared().guarantee == Guarantee::Strict && record.claim.is_some() {
+            self.resumes = record.claim;
+            let asked_ttl_ms = record.asked_ttl_ms;
+            let again = Change::Take { key: lock, stored, asked_ttl_ms, expires_at_ms: None };
+            return self.make_true(reply, vec![again], CompanionEffects::default(), scope);
+        }
+        scope.shared().table.set_confidence(&lock, &stored, Confidence::Held);
+        let flow = scope.answer(&reply);
+        let reply_end = scope.cx.wires.client_accepted();
+        let claim = record.claim;
+        scope.grants.push(Grant { key: lock, stored, reply_end, claim, is_resumed: true });
+        flow
+    }
+
+    /// Has the ledger read before a command that may end a hold is told that there is nothing for it
+    /// to do: what another sidecar has granted a moment ago may be this client's to release. False
+    /// where that is of no use.
+    fn reads(&mut self, scope: &Scope<'_, '_>) -> bool {
+        let may_end = match &self.work {
+            Work::Command(words) => may_end_a_hold(words),
+            Work::Transaction(commands) => commands.iter().any(|words| may_end_a_hold(words)),
+        };
+        if self.is_fresh || !may_end {
+            return false;
+        }
+        self.is_fresh = true;
+        let ticket = scope.book(Vec::new()).ok();
+        self.reading = ticket.map(|ticket| (ticket, scope.release_until()));
+        self.reading.is_some()
     }
 
     fn evaluate(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
@@ -139,8 +176,13 @@ impl Serving {
         }
         self.tries_left -= 1;
         let shared = scope.cx.shared;
+        if self.watched.as_ref().is_some_and(|watched| has_changed(watched, shared)) {
+            let mut reply = Vec::new();
+            encode::null_array(&mut reply, scope.state.protocol);
+            return scope.answer(&reply);
+        }
         let caller = Caller { db: scope.state.db, protocol: scope.state.protocol };
-        let evaluation = with_world(shared, |world| match &self.work {
+        let evaluation = with_graceful_world(shared, self.grace_ms, |world| match &self.work {
             Work::Command(words) => degraded::evaluate(Words::new(words).args(), &caller, world),
             Work::Transaction(commands) => degraded::evaluate_transaction(commands, &caller, world),
         });
@@ -162,23 +204,6 @@ impl Serving {
         }
     }
 
-    /// Has the ledger read before a command that may change locks is told that there is nothing for
-    /// it to change: what another sidecar has granted a moment ago may be this client's to release.
-    /// False where that is of no use.
-    fn reads(&mut self, scope: &Scope<'_, '_>) -> bool {
-        let may_change = match &self.work {
-            Work::Command(words) => may_end_a_hold(words),
-            Work::Transaction(commands) => commands.iter().any(|words| may_end_a_hold(words)),
-        };
-        if self.is_fresh || !may_change {
-            return false;
-        }
-        self.is_fresh = true;
-        let ticket = scope.book(Vec::new()).ok();
-        self.reading = ticket.map(|ticket| (ticket, scope.release_until()));
-        self.reading.is_some()
-    }
-
     fn make_true(
         &mut self,
         reply: Vec<u8>,
@@ -189,6 +214,9 @@ impl Serving {
         if changes.is_empty() {
             return self.finish(&reply, companions, scope);
         }
+        if scope.is_local(&changes) {
+            return self.make_true_here(&reply, &changes, companions, scope);
+        }
         let mut releases = Vec::new();
         let mut taken = Vec::new();
         let mut touched = Vec::new();
@@ -196,12 +224,13 @@ impl Serving {
             match change {
                 Change::Release { key, record } => {
                     touched.push(key.clone());
-                    match record.claim {
-                        Some(claim) => releases.push(Ask::Release(key, claim, Cause::Client)),
+                    match scope.release_of(&key, &record, Cause::Client) {
+                        Some(release @ Ask::Release(..)) => releases.push(release),
                         // A grant of Redis's own, whose mirror has not come to the ledger yet.
-                        None => {
+                        release => {
+                            let any = || Ask::ReleaseAny(key.clone(), Cause::Client);
                             scope.shared().table.release_if(&key, &record.stored);
-                            scope.book_unattended(vec![Ask::ReleaseAny(key, Cause::Client)]);
+                            scope.book_unattended(vec![release.unwrap_or_else(any)]);
                         }
                     }
                 }
@@ -244,6 +273,39 @@ impl Serving {
         }
     }
 
+    /// The ledger does not answer either, and the rule says that the table alone decides.
+    fn make_true_here(
+        &mut self,
+        reply: &[u8],
+        changes: &[Change],
+        companions: CompanionEffects,
+        scope: &mut Scope<'_, '_>,
+    ) -> Flow {
+        let mut taken = Vec::new();
+        for change in changes {
+            let Change::Take { key, stored, asked_ttl_ms, expires_at_ms } = change else {
+                continue;
+            };
+            let (key, stored) = (key.clone(), stored.clone());
+            match take(key, stored, *asked_ttl_ms, *expires_at_ms, true, scope) {
+                Ok(provisional) => taken.push(provisional),
+                Err(text) => return scope.answer_error(&text),
+            }
+        }
+        if !taken.is_empty() && scope.client_gone {
+            return scope.answer_error(CLIENT_GONE);
+        }
+        match scope.change_locally(changes, &taken) {
+            Locally::Done => {
+                let flow = self.finish(reply, companions, scope);
+                grant(taken, &[], None, scope);
+                flow
+            }
+            Locally::Moved => self.evaluate(scope),
+            Locally::Full => scope.answer_error(TOO_MUCH_WAITS),
+        }
+    }
+
     /// The ledger's answer.
     pub(super) fn answered(&mut self, answer: &Answer, scope: &mut Scope<'_, '_>) -> Option<Flow> {
         if self.reading.take_if(|(ticket, _)| *ticket == answer.ticket).is_some() {
@@ -259,10 +321,16 @@ impl Serving {
         let done = self.under_way.take()?;
         done.touched.iter().for_each(|key| scope.shared().repairs.touch(key));
         let again = !done.booking.lost.is_empty() || done.booking.missed;
+        let now_ms = scope.shared().clock.unix_ms();
+        if done.booking.lost.iter().any(|loss| loss.has_run_out(now_ms)) {
+            self.grace_ms = u64::MAX;
+        }
         if again || scope.client_gone && !done.taken.is_empty() {
             done.give_up(scope);
         }
-        if scope.client_gone && !done.taken.is_empty() {
+        // A client that has gone may have come again elsewhere, and released what it held: what
+        // holds the lock now is no matter of this command any more.
+        if scope.client_gone && (again || !done.taken.is_empty()) {
             return Some(scope.answer_error(CLIENT_GONE));
         }
         if again {
@@ -270,17 +338,8 @@ impl Serving {
             return Some(self.evaluate(scope));
         }
         let flow = self.finish(&done.reply, done.companions, scope);
-        let end = scope.cx.wires.client_accepted();
-        for (taken, claim) in done.taken.into_iter().zip(done.booking.won) {
-            let (key, stored) = (taken.lock, taken.record.stored);
-            let is_resumed = claim.is_some() && claim == self.resumes;
-            if is_resumed {
-                scope.shared().table.set_confidence(&key, &stored, Confidence::Held);
-            }
-            // An older grant is not this connection's to take back.
-            let claim = claim.filter(|_| !is_resumed);
-            scope.grants.push(Grant { key, stored, reply_end: end, claim });
-        }
+        crash::here("served-told");
+        grant(done.taken, &done.booking.won, self.resumes, scope);
         Some(flow)
     }
 
@@ -383,6 +442,25 @@ impl UnderWay {
     }
 }
 
+/// The client was told of these by what was written last.
+fn grant(
+    taken: Vec<Provisional>,
+    won: &[Option<Position>],
+    resumes: Option<Position>,
+    scope: &mut Scope<'_, '_>,
+) {
+    let end = scope.cx.wires.client_accepted();
+    let won = won.iter().copied().chain(std::iter::repeat(None));
+    for (taken, claim) in taken.into_iter().zip(won) {
+        let (key, stored) = (taken.lock, taken.record.stored);
+        let is_resumed = claim.is_some() && claim == resumes;
+        if is_resumed {
+            scope.shared().table.set_confidence(&key, &stored, Confidence::Held);
+        }
+        scope.grants.push(Grant { key, stored, reply_end: end, claim, is_resumed });
+    }
+}
+
 /// True for a command that may release or extend a lock. A "no" to an acquire may be old.
 fn may_end_a_hold(words: &[Vec<u8>]) -> bool {
     const NAMES: [&str; 16] = [
@@ -454,7 +532,7 @@ fn take(
     })
 }
 
-/// The unconfirmed grant that this command asks for once more (SPEC 3), if that is what it does.
+/// The same-token retry of an unconfirmed grant (SPEC 3): its answer, if that is what this is.
 fn resumed(args: Args<'_>, scope: &mut Scope<'_, '_>) -> Option<Resumed> {
     let spec = crate::command::lookup(args.get(0)?)?;
     if !matches!(spec.class, crate::command::Class::Lock(LockUse::Set | LockUse::Setnx)) {
@@ -462,7 +540,7 @@ fn resumed(args: Args<'_>, scope: &mut Scope<'_, '_>) -> Option<Resumed> {
     }
     let lock = scope.lock_key(args.get(1)?);
     let record = scope.shared().table.find(&lock)?;
-    if record.confidence != Confidence::Unconfirmed || record.expires_at_ms.is_some() {
+    if record.confidence != Confidence::Unconfirmed {
         return None;
     }
     let ask = super::acquire::acquire_of(args, scope)?;
@@ -473,12 +551,16 @@ fn resumed(args: Args<'_>, scope: &mut Scope<'_, '_>) -> Option<Resumed> {
     }
     let mut reply = Vec::new();
     ask.granted_reply(scope.state.protocol, &mut reply);
-    let (claim, stored, asked_ttl_ms) = (record.claim?, record.stored, ask.asked_ttl_ms());
-    Some(Resumed { lock, claim, stored, asked_ttl_ms, reply })
+    Some(Resumed { lock, record, reply })
 }
 
 /// Runs `step` with what the engine looks at.
 pub(in crate::session) fn with_world<T>(shared: &Shared, step: impl FnOnce(&World<'_>) -> T) -> T {
+    with_graceful_world(shared, 0, step)
+}
+
+/// The same, where holds that ran out stand for so much longer.
+fn with_graceful_world<T>(shared: &Shared, grace_ms: u64, step: impl FnOnce(&World<'_>) -> T) -> T {
     let stamp = |value: &[u8], stamp: Stamp| shared.stamper.stamp(value, stamp, &shared.clock);
     step(&World {
         rules: &shared.rules,
@@ -487,6 +569,7 @@ pub(in crate::session) fn with_world<T>(shared: &Shared, step: impl FnOnce(&Worl
         scripts: &shared.scripts,
         stamp: &stamp,
         now_ms: shared.clock.unix_ms(),
+        grace_ms,
         limits: degraded::Limits { max_lock_value: shared.max_lock_value },
     })
 }
@@ -496,5 +579,7 @@ fn nothing_done(trouble: &str) -> String {
 }
 
 const NOT_A_LOCK: &str = "only lock keys are served";
+const TOO_MUCH_WAITS: &str =
+    "TRYAGAIN lockside: nothing was done: too much waits for the ledger already";
 const CONTENDED: &str =
     "TRYAGAIN lockside: not acquired: others were first, time and again; ask again";

@@ -11,11 +11,12 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::ledger::{Answer, Ask};
+use crate::ledger::{Answer, Ask, Guarantee};
 use crate::lock::acquire::Ledger;
 use crate::lock::envelope::Guard;
 use crate::lock::envelope::scripts::{self, Script};
-use crate::lock::record::{LockKey, Record};
+use crate::lock::record::{LockKey, Position, Record};
+use crate::mode::Report;
 use crate::resp::encode::CommandBuilder;
 use crate::resp::reply::Reply;
 
@@ -75,6 +76,12 @@ pub(super) struct Settlement {
     /// Those of one database and one kind of rule stand together.
     locks: Vec<Provisional>,
     held: Vec<bool>,
+    /// The fences that Redis has given with it (`fast`).
+    fences: Vec<Option<u64>>,
+    /// The script asks for fences too.
+    fenced: bool,
+    /// It could not: Redis has no counter, or this user may not use it. Nothing was done.
+    uncounted: bool,
     awaited: VecDeque<Awaited>,
     /// They are to be given back, whatever their client does.
     refused: bool,
@@ -103,8 +110,11 @@ impl Settlement {
         scope: &mut Scope<'_, '_>,
     ) -> (Self, Next) {
         let mut settlement = Self::new(locks);
+        settlement.fenced = scope.shared().guarantee == Guarantee::Fast;
         settlement.released = scope.doubtful(&releases);
-        if scope.shared().ledger_use() == Ledger::Follows {
+        // Only the guarded PERSIST gives a fence.
+        let is_persistent = settlement.locks.iter().all(|lock| lock.persistent);
+        if scope.shared().ledger_use() == Ledger::Follows && is_persistent {
             scope.follow_up(releases);
             let next = settlement.go_to_redis(scope);
             return (settlement, next);
@@ -134,6 +144,9 @@ impl Settlement {
         Self {
             locks,
             held: Vec::new(),
+            fences: Vec::new(),
+            fenced: false,
+            uncounted: false,
             awaited: VecDeque::new(),
             refused: false,
             undo: false,
@@ -157,9 +170,9 @@ impl Settlement {
             return Some(Next::Ledger(booking.until));
         }
         scope.look_again(&self.released);
-        if booking.missed {
-            // The holder is another's by now, and Redis has let that one go.
+        if booking.was_behind(scope) {
             self.released.iter().for_each(|key| scope.shared().repairs.touch(key));
+            return Some(self.take_back(Next::Blocked(durable::NOT_RELEASED.to_owned()), scope));
         }
         if booking.lost.is_empty() {
             return Some(self.go_to_redis(scope));
@@ -168,11 +181,6 @@ impl Settlement {
         // Redis did not know of the holders.
         lost.iter().for_each(|loss| scope.shared().repairs.touch(&loss.lock));
         Some(self.take_back(Next::Lost(lost), scope))
-    }
-
-    /// True if a hold that was to be released had ended before.
-    pub(super) fn has_missed(&self) -> bool {
-        self.booking.as_ref().is_some_and(|booking| booking.is_done() && booking.missed)
     }
 
     /// The ledger has not answered in time.
@@ -202,10 +210,15 @@ impl Settlement {
     /// taken back.
     fn take_back(&mut self, why: Next, scope: &mut Scope<'_, '_>) -> Next {
         let won = self.booking.iter_mut().flat_map(|booking| std::mem::take(&mut booking.won));
+        let mut is_lost = self.persist_sent && self.link_lost;
         for (provisional, claim) in self.locks.iter().zip(won) {
             if let Some(claim) = claim {
+                is_lost = false;
                 scope.give_up(&provisional.lock, claim);
             }
+        }
+        if is_lost {
+            return self.leave_unconfirmed(scope);
         }
         if self.link_lost || self.locks.is_empty() {
             return why;
@@ -232,7 +245,7 @@ impl Settlement {
                 self.send(scope);
                 return Next::Wait;
             }
-            self.read(reply, locks);
+            self.read(reply, locks, scope);
         }
         if self.awaited.is_empty() { self.finish(scope) } else { Next::Wait }
     }
@@ -251,14 +264,18 @@ impl Settlement {
             return self.settled_by_ledger(scope);
         }
         if self.reopens_left == 0 {
-            for Provisional { lock, record, .. } in self.locks.iter().filter(|_| self.persist_sent)
-            {
-                scope.shared().table.suspect(lock.clone(), record.clone());
-            }
-            return Next::Unknown;
+            return self.leave_unconfirmed(scope);
         }
         self.reopens_left -= 1;
         Next::Reopen
+    }
+
+    /// They may stand in Redis for good, and nobody can say so.
+    fn leave_unconfirmed(&self, scope: &Scope<'_, '_>) -> Next {
+        for Provisional { lock, record, .. } in self.locks.iter().filter(|_| self.persist_sent) {
+            scope.shared().table.suspect(lock.clone(), record.clone());
+        }
+        Next::Unknown
     }
 
     /// Sends everything, at first or again on a new link.
@@ -270,6 +287,7 @@ impl Settlement {
     fn send(&mut self, scope: &mut Scope<'_, '_>) {
         self.awaited.clear();
         self.held = vec![false; self.locks.len()];
+        self.fences = vec![None; self.locks.len()];
         let here = scope.state.db;
         let mut selected = here;
         let mut from = 0;
@@ -300,16 +318,30 @@ impl Settlement {
             return;
         }
         self.persist_sent |= !self.undo;
-        let script = if self.undo { &scripts::COMPARE_AND_DELETE } else { &scripts::PERSIST };
+        let fenced = self.fenced && !self.undo;
+        let script: &Script = match (self.undo, fenced) {
+            (true, _) => &scripts::COMPARE_AND_DELETE,
+            (false, true) => &scripts::PERSIST_FENCED,
+            (false, false) => &scripts::PERSIST,
+        };
         let (name, script) = call(script, self.by_text);
         let mut command = CommandBuilder::new(name);
         command.arg(script);
-        command.integer(i64::try_from(locks.len()).unwrap_or(i64::MAX));
+        command.integer(i64::try_from(locks.len() + usize::from(fenced)).unwrap_or(i64::MAX));
         for provisional in &self.locks[locks.clone()] {
             command.arg(provisional.lock.key());
         }
+        if fenced {
+            command.arg(&scope.shared().fence_counter);
+        }
         for provisional in &self.locks[locks.clone()] {
             command.arg(&provisional.guard);
+        }
+        if fenced {
+            let won = self.booking.as_ref().map_or(0, |booking| booking.fence_high);
+            let floor = scope.shared().door.fence_high().max(won);
+            command.arg(self.locks[locks.start].lock.db().to_string().as_bytes());
+            command.arg(floor.to_string().as_bytes());
         }
         let mut bytes = Vec::new();
         command.write(&mut bytes);
@@ -317,10 +349,63 @@ impl Settlement {
         self.awaited.push_back(Awaited::Script(locks));
     }
 
-    fn read(&mut self, reply: Option<Reply<'_>>, locks: Range<usize>) {
+    fn read(&mut self, reply: Option<Reply<'_>>, locks: Range<usize>, scope: &Scope<'_, '_>) {
         let Some(reply) = reply else { return };
-        for (held, element) in self.held[locks].iter_mut().zip(reply.elements()) {
-            *held = matches!(Reply::parse(element), Some((Reply::Integer(1), _)));
+        let fenced = self.fenced && !self.undo;
+        if fenced && super::acquire::is_forbidden(&reply) {
+            self.uncounted = true;
+        }
+        for (at, element) in locks.zip(reply.elements()) {
+            let mark = match Reply::parse(element) {
+                Some((Reply::Integer(mark), _)) => mark,
+                _ => 0,
+            };
+            if fenced && mark == -2 {
+                self.uncounted = true;
+                scope.shared().reports.note(Report::NoCounter);
+            }
+            self.held[at] = mark > 0;
+            self.fences[at] = u64::try_from(mark).ok().filter(|fence| fenced && *fence > 0);
+        }
+    }
+
+    /// Redis's word is no yes (any more): the claims decide, and then the same is asked again.
+    fn claim(&mut self, scope: &mut Scope<'_, '_>) -> Next {
+        match Booking::begin(&self.locks, Vec::new(), scope) {
+            Ok(booking) => {
+                let until = booking.until;
+                self.booking = Some(booking);
+                Next::Ledger(until)
+            }
+            Err(trouble) => self.take_back(Next::Blocked(trouble), scope),
+        }
+    }
+
+    /// Redis decides: the ledger is handed what it has granted. False if it does not take all of
+    /// it.
+    fn grant(&self, scope: &Scope<'_, '_>) -> bool {
+        let held = self.locks.iter().zip(&self.held).zip(&self.fences);
+        let mut held = held.filter(|((_, held), _)| **held);
+        held.all(|((Provisional { lock, record, .. }, _), fence)| {
+            scope.grant(lock, &Record { fence: *fence, ..record.clone() })
+        })
+    }
+
+    /// The claims have won, and Redis has answered. What it has not as it should be is put right by
+    /// a repair; in `fast` another's value there is another's grant, on its way to the ledger.
+    fn settle_claims(&mut self, won: &[Option<Position>], scope: &Scope<'_, '_>) {
+        let with_redis = scope.shared().guarantee == Guarantee::Fast;
+        let all = self.held.iter_mut().zip(&self.fences).zip(won).zip(&self.locks);
+        for (((held, fence), claim), Provisional { lock, record, .. }) in all {
+            match (claim, fence) {
+                (Some(_), Some(fence)) if *held => scope.raise_fence(lock, record, *fence),
+                _ if *held => {}
+                (Some(claim), _) if with_redis => scope.give_up(lock, *claim),
+                _ => {
+                    scope.shared().repairs.touch(lock);
+                    *held = true;
+                }
+            }
         }
     }
 
@@ -335,27 +420,18 @@ impl Settlement {
         if scope.client_gone {
             return self.take_back(Next::Unknown, scope);
         }
-        match &self.booking {
-            Some(booking) => {
-                let with_redis = scope.shared().ledger_use() == Ledger::DecidesWithRedis;
-                let claims = self.held.iter_mut().zip(&booking.won).zip(&self.locks);
-                for ((held, claim), Provisional { lock, .. }) in claims.filter(|((h, _), _)| !**h) {
-                    match claim {
-                        // Another's value there is another's grant, on its way to the ledger.
-                        Some(claim) if with_redis => scope.give_up(lock, *claim),
-                        _ => {
-                            scope.shared().repairs.touch(lock);
-                            *held = true;
-                        }
-                    }
-                }
+        if std::mem::take(&mut self.uncounted) {
+            self.fenced = false;
+            if self.booking.is_none() {
+                return self.claim(scope);
             }
-            None => {
-                let held = self.locks.iter().zip(&self.held).filter(|(_, held)| **held);
-                for (Provisional { lock, record, .. }, _) in held {
-                    scope.grant(lock, record);
-                }
-            }
+            self.send(scope);
+            return Next::Wait;
+        }
+        match self.booking.as_mut().map(|booking| std::mem::take(&mut booking.won)) {
+            Some(won) => self.settle_claims(&won, scope),
+            None if self.grant(scope) => {}
+            None => return self.claim(scope),
         }
         Next::Settled(std::mem::take(&mut self.held))
     }
@@ -367,14 +443,13 @@ impl Settlement {
 
     /// The grants that the client was told of, in a reply that ends at `reply_end`.
     pub(super) fn grants(&self, held: &[bool], reply_end: u64) -> Vec<Grant> {
-        let won = self.booking.iter().flat_map(|booking| &booking.won).copied();
-        let claims = won.chain(std::iter::repeat(None));
-        let held = self.locks.iter().zip(claims).zip(held).filter(|(_, held)| **held);
-        held.map(|((Provisional { lock, record, .. }, claim), _)| Grant {
+        let held = self.locks.iter().zip(held).filter(|(_, held)| **held);
+        held.map(|(Provisional { lock, record, .. }, _)| Grant {
             key: lock.clone(),
             stored: record.stored.clone(),
             reply_end,
-            claim,
+            claim: None,
+            is_resumed: false,
         })
         .collect()
     }

@@ -5,7 +5,6 @@ use crate::command::script::{ScriptCall, Source};
 use crate::command::{KeyspaceUse, LockUse};
 use crate::ledger::{self, Answer};
 use crate::lock::record::LockKey;
-use crate::mode::Mode;
 use crate::resp::Args;
 use crate::resp::encode;
 use crate::resp::reply::Reply;
@@ -35,6 +34,17 @@ pub(super) enum What {
     Other(Box<Purpose>),
 }
 
+impl What {
+    /// The keys that it names and that may be locks.
+    fn locks(&self, db: u32) -> Vec<LockKey> {
+        match self {
+            Self::Acquire(ask) => vec![LockKey::new(db, &ask.key)],
+            Self::Enveloped(call) => call.locks(db),
+            Self::Other(purpose) => purpose.locks(db),
+        }
+    }
+}
+
 /// A lock command on its way into the transaction.
 pub(in crate::session) struct Queueing {
     /// What is queued, or the error that the client gets because nothing is.
@@ -47,7 +57,7 @@ impl Queueing {
         args: Args<'_>,
         scope: &mut Scope<'_, '_>,
     ) -> (Option<Box<Operation>>, Flow) {
-        if scope.shared().board.view().mode != Mode::Healthy {
+        if !scope.asks_redis(args) {
             let text = scope.shared().unavailable("a transaction that began before can't go on");
             return Self::refuse(text, scope);
         }
@@ -190,8 +200,8 @@ impl Queueing {
 
 enum Step {
     Executing,
-    /// DISCARD was sent in EXEC's place: the ledger does not answer.
-    Refusing,
+    /// DISCARD was sent in EXEC's place; this is the client's reply.
+    Refusing(Vec<u8>),
     Settling(Settlement),
 }
 
@@ -209,11 +219,11 @@ pub(in crate::session) struct Executing {
 
 impl Executing {
     pub(super) fn begin(scope: &mut Scope<'_, '_>) -> (Option<Box<Operation>>, Flow) {
-        if !scope.queued.is_empty() && scope.is_blocked() {
+        if let Some(refusal) = Self::refusal(scope) {
             // As a transaction that Redis aborts: nothing is applied.
             scope.queued.clear();
             scope.send(&[b"DISCARD"]);
-            return (Some(Box::new(Operation::Exec(Self::refused()))), TIMED);
+            return (Some(Box::new(Operation::Exec(Self::refused(refusal)))), TIMED);
         }
         scope.send(&[b"EXEC"]);
         let operation = Self {
@@ -226,10 +236,31 @@ impl Executing {
         (Some(Box::new(Operation::Exec(operation))), TIMED)
     }
 
-    fn refused() -> Self {
+    /// Why EXEC is not sent, as the client's reply.
+    fn refusal(scope: &Scope<'_, '_>) -> Option<Vec<u8>> {
+        let mut reply = Vec::new();
+        let due = |queued: &Queued| {
+            let is_due = |key: &LockKey| scope.shared().repairs.is_due(key);
+            queued.what.locks(queued.db).iter().any(is_due)
+        };
+        if !scope.queued.is_empty() && scope.is_blocked() {
+            encode::error(&mut reply, ABORTED.as_bytes());
+        } else if scope.shared().repairs.any_is_due() && scope.queued.iter().any(due) {
+            // Redis may not have these locks as the ledger has them, since they were queued.
+            match scope.state.is_watching() {
+                true => encode::null_array(&mut reply, scope.state.protocol),
+                false => encode::error(&mut reply, CHANGED.as_bytes()),
+            }
+        } else {
+            return None;
+        }
+        Some(reply)
+    }
+
+    fn refused(reply: Vec<u8>) -> Self {
         Self {
             queued: Vec::new(),
-            step: Step::Refusing,
+            step: Step::Refusing(reply),
             elements: Vec::new(),
             taken: Vec::new(),
             releases: Vec::new(),
@@ -239,9 +270,9 @@ impl Executing {
     pub(super) fn reply(&mut self, frame: &[u8], scope: &mut Scope<'_, '_>) -> Flow {
         match &mut self.step {
             Step::Executing => self.executed(frame, scope),
-            Step::Refusing => {
+            Step::Refusing(reply) => {
                 scope.state.executed(false);
-                scope.answer_error(ABORTED)
+                scope.answer(reply)
             }
             Step::Settling(settlement) => {
                 let next = settlement.reply(frame, scope);
@@ -377,7 +408,7 @@ impl Executing {
                 settlement.reopened(scope);
                 TIMED
             }
-            Step::Executing | Step::Refusing => Flow::Close,
+            Step::Executing | Step::Refusing(_) => Flow::Close,
         }
     }
 
@@ -393,9 +424,9 @@ impl Executing {
                 self.go_on(next, scope)
             }
             // EXEC was sent, or the whole transaction was never heard of.
-            Step::Refusing => {
+            Step::Refusing(reply) => {
                 scope.state.executed(false);
-                scope.answer_error(ABORTED)
+                scope.answer(reply)
             }
             Step::Executing => {
                 scope.state.executed(false);
@@ -488,6 +519,8 @@ fn passed(
 /// Lock commands in one transaction; no lock client sends more than a handful.
 const MAX_QUEUED: usize = 65_536;
 const TOO_MANY: &str = "OOM lockside: too many commands on lock keys in one transaction";
+const CHANGED: &str = "EXECABORT Transaction discarded: lockside: a lock of it is being repaired; nothing \
+    was done; ask again";
 const ABORTED: &str = "EXECABORT Transaction discarded: lockside: the ledger does not answer; nothing \
     was done";
 const UNKNOWN: &str = "TRYAGAIN lockside: unknown outcome: EXEC ran, but Redis did not say \

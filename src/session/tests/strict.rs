@@ -6,15 +6,16 @@ use super::*;
 use crate::ledger::fold::Holder;
 use crate::ledger::{Answer, Cause, Claim, Outcome, Position};
 use crate::lock::record::Record;
+use crate::lock::rule::Outage;
 use crate::mode::Mode;
 use crate::session::flights::{Question, Verdict};
 
 const CAD: &str = "EVALSHA";
-const CLAIM: Position = Position { log: 1, seq: 7 };
+pub(super) const CLAIM: Position = Position { log: 1, seq: 7 };
 
 /// What the session did with the ledger.
 #[derive(Debug, Clone, PartialEq)]
-enum Did {
+pub(super) enum Did {
     Asked(Asker, Vec<Ask>),
     Withdrew(Ticket),
     Forgot(Ticket),
@@ -22,16 +23,22 @@ enum Did {
 }
 
 #[derive(Default)]
-struct Scripted {
+pub(super) struct Scripted {
     did: Mutex<Vec<Did>>,
     tickets: std::sync::atomic::AtomicU64,
     trouble: Mutex<Option<Arc<str>>>,
+    pub(super) is_uncalm: std::sync::atomic::AtomicBool,
+    pub(super) refuses_grants: std::sync::atomic::AtomicBool,
 }
 
 impl Door for Scripted {
     fn submit(&self, asker: Asker, asks: Vec<Ask>) -> Result<Ticket, Unavailable> {
         if let (Asker::Session(..), Some(trouble)) = (asker, self.trouble()) {
             return Err(Unavailable::NotAnswering(trouble));
+        }
+        let is_grant = asks.iter().any(|ask| matches!(ask, Ask::Grant(..)));
+        if is_grant && self.refuses_grants.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err(Unavailable::NotAnswering("Redis does not decide now".into()));
         }
         self.did.lock().unwrap().push(Did::Asked(asker, asks));
         let ticket = self.tickets.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -46,8 +53,15 @@ impl Door for Scripted {
     fn trouble(&self) -> Option<Arc<str>> {
         self.trouble.lock().unwrap().clone()
     }
+    /// What is asked for while there is trouble waits.
+    fn waiting(&self) -> usize {
+        usize::from(self.trouble().is_some())
+    }
     fn is_releasing(&self, _: &LockKey) -> bool {
         false
+    }
+    fn is_calm(&self) -> bool {
+        !self.is_uncalm.load(std::sync::atomic::Ordering::Relaxed)
     }
 }
 
@@ -72,9 +86,9 @@ impl Repairs for Scripted {
     fn look_at_all(&self) {}
 }
 
-struct Strict {
-    rig: Rig,
-    ledger: Arc<Scripted>,
+pub(super) struct Strict {
+    pub(super) rig: Rig,
+    pub(super) ledger: Arc<Scripted>,
 }
 
 impl std::ops::Deref for Strict {
@@ -91,7 +105,7 @@ impl std::ops::DerefMut for Strict {
 }
 
 impl Strict {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let (mut rig, ledger) = (Rig::new(), Arc::new(Scripted::default()));
         rig.shared.door = ledger.clone();
         rig.shared.repairs = ledger.clone();
@@ -119,25 +133,25 @@ impl Strict {
         strict
     }
 
-    fn did(&self) -> Vec<Did> {
+    pub(super) fn did(&self) -> Vec<Did> {
         std::mem::take(&mut self.ledger.did.lock().unwrap())
     }
 
     /// The one request to the ledger since the last call; its asks.
     #[track_caller]
-    fn asked(&self) -> Vec<Ask> {
+    pub(super) fn asked(&self) -> Vec<Ask> {
         match self.did().as_slice() {
             [Did::Asked(Asker::Session(0, (1, 1)), asks)] => asks.clone(),
             other => panic!("{other:?}"),
         }
     }
 
-    fn answer(&mut self, ticket: u64, outcome: Outcome) {
+    pub(super) fn answer(&mut self, ticket: u64, outcome: Outcome) {
         let answer = Answer { ticket: Ticket(ticket), outcomes: vec![outcome] };
         self.with(|session, cx| session.ledger_answered(&answer, cx));
     }
 
-    fn win(&mut self, ticket: u64) {
+    pub(super) fn win(&mut self, ticket: u64) {
         self.answer(ticket, Outcome::Won { claim: CLAIM, fence: 1 });
     }
 
@@ -146,7 +160,7 @@ impl Strict {
         self.with(|session, cx| session.timed_out(cx));
     }
 
-    fn given_up(&self) -> Did {
+    pub(super) fn given_up(&self) -> Did {
         let release = Ask::Release(LockKey::new(0, b"lock:a"), CLAIM, Cause::Undelivered);
         Did::Asked(Asker::Nobody, vec![release])
     }
@@ -197,6 +211,39 @@ fn what_was_released_is_not_noted() {
     strict.client(&["PING"]);
     strict.redis("+PONG\r\n");
     assert_eq!(strict.did(), []);
+}
+
+/// Neither Redis nor the ledger, and the rule says that the table alone decides: each change takes
+/// back the one before it, so that the ledger hears of the last.
+#[test]
+fn the_table_alone() {
+    let mut strict = Strict::held_by(TOKEN);
+    let rule = Rule { outage: Outage::Local, ..Rule::new("r", vec![Glob::new(b"lock:*")]) };
+    strict.shared.rules = Rules::new(vec![rule]);
+    strict.shared.board.show(Mode::Blocked, false);
+    let lost = crate::mode::Cause::Lost(crate::mode::Sign::Refused, "".into());
+    strict.shared.history.set_lost(Some(lost));
+    *strict.ledger.trouble.lock().unwrap() = Some("it is away".into());
+    let key = LockKey::new(0, b"lock:a");
+    let release = Ask::Release(key.clone(), CLAIM, Cause::Client);
+
+    strict.client(&["DEL lock:a"]);
+    assert_eq!(strict.told(), ":1\r\n");
+    assert_eq!(strict.did(), [Did::Asked(Asker::Nobody, vec![release.clone()]), touched()]);
+    strict.client(&[TAKE]);
+    assert_eq!(strict.told(), OK);
+    let did = strict.did();
+    let [Did::Withdrew(Ticket(1)), Did::Asked(Asker::Nobody, asks), _] = &did[..] else {
+        panic!("{did:?}");
+    };
+    assert!(matches!(&asks[..], [first, Ask::Claim(_)] if *first == release), "{asks:?}");
+    strict.client(&[TAKE]);
+    assert_eq!(strict.told(), "$-1\r\n");
+    strict.client(&["DEL lock:a"]);
+    assert_eq!(strict.told(), ":1\r\n");
+    let again = Did::Asked(Asker::Nobody, vec![release]);
+    // The claim was heard of, and is not noted: it has no name yet.
+    assert_eq!(strict.did(), [Did::Withdrew(Ticket(2)), again, touched()]);
 }
 
 fn touched() -> Did {
@@ -430,26 +477,6 @@ fn a_transaction_whose_claim_loses_says_to_whom() {
     strict.assert_sent(&[CAD]);
     strict.redis("*1\r\n:1\r\n");
     assert_eq!(strict.told(), "*1\r\n-TRYAGAIN lockside: not acquired: lost to worker\r\n");
-}
-
-/// A grant whose reply could not be written is released by its claim; one that the client may have
-/// read stays, in doubt.
-#[test]
-fn a_grant_whose_reply_was_not_written_is_released() {
-    let mut strict = Strict::granted();
-    let end = strict.rig.wires.accepted;
-    strict.did();
-    strict.sent();
-    assert!(!strict.with(|session, cx| session.last_rites(end - 1, cx)));
-    assert_eq!(strict.did(), [strict.given_up(), touched()]);
-    assert_eq!(strict.confidence(), Some(Confidence::Held), "nobody may go on with it meanwhile");
-    strict.assert_sent(&[]);
-
-    let mut strict = Strict::granted();
-    let end = strict.rig.wires.accepted;
-    strict.did();
-    assert!(!strict.with(|session, cx| session.last_rites(end, cx)));
-    assert_eq!((strict.did(), strict.confidence()), (vec![], Some(Confidence::Unconfirmed)));
 }
 
 /// The link of a session that waits for another's acquire is lost: when its turn comes, its new link

@@ -81,6 +81,7 @@ impl Engine {
             scripts: &self.scripts,
             stamp: &stamp,
             now_ms,
+            grace_ms: 0,
             limits: Limits { max_lock_value: 4096 },
         });
         match evaluation {

@@ -4,7 +4,7 @@ use super::rig::{Pair, Server, text};
 
 /// Set-up commands (`;` between them), the script, its arguments. The key is `lock:a`, a second
 /// one `lock:b`. The clock is not part of any reply.
-const SAME: &[(&str, &str, &[&str])] = &[
+pub(crate) const SAME: &[(&str, &str, &[&str])] = &[
     // Conversions.
     ("", "return nil", &[]),
     ("", "", &[]),

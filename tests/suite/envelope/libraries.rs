@@ -7,8 +7,8 @@ const KEY: &[u8] = b"lock:a";
 const OWNER: &str = "550e8400-e29b-41d4-a716-446655440000";
 
 /// Texts as the libraries send them, up to white space.
-mod texts {
-    pub(super) const COMPARE_AND_DELETE: &[&str] = &[
+pub(crate) mod texts {
+    pub(crate) const COMPARE_AND_DELETE: &[&str] = &[
         // redis-py, django-redis, valkey-py, celery-redbeat
         "local token = redis.call('get', KEYS[1])\nif not token or token ~= ARGV[1] then\n    return 0\nend\nredis.call('del', KEYS[1])\nreturn 1\n",
         // pottery
@@ -28,7 +28,7 @@ mod texts {
     ];
 
     /// Arguments: token, ms, "0" (add to the rest).
-    pub(super) const EXTEND: &[&str] = &[
+    pub(crate) const EXTEND: &[&str] = &[
         // redis-py extend
         "local token = redis.call('get', KEYS[1])\nif not token or token ~= ARGV[1] then return 0 end\nlocal expiration = redis.call('pttl', KEYS[1])\nif not expiration then expiration = 0 end\nif expiration < 0 then return 0 end\nlocal newttl = ARGV[2]\nif ARGV[3] == \"0\" then newttl = ARGV[2] + expiration end\nredis.call('pexpire', KEYS[1], newttl)\nreturn 1\n",
         // redis-py reacquire
@@ -49,13 +49,13 @@ mod texts {
         "local result = 0 if redis.call('GET', KEYS[1]) == ARGV[1] then if ARGV[2] ~= -1 then redis.call('EXPIRE', KEYS[1], ARGV[2]) else redis.call('PERSIST', KEYS[1]) end result = 1 end return result",
     ];
 
-    pub(super) const LOCKED: &str = "if redis.call('get', KEYS[1]) == ARGV[1] then local pttl = redis.call('pttl', KEYS[1]) return (pttl > 0) and pttl or 0 else return 0 end";
-    pub(super) const PYTHON_REDIS_LOCK_EXTEND: &str = "if redis.call(\"get\", KEYS[1]) ~= ARGV[1] then return 1 elseif redis.call(\"ttl\", KEYS[1]) < 0 then return 2 else redis.call(\"expire\", KEYS[1], ARGV[2]) return 0 end";
-    pub(super) const PYTHON_REDIS_LOCK_RELEASE: &str = "if redis.call(\"get\", KEYS[1]) ~= ARGV[1] then return 1 else redis.call(\"del\", KEYS[2]) redis.call(\"lpush\", KEYS[2], 1) redis.call(\"pexpire\", KEYS[2], ARGV[2]) redis.call(\"del\", KEYS[1]) return 0 end";
-    pub(super) const PYTHON_REDIS_LOCK_RESET: &str = "redis.call('del', KEYS[2]) redis.call('lpush', KEYS[2], 1) redis.call('pexpire', KEYS[2], ARGV[2]) return redis.call('del', KEYS[1])";
+    pub(crate) const LOCKED: &str = "if redis.call('get', KEYS[1]) == ARGV[1] then local pttl = redis.call('pttl', KEYS[1]) return (pttl > 0) and pttl or 0 else return 0 end";
+    pub(crate) const PYTHON_REDIS_LOCK_EXTEND: &str = "if redis.call(\"get\", KEYS[1]) ~= ARGV[1] then return 1 elseif redis.call(\"ttl\", KEYS[1]) < 0 then return 2 else redis.call(\"expire\", KEYS[1], ARGV[2]) return 0 end";
+    pub(crate) const PYTHON_REDIS_LOCK_RELEASE: &str = "if redis.call(\"get\", KEYS[1]) ~= ARGV[1] then return 1 else redis.call(\"del\", KEYS[2]) redis.call(\"lpush\", KEYS[2], 1) redis.call(\"pexpire\", KEYS[2], ARGV[2]) redis.call(\"del\", KEYS[1]) return 0 end";
+    pub(crate) const PYTHON_REDIS_LOCK_RESET: &str = "redis.call('del', KEYS[2]) redis.call('lpush', KEYS[2], 1) redis.call('pexpire', KEYS[2], ARGV[2]) return redis.call('del', KEYS[1])";
 
     /// Acquire scripts: text, reply when taken, when taken again by its owner, by a stranger.
-    pub(super) const ACQUIRE: &[(&str, &str, &str, &str)] = &[
+    pub(crate) const ACQUIRE: &[(&str, &str, &str, &str)] = &[
         // sherlock
         (
             "local result = redis.call('SETNX', KEYS[1], ARGV[1]) if result == 1 and ARGV[2] ~= -1 then redis.call('EXPIRE', KEYS[1], ARGV[2]) end return result",
@@ -100,19 +100,19 @@ mod texts {
         ),
     ];
 
-    pub(super) const AIOREDLOCK_RELEASE: &str = "local identifier = redis.call('get', KEYS[1]) if not identifier then return redis.status_reply('OK') elseif identifier == ARGV[1] then return redis.call(\"del\", KEYS[1]) else return redis.error_reply('ERROR') end";
-    pub(super) const AIOREDLOCK_TTL: &str = "local identifier = redis.call('get', KEYS[1]) if not identifier then return redis.error_reply('ERROR') elseif identifier == ARGV[1] then return redis.call(\"TTL\", KEYS[1]) else return redis.error_reply('ERROR') end";
-    pub(super) const SESAME_ACQUIRE: &str = "redis.pcall(\"SELECT\", tonumber(ARGV[1])) for i, key in ipairs(KEYS) do if redis.call(\"exists\", key) == 1 then return 0 end end for i, key in ipairs(KEYS) do redis.call(\"set\", key, ARGV[2], \"PX\", ARGV[3]) end return #KEYS";
-    pub(super) const SESAME_EXTEND: &str = "redis.pcall(\"SELECT\", tonumber(ARGV[1])) for i, key in ipairs(KEYS) do if redis.call(\"get\", key) ~= ARGV[2] then return 0 end end for i, key in ipairs(KEYS) do redis.call(\"set\", key, ARGV[2], \"PX\", ARGV[3]) end return #KEYS";
-    pub(super) const SESAME_RELEASE: &str = "redis.pcall(\"SELECT\", tonumber(ARGV[1])) local count = 0 for i, key in ipairs(KEYS) do if redis.call(\"get\", key) == ARGV[2] then redis.pcall(\"del\", key) count = count + 1 end end return count";
-    pub(super) const SEMAPHORE: &str = "local key = KEYS[1] local limit = tonumber(ARGV[1]) local identifier = ARGV[2] local lockTimeout = tonumber(ARGV[3]) local now = tonumber(ARGV[4]) local expiredTimestamp = now - lockTimeout redis.call('zremrangebyscore', key, '-inf', expiredTimestamp) if redis.call('zcard', key) < limit then redis.call('zadd', key, now, identifier) redis.call('pexpire', key, lockTimeout) return 1 else return 0 end";
-    pub(super) const ATOMIC_EXTEND: &str = "local ttl = redis.call('PTTL', KEYS[1]) if ttl == -2 then return {-1, -2} end if ttl < tonumber(ARGV[2]) then return {0, ttl} end if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('PEXPIRE', KEYS[1], ARGV[3]) return {1, ttl} end return {-1, ttl}";
-    pub(super) const INSPECT: &str = "local v = redis.call('GET', KEYS[1]) if not v then return nil end return {v, redis.call('PTTL', KEYS[1])}";
-    pub(super) const BSM_OBTAIN: &str = "if redis.call('msetnx', KEYS[1], ARGV[1], KEYS[2], ARGV[1]) == 1 then for i = 1, #KEYS do redis.call('pexpire', KEYS[i], ARGV[2]) end return redis.status_reply('OK') end local offset = #ARGV[1] for i = 1, #KEYS do if redis.call('getrange', KEYS[i], 0, offset - 1) ~= ARGV[1] then return false end end redis.call('mset', KEYS[1], ARGV[1], KEYS[2], ARGV[1]) for i = 1, #KEYS do redis.call('pexpire', KEYS[i], ARGV[2]) end return redis.status_reply('OK')";
-    pub(super) const REDISSON_LOCK: &str = "if ((redis.call('exists', KEYS[1]) == 0) or (redis.call('hexists', KEYS[1], ARGV[2]) == 1)) then redis.call('hincrby', KEYS[1], ARGV[2], 1); redis.call('pexpire', KEYS[1], ARGV[1]); return nil; end; return redis.call('pttl', KEYS[1]);";
-    pub(super) const REDISSON_RENEW: &str = "if (redis.call('hexists', KEYS[1], ARGV[2]) == 1) then redis.call('pexpire', KEYS[1], ARGV[1]); return 1; end; return 0;";
-    pub(super) const REDISSON_UNLOCK: &str = "if (redis.call('hexists', KEYS[1], ARGV[2]) == 0) then return nil; end; local counter = redis.call('hincrby', KEYS[1], ARGV[2], -1); if (counter > 0) then redis.call('pexpire', KEYS[1], ARGV[1]); return 0; else redis.call('del', KEYS[1]); redis.call('publish', KEYS[2], '0'); return 1; end; return nil;";
-    pub(super) const SYMFONY_ACQUIRE: &str = "local now = redis.call('TIME') now = now[1] * 1000 + math.floor(now[2] / 1000) if redis.call('TYPE', KEYS[1]).ok == 'string' then return false end redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now) if redis.call('ZCARD', KEYS[1]) > 0 and not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return false end redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1], now + ARGV[2], '__write__') redis.call('PEXPIREAT', KEYS[1], now + ARGV[2]) return true";
+    pub(crate) const AIOREDLOCK_RELEASE: &str = "local identifier = redis.call('get', KEYS[1]) if not identifier then return redis.status_reply('OK') elseif identifier == ARGV[1] then return redis.call(\"del\", KEYS[1]) else return redis.error_reply('ERROR') end";
+    pub(crate) const AIOREDLOCK_TTL: &str = "local identifier = redis.call('get', KEYS[1]) if not identifier then return redis.error_reply('ERROR') elseif identifier == ARGV[1] then return redis.call(\"TTL\", KEYS[1]) else return redis.error_reply('ERROR') end";
+    pub(crate) const SESAME_ACQUIRE: &str = "redis.pcall(\"SELECT\", tonumber(ARGV[1])) for i, key in ipairs(KEYS) do if redis.call(\"exists\", key) == 1 then return 0 end end for i, key in ipairs(KEYS) do redis.call(\"set\", key, ARGV[2], \"PX\", ARGV[3]) end return #KEYS";
+    pub(crate) const SESAME_EXTEND: &str = "redis.pcall(\"SELECT\", tonumber(ARGV[1])) for i, key in ipairs(KEYS) do if redis.call(\"get\", key) ~= ARGV[2] then return 0 end end for i, key in ipairs(KEYS) do redis.call(\"set\", key, ARGV[2], \"PX\", ARGV[3]) end return #KEYS";
+    pub(crate) const SESAME_RELEASE: &str = "redis.pcall(\"SELECT\", tonumber(ARGV[1])) local count = 0 for i, key in ipairs(KEYS) do if redis.call(\"get\", key) == ARGV[2] then redis.pcall(\"del\", key) count = count + 1 end end return count";
+    pub(crate) const SEMAPHORE: &str = "local key = KEYS[1] local limit = tonumber(ARGV[1]) local identifier = ARGV[2] local lockTimeout = tonumber(ARGV[3]) local now = tonumber(ARGV[4]) local expiredTimestamp = now - lockTimeout redis.call('zremrangebyscore', key, '-inf', expiredTimestamp) if redis.call('zcard', key) < limit then redis.call('zadd', key, now, identifier) redis.call('pexpire', key, lockTimeout) return 1 else return 0 end";
+    pub(crate) const ATOMIC_EXTEND: &str = "local ttl = redis.call('PTTL', KEYS[1]) if ttl == -2 then return {-1, -2} end if ttl < tonumber(ARGV[2]) then return {0, ttl} end if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('PEXPIRE', KEYS[1], ARGV[3]) return {1, ttl} end return {-1, ttl}";
+    pub(crate) const INSPECT: &str = "local v = redis.call('GET', KEYS[1]) if not v then return nil end return {v, redis.call('PTTL', KEYS[1])}";
+    pub(crate) const BSM_OBTAIN: &str = "if redis.call('msetnx', KEYS[1], ARGV[1], KEYS[2], ARGV[1]) == 1 then for i = 1, #KEYS do redis.call('pexpire', KEYS[i], ARGV[2]) end return redis.status_reply('OK') end local offset = #ARGV[1] for i = 1, #KEYS do if redis.call('getrange', KEYS[i], 0, offset - 1) ~= ARGV[1] then return false end end redis.call('mset', KEYS[1], ARGV[1], KEYS[2], ARGV[1]) for i = 1, #KEYS do redis.call('pexpire', KEYS[i], ARGV[2]) end return redis.status_reply('OK')";
+    pub(crate) const REDISSON_LOCK: &str = "if ((redis.call('exists', KEYS[1]) == 0) or (redis.call('hexists', KEYS[1], ARGV[2]) == 1)) then redis.call('hincrby', KEYS[1], ARGV[2], 1); redis.call('pexpire', KEYS[1], ARGV[1]); return nil; end; return redis.call('pttl', KEYS[1]);";
+    pub(crate) const REDISSON_RENEW: &str = "if (redis.call('hexists', KEYS[1], ARGV[2]) == 1) then redis.call('pexpire', KEYS[1], ARGV[1]); return 1; end; return 0;";
+    pub(crate) const REDISSON_UNLOCK: &str = "if (redis.call('hexists', KEYS[1], ARGV[2]) == 0) then return nil; end; local counter = redis.call('hincrby', KEYS[1], ARGV[2], -1); if (counter > 0) then redis.call('pexpire', KEYS[1], ARGV[1]); return 0; else redis.call('del', KEYS[1]); redis.call('publish', KEYS[2], '0'); return 1; end; return nil;";
+    pub(crate) const SYMFONY_ACQUIRE: &str = "local now = redis.call('TIME') now = now[1] * 1000 + math.floor(now[2] / 1000) if redis.call('TYPE', KEYS[1]).ok == 'string' then return false end redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now) if redis.call('ZCARD', KEYS[1]) > 0 and not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return false end redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1], now + ARGV[2], '__write__') redis.call('PEXPIREAT', KEYS[1], now + ARGV[2]) return true";
 }
 
 /// A new sidecar in front of a new Redis.

@@ -11,7 +11,7 @@ use super::rig::{Pair, Server, text};
 const KEYS: [&[u8]; 3] = [b"lock:a", b"lock:b", b"plain"];
 
 /// One command; `$` stands for a key, `%` for a value.
-const COMMANDS: &[&str] = &[
+pub(crate) const COMMANDS: &[&str] = &[
     "'get',$",
     "'set',$,%",
     "'set',$,%,'NX'",

@@ -9,8 +9,8 @@ const RELEASE: &str = "if redis.call('get', KEYS[1]) == ARGV[1] then \
 /// As node-redlock takes its lock.
 const ACQUIRE: &str = "if redis.call('set', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then \
     return 1 else return 0 end";
-/// The guarded script: one key with a string's guard.
-const GUARDED: &str = " 1 lock:a s5";
+/// The guarded PERSIST, which gives the fence too: its keys.
+const GUARDED: &str = " 2 lock:a lockside:fence:";
 
 fn eval(text: &str, arguments: &str) -> String {
     format!("EVAL \"{text}\" 1 lock:a {arguments}")
@@ -120,7 +120,7 @@ fn client_gone_behind_a_script() {
 fn reply_of_the_persist_behind_exec_lost() {
     let Some(mut stage) = Stage::start() else { return };
     for fault in [Fault::LoseReply, Fault::LoseCommand] {
-        stage.proxy.next(" 2 lock:a lock:b s", fault);
+        stage.proxy.next(" 3 lock:a lock:b lockside:fence:", fault);
         assert_eq!(stage.client.ask("MULTI"), OK);
         for line in [take("lock:a", TOKEN), take("lock:b", OTHER), "SET plain 1".into()] {
             assert_eq!(stage.client.ask(&line), "+QUEUED\r\n");

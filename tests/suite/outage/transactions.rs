@@ -95,3 +95,16 @@ fn check_release(holder: &mut Client, key: &str, reply: &str) {
     let released = answer(holder, &super::script(super::RELEASE, key, A));
     assert!(released.starts_with(':'), "{key}: {released}");
 }
+
+/// Connections without a link yet, and the link that MULTI needs can't be opened.
+#[test]
+fn a_transaction_whose_link_can_not_be_opened() {
+    let Some(mut stage) = Stage::start() else { return };
+    stage.take("lock:a", A);
+    let mut clients: Vec<Client> = (0..20).map(|_| stage.subject.client()).collect();
+    stage.relay.set(Trouble::Refuse);
+    for client in &mut clients {
+        let reply = transact(client, &take("lock:b", A), || {});
+        assert!(reply.starts_with('-') || reply.starts_with("*1\r\n"), "{reply}");
+    }
+}

@@ -158,6 +158,7 @@ impl Rig {
             databases: databases.clone(),
             counters: Arc::default(),
             events: Arc::new(told),
+            fence_counter: b"lockside:fence:test".to_vec(),
             interval,
             unix_ms,
         };

@@ -155,11 +155,6 @@ impl Ask {
         self.persistent
     }
 
-    /// The TTL that the client asked for, in milliseconds.
-    pub(in crate::session::operation) fn asked_ttl_ms(&self) -> Option<u64> {
-        self.asked_ttl_ms
-    }
-
     /// The rule's safety TTL.
     pub(in crate::session::operation) fn safety_ttl(&self) -> Duration {
         self.safety_ttl

@@ -1,8 +1,10 @@
 //! The ledger's part of an acquire: the claim, its answer, and what is left to do after it.
 
-use crate::ledger::{Answer, Outcome as Booked};
-use crate::lock::acquire::{Acquire, Effect, Input, Outcome};
+use crate::crash;
+use crate::ledger::{Answer, Guarantee, Outcome as Booked};
+use crate::lock::acquire::{Acquire, Effect, Input, Ledger, Outcome};
 use crate::lock::record::{Confidence, Position};
+use crate::mode::Mode;
 use crate::session::operation::{Flow, Scope};
 
 use super::Acquiring;
@@ -15,12 +17,17 @@ impl Acquiring {
             self.trouble = Some(NOT_SEEN.to_owned());
             return self.feed(Input::NoLedger, scope);
         }
+        if let Some(reason) = self.unclaimable(scope) {
+            self.trouble = Some(reason.to_owned());
+            return self.feed(Input::NoLedger, scope);
+        }
         let record = self.ask.record(scope.client(), scope.shared());
         let ask = scope.claim_of(&self.lock, &record);
         match scope.book(vec![ask]) {
             Ok(ticket) => {
                 self.ticket = Some(ticket);
                 self.until = scope.claim_until(self.ask.safety_ttl);
+                crash::here("ledger-asked");
                 Flow::Ledger { until: self.until }
             }
             Err(error) => {
@@ -40,8 +47,9 @@ impl Acquiring {
             return None;
         }
         let input = match answer.outcomes.first() {
-            Some(Booked::Won { claim, .. }) => {
-                self.won = Some(*claim);
+            Some(Booked::Won { claim, fence }) => {
+                (self.won, self.won_fence) = (Some(*claim), *fence);
+                crash::here("ledger-answered");
                 Input::Won
             }
             Some(Booked::Lost { holder }) => {
@@ -68,28 +76,35 @@ impl Acquiring {
     /// What the ledger and the repairs have to know of an acquire that has ended.
     pub(super) fn tidy(&self, outcome: Outcome, scope: &Scope<'_, '_>) {
         match self.won {
-            Some(claim) if outcome == Outcome::Granted => {
-                if self.resumes == Some(claim) {
-                    let table = &scope.shared().table;
-                    table.set_confidence(&self.lock, &self.ask.stored, Confidence::Held);
-                }
-                if !self.machine.is_in_line() {
-                    scope.shared().repairs.touch(&self.lock);
-                }
+            Some(claim) if outcome == Outcome::Granted && self.resumes == Some(claim) => {
+                let table = &scope.shared().table;
+                table.set_confidence(&self.lock, &self.ask.stored, Confidence::Held);
+                scope.shared().repairs.touch(&self.lock);
             }
+            Some(_) if outcome == Outcome::Granted && self.machine.is_in_line() => {}
+            Some(_) if outcome == Outcome::Granted => scope.shared().repairs.touch(&self.lock),
             Some(claim) => scope.give_up(&self.lock, claim),
             None => {}
         }
     }
 
     /// The ledger knows of an unconfirmed grant of this very token: it is the same grant (SPEC 3), if
-    /// it still stands. The table may not have heard yet that it was released by another sidecar and
-    /// is another's lock now, so the same value is claimed once more.
-    pub(super) fn resume_claimed(&mut self, claim: Position, scope: &mut Scope<'_, '_>) -> Flow {
-        self.resumes = Some(claim);
-        let (machine, effect) = Acquire::by_claim(scope.cx.now, self.ask.lifetime);
-        self.machine = machine;
-        self.carry_out(effect, scope)
+    /// it still stands. In strict its value is claimed once more: the table may not have heard yet
+    /// that another sidecar has released it, and that it is another's lock now.
+    pub(super) fn resume_claimed(
+        &mut self,
+        claim: Option<Position>,
+        scope: &mut Scope<'_, '_>,
+    ) -> Flow {
+        if scope.shared().guarantee == Guarantee::Strict {
+            self.resumes = claim;
+            let (machine, effect) = Acquire::by_claim(scope.cx.now, self.ask.lifetime);
+            self.machine = machine;
+            return self.carry_out(effect, scope);
+        }
+        let table = &scope.shared().table;
+        table.set_confidence(&self.lock, &self.ask.stored, Confidence::Held);
+        self.answer_granted(scope)
     }
 
     /// The machine for a fresh acquire.
@@ -99,7 +114,22 @@ impl Acquiring {
             true => Acquire::start(now, lifetime),
             false => Acquire::start_with_ttl(now, lifetime),
         };
-        (machine.by_ledger(scope.shared().ledger_use()), effect)
+        let mut ledger = scope.shared().ledger_use();
+        // Only the guarded PERSIST gives a fence.
+        if ledger == Ledger::Follows && !self.ask.persistent {
+            ledger = Ledger::DecidesWithRedis;
+        }
+        (machine.by_ledger(ledger), effect)
+    }
+
+    /// `fast`: a claim without Redis waits until this sidecar has said that it has lost Redis (SPEC
+    /// 8, lock-delay): others may have granted the lock. Why there is none now.
+    fn unclaimable(&self, scope: &Scope<'_, '_>) -> Option<&'static str> {
+        let shared = scope.shared();
+        let is_early = shared.guarantee == Guarantee::Fast
+            && shared.board.view().mode == Mode::Healthy
+            && !self.machine.has_set();
+        is_early.then_some("Redis did not answer")
     }
 }
 

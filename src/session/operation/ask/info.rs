@@ -59,7 +59,8 @@ fn section(shared: &Shared) -> String {
         "lockside_version:{}\r\nlockside_uptime_in_seconds:{uptime}\r\nlockside_upstream:{}\r\n\
          lockside_rules:{}\r\nlockside_locks_held:{}\r\nlockside_locks_unconfirmed:{}\r\n\
          lockside_script_texts:{}\r\nlockside_mode:{}\r\nlockside_guarantee:{}\r\n\
-         lockside_ledger:{}\r\nlockside_ledger_waiting:{}\r\nlockside_mode_changes:{}\r\n",
+         lockside_ledger:{}\r\nlockside_ledger_waiting:{}\r\nlockside_ledger_writes:{}\r\nlockside_mode_changes:{}\r\n\
+         lockside_conflicts:{}\r\n",
         env!("CARGO_PKG_VERSION"),
         shared.upstream,
         rules.join(","),
@@ -70,7 +71,9 @@ fn section(shared: &Shared) -> String {
         shared.guarantee.word(),
         shared.door.trouble().as_deref().unwrap_or("ok"),
         shared.door.waiting(),
+        shared.door.writes(),
         shared.history.total(),
+        shared.door.conflicts(),
     );
     let outages = shared.history.events().into_iter().rev();
     if let Some(after) = outages.filter_map(|event| event.change.detected_after).next() {

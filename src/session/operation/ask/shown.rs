@@ -98,10 +98,14 @@ fn rfc3339(unix_ms: u64) -> String {
 
 /// The mode in one line: its word, and why it is not healthy.
 pub(super) fn mode_line(shared: &Shared) -> String {
-    let view = shared.board.view();
-    match shared.history.lost() {
-        Some(cause) if view.mode != Mode::Healthy => format!("{}: {cause}", view.mode.word()),
-        _ => view.mode.word().to_owned(),
+    let mode = shared.board.view().mode;
+    let ledger = shared.door.trouble().filter(|_| mode == Mode::Blocked);
+    let redis = shared.history.lost().filter(|_| mode != Mode::Healthy);
+    let ledger = ledger.map(|trouble| format!("the ledger does not answer ({trouble})"));
+    let causes: Vec<_> = ledger.into_iter().chain(redis.map(|cause| cause.to_string())).collect();
+    match causes.is_empty() {
+        true => mode.word().to_owned(),
+        false => format!("{}: {}", mode.word(), causes.join("; ")),
     }
 }
 
@@ -165,11 +169,9 @@ fn words(entry: &Entry) -> (&'static str, &'static str, Option<u64>) {
         Entry::Extend { .. } => ("extension", "", None),
         Entry::Withdraw { .. } => ("withdrawal", "", None),
         Entry::Heard { .. } => ("heard", "", None),
-        Entry::Start(_)
-        | Entry::Degraded
-        | Entry::Healthy(_)
-        | Entry::Heartbeat
-        | Entry::End => ("other", "", None),
+        Entry::Start(_) | Entry::Degraded | Entry::Healthy(_) | Entry::Heartbeat | Entry::End => {
+            ("other", "", None)
+        }
     }
 }
 

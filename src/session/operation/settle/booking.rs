@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::crash;
 use crate::ledger::fold::Holder;
 use crate::ledger::{Answer, Ask, Cause, Outcome, Ticket};
 use crate::lock::record::{LockKey, Position};
@@ -25,17 +26,31 @@ pub(in crate::session::operation) struct Loss {
     pub(in crate::session::operation) holder: Option<Arc<Holder>>,
 }
 
+impl Loss {
+    /// True if it was lost to a hold whose time is over, and not for long enough (SPEC 3).
+    pub(in crate::session::operation) fn has_run_out(&self, now_ms: u64) -> bool {
+        let expires = self.holder.as_ref().and_then(|holder| holder.claim.expires_at_ms);
+        expires.is_some_and(|at_ms| at_ms <= now_ms)
+    }
+}
+
 /// Two requests with the ledger.
 #[derive(Debug)]
 pub(in crate::session::operation) struct Booking {
     releases: Option<Ticket>,
+    /// What the first of them asks for.
+    asked: Vec<Ask>,
     claims: Option<Ticket>,
     pub(in crate::session::operation) until: Duration,
     /// The claims that have won, by their lock's place.
     pub(in crate::session::operation) won: Vec<Option<Position>>,
     pub(in crate::session::operation) lost: Vec<Loss>,
+    /// The highest of their fences.
+    pub(super) fence_high: u64,
     /// A release found that its hold had ended before.
     pub(in crate::session::operation) missed: bool,
+    /// Which locks that were.
+    pub(super) ended_before: Vec<LockKey>,
 }
 
 impl Booking {
@@ -48,11 +63,14 @@ impl Booking {
     ) -> Result<Self, String> {
         let mut booking = Self {
             releases: None,
+            asked: Vec::new(),
             claims: None,
             until: Duration::ZERO,
             won: vec![None; taken.len()],
             lost: Vec::new(),
+            fence_high: 0,
             missed: false,
+            ended_before: Vec::new(),
         };
         if !releases.is_empty() {
             booking.until = scope.release_until();
@@ -64,7 +82,7 @@ impl Booking {
             }
             let releases = rest;
             match scope.book(releases.clone()) {
-                Ok(ticket) => booking.releases = Some(ticket),
+                Ok(ticket) => (booking.releases, booking.asked) = (Some(ticket), releases),
                 Err(error) => {
                     scope.book_unattended(releases);
                     return Err(error.to_string());
@@ -83,6 +101,7 @@ impl Booking {
                 }
             }
         }
+        crash::here("ledger-asked");
         Ok(booking)
     }
 
@@ -99,6 +118,12 @@ impl Booking {
         if self.releases == Some(answer.ticket) {
             self.releases = None;
             self.missed = answer.outcomes.contains(&Outcome::NotHeld);
+            let ended = self
+                .asked
+                .iter()
+                .zip(&answer.outcomes)
+                .filter(|(_, outcome)| **outcome == Outcome::NotHeld);
+            self.ended_before = ended.filter_map(|(ask, _)| released_by(ask)).cloned().collect();
             return true;
         }
         if self.claims != Some(answer.ticket) {
@@ -107,7 +132,10 @@ impl Booking {
         self.claims = None;
         for (index, (outcome, taken)) in answer.outcomes.iter().zip(taken).enumerate() {
             match outcome {
-                Outcome::Won { claim, .. } => self.won[index] = Some(*claim),
+                Outcome::Won { claim, fence } => {
+                    self.won[index] = Some(*claim);
+                    self.fence_high = self.fence_high.max(*fence);
+                }
                 Outcome::Lost { holder } => {
                     self.lost.push(Loss { index, lock: taken.lock.clone(), holder: holder.clone() })
                 }
@@ -115,6 +143,12 @@ impl Booking {
             }
         }
         true
+    }
+
+    /// True if the table was behind when it named what is released: that had ended before, and the
+    /// lock has another holder, which may be what Redis has let go.
+    pub(super) fn was_behind(&self, scope: &Scope<'_, '_>) -> bool {
+        self.ended_before.iter().any(|key| scope.shared().table.find(key).is_some())
     }
 
     /// Nobody waits any more: claims are withdrawn, releases go on.
@@ -128,6 +162,13 @@ impl Booking {
     }
 }
 
+fn released_by(ask: &Ask) -> Option<&LockKey> {
+    match ask {
+        Ask::Release(key, ..) => Some(key),
+        _ => None,
+    }
+}
+
 /// The releases of locks that Redis has let go. `seen`: what stood there, where that is known.
 pub(in crate::session::operation) fn releases<'k>(
     released: impl Iterator<Item = (&'k LockKey, Option<&'k [u8]>)>,
@@ -135,21 +176,26 @@ pub(in crate::session::operation) fn releases<'k>(
     scope: &Scope<'_, '_>,
 ) -> Vec<Ask> {
     let ask = |(key, seen): (&LockKey, Option<&[u8]>)| {
-        let by_value = |seen: &[u8]| Ask::ReleaseValue(key.clone(), seen.into(), cause);
-        let Some(record) = scope.shared().table.find(key) else {
-            // Another sidecar may have granted it, and its claim not have been read here yet.
-            let any = || Ask::ReleaseAny(key.clone(), cause);
-            return Some(seen.map_or_else(any, by_value));
+        // Another sidecar may have granted what went, and its claim not have been read here yet. But
+        // it may also be a value that was released long ago, and another may hold the lock by now:
+        // so nobody is released but that value, where it is known.
+        let by_value = |stored: &[u8]| Ask::ReleaseValue {
+            key: key.clone(),
+            stored: stored.into(),
+            other: None,
+            cause,
         };
-        // Either it was no lock (Redis had something else in the holder's place), or the table is
-        // behind another sidecar that has released the one and granted the other.
-        if let Some(seen) =
-            seen.filter(|seen| !record.stored.is_empty() && *record.stored != **seen)
+        let Some(record) = scope.shared().table.find(key) else {
+            return Some(seen.map_or_else(|| Ask::ReleaseAny(key.clone(), cause), by_value));
+        };
+        if let Some(seen) = seen
+            && !record.stored.is_empty()
+            && *record.stored != *seen
         {
             scope.shared().repairs.touch(key);
             return Some(by_value(seen));
         }
-        record.claim.map(|claim| Ask::Release(key.clone(), claim, cause))
+        scope.release_of(key, &record, cause)
     };
     released.filter_map(ask).collect()
 }

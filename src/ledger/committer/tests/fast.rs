@@ -1,0 +1,144 @@
+//! `guarantee = "fast"`: mirror, lock-delay, releases by value, conflicts.
+
+use super::*;
+use crate::ledger::fold::LogMode;
+
+const MIRROR: Duration = Duration::from_secs(1);
+const MIRROR_WAIT: Duration = Duration::from_millis(750);
+
+fn serving(medium: &Arc<Mutex<Medium>>) -> Rig {
+    let timing = Timing { mirror_interval: Some(MIRROR), ..Timing::default() };
+    let mut rig = Rig::under(medium, timing);
+    rig.note(Ask::Degraded);
+    rig.run();
+    rig.note(Ask::Healthy("run".into()));
+    rig.run();
+    rig.exchanges = 0;
+    rig
+}
+
+impl Rig {
+    fn note(&mut self, ask: Ask) {
+        self.committer.submit(Asker::Nobody, vec![ask]).unwrap();
+    }
+
+    fn grant(&mut self, name: &str, value: &str, fence: u64) {
+        self.note(Ask::Grant(claim(name, value), fence));
+    }
+
+    fn release(&mut self, name: &str, value: &str) {
+        let (stored, other) = (value.as_bytes().into(), None);
+        self.note(Ask::ReleaseValue { key: key(name), stored, other, cause: Cause::Client });
+    }
+
+    fn fence(&self, name: &str) -> Option<u64> {
+        self.fold.holder(&key(name)).map(|holder| holder.fence)
+    }
+}
+
+#[test]
+fn what_redis_did_is_written_in_one_exchange_within_the_interval() {
+    let mut rig = serving(&medium());
+    for number in 0..100 {
+        rig.grant(&format!("k{number}"), "v", number + 1);
+        rig.pass(Duration::from_millis(1));
+    }
+    assert_eq!(rig.exchanges, 0);
+    rig.pass(MIRROR_WAIT);
+    assert_eq!((rig.exchanges, rig.fold.len()), (1, 100));
+    assert_eq!(rig.fence("k41"), Some(42));
+}
+
+#[test]
+fn a_release_finds_its_grant_wherever_that_is() {
+    let mut rig = serving(&medium());
+    // In the same group, also when the value is taken again.
+    rig.grant("a", "v", 1);
+    rig.release("a", "v");
+    rig.grant("a", "v", 2);
+    rig.grant("b", "v", 3);
+    rig.release("b", "v");
+    rig.run();
+    rig.pass(MIRROR_WAIT);
+    assert_eq!((rig.fence("a"), rig.fence("b")), (Some(2), None));
+    // As the holder.
+    rig.release("a", "v");
+    rig.run();
+    rig.pass(MIRROR_WAIT);
+    assert!(rig.fold.is_empty());
+    assert!(!rig.committer.is_releasing(&key("a")));
+}
+
+#[test]
+fn what_waits_is_written_at_once_when_redis_is_lost_and_at_the_end() {
+    let mut first = serving(&medium());
+    first.grant("a", "v", 1);
+    first.run();
+    assert_eq!(first.exchanges, 0);
+    first.note(Ask::Degraded);
+    assert!(first.committer.submit(Asker::Nobody, vec![Ask::Grant(claim("b", "v"), 2)]).is_err());
+    first.run();
+    assert_eq!((first.exchanges, first.fence("a")), (1, Some(1)));
+
+    let mut second = serving(&medium());
+    second.grant("a", "v", 1);
+    second.committer.end();
+    second.run();
+    assert_eq!(second.fence("a"), Some(1));
+}
+
+#[test]
+fn alone_there_is_no_delay() {
+    let mut rig = serving(&medium());
+    rig.note(Ask::Degraded);
+    let ticket = rig.ask(take("a", "v"));
+    rig.run();
+    won(rig.outcome(ticket));
+}
+
+/// The other has granted the lock by Redis; its mirror comes before the claim.
+#[test]
+fn a_claim_waits_until_others_have_written_what_they_granted() {
+    let medium = medium();
+    let (mut one, mut other) = (serving(&medium), serving(&medium));
+    other.grant("a", "theirs", 1);
+    other.run();
+    one.note(Ask::Degraded);
+    let ticket = one.ask(take("a", "ours"));
+    one.run();
+    assert!(!one.committer.is_delay_over());
+    assert_eq!(one.outcome(ticket), None);
+    other.pass(MIRROR_WAIT);
+    assert!(other.committer.has_others_degraded(other.now), "it is not calm any more");
+    one.pass(MIRROR);
+    assert!(one.committer.is_delay_over());
+    assert!(matches!(one.outcome(ticket), Some(Outcome::Lost { holder: Some(_) })));
+    // A release does not wait.
+    other.note(Ask::Degraded);
+    other.release("a", "theirs");
+    other.run();
+    assert_eq!(other.fence("a"), None);
+    assert_eq!(other.fold.log(1).unwrap().mode, LogMode::Degraded);
+}
+
+/// Two clients were told that they hold the lock: the late one is found and named.
+#[test]
+fn a_late_grant_is_a_conflict_unless_its_release_follows() {
+    let medium = medium();
+    let (mut one, mut other) = (serving(&medium), serving(&medium));
+    other.grant("a", "late", 1);
+    other.grant("b", "late", 2);
+    other.release("b", "late");
+    other.run();
+    one.grant("a", "first", 3);
+    one.grant("b", "first", 4);
+    one.run();
+    one.pass(MIRROR_WAIT);
+    other.pass(MIRROR_WAIT);
+    other.pass(2 * MIRROR);
+    let disputed: Vec<_> = other.disputes.iter().map(|dispute| dispute.key.clone()).collect();
+    assert_eq!(disputed, [key("a")]);
+    one.pass(MIRROR);
+    one.pass(2 * MIRROR);
+    assert_eq!(one.disputes.len(), 1, "every reader finds it");
+}

@@ -1,0 +1,300 @@
+//! One sidecar process: the real sessions, mode machine, committer, fold and repair passes, held
+//! together as `app`, `worker`, `health` and `repair` hold them, without their threads and sockets.
+//!
+//! It must not decide anything of its own: what stands here and not in a part under test is what
+//! those four do with a clock and a socket.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+
+use lockside::degraded::auth::{Access, Gate, Proof, Who};
+use lockside::degraded::{self, Companions};
+use lockside::health::Reports;
+use lockside::ledger::committer::{Done, Step};
+use lockside::ledger::entry::FORMAT;
+use lockside::ledger::fold::{Change, Holder};
+use lockside::ledger::memory::{Fault, Medium, Memory};
+use lockside::ledger::{Guarantee, Row, Start};
+use lockside::lock::record::{Confidence, LockKey};
+use lockside::lock::rule::{Glob, Rule, Rules};
+use lockside::mode::{Board, History, Machine, Terms};
+use lockside::repair::Dirty;
+use lockside::resp::request::Limits;
+use lockside::scripts::{Bounds, Scripts};
+use lockside::session::flights::Flights;
+use lockside::session::{Bell, Clock, Cx, Repairs, Session, Shared, Stamper};
+use lockside::table::Table;
+
+use crate::clock;
+use crate::world::Reminder;
+
+pub(crate) mod books;
+pub(crate) mod conn;
+pub(crate) mod health;
+pub(crate) mod mend;
+
+use books::{Bug, Desk};
+use conn::Conn;
+use health::Nurse;
+use mend::Mender;
+
+/// Longest wait of a lock command for Redis.
+pub(crate) const COMMAND_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long clients wait at a start for the first mode.
+const FIRST_MODE: Duration = Duration::from_secs(1);
+
+/// One run of one sidecar.
+pub(crate) struct Process {
+    /// Never used again.
+    pub(crate) pid: u64,
+    pub(crate) is_paused: bool,
+    pub(crate) shared: Shared,
+    flights: Flights,
+    pub(crate) conns: BTreeMap<usize, Conn>,
+    pub(crate) desk: Arc<Desk>,
+    pub(crate) store: Memory,
+    /// The first entry of its log.
+    pub(crate) start: Start,
+    /// An exchange, or the opening, is under way.
+    pub(crate) is_exchanging: bool,
+    pub(crate) has_read: bool,
+    /// When the committer is asked next without being told to.
+    pub(crate) ledger_at: Option<Duration>,
+    pub(crate) dirty: Arc<Dirty>,
+    pub(crate) nurse: Nurse,
+    pub(crate) mender: Mender,
+    started: Duration,
+    pub(crate) reminders: Reminders,
+    /// What becomes of the exchange under way, and how long its answer takes.
+    pub(crate) planned: Option<(Fault, Duration)>,
+}
+
+/// For each thread the next time at which it looks around.
+#[derive(Debug, Default)]
+pub(crate) struct Reminders {
+    pub(crate) health: Reminder,
+    pub(crate) mend: Reminder,
+    pub(crate) ledger: Reminder,
+}
+
+impl Process {
+    pub(crate) fn new(sidecar: usize, medium: Arc<Mutex<Medium>>, bug: Option<Bug>) -> Self {
+        let now = clock::now();
+        let (desk, dirty) = (Arc::new(Desk::new(bug)), Arc::<Dirty>::default());
+        let shared = shared(desk.clone(), dirty.clone());
+        let terms = Terms { command_timeout: COMMAND_TIMEOUT, ..Terms::default() };
+        let (machine, first) = Machine::start(now, terms);
+        let (mode, reachable) = machine.shown();
+        shared.board.show(mode, reachable);
+        let start = Start {
+            format: FORMAT,
+            namespace: "simulation".into(),
+            guarantee: Guarantee::Strict,
+            upstream: "redis:1".into(),
+            writer: format!("sidecar-{sidecar}").into(),
+            at_ms: clock::unix_ms(),
+        };
+        Self {
+            pid: clock::name(),
+            is_paused: false,
+            shared,
+            flights: Flights::new(Duration::ZERO),
+            conns: BTreeMap::new(),
+            desk,
+            store: Memory::new(medium),
+            start,
+            is_exchanging: false,
+            has_read: false,
+            ledger_at: None,
+            dirty,
+            nurse: Nurse::new(machine, first),
+            mender: Mender::new(now),
+            started: now,
+            reminders: Reminders::default(),
+            planned: None,
+        }
+    }
+
+    /// True when clients are served: the ledger was read, and the mode had a moment.
+    pub(crate) fn is_serving(&self) -> bool {
+        let is_settled = self.nurse.machine.shown().0 != lockside::mode::Mode::Recovering;
+        self.has_read && (is_settled || clock::now() >= self.started + FIRST_MODE)
+    }
+
+    /// A client has connected.
+    pub(crate) fn accept(&mut self, conn: usize, client: usize) {
+        let session = Session::new((conn, 1), format!("client-{client}").into());
+        self.conns.insert(conn, Conn::new(session, client));
+    }
+
+    /// Runs a step of a session.
+    pub(crate) fn with<T>(
+        &mut self,
+        conn: usize,
+        step: impl FnOnce(&mut Session, &mut Cx<'_>) -> T,
+    ) -> T {
+        let conn = self.conns.get_mut(&conn).unwrap();
+        let mut cx = Cx {
+            now: clock::now(),
+            worker: 0,
+            shared: &self.shared,
+            wires: &mut conn.io,
+            flights: &mut self.flights,
+        };
+        step(&mut conn.session, &mut cx)
+    }
+
+    /// Acquires that waited for another: gives the connections that have moved.
+    pub(crate) fn verdicts(&mut self) -> Vec<usize> {
+        let mut moved = Vec::new();
+        while let Some(((conn, _), verdict, question)) = self.flights.next_verdict() {
+            let is_there = self.conns.contains_key(&conn);
+            let is_taken = is_there && self.with(conn, |session, cx| session.verdict(verdict, cx));
+            if !is_taken {
+                self.flights.undelivered(verdict, &question, clock::now());
+            }
+            if is_there {
+                moved.push(conn);
+            }
+        }
+        moved
+    }
+
+    /// What the ledger has to do now: an exchange to make.
+    pub(crate) fn next_exchange(&mut self) -> Option<Arc<Vec<Row>>> {
+        if self.is_exchanging {
+            return None;
+        }
+        let mut books = self.desk.books();
+        let books = &mut *books;
+        match books.committer.next(&books.fold, books::now()) {
+            Step::Exchange(rows) => {
+                (self.is_exchanging, self.ledger_at) = (true, None);
+                books.busy_since = Some(clock::now());
+                Some(rows)
+            }
+            Step::Until(at) => {
+                self.ledger_at = Some(at);
+                None
+            }
+            Step::Wait | Step::Ended => None,
+        }
+    }
+
+    /// Follows what an exchange has shown, as `ledger::thread::run` and `app::parts::Follower`.
+    pub(crate) fn tell(&mut self, done: &Done) {
+        let table = &self.shared.table;
+        if done.reset || !std::mem::replace(&mut self.has_read, true) {
+            table.clear();
+            if self.desk.bug == Some(Bug::NoTable) {
+                return;
+            }
+            for holder in self.desk.books().fold.holders() {
+                let heard = if holder.heard { Confidence::Held } else { Confidence::Unconfirmed };
+                table.hold(&holder, heard);
+            }
+            return;
+        }
+        for change in &done.changes {
+            match change {
+                Change::Held(holder) => {
+                    self.desk.books().ever.push(Arc::<Holder>::clone(holder));
+                    table.hold(holder, Confidence::Held);
+                }
+                Change::Freed(key, claim) => table.free(key, *claim),
+            }
+        }
+    }
+}
+
+/// Which keys are locks.
+pub(crate) fn rules() -> Rules {
+    Rules::new(vec![Rule::new("locks", vec![Glob::new(b"lock:*")])])
+}
+
+fn shared(desk: Arc<Desk>, dirty: Arc<Dirty>) -> Shared {
+    Shared {
+        fence_counter: b"lockside:fence:simulation"[..].into(),
+        rules: rules(),
+        table: Arc::new(Table::new(1000)),
+        scripts: Scripts::in_memory(Bounds { count: 10, bytes: 10_000 }),
+        stamper: Stamper::new(TimeZone::UTC),
+        clock: Clock { unix_ms: clock::unix_ms, random: clock::random },
+        request_limits: Limits::default(),
+        stream_above: 1 << 15,
+        max_lock_value: 4096,
+        max_captured: 1 << 20,
+        max_computed_argument: 1 << 20,
+        command_timeout: COMMAND_TIMEOUT,
+        upstream: "redis:1".into(),
+        started_ms: clock::unix_ms(),
+        door: desk,
+        guarantee: Guarantee::Strict,
+        board: Arc::<Board>::default(),
+        history: Arc::<History>::default(),
+        reports: Reports::default(),
+        companions: Companions::new(degraded::Bounds::default()),
+        gate: Arc::new(Open),
+        bell: Arc::new(Open),
+        repairs: Arc::new(Menders(dirty)),
+        locals: lockside::session::Locals::default(),
+        acquire_timeout: Some(Duration::from_millis(1500)),
+        release_wait: Duration::from_secs(2),
+    }
+}
+
+/// Everybody may do everything, and nobody blocks on a companion.
+struct Open;
+
+impl Gate for Open {
+    fn epoch(&self) -> u64 {
+        0
+    }
+    fn saw_accepted(&self, _: &[u8], _: &[u8]) {}
+    fn saw_rejected(&self, _: &[u8], _: &[u8]) {}
+    fn saw_use(&self, _: Who<'_>, _: &str, _: u64) {}
+    fn saw_refused(&self, _: Who<'_>, _: Option<&str>) {}
+    fn admits(&self, _: &[u8], _: &[u8]) -> Option<Proof> {
+        Some(Proof::Upstream)
+    }
+    fn access(&self, _: Who<'_>, _: &str) -> Access {
+        Access::Granted
+    }
+}
+
+impl Bell for Open {
+    fn ring(&self, _: (usize, (usize, u32))) {}
+}
+
+/// As `app::parts::Menders`.
+struct Menders(Arc<Dirty>);
+
+impl Repairs for Menders {
+    fn touch(&self, key: &LockKey) {
+        self.0.touch(key.clone());
+    }
+    fn touch_ended(&self, key: &LockKey, guard: Arc<[u8]>) {
+        self.0.touch_ended(key.clone(), guard);
+    }
+    fn start_pass(&self) {
+        self.0.ask_for_pass();
+    }
+    fn counts(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
+    fn is_due(&self, key: &LockKey) -> bool {
+        self.0.contains(key)
+    }
+    fn any_is_due(&self) -> bool {
+        !self.0.is_empty()
+    }
+    fn activity(&self) -> u64 {
+        self.0.activity()
+    }
+    fn look_at_all(&self) {
+        self.0.touch_all();
+    }
+}

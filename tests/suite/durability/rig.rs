@@ -1,0 +1,228 @@
+//! Redis, a Lockside that ends where it is told to, and what a client was told.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::support::process::directory;
+use crate::support::{Client, PATIENCE, Redis, Settings, Subject, direct, poll_for, wait_until};
+
+/// Tokens that are unique by themselves, so that they are stored as they are.
+pub(super) const A: &str = "550e8400-e29b-41d4-a716-446655440000";
+pub(super) const B: &str = "6ba7b810-9dad-41d1-80b4-00c04fd430c8";
+pub(super) const C: &str = "7c9e6679-7425-40de-944b-e07fc1f90ae7";
+pub(super) const STRANGER: &str = "9b2d2c4e-3f0a-4f6e-8d53-0a4c8a1d2e7f";
+
+pub(super) const OK: &str = "+OK\r\n";
+pub(super) const NIL: &str = "$-1\r\n";
+pub(super) const ONE: &str = ":1\r\n";
+pub(super) const ZERO: &str = ":0\r\n";
+const NO_TTL: &str = ":-1\r\n";
+
+/// As most libraries release.
+const RELEASE: &str = "if redis.call('get', KEYS[1]) == ARGV[1] then \
+    return redis.call('del', KEYS[1]) else return 0 end";
+
+/// Lockside finds out, and recovers, sooner than by default: a test has not so much time.
+pub(super) const QUICK: &str = "command_timeout = \"500ms\"\nconnect_timeout = \"300ms\"\n\
+    recover_after = \"300ms\"\nprobe_interval = \"100ms\"\nprobe_timeout = \"300ms\"";
+/// A lock that nobody finishes is gone soon.
+pub(super) const SHORT: &str = "[[rule]]\nname = \"r\"\nkeys = [\"lock:*\"]\nsafety_ttl = \"1s\"\n";
+
+/// What a client was told when its Lockside died.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Told {
+    /// The reply to its command.
+    Reply(String),
+    /// Nothing: the connection ended.
+    Nothing,
+}
+
+/// That it was told this.
+pub(super) fn reply(text: &str) -> Told {
+    Told::Reply(text.to_owned())
+}
+
+impl Told {
+    pub(super) fn is(&self, reply: &str) -> bool {
+        *self == Self::Reply(reply.to_owned())
+    }
+}
+
+/// The processes of one test.
+pub(super) struct Stage {
+    pub(super) redis: Redis,
+    pub(super) subject: Subject,
+    /// Names the place where Lockside ends; outside of what Lockside writes.
+    crash: TempDir,
+}
+
+impl Stage {
+    /// None where no Lockside is under test, or one without places to end at.
+    pub(super) fn start() -> Option<Self> {
+        Self::with(SHORT)
+    }
+
+    /// As `start`, with these tables of the configuration.
+    pub(super) fn with(tables: &str) -> Option<Self> {
+        let other_binary = std::env::var_os("LOCKSIDE_BIN").is_some();
+        if direct() || other_binary || !cfg!(debug_assertions) {
+            return None;
+        }
+        let crash = directory("crash");
+        let variable = format!("LOCKSIDE_CRASH_FILE={}", crash.path().join("place").display());
+        let redis = Redis::start();
+        let through = ["env", &variable];
+        let settings =
+            Settings { upstream: QUICK, tables, through: &through, ..Settings::default() };
+        let subject = Subject::with(&redis, settings);
+        let mut stage = Self { redis, subject, crash };
+        stage.wait_mode("healthy");
+        // One that is held and one that was released, whatever becomes of the others.
+        assert_eq!(stage.client().ask(&take("lock:always", C)), OK);
+        assert_eq!(stage.client().ask(&take("lock:never", C)), OK);
+        assert_eq!(stage.client().ask("DEL lock:never"), ONE);
+        Some(stage)
+    }
+
+    pub(super) fn client(&self) -> Client {
+        self.subject.client()
+    }
+
+    /// As `start`, with Redis gone.
+    pub(super) fn without_redis() -> Option<Self> {
+        let mut stage = Self::start()?;
+        stage.redis.kill();
+        stage.wait_mode("degraded");
+        Some(stage)
+    }
+
+    fn place(&self) -> PathBuf {
+        self.crash.path().join("place")
+    }
+
+    /// Lockside will end at this place, and not before somebody comes there.
+    pub(super) fn arm(&self, place: &str) {
+        std::fs::write(self.place(), place).unwrap();
+    }
+
+    /// Waits until Lockside has ended at the place that it was armed for.
+    pub(super) fn wait_crash(&mut self) {
+        let place = self.place();
+        let process = self.subject.process_mut().unwrap();
+        poll_for("Lockside ends at the place", PATIENCE, || process.exit_code());
+        assert!(!place.exists(), "it ended, but not there");
+    }
+
+    /// Sends a command whose answer Lockside may not live to give.
+    pub(super) fn last_words(&mut self, client: &mut Client, place: &str, line: &str) -> Told {
+        // What a client does first (the link, its rights) is done before.
+        assert_eq!(client.ask("GET lock:never"), NIL);
+        self.arm(place);
+        client.send_line(line);
+        let told = match client.frame_within(PATIENCE) {
+            Ok(frame) => Told::Reply(String::from_utf8_lossy(&frame).into_owned()),
+            Err(error) => {
+                assert_ne!(error.kind(), std::io::ErrorKind::TimedOut, "neither answer nor end");
+                Told::Nothing
+            }
+        };
+        self.wait_crash();
+        told
+    }
+
+    /// Lockside again; first Redis ends too, if it is to.
+    pub(super) fn start_again(&mut self, redis_dies: bool) {
+        if redis_dies {
+            self.redis.kill();
+        }
+        self.subject.start_again();
+        self.wait_mode(if redis_dies { "degraded" } else { "healthy" });
+    }
+
+    /// Lockside once more, as it is.
+    pub(super) fn crash_again(&mut self) {
+        self.subject.kill();
+        self.subject.start_again();
+    }
+
+    pub(super) fn wait_mode(&mut self, word: &str) {
+        let port = self.subject.port();
+        poll_for(&format!("mode {word}"), PATIENCE, || {
+            Client::connect(port).ask("LOCKSIDE MODE").contains(word).then_some(())
+        });
+    }
+
+    /// Whether Lockside says that this token has the lock; all its ways to say so agree.
+    pub(super) fn holds(&self, key: &str, token: &str) -> bool {
+        let mut client = self.client();
+        let held = client.ask(&format!("GET {key}")) == bulk(token);
+        let listed = client.ask("LOCKSIDE LOCKS");
+        assert_eq!(listed.contains(&format!("\r\n{key}\r\n")), held, "{key} in {listed}");
+        let owner = client.ask(&format!("LOCKSIDE OWNER {key}"));
+        assert_eq!(owner.contains(&token[..8]), held, "{key} in {owner}");
+        held
+    }
+
+    /// What has nothing to do with the crash is as it was.
+    pub(super) fn assert_others_unharmed(&self) {
+        assert!(self.holds("lock:always", C));
+        assert_eq!(self.client().ask(&take("lock:always", STRANGER)), NIL);
+        assert!(!self.holds("lock:never", C));
+    }
+
+    /// Redis is there and in line: it has exactly these locks and `lock:always`, without TTL.
+    pub(super) fn assert_locks(&mut self, locks: &[(&str, &str)]) {
+        self.wait_mode("healthy");
+        let mut expected: BTreeMap<String, String> =
+            locks.iter().map(|(key, token)| ((*key).to_owned(), (*token).to_owned())).collect();
+        expected.insert("lock:always".to_owned(), C.to_owned());
+        let there = || locks_of(&self.redis);
+        // Provisional keys of the one that has died run out.
+        let provisional = || there().values().any(|value| value.contains(':'));
+        wait_until("what was not finished has run out", || !provisional());
+        assert_eq!(there(), expected);
+        self.assert_others_unharmed();
+    }
+}
+
+/// The locks in Redis: their values, with their TTL behind them if they have one.
+pub(super) fn locks_of(redis: &Redis) -> BTreeMap<String, String> {
+    let mut client = redis.client();
+    let keys = client.ask("KEYS lock:*");
+    let keys: Vec<String> =
+        keys.lines().filter(|line| line.starts_with("lock:")).map(str::to_owned).collect();
+    let mut locks = BTreeMap::new();
+    for key in keys {
+        let value = client.ask(&format!("GET {key}"));
+        let ttl = client.ask(&format!("PTTL {key}"));
+        // It may run out between two questions.
+        if let Some(value) = value.lines().nth(1).filter(|_| ttl != ":-2\r\n") {
+            let rest = if ttl == NO_TTL { "" } else { &ttl };
+            locks.insert(key, format!("{value}{rest}"));
+        }
+    }
+    locks
+}
+
+/// Waits until the key is gone from Redis; a safety TTL is a second.
+pub(super) fn wait_gone(redis: &Redis, key: &str) {
+    poll_for("the provisional key runs out", Duration::from_secs(5), || {
+        (redis.ask(&format!("EXISTS {key}")) == ZERO).then_some(())
+    });
+}
+
+pub(super) fn bulk(text: &str) -> String {
+    format!("${}\r\n{text}\r\n", text.len())
+}
+
+pub(super) fn take(key: &str, token: &str) -> String {
+    format!("SET {key} {token} NX PX 30000")
+}
+
+/// A release by token.
+pub(super) fn give(key: &str, token: &str) -> String {
+    format!("EVAL \"{RELEASE}\" 1 {key} {token}")
+}

@@ -56,6 +56,10 @@ const LEAST: usize = 10_000;
 /// out, that repairs come at any time, and that sidecars give claims and clients releases up.
 const QUIET: Laws = Laws { faults: 0, crashes: 0, losses: 0, goes: 0, tells: 0, ..Laws::STRICT };
 
+/// A client asks again with the token that it was refused with, by any sidecar; another client is
+/// there too.
+const AGAIN: Laws = Laws { acquires: 3, again: true, repeats: 0, deletes: false, ..QUIET };
+
 /// Requests and replies are lost, refused and late.
 #[test]
 fn messages_are_lost() {
@@ -122,6 +126,9 @@ fn faults_together() {
         ("three acquires, value told", Laws { tells: 1, ..three }),
         ("roaming, lost message", Laws { faults: 1, ..roams }),
         ("roaming, loss, value told", Laws { losses: 1, tells: 1, ..roams }),
+        ("again, lost message", Laws { faults: 1, ..AGAIN }),
+        ("again, crash", Laws { crashes: 1, ..AGAIN }),
+        ("again, loss, value told", Laws { losses: 1, tells: 1, ..AGAIN }),
     ];
     for (name, laws) in worlds {
         holds(name, laws, 15 * LEAST);
@@ -145,7 +152,7 @@ fn an_ok_before_the_claim_was_read_back_is_found() {
 #[test]
 fn an_unknown_claim_that_is_not_withdrawn_is_found() {
     let (violation, trace) = breaks(Twin::KeepsUnknownClaims, QUIET);
-    assert_eq!(violation, Violation::HeldByRefused(0, Some(Outcome::Blocked)));
+    assert_eq!(violation, Violation::HeldByRefused(0, Outcome::Blocked));
     assert!(trace.contains(&Move::GiveUp(0)));
 }
 
@@ -187,4 +194,18 @@ fn a_release_of_whoever_holds_is_found() {
 fn a_del_by_another_sidecar_can_miss() {
     let (violation, _) = breaks(Twin::None, Laws { roams: true, ..QUIET });
     assert!(matches!(violation, Violation::ReleasedHolds(_)));
+}
+
+/// As `AGAIN` says. No false OK comes of what the first sidecar has still to write.
+#[test]
+fn a_client_asks_again() {
+    holds("again", AGAIN, LEAST);
+    holds("again, a client goes", Laws { goes: 1, ..AGAIN }, 2 * LEAST);
+}
+
+/// The first sidecar's withdrawal comes after the second one's OK.
+#[test]
+fn a_withdrawal_of_the_value_is_found() {
+    let (violation, _) = breaks(Twin::WithdrawsTheValue, AGAIN);
+    assert_eq!(violation, Violation::HoldsWithoutLedger(1));
 }

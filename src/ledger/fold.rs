@@ -11,8 +11,7 @@
 //! | claim | holds if the key is free; confirms the holder if it has the same stored value; else it has lost, and its value is dead |
 //! | observation | as a claim, but never holds by a dead value, and makes none dead by losing |
 //! | grant (fast) | the highest fence holds; the lower one is dead, and a conflict unless its release comes |
-//! | release | ends the hold of that claim, and of a holder that it confirmed |
-//! | withdrawal | the same, but only if no other claim or grant of that value stands: it speaks for the entry in its own log alone |
+//! | release, withdrawal | ends the hold of that claim, and of a holder that it confirmed |
 //!
 //! *Dead* binds observations, grants and repairs. It does not bind a claim that is made later: a
 //! client may ask again with the value it lost with.
@@ -119,8 +118,8 @@ pub struct Log {
 struct Held {
     holder: Arc<Holder>,
     /// Claims that were won by this holder's having the same value, oldest first. The holder's own
-    /// place among them says that nobody's claim stands there: it was withdrawn, or was an
-    /// observation. Boxed, for nearly no lock has any.
+    /// place stands among them once for each claim that was given up, and for an observation, which
+    /// is nobody's claim. Boxed, for nearly no lock has any.
     confirmed_by: Option<Box<Confirmations>>,
 }
 
@@ -157,7 +156,7 @@ impl Fold {
                 self.expire(key, *claim, *at_ms, changes)
             }
             Entry::Release { key, claim, cause: Cause::Undelivered, .. }
-            | Entry::Withdraw { key, claim } => self.withdraw(key, *claim, changes),
+            | Entry::Withdraw { key, claim } => self.give_up(key, *claim, changes),
             Entry::Release { key, claim, .. } => self.release(key, *claim, changes),
             Entry::Extend { key, claim, expires_at_ms } => {
                 self.amend(key, *claim, changes, |h| h.claim.expires_at_ms = Some(*expires_at_ms))
@@ -285,6 +284,7 @@ impl Fold {
     fn observe(&mut self, at: Position, claim: &Claim, changes: &mut Vec<Change>) -> Verdict {
         if let Some(held) = self.holders.get_mut(&claim.key) {
             if is_same(&held.holder.claim, claim) {
+                // Nobody was told of it who could count on it.
                 return Outcome::Won { claim: held.holder.at, fence: held.holder.fence };
             }
             return Outcome::Lost { holder: Some(held.holder.clone()) };
@@ -294,7 +294,7 @@ impl Fold {
         }
         let verdict = self.hold(at, claim, self.fence_high + 1, changes);
         if let Some(held) = self.holders.get_mut(&claim.key) {
-            held.strike(at);
+            held.strike();
         }
         verdict
     }
@@ -345,17 +345,19 @@ impl Fold {
         Outcome::Released
     }
 
-    /// Whoever asked by this claim was told no. Another that asked with the same value may have been
-    /// told OK: its claim stands, and so does the hold.
-    fn withdraw(&mut self, key: &LockKey, claim: Position, changes: &mut Vec<Change>) -> Verdict {
+    /// One claim was given up, for its client was not told OK. A hold that other claims of the same
+    /// value have confirmed since is theirs: a client that came again with its token may have been
+    /// told OK for it.
+    fn give_up(&mut self, key: &LockKey, claim: Position, changes: &mut Vec<Change>) -> Verdict {
         let held = self.holders.get_mut(key).filter(|held| held.is_named(claim));
-        if let Some(held) = held
-            && held.stands_without(claim)
-        {
-            held.strike(claim);
-            return Outcome::Noted;
+        match held {
+            // All names stay; how many claims stand behind them is what counts.
+            Some(held) if held.standing() > 1 => {
+                held.strike();
+                Outcome::Released
+            }
+            _ => self.release(key, claim, changes),
         }
-        self.release(key, claim, changes)
     }
 
     /// Ends a hold that has run out. Not one whose expiry was moved before this was written by a
@@ -435,28 +437,23 @@ impl Held {
 }
 
 impl Held {
-    /// True if a claim of this value stands beside `claim`.
-    fn stands_without(&self, claim: Position) -> bool {
-        let own = self.holder.at;
-        let others = || self.confirmed_by.iter().flat_map(|others| others.0.iter());
-        let own_stands = own != claim && others().all(|other| *other != own);
-        own_stands || others().any(|other| *other != claim && *other != own)
+    /// Claims of this value that nobody has given up.
+    fn standing(&self) -> usize {
+        let others = self.confirmed_by.as_ref().map_or(&[][..], |others| &others.0);
+        let struck = others.iter().filter(|other| **other == self.holder.at).count();
+        (1 + others.len()).saturating_sub(2 * struck)
     }
 
-    /// Nobody counts on `claim` any more; the hold goes on.
-    fn strike(&mut self, claim: Position) {
-        let others = self.confirmed_by.get_or_insert_default();
-        others.0.retain(|other| *other != claim);
-        if claim == self.holder.at {
-            others.0.push(claim);
-        }
+    /// One claim less stands behind this hold.
+    fn strike(&mut self) {
+        self.confirmed_by.get_or_insert_default().0.push(self.holder.at);
     }
 }
 
 /// A claim of the holder's own value: it has won under the holder's name.
 fn confirm(held: &mut Held, at: Position, claim: &Claim, changes: &mut Vec<Change>) -> Verdict {
     let others = &mut held.confirmed_by.get_or_insert_default().0;
-    if others.len() == CONFIRMATIONS_KEPT {
+    if others.len() >= CONFIRMATIONS_KEPT {
         others.remove(0);
     }
     others.push(at);

@@ -31,13 +31,18 @@ pub(super) struct Name {
     seq: u8,
 }
 
-/// What a row says; claims and values are named by the value's number.
+/// What a row says; acquires and values are named by their numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Say {
-    Claim(u8),
+    Claim {
+        acquire: u8,
+        value: u8,
+    },
     Observe(u8),
     Release(Name),
     Withdraw(Name),
+    /// A release for which nobody was told OK.
+    Undelivered(Name),
 }
 
 /// What has become of a row.
@@ -47,6 +52,7 @@ pub(super) enum Came {
     Lost,
     Released,
     NotHeld,
+    Noted,
 }
 
 /// What is known of one place.
@@ -54,7 +60,7 @@ struct Page {
     fold: Fold,
     before: Option<Place>,
     holder: Option<(u8, Name)>,
-    /// For each value: where its own claim stands, and under which name it has won.
+    /// For each acquire: where its claim stands, under which name it has won, and its fence.
     claims: [Option<Name>; VALUES],
     won: [Option<Name>; VALUES],
     fences: [u64; VALUES],
@@ -104,28 +110,28 @@ impl Book {
         self.page(place).holder
     }
 
-    /// Where the value's own claim stands.
-    pub(super) fn claim_of(&self, place: Place, value: u8) -> Option<Name> {
-        self.page(place).claims[usize::from(value)]
+    /// Where the acquire's claim stands, if it has won.
+    pub(super) fn claim_of(&self, place: Place, acquire: u8) -> Option<Name> {
+        self.page(place).claims[usize::from(acquire)]
     }
 
-    /// The name under which the value's own claim has won.
-    pub(super) fn won_by(&self, place: Place, value: u8) -> Option<Name> {
-        self.page(place).won[usize::from(value)]
+    /// The name under which the acquire's claim has won.
+    pub(super) fn won_by(&self, place: Place, acquire: u8) -> Option<Name> {
+        self.page(place).won[usize::from(acquire)]
     }
 
-    /// The fence of the value's last hold; 0 for none.
-    pub(super) fn fence(&self, place: Place, value: u8) -> u64 {
-        self.page(place).fences[usize::from(value)]
+    /// The acquire's fence; 0 for none.
+    pub(super) fn fence(&self, place: Place, acquire: u8) -> u64 {
+        self.page(place).fences[usize::from(acquire)]
     }
 
-    /// Everything that a reader may know who has read at least the value's own claim, where
-    /// `from` names one; the newest first.
+    /// Everything that a reader may know who has read at least the claim of the acquire `from`;
+    /// the newest first.
     pub(super) fn readings(&self, place: Place, from: Option<u8>) -> Vec<Place> {
         let mut readings = vec![place];
         let mut at = place;
         while let Some(before) = self.page(at).before {
-            if from.is_some_and(|value| self.claim_of(before, value).is_none()) {
+            if from.is_some_and(|acquire| self.claim_of(before, acquire).is_none()) {
                 break;
             }
             readings.push(before);
@@ -178,16 +184,17 @@ impl Book {
             fold,
         };
         let came = match (say, outcome) {
-            (Say::Claim(value), outcome) => {
-                new.claims[usize::from(value)] = Some(name(at));
-                new.note(value, outcome)
+            (Say::Claim { acquire, .. }, Outcome::Won { claim, fence }) => {
+                let acquire = usize::from(acquire);
+                new.claims[acquire] = Some(name(at));
+                new.won[acquire] = Some(name(claim));
+                new.fences[acquire] = fence;
+                Came::Won
             }
-            (Say::Observe(value), outcome) => {
+            (Say::Claim { .. }, _) => Came::Lost,
+            (Say::Observe(value), _) => {
                 new.told[usize::from(value)] = true;
-                let won = new.won;
-                let came = new.note(value, outcome);
-                new.won = won;
-                came
+                Came::Noted
             }
             (_, Outcome::Released) => Came::Released,
             _ => Came::NotHeld,
@@ -212,10 +219,16 @@ impl Book {
         let position = |name: Name| Position { log: name.log.into(), seq: name.seq.into() };
         let key = self.key.clone();
         match say {
-            Say::Claim(value) => Entry::Claim(self.claim(value)),
+            Say::Claim { value, .. } => Entry::Claim(self.claim(value)),
             Say::Observe(value) => Entry::Observe(self.claim(value)),
-            Say::Withdraw(claim) => Entry::Withdraw { key, claim: position(claim) },
-            Say::Release(claim) => {
+            Say::Withdraw(claim) if self.twin != Twin::WithdrawsTheValue => {
+                Entry::Withdraw { key, claim: position(claim) }
+            }
+            Say::Undelivered(claim) if self.twin != Twin::WithdrawsTheValue => {
+                let cause = Cause::Undelivered;
+                Entry::Release { key, claim: position(claim), cause, at_ms: 0 }
+            }
+            Say::Withdraw(claim) | Say::Undelivered(claim) | Say::Release(claim) => {
                 Entry::Release { key, claim: position(claim), cause: Cause::Client, at_ms: 0 }
             }
         }
@@ -280,15 +293,6 @@ impl Book {
             (Plan::Nothing(Rest::Provisional) | Plan::Wait(Why::Provisional), _) => (None, false),
             (other, _) => panic!("{other:?} has no place in this world"),
         }
-    }
-}
-
-impl Page {
-    fn note(&mut self, value: u8, outcome: Outcome) -> Came {
-        let Outcome::Won { claim, fence } = outcome else { return Came::Lost };
-        self.won[usize::from(value)] = Some(name(claim));
-        self.fences[usize::from(value)] = fence;
-        Came::Won
     }
 }
 

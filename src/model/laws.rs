@@ -20,6 +20,8 @@ pub(super) enum Twin {
     /// Compare-and-delete in Redis has the ledger release whoever holds the lock, where the table
     /// has no holder (yet).
     ReleasesWhoever,
+    /// A withdrawal ends the hold of its value, whoever else has claimed with it.
+    WithdrawsTheValue,
 }
 
 /// What can happen. Messages may always be late or lost, and TTLs run out at any time.
@@ -50,6 +52,8 @@ pub(super) struct Laws {
     pub(super) roams: bool,
     /// A client may release by DEL; else only by compare-and-delete, and without Redis.
     pub(super) deletes: bool,
+    /// Acquire 1 is acquire 0's client again, with the same token, after it was not told OK.
+    pub(super) again: bool,
 }
 
 impl Laws {
@@ -67,8 +71,14 @@ impl Laws {
         repeats: 1,
         roams: false,
         deletes: true,
+        again: false,
     };
     /// Redis decides alone, and loses nothing.
     pub(super) const FAST: Self =
         Self { ledger: false, crashes: 0, losses: 0, tells: 0, ..Self::STRICT };
+
+    /// The value of an acquire.
+    pub(super) fn value(self, acquire: u8) -> u8 {
+        acquire - u8::from(self.again && acquire > 0)
+    }
 }

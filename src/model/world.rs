@@ -116,7 +116,7 @@ pub(super) enum Violation {
     /// Its fence is not higher than that of an earlier OK.
     FenceFalls(u8),
     /// Its client was told that it did not get the lock, and it is the ledger's holder, for good.
-    HeldByRefused(u8, Option<Outcome>),
+    HeldByRefused(u8, Outcome),
     /// Its client was told that the lock is released, and it is the ledger's holder.
     ReleasedHolds(u8),
     /// A repair took the key of a lock that is held.

@@ -8,7 +8,7 @@ use crate::lock::acquire::Ledger;
 use crate::lock::record::{LockKey, Position, Record};
 use crate::mode::Mode;
 
-use super::{Flow, Scope};
+use super::{Flow, Grant, Scope};
 
 impl Scope<'_, '_> {
     /// Writes these to the ledger; the answer comes to this session's operation.
@@ -133,6 +133,22 @@ impl Scope<'_, '_> {
             // Not while Redis does not decide: then the counter is raised above all of these.
             let _ = self.shared().door.submit(Asker::Nobody, vec![Ask::Grant(claim, fence)]);
         }
+    }
+
+    /// Redis has let go a grant whose reply was not written.
+    pub(super) fn give_back(&self, grant: &Grant) {
+        let shared = self.shared();
+        let record = shared.table.find(&grant.key);
+        let record = record.filter(|record| record.stored == grant.stored);
+        // In `fast` the grant that gave the fence stands behind the claim too, and ends with it.
+        let cause = match shared.guarantee {
+            Guarantee::Strict => Cause::Undelivered,
+            Guarantee::Fast => Cause::Client,
+        };
+        if let Some(release) = record.and_then(|r| self.release_of(&grant.key, &r, cause)) {
+            self.book_unattended(vec![release]);
+        }
+        shared.table.release_if(&grant.key, &grant.stored);
     }
 
     /// The release of a lock that the table has; none if the ledger has never heard of it.

@@ -199,13 +199,7 @@ impl Exchange {
                     grant::leave_unconfirmed(grants, scope.shared());
                 }
                 for (grant, _) in grants.iter().zip(reply.elements()) {
-                    let record = scope.shared().table.find(&grant.key);
-                    let record = record.filter(|record| record.stored == grant.stored);
-                    let release = record.and_then(|record| {
-                        scope.release_of(&grant.key, &record, Cause::Undelivered)
-                    });
-                    scope.book_unattended(release.into_iter().collect());
-                    scope.shared().table.release_if(&grant.key, &grant.stored);
+                    scope.give_back(grant);
                 }
                 return Flow::Done;
             }

@@ -54,7 +54,7 @@ pub(in crate::session) struct Acquiring {
     until: Duration,
     /// The claim that has won.
     won: Option<Position>,
-    /// The grant that this acquire goes on with, if that still stands.
+    /// The grant that it goes on with.
     resumes: Option<Position>,
     /// Why the ledger did not take the claim.
     trouble: Option<String>,
@@ -165,7 +165,7 @@ impl Acquiring {
     }
 
     fn start(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
-        // Where the ledger alone decides Redis goes first: it knows whether the client may do this.
+        // In strict Redis goes first: it knows whether the client may.
         if scope.shared().guarantee != Guarantee::Strict
             && let Some(flow) = self.resume(scope)
         {

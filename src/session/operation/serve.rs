@@ -4,12 +4,13 @@
 //! An evaluation whose changes do not all come true, because another session or sidecar was
 //! first, has happened to nobody: it is made again.
 
+mod again;
+
 use std::time::Duration;
 
-use crate::command::LockUse;
 use crate::crash;
 use crate::degraded::{self, Caller, Change, CompanionEffects, Evaluation, Words, World};
-use crate::ledger::{Answer, Ask, Cause, Guarantee, Ticket};
+use crate::ledger::{Answer, Ask, Cause, Ticket};
 use crate::lock::record::{Confidence, LockKey, Position, Record};
 use crate::lock::rule::Outage;
 use crate::lock::value::{self, Stamp};
@@ -48,14 +49,6 @@ pub(in crate::session) struct Serving {
     is_fresh: bool,
 }
 
-/// An unconfirmed grant whose client has come again.
-struct Resumed {
-    lock: LockKey,
-    record: Record,
-    /// What it is told.
-    reply: Vec<u8>,
-}
-
 /// What is evaluated.
 enum Work {
     Command(Vec<Vec<u8>>),
@@ -78,7 +71,7 @@ impl Serving {
         scope: &mut Scope<'_, '_>,
     ) -> (Option<Box<Operation>>, Flow) {
         let mut serving = Self::new(Work::Command(args.iter().map(<[u8]>::to_vec).collect()));
-        let flow = match resumed(args, scope) {
+        let flow = match again::resumed(args, scope) {
             Some(resumed) => serving.resume(resumed, scope),
             None => serving.evaluate(scope),
         };
@@ -132,42 +125,6 @@ impl Serving {
             reading: None,
             is_fresh: false,
         }
-    }
-
-    /// In strict, claims an unconfirmed grant's value once more: the table may not have heard yet
-    /// that another sidecar has released it, and that it is another's lock now.
-    fn resume(&mut self, resumed: Resumed, scope: &mut Scope<'_, '_>) -> Flow {
-        let Resumed { lock, record, reply } = resumed;
-        let stored = record.stored;
-        if scope.shared().guarantee == Guarantee::Strict && record.claim.is_some() {
-            self.resumes = record.claim;
-            let asked_ttl_ms = record.asked_ttl_ms;
-            let again = Change::Take { key: lock, stored, asked_ttl_ms, expires_at_ms: None };
-            return self.make_true(reply, vec![again], CompanionEffects::default(), scope);
-        }
-        scope.shared().table.set_confidence(&lock, &stored, Confidence::Held);
-        let flow = scope.answer(&reply);
-        let reply_end = scope.cx.wires.client_accepted();
-        let claim = record.claim;
-        scope.grants.push(Grant { key: lock, stored, reply_end, claim, is_resumed: true });
-        flow
-    }
-
-    /// Has the ledger read before a command that may end a hold is told that there is nothing for it
-    /// to do: what another sidecar has granted a moment ago may be this client's to release. False
-    /// where that is of no use.
-    fn reads(&mut self, scope: &Scope<'_, '_>) -> bool {
-        let may_end = match &self.work {
-            Work::Command(words) => may_end_a_hold(words),
-            Work::Transaction(commands) => commands.iter().any(|words| may_end_a_hold(words)),
-        };
-        if self.is_fresh || !may_end {
-            return false;
-        }
-        self.is_fresh = true;
-        let ticket = scope.book(Vec::new()).ok();
-        self.reading = ticket.map(|ticket| (ticket, scope.release_until()));
-        self.reading.is_some()
     }
 
     fn evaluate(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
@@ -461,31 +418,6 @@ fn grant(
     }
 }
 
-/// True for a command that may release or extend a lock. A "no" to an acquire may be old.
-fn may_end_a_hold(words: &[Vec<u8>]) -> bool {
-    const NAMES: [&str; 16] = [
-        "del",
-        "unlink",
-        "getdel",
-        "getex",
-        "delex",
-        "delifeq",
-        "eval",
-        "evalsha",
-        "expire",
-        "pexpire",
-        "expireat",
-        "pexpireat",
-        "persist",
-        "setex",
-        "psetex",
-        "getset",
-    ];
-    let is =
-        |name: &&str| words.first().is_some_and(|word| word.eq_ignore_ascii_case(name.as_bytes()));
-    NAMES.iter().any(|name| is(&name))
-}
-
 /// A lock to be claimed, as its rule allows while Redis is away.
 fn take(
     lock: LockKey,
@@ -530,28 +462,6 @@ fn take(
         safety_ttl: rule.safety_ttl,
         persistent: expires_at_ms.is_none(),
     })
-}
-
-/// The same-token retry of an unconfirmed grant (SPEC 3): its answer, if that is what this is.
-fn resumed(args: Args<'_>, scope: &mut Scope<'_, '_>) -> Option<Resumed> {
-    let spec = crate::command::lookup(args.get(0)?)?;
-    if !matches!(spec.class, crate::command::Class::Lock(LockUse::Set | LockUse::Setnx)) {
-        return None;
-    }
-    let lock = scope.lock_key(args.get(1)?);
-    let record = scope.shared().table.find(&lock)?;
-    if record.confidence != Confidence::Unconfirmed {
-        return None;
-    }
-    let ask = super::acquire::acquire_of(args, scope)?;
-    let presented = args.get(2)?;
-    let stamp = scope.shared().stamp_of(lock.key());
-    if !value::is_unique(presented) || !value::matches(&record.stored, presented, stamp) {
-        return None;
-    }
-    let mut reply = Vec::new();
-    ask.granted_reply(scope.state.protocol, &mut reply);
-    Some(Resumed { lock, record, reply })
 }
 
 /// Runs `step` with what the engine looks at.

@@ -52,9 +52,8 @@ pub(in crate::session) struct Acquiring {
     ticket: Option<Ticket>,
     /// When the claim is given up.
     until: Duration,
-    /// The claim that has won.
+    /// The claim that has won; the grant that it goes on with.
     won: Option<Position>,
-    /// The grant that it goes on with.
     resumes: Option<Position>,
     /// Why the ledger did not take the claim.
     trouble: Option<String>,

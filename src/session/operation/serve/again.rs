@@ -28,8 +28,8 @@ impl Serving {
         let stored = record.stored;
         if scope.shared().guarantee == Guarantee::Strict && record.claim.is_some() {
             self.resumes = record.claim;
-            let asked_ttl_ms = record.asked_ttl_ms;
-            let again = Change::Take { key: lock, stored, asked_ttl_ms, expires_at_ms: None };
+            let Record { asked_ttl_ms, expires_at_ms, .. } = record;
+            let again = Change::Take { key: lock, stored, asked_ttl_ms, expires_at_ms };
             return self.make_true(reply, vec![again], CompanionEffects::default(), scope);
         }
         scope.shared().table.set_confidence(&lock, &stored, Confidence::Held);
@@ -83,7 +83,7 @@ fn may_end_a_hold(words: &[Vec<u8>]) -> bool {
     NAMES.iter().any(is)
 }
 
-/// The same-token retry of an unconfirmed grant (SPEC 3): its answer, if that is what this is.
+/// The same-token retry of an unconfirmed grant (SPEC 3), if that is what this is.
 pub(super) fn resumed(args: Args<'_>, scope: &mut Scope<'_, '_>) -> Option<Resumed> {
     let spec = crate::command::lookup(args.get(0)?)?;
     if !matches!(spec.class, crate::command::Class::Lock(LockUse::Set | LockUse::Setnx)) {

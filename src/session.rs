@@ -306,6 +306,10 @@ impl Session {
     pub fn verdict(&mut self, verdict: Verdict, cx: &mut Cx<'_>) -> bool {
         let waits = self.operation.as_ref().is_some_and(|operation| operation.waits_for_another());
         if waits {
+            if verdict == Verdict::Ask {
+                // Its own link may have been lost while it waited.
+                self.ensure_link(cx);
+            }
             self.step(|operation, scope| operation.verdict(verdict, scope), cx);
         }
         waits

@@ -69,7 +69,8 @@ impl Turn<'_> {
 
     /// Whether an acquire is the repetition of one whose reply may never have come (SPEC 3).
     fn is_own_grant(&self, key: &LockKey, value: &[u8]) -> bool {
-        !self.in_script && self.overlay.is_unconfirmed_grant(key, value)
+        // Only of a command alone, whose session has the ledger asked whether that grant still stands.
+        !self.in_script && !self.in_transaction && self.overlay.is_unconfirmed_grant(key, value)
     }
 
     fn condition_holds(

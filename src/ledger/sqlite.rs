@@ -64,8 +64,8 @@ pub struct Sqlite {
     open: Option<Open>,
     /// The place of the last row that was shown.
     cursor: i64,
-    /// The own log.
-    log: Option<u64>,
+    /// The own log, and its first entry: another run's log may have the same number in another file.
+    own: Option<(u64, Start)>,
     /// The last commit has failed: what the log file says may never have reached the disk.
     is_suspect: bool,
     names: Names,
@@ -86,7 +86,7 @@ impl Sqlite {
             kept: Kept::default(),
             open: None,
             cursor: 0,
-            log: None,
+            own: None,
             is_suspect: false,
             names: Names::default(),
         }
@@ -189,19 +189,20 @@ impl Store for Sqlite {
             rows::write(transaction, &path, log, &[first])?;
             Ok(Ok(log))
         })??;
-        (self.log, self.cursor) = (Some(log), 0);
+        (self.own, self.cursor) = (Some((log, start.clone())), 0);
         Ok(log)
     }
 
     fn exchange(&mut self, own: &[Row]) -> Result<Seen, StoreError> {
-        let (path, log, cursor) = (self.path.clone(), self.log, self.cursor);
+        let (path, run, cursor) = (self.path.clone(), self.own.clone(), self.cursor);
         let behavior = match own {
             [] => TransactionBehavior::Deferred,
             _ => TransactionBehavior::Immediate,
         };
         let (seen, cursor) = self.transact(behavior, |transaction, names| {
-            if let (Some(log), false) = (log, own.is_empty()) {
-                rows::write(transaction, &path, log, own)?;
+            if let Some((log, start)) = &run {
+                rows::check_own(transaction, &path, *log, start)?;
+                rows::write(transaction, &path, *log, own)?;
                 crash_if_locks(own, "exchange-begun");
             }
             let failed = |error| explain(&path, Step::Before, &error);
@@ -220,7 +221,11 @@ impl Store for Sqlite {
 
     fn compact(&mut self, snapshot: &Snapshot) -> Result<(), StoreError> {
         let (path, cursor, kept) = (self.path.clone(), self.cursor, self.kept);
+        let run = self.own.clone();
         self.transact(TransactionBehavior::Immediate, |transaction, _| {
+            if let Some((log, start)) = &run {
+                rows::check_own(transaction, &path, *log, start)?;
+            }
             snapshot::replace(transaction, cursor, snapshot, kept)
                 .map_err(|error| explain(&path, Step::Before, &error))
         })

@@ -74,9 +74,10 @@ impl Session {
         self.tell(&out, cx);
     }
 
-    /// A reply of the session's own, unless the client wants none.
+    /// A reply of the session's own, if there is one (CLIENT REPLY has none), unless the client wants
+    /// none.
     fn tell(&mut self, reply: &[u8], cx: &mut Cx<'_>) {
-        if self.state.takes_reply() {
+        if !reply.is_empty() && self.state.takes_reply() {
             cx.wires.to_client(reply);
         }
     }
@@ -134,6 +135,8 @@ impl Session {
     ) {
         match state_use {
             StateUse::Multi => {
+                // EXEC will not be Redis's, which alone knows what it watches.
+                self.state.lose_watch();
                 self.state.held_back = Some(Box::new(HeldBack::default()));
                 encode::simple(out, b"OK");
             }

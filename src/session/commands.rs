@@ -137,6 +137,10 @@ impl Session {
     fn decide(&mut self, args: Args<'_>, cx: &mut Cx<'_>) -> Taken {
         let route = router::route(args, &cx.shared.rules);
         let view = cx.shared.board.view();
+        if view.reachable {
+            // Redis may be back since the first of these commands.
+            self.ensure_link(cx);
+        }
         match route {
             route
                 if self.is_alone_with(&route, view, cx)

@@ -33,6 +33,9 @@ impl Session {
         let ends =
             |change: &Change| matches!(change, Change::Exec | Change::Discard | Change::Reset);
         let transaction_ends = self.pipeline.changes().any(ends);
+        // Nobody knows which replies the client wants from there on.
+        let changes_replies = |change: &Change| matches!(change, Change::Reply(_));
+        let half = half || self.pipeline.changes().any(changes_replies);
         let mut unanswered = self.pipeline.abandon();
         // Blocked on something of Redis's own: closed, as Redis would.
         let half = half || matches!(blocked, Some(None));
@@ -61,7 +64,9 @@ impl Session {
         };
         let mut replies = Vec::new();
         for _ in 0..unanswered {
-            encode::error(&mut replies, text.as_bytes());
+            if self.state.takes_reply() {
+                encode::error(&mut replies, text.as_bytes());
+            }
         }
         cx.wires.to_client(&replies);
         if let Some(words) = carried {

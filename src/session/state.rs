@@ -271,6 +271,11 @@ impl State {
         if self.transaction.take().is_some() {
             self.held_back = Some(Box::new(HeldBack { aborted: true, ..HeldBack::default() }));
         }
+        self.lose_watch();
+    }
+
+    /// What Redis watches for the client can't be asked of it: nobody knows what has changed.
+    pub(crate) fn lose_watch(&mut self) {
         if std::mem::take(&mut self.watching) {
             self.watched.get_or_insert_with(Watched::default).lost = true;
         }

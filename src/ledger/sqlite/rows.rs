@@ -9,7 +9,7 @@ use rusqlite::{Error, Row as SqlRow, Transaction, named_params};
 
 use super::failure::{Step, explain};
 use super::{StoreError, schema};
-use crate::ledger::entry::{Cause, Claim, Entry, Position, Row};
+use crate::ledger::entry::{Cause, Claim, Entry, Position, Row, Start};
 use crate::lock::record::LockKey;
 
 /// Names that are kept once: rules, and clients as far as they fit.
@@ -55,6 +55,34 @@ pub(super) fn strange(column: &str, text: &str) -> Error {
     Error::FromSqlConversionFailure(0, Type::Text, cause.into())
 }
 
+/// Sees that the log of this number is this run's: another file that came into the ledger's place has
+/// logs of other runs under the same numbers, and their entries would pass for the own ones.
+pub(super) fn check_own(
+    transaction: &Transaction<'_>,
+    path: &Path,
+    log: u64,
+    start: &Start,
+) -> Result<(), StoreError> {
+    use rusqlite::OptionalExtension;
+    let found = transaction
+        .prepare_cached("SELECT * FROM logs WHERE log = ?")
+        .and_then(|mut query| query.query_row([signed(log)], schema::start).optional())
+        .map_err(|error| explain(path, Step::Before, &error))?;
+    match found {
+        Some(found) if found == *start => Ok(()),
+        Some(_) => lost(path, "its log is another run's"),
+        None => lost(path, "its log is not there"),
+    }
+}
+
+fn lost<T>(path: &Path, what: &str) -> Result<T, StoreError> {
+    Err(StoreError::not_applied(format!(
+        "{} has lost entries of this run ({what}), as an older copy of it would: restart Lockside to \
+         go on with what it has",
+        path.display()
+    )))
+}
+
 /// Writes those of the own rows that are not there yet.
 pub(super) fn write(
     transaction: &Transaction<'_>,
@@ -62,21 +90,17 @@ pub(super) fn write(
     log: u64,
     own: &[Row],
 ) -> Result<(), StoreError> {
+    if own.is_empty() {
+        return Ok(());
+    }
     let failed = |error| explain(path, Step::Before, &error);
-    let lost = |what: &str| {
-        Err(StoreError::not_applied(format!(
-            "{} has lost entries of this run ({what}), as an older copy of it would: restart \
-             Lockside to go on with what it has",
-            path.display()
-        )))
-    };
     let Some(last) = last_seq(transaction, log).map_err(failed)? else {
-        return lost("its log is not there");
+        return lost(path, "its log is not there");
     };
     let new = own.iter().position(|row| row.at.seq > last).map_or(&[][..], |at| &own[at..]);
     let (Some(first), Some(end)) = (new.first(), new.last()) else { return Ok(()) };
     if first.at.seq != last + 1 {
-        return lost("they end too early");
+        return lost(path, "they end too early");
     }
     new.iter().try_for_each(|row| insert(transaction, row)).map_err(failed)?;
     set_last_seq(transaction, log, end.at.seq).map_err(failed)

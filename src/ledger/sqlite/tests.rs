@@ -151,6 +151,28 @@ fn a_file_that_was_replaced_is_noticed() {
     fs::rename(&aside, &path).unwrap();
 }
 
+/// Another run has begun a ledger of its own at the path, and its log has the number of this one's
+/// and more entries: they are not taken for this run's.
+#[test]
+fn entries_of_another_run_do_not_pass_for_the_own() {
+    let (_folder, path) = place();
+    let (mut store, log) = opened(&path);
+    store.exchange(&claims(log, 2..4)).unwrap();
+    for old in ["db", "db-wal", "db-shm"] {
+        let _ = fs::remove_file(path.with_extension(old));
+    }
+    store.exchange(&[]).unwrap_err();
+    let mut other = Sqlite::new(&path);
+    assert_eq!(other.open(&Start { at_ms: start().at_ms + 1, ..start() }).unwrap(), log);
+    other.exchange(&claims(log, 2..9)).unwrap();
+    for own in [&claims(log, 4..5)[..], &claims(log, 9..10), &[]] {
+        let error = store.exchange(own).unwrap_err();
+        assert!(error.text.contains("its log is another run's"), "{error}");
+    }
+    assert!(store.compact(&Snapshot::default()).is_err());
+    assert_eq!(other.exchange(&[]).unwrap().rows, []);
+}
+
 #[test]
 fn a_full_file_is_an_error_until_there_is_room() {
     let (_folder, path) = place();

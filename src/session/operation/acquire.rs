@@ -52,8 +52,9 @@ pub(in crate::session) struct Acquiring {
     ticket: Option<Ticket>,
     /// When the claim is given up.
     until: Duration,
-    /// The claim that has won.
+    /// The claim that has won; the grant that it goes on with.
     won: Option<Position>,
+    resumes: Option<Position>,
     /// Why the ledger did not take the claim.
     trouble: Option<String>,
     /// The claim's fence, before Redis has given one.
@@ -122,6 +123,7 @@ impl Acquiring {
             ticket: None,
             until: Duration::ZERO,
             won: None,
+            resumes: None,
             trouble: None,
             won_fence: 0,
             link_lost: false,
@@ -144,7 +146,7 @@ impl Acquiring {
         self.known_token = false;
         self.ask.stored = record.stored;
         if record.claim.is_some() && scope.decides() {
-            return Some(self.resume_claimed(scope));
+            return Some(self.resume_claimed(record.claim, scope));
         }
         self.resume_unclaimed(record.claim.is_some() || record.fence.is_some(), scope)
     }
@@ -162,7 +164,10 @@ impl Acquiring {
     }
 
     fn start(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
-        if let Some(flow) = self.resume(scope) {
+        // In strict Redis goes first: it knows whether the client may.
+        if scope.shared().guarantee != Guarantee::Strict
+            && let Some(flow) = self.resume(scope)
+        {
             return flow;
         }
         let turn = match &self.question {
@@ -465,6 +470,8 @@ impl Acquiring {
             key: self.lock.clone(),
             stored: self.ask.stored.clone(),
             reply_end: scope.cx.wires.client_accepted(),
+            claim: self.won,
+            is_resumed: self.won.is_some() && self.won == self.resumes,
         });
         flow
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::ledger::{Ask, Asker};
-use crate::lock::record::{Confidence, LockKey};
+use crate::lock::record::{Confidence, LockKey, Position};
 use crate::session::Shared;
 
 use super::Scope;
@@ -16,6 +16,10 @@ pub(in crate::session) struct Grant {
     pub(in crate::session) stored: Arc<[u8]>,
     /// How many bytes the client must have been sent to have the whole reply.
     pub(in crate::session) reply_end: u64,
+    /// The claim that has won, where one was needed.
+    pub(in crate::session) claim: Option<Position>,
+    /// An older grant that the client asked for again: it is not taken back with this connection.
+    pub(in crate::session) is_resumed: bool,
 }
 
 /// The connection has ended after `written` bytes reached its socket. Given back, to be released,
@@ -27,7 +31,8 @@ pub(in crate::session) fn settle_grants(
     db: u32,
     shared: &Shared,
 ) -> Vec<Grant> {
-    let is_unwritten = |grant: &Grant| grant.reply_end > written && grant.key.db() == db;
+    let is_unwritten =
+        |grant: &Grant| grant.reply_end > written && grant.key.db() == db && !grant.is_resumed;
     let (unwritten, stay): (Vec<_>, Vec<_>) = grants.into_iter().partition(is_unwritten);
     leave_unconfirmed(&stay, shared);
     unwritten
@@ -58,7 +63,11 @@ pub(in crate::session) fn leave_unconfirmed(grants: &[Grant], shared: &Shared) {
 /// the same grant as the one asked for.
 pub(super) fn give_up(grant: &Grant, scope: &Scope<'_, '_>) {
     let table = &scope.shared().table;
-    let stands = table.find(&grant.key).filter(|record| record.stored == grant.stored);
+    // The same token may have been granted once more since.
+    let is_it = |claim| grant.claim.is_none() || grant.claim == claim;
+    let stands = table
+        .find(&grant.key)
+        .filter(|record| record.stored == grant.stored && is_it(record.claim));
     if let Some(claim) = stands.and_then(|record| record.claim) {
         table.release_if(&grant.key, &grant.stored);
         scope.give_up(&grant.key, claim);

@@ -235,10 +235,11 @@ impl Scripting {
         scope: &mut Scope<'_, '_>,
     ) -> Flow {
         let text = match &mut self.step {
-            Step::Settling(settlement, _) => {
-                let next = settlement.lost(scope);
-                return self.go_on(next, scope);
-            }
+            Step::Settling(settlement, _) => match settlement.lost(scope) {
+                // There is no link to run it again on.
+                Next::Lost(losses) => lost_to(&losses, scope),
+                next => return self.go_on(next, scope),
+            },
             Step::Seating(_) => NOT_HELD.to_owned(),
             Step::Running { .. } if connected => return scope.answer_unknown(reason),
             _ => scope.shared().unavailable(reason),

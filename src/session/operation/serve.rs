@@ -4,13 +4,14 @@
 //! An evaluation whose changes do not all come true, because another session or sidecar was
 //! first, has happened to nobody: it is made again.
 
+mod again;
+
 use std::time::Duration;
 
-use crate::command::LockUse;
 use crate::crash;
 use crate::degraded::{self, Caller, Change, CompanionEffects, Evaluation, Words, World};
-use crate::ledger::{Answer, Ask, Cause};
-use crate::lock::record::{Confidence, LockKey, Record};
+use crate::ledger::{Answer, Ask, Cause, Ticket};
+use crate::lock::record::{Confidence, LockKey, Position, Record};
 use crate::lock::rule::Outage;
 use crate::lock::value::{self, Stamp};
 use crate::resp::Args;
@@ -40,6 +41,12 @@ pub(in crate::session) struct Serving {
     /// What a transaction depends on: looked at before each evaluation, also the second, after
     /// another was first.
     watched: Option<Watched>,
+    /// The grant that an acquire goes on with, if that still stands.
+    resumes: Option<Position>,
+    /// The ledger is being read, under this name and until then, because nothing was found to do.
+    reading: Option<(Ticket, Duration)>,
+    /// It was read.
+    is_fresh: bool,
 }
 
 /// What is evaluated.
@@ -63,10 +70,12 @@ impl Serving {
         args: Args<'_>,
         scope: &mut Scope<'_, '_>,
     ) -> (Option<Box<Operation>>, Flow) {
-        if let Some(flow) = resumed(args, scope) {
-            return (None, flow);
-        }
-        Self::begin(Work::Command(args.iter().map(<[u8]>::to_vec).collect()), scope)
+        let mut serving = Self::new(Work::Command(args.iter().map(<[u8]>::to_vec).collect()));
+        let flow = match again::resumed(args, scope) {
+            Some(resumed) => serving.resume(resumed, scope),
+            None => serving.evaluate(scope),
+        };
+        (Some(Box::new(Operation::Serve(serving))), flow)
     }
 
     /// A whole transaction.
@@ -112,13 +121,10 @@ impl Serving {
             grace_ms: 0,
             lost: None,
             watched: None,
+            resumes: None,
+            reading: None,
+            is_fresh: false,
         }
-    }
-
-    fn begin(work: Work, scope: &mut Scope<'_, '_>) -> (Option<Box<Operation>>, Flow) {
-        let mut serving = Self::new(work);
-        let flow = serving.evaluate(scope);
-        (Some(Box::new(Operation::Serve(serving))), flow)
     }
 
     fn evaluate(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
@@ -138,6 +144,9 @@ impl Serving {
             Work::Transaction(commands) => degraded::evaluate_transaction(commands, &caller, world),
         });
         match evaluation {
+            Evaluation::Done { changes, .. } if changes.is_empty() && self.reads(scope) => {
+                self.waiting()
+            }
             Evaluation::Done { reply, changes, companions } => {
                 self.make_true(reply, changes, companions, scope)
             }
@@ -189,7 +198,8 @@ impl Serving {
                     }
                 }
                 Change::Take { key, stored, asked_ttl_ms, expires_at_ms } => {
-                    match take(key, stored, asked_ttl_ms, expires_at_ms, scope) {
+                    let is_new = self.resumes.is_none();
+                    match take(key, stored, asked_ttl_ms, expires_at_ms, is_new, scope) {
                         Ok(provisional) => {
                             touched.push(provisional.lock.clone());
                             taken.push(provisional);
@@ -233,7 +243,8 @@ impl Serving {
             let Change::Take { key, stored, asked_ttl_ms, expires_at_ms } = change else {
                 continue;
             };
-            match take(key.clone(), stored.clone(), *asked_ttl_ms, *expires_at_ms, scope) {
+            let (key, stored) = (key.clone(), stored.clone());
+            match take(key, stored, *asked_ttl_ms, *expires_at_ms, true, scope) {
                 Ok(provisional) => taken.push(provisional),
                 Err(text) => return scope.answer_error(&text),
             }
@@ -244,7 +255,7 @@ impl Serving {
         match scope.change_locally(changes, &taken) {
             Locally::Done => {
                 let flow = self.finish(reply, companions, scope);
-                grant(taken, scope);
+                grant(taken, &[], None, scope);
                 flow
             }
             Locally::Moved => self.evaluate(scope),
@@ -254,6 +265,9 @@ impl Serving {
 
     /// The ledger's answer.
     pub(super) fn answered(&mut self, answer: &Answer, scope: &mut Scope<'_, '_>) -> Option<Flow> {
+        if self.reading.take_if(|(ticket, _)| *ticket == answer.ticket).is_some() {
+            return Some(self.evaluate(scope));
+        }
         let under_way = self.under_way.as_mut()?;
         if !under_way.booking.answered(answer, &under_way.taken) {
             return None;
@@ -277,11 +291,12 @@ impl Serving {
             return Some(scope.answer_error(CLIENT_GONE));
         }
         if again {
+            self.resumes = None;
             return Some(self.evaluate(scope));
         }
         let flow = self.finish(&done.reply, done.companions, scope);
         crash::here("served-told");
-        grant(done.taken, scope);
+        grant(done.taken, &done.booking.won, self.resumes, scope);
         Some(flow)
     }
 
@@ -289,6 +304,10 @@ impl Serving {
     pub(super) fn ledger_late(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
         if self.blocks_until.is_some() {
             return self.block_ended(scope);
+        }
+        if let Some((ticket, _)) = self.reading.take() {
+            scope.shared().door.forget(ticket);
+            return scope.answer_error(&nothing_done("the ledger has not answered in time"));
         }
         let Some(mut under_way) = self.under_way.take() else { return Flow::Close };
         under_way.booking.give_up(scope);
@@ -344,7 +363,8 @@ impl Serving {
     /// What it waits for goes on without the link.
     pub(super) fn waiting(&self) -> Flow {
         let booked = self.under_way.as_ref().map(|under_way| under_way.booking.until);
-        match booked.or(self.blocks_until) {
+        let reading = self.reading.map(|(_, until)| until);
+        match booked.or(reading).or(self.blocks_until) {
             Some(until) => Flow::Ledger { until },
             None => Flow::Close,
         }
@@ -380,13 +400,22 @@ impl UnderWay {
 }
 
 /// The client was told of these by what was written last.
-fn grant(taken: Vec<Provisional>, scope: &mut Scope<'_, '_>) {
+fn grant(
+    taken: Vec<Provisional>,
+    won: &[Option<Position>],
+    resumes: Option<Position>,
+    scope: &mut Scope<'_, '_>,
+) {
     let end = scope.cx.wires.client_accepted();
-    scope.grants.extend(taken.into_iter().map(|taken| Grant {
-        key: taken.lock,
-        stored: taken.record.stored,
-        reply_end: end,
-    }));
+    let won = won.iter().copied().chain(std::iter::repeat(None));
+    for (taken, claim) in taken.into_iter().zip(won) {
+        let (key, stored) = (taken.lock, taken.record.stored);
+        let is_resumed = claim.is_some() && claim == resumes;
+        if is_resumed {
+            scope.shared().table.set_confidence(&key, &stored, Confidence::Held);
+        }
+        scope.grants.push(Grant { key, stored, reply_end: end, claim, is_resumed });
+    }
 }
 
 /// A lock to be claimed, as its rule allows while Redis is away.
@@ -395,6 +424,7 @@ fn take(
     stored: std::sync::Arc<[u8]>,
     asked_ttl_ms: Option<u64>,
     expires_at_ms: Option<u64>,
+    is_new: bool,
     scope: &Scope<'_, '_>,
 ) -> Result<Provisional, String> {
     let shared = scope.shared();
@@ -402,7 +432,7 @@ fn take(
     if shared.table.is_full_for(&lock) {
         return Err(TABLE_FULL.to_owned());
     }
-    if rule.outage == Outage::Refuse {
+    if is_new && rule.outage == Outage::Refuse {
         return Err(shared.unavailable(&format!(
             "rule {:?} grants nothing new meanwhile (outage = \"refuse\")",
             rule.name
@@ -432,32 +462,6 @@ fn take(
         safety_ttl: rule.safety_ttl,
         persistent: expires_at_ms.is_none(),
     })
-}
-
-/// The same-token retry of an unconfirmed grant (SPEC 3): its answer, if that is what this is.
-fn resumed(args: Args<'_>, scope: &mut Scope<'_, '_>) -> Option<Flow> {
-    let spec = crate::command::lookup(args.get(0)?)?;
-    if !matches!(spec.class, crate::command::Class::Lock(LockUse::Set | LockUse::Setnx)) {
-        return None;
-    }
-    let lock = scope.lock_key(args.get(1)?);
-    let record = scope.shared().table.find(&lock)?;
-    if record.confidence != Confidence::Unconfirmed {
-        return None;
-    }
-    let ask = super::acquire::acquire_of(args, scope)?;
-    let presented = args.get(2)?;
-    let stamp = scope.shared().stamp_of(lock.key());
-    if !value::is_unique(presented) || !value::matches(&record.stored, presented, stamp) {
-        return None;
-    }
-    scope.shared().table.set_confidence(&lock, &record.stored, Confidence::Held);
-    let mut reply = Vec::new();
-    ask.granted_reply(scope.state.protocol, &mut reply);
-    let flow = scope.answer(&reply);
-    let reply_end = scope.cx.wires.client_accepted();
-    scope.grants.push(Grant { key: lock, stored: record.stored, reply_end });
-    Some(flow)
 }
 
 /// Runs `step` with what the engine looks at.

@@ -448,6 +448,8 @@ impl Settlement {
             key: lock.clone(),
             stored: record.stored.clone(),
             reply_end,
+            claim: None,
+            is_resumed: false,
         })
         .collect()
     }

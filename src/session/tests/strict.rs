@@ -8,6 +8,7 @@ use crate::ledger::{Answer, Cause, Claim, Outcome, Position};
 use crate::lock::record::Record;
 use crate::lock::rule::Outage;
 use crate::mode::Mode;
+use crate::session::flights::{Question, Verdict};
 
 const CAD: &str = "EVALSHA";
 pub(super) const CLAIM: Position = Position { log: 1, seq: 7 };
@@ -476,4 +477,95 @@ fn a_transaction_whose_claim_loses_says_to_whom() {
     strict.assert_sent(&[CAD]);
     strict.redis("*1\r\n:1\r\n");
     assert_eq!(strict.told(), "*1\r\n-TRYAGAIN lockside: not acquired: lost to worker\r\n");
+}
+
+/// The link of a session that waits for another's acquire is lost: when its turn comes, its new link
+/// is brought to its state first, or it would ask in another database.
+#[test]
+fn a_turn_to_ask_after_the_link_was_lost() {
+    let mut strict = Strict::new();
+    assert_eq!(strict.ask("SELECT 3", OK), OK);
+    let question = Question { user: Arc::from(&b"default"[..]), key: LockKey::new(3, b"lock:a") };
+    strict.rig.flights.join(&question, (9, 9), Duration::ZERO, 0);
+    strict.sent();
+    strict.client(&[TAKE]);
+    strict.cut();
+    strict.assert_sent(&[]);
+    assert!(strict.with(|session, cx| session.verdict(Verdict::Ask, cx)));
+    strict.assert_sent(&["SELECT 3", SENT_SET]);
+    strict.redis(OK);
+    strict.redis(OK);
+    let asks = strict.asked();
+    assert!(matches!(&asks[..], [Ask::Claim(claim)] if claim.key.db() == 3), "{asks:?}");
+}
+
+/// Redis watches, and then takes no lock writes: who is served here in its place can't rely on what
+/// it watches.
+#[test]
+fn a_watch_of_redis_is_lost_when_exec_is_not_its_own() {
+    let mut strict = Strict::held_by("v");
+    assert_eq!(strict.ask("WATCH lock:a", OK), OK);
+    strict.shared.board.show(Mode::Degraded, true);
+    strict.client(&["MULTI", "DEL lock:a", "EXEC"]);
+    assert_eq!(strict.told(), "+OK\r\n+QUEUED\r\n*-1\r\n");
+    // The next one begins anew.
+    strict.client(&["MULTI", "GET lock:a", "EXEC"]);
+    assert_eq!(strict.told(), "+OK\r\n+QUEUED\r\n*1\r\n$1\r\nv\r\n");
+    assert_eq!(strict.did(), []);
+}
+
+#[test]
+fn replies_that_are_not_wanted_without_redis() {
+    let mut strict = Strict::new();
+    strict.shared.board.show(Mode::Degraded, false);
+    strict.client(&["CLIENT REPLY SKIP", "ECHO a", "ECHO b"]);
+    assert_eq!(strict.told(), "$1\r\nb\r\n");
+
+    let mut strict = Strict::new();
+    strict.client(&["CLIENT REPLY OFF"]);
+    strict.redis(OK);
+    strict.client(&["SET plain 1"]);
+    strict.cut();
+    assert_eq!((strict.told().as_str(), strict.session.has_ended()), ("", false));
+    // Whether its OK is wanted, nobody can tell.
+    strict.client(&["CLIENT REPLY ON"]);
+    strict.cut();
+    assert!(strict.session.has_ended());
+}
+
+/// The same token again, after its client's connection has ended: the same grant, if the ledger
+/// still has it. The table may be behind another sidecar that has released it and granted anew.
+#[test]
+fn an_unconfirmed_grant_is_claimed_once_more() {
+    for (stands, mode) in [true, false]
+        .into_iter()
+        .flat_map(|stands| [Mode::Healthy, Mode::Degraded].map(|mode| (stands, mode)))
+    {
+        let mut strict = Strict::held_by(TOKEN);
+        let lock = LockKey::new(0, b"lock:a");
+        strict.shared.table.set_confidence(&lock, TOKEN.as_bytes(), Confidence::Unconfirmed);
+        strict.shared.board.show(mode, mode == Mode::Healthy);
+        strict.client(&[TAKE]);
+        if mode == Mode::Healthy {
+            strict.redis("$-1\r\n");
+        }
+        let asks = strict.asked();
+        assert!(matches!(&asks[..], [Ask::Claim(claim)] if *claim.stored == *TOKEN.as_bytes()));
+        assert_eq!(strict.told(), "");
+        if stands {
+            strict.win(1);
+            assert_eq!((strict.told().as_str(), strict.confidence()), (OK, Some(Confidence::Held)));
+            // It is older than this connection, and not taken back with it.
+            strict.did();
+            assert!(!strict.with(|session, cx| session.last_rites(0, cx)));
+            assert_eq!(
+                (strict.did(), strict.confidence()),
+                (vec![], Some(Confidence::Unconfirmed))
+            );
+        } else {
+            strict.shared.table.grant(lock, record("another"));
+            strict.answer(1, Outcome::Lost { holder: None });
+            assert_eq!(strict.told(), "$-1\r\n");
+        }
+    }
 }

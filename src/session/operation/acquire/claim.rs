@@ -3,7 +3,7 @@
 use crate::crash;
 use crate::ledger::{Answer, Guarantee, Outcome as Booked};
 use crate::lock::acquire::{Acquire, Effect, Input, Ledger, Outcome};
-use crate::lock::record::Confidence;
+use crate::lock::record::{Confidence, Position};
 use crate::mode::Mode;
 use crate::session::operation::{Flow, Scope};
 
@@ -76,6 +76,11 @@ impl Acquiring {
     /// What the ledger and the repairs have to know of an acquire that has ended.
     pub(super) fn tidy(&self, outcome: Outcome, scope: &Scope<'_, '_>) {
         match self.won {
+            Some(claim) if outcome == Outcome::Granted && self.resumes == Some(claim) => {
+                let table = &scope.shared().table;
+                table.set_confidence(&self.lock, &self.ask.stored, Confidence::Held);
+                scope.shared().repairs.touch(&self.lock);
+            }
             Some(_) if outcome == Outcome::Granted && self.machine.is_in_line() => {}
             Some(_) if outcome == Outcome::Granted => scope.shared().repairs.touch(&self.lock),
             Some(claim) => scope.give_up(&self.lock, claim),
@@ -83,8 +88,20 @@ impl Acquiring {
         }
     }
 
-    /// The ledger knows of an unconfirmed grant of this very token: it is the same grant (SPEC 3).
-    pub(super) fn resume_claimed(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
+    /// The ledger knows of an unconfirmed grant of this very token: it is the same grant (SPEC 3), if
+    /// it still stands. In strict its value is claimed once more: the table may not have heard yet
+    /// that another sidecar has released it, and that it is another's lock now.
+    pub(super) fn resume_claimed(
+        &mut self,
+        claim: Option<Position>,
+        scope: &mut Scope<'_, '_>,
+    ) -> Flow {
+        if scope.shared().guarantee == Guarantee::Strict {
+            self.resumes = claim;
+            let (machine, effect) = Acquire::by_claim(scope.cx.now, self.ask.lifetime);
+            self.machine = machine;
+            return self.carry_out(effect, scope);
+        }
         let table = &scope.shared().table;
         table.set_confidence(&self.lock, &self.ask.stored, Confidence::Held);
         self.answer_granted(scope)

@@ -1,0 +1,106 @@
+//! Commands whose first look at the lock table is not the last word, because it hears of other
+//! sidecars' entries with the next read of the ledger alone: an acquire that may be the repetition of
+//! a grant, and a command that may end a hold and finds none.
+
+use crate::command::LockUse;
+use crate::degraded::{Change, CompanionEffects};
+use crate::ledger::Guarantee;
+use crate::lock::record::{Confidence, LockKey, Record};
+use crate::lock::value;
+use crate::resp::Args;
+
+use super::super::{Flow, Grant, Scope, acquire};
+use super::{Serving, Work};
+
+/// An unconfirmed grant whose client has come again.
+pub(super) struct Resumed {
+    lock: LockKey,
+    record: Record,
+    /// What it is told.
+    reply: Vec<u8>,
+}
+
+impl Serving {
+    /// In strict, claims an unconfirmed grant's value once more: the table may not have heard yet
+    /// that another sidecar has released it, and that it is another's lock now.
+    pub(super) fn resume(&mut self, resumed: Resumed, scope: &mut Scope<'_, '_>) -> Flow {
+        let Resumed { lock, record, reply } = resumed;
+        let stored = record.stored;
+        if scope.shared().guarantee == Guarantee::Strict && record.claim.is_some() {
+            self.resumes = record.claim;
+            let Record { asked_ttl_ms, expires_at_ms, .. } = record;
+            let again = Change::Take { key: lock, stored, asked_ttl_ms, expires_at_ms };
+            return self.make_true(reply, vec![again], CompanionEffects::default(), scope);
+        }
+        scope.shared().table.set_confidence(&lock, &stored, Confidence::Held);
+        let flow = scope.answer(&reply);
+        let reply_end = scope.cx.wires.client_accepted();
+        let claim = record.claim;
+        scope.grants.push(Grant { key: lock, stored, reply_end, claim, is_resumed: true });
+        flow
+    }
+
+    /// Has the ledger read before a command that may end a hold is told that there is nothing for it
+    /// to do: what another sidecar has granted a moment ago may be this client's to release. False
+    /// where that is of no use.
+    pub(super) fn reads(&mut self, scope: &Scope<'_, '_>) -> bool {
+        let may_end = match &self.work {
+            Work::Command(words) => may_end_a_hold(words),
+            Work::Transaction(commands) => commands.iter().any(|words| may_end_a_hold(words)),
+        };
+        if self.is_fresh || !may_end {
+            return false;
+        }
+        self.is_fresh = true;
+        let ticket = scope.book(Vec::new()).ok();
+        self.reading = ticket.map(|ticket| (ticket, scope.release_until()));
+        self.reading.is_some()
+    }
+}
+
+/// True for a command that may release or extend a lock. A "no" to an acquire may be old.
+fn may_end_a_hold(words: &[Vec<u8>]) -> bool {
+    const NAMES: [&str; 16] = [
+        "del",
+        "unlink",
+        "getdel",
+        "getex",
+        "delex",
+        "delifeq",
+        "eval",
+        "evalsha",
+        "expire",
+        "pexpire",
+        "expireat",
+        "pexpireat",
+        "persist",
+        "setex",
+        "psetex",
+        "getset",
+    ];
+    let is =
+        |name: &&str| words.first().is_some_and(|word| word.eq_ignore_ascii_case(name.as_bytes()));
+    NAMES.iter().any(is)
+}
+
+/// The same-token retry of an unconfirmed grant (SPEC 3), if that is what this is.
+pub(super) fn resumed(args: Args<'_>, scope: &mut Scope<'_, '_>) -> Option<Resumed> {
+    let spec = crate::command::lookup(args.get(0)?)?;
+    if !matches!(spec.class, crate::command::Class::Lock(LockUse::Set | LockUse::Setnx)) {
+        return None;
+    }
+    let lock = scope.lock_key(args.get(1)?);
+    let record = scope.shared().table.find(&lock)?;
+    if record.confidence != Confidence::Unconfirmed {
+        return None;
+    }
+    let ask = acquire::acquire_of(args, scope)?;
+    let presented = args.get(2)?;
+    let stamp = scope.shared().stamp_of(lock.key());
+    if !value::is_unique(presented) || !value::matches(&record.stored, presented, stamp) {
+        return None;
+    }
+    let mut reply = Vec::new();
+    ask.granted_reply(scope.state.protocol, &mut reply);
+    Some(Resumed { lock, record, reply })
+}

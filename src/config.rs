@@ -222,7 +222,7 @@ impl Default for Upstream {
             command_timeout: Duration::from_secs(5),
             recover_after: Duration::from_secs(1),
             probe_interval: Duration::from_millis(500),
-            probe_timeout: Duration::from_millis(500),
+            probe_timeout: Duration::from_secs(1),
             repair_interval: Duration::from_secs(60),
             min_replicas: 0,
         }

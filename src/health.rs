@@ -47,7 +47,7 @@ pub struct Settings {
 }
 
 /// Default of [`Settings::probe_timeout`].
-pub const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
+pub const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What others do when the thread says so. They are called on its thread and must not block.
 pub struct Callbacks {

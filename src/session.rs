@@ -117,6 +117,8 @@ pub struct Session {
     deadline: Option<Duration>,
     /// The deadline is the ledger's, not the link's.
     awaits_ledger: bool,
+    /// Ordinary commands in flight wait for a Redis that does not answer; not for ever.
+    doomed: bool,
     /// Redis has closed the link, and nobody knows yet whether it meant this one: how many good
     /// probes there were before.
     orphaned: Option<u64>,
@@ -151,6 +153,7 @@ impl Session {
             raw: false,
             deadline: None,
             awaits_ledger: false,
+            doomed: false,
             orphaned: None,
             command_waits: false,
             client_gone: false,
@@ -258,7 +261,9 @@ impl Session {
     /// The deadline has passed; the worker has dropped the link, unless
     /// [`Session::awaits_ledger`].
     pub fn timed_out(&mut self, cx: &mut Cx<'_>) {
-        if self.operation.is_none() && self.orphaned.is_some() {
+        if self.operation.is_none() && self.doomed {
+            self.doom_is_due(cx);
+        } else if self.operation.is_none() && self.orphaned.is_some() {
             self.verdict_is_due(cx);
         } else if self.awaits_ledger {
             self.step(Operation::ledger_late, cx);

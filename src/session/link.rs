@@ -118,9 +118,34 @@ impl Session {
         }
     }
 
-    /// True if the link is no use with this view: Redis does not answer, and may never.
-    pub fn gives_up_link(&self, view: View) -> bool {
-        !view.reachable && self.linked
+    /// True if the link is no use with this view: Redis does not answer, and may never. Ordinary
+    /// commands in flight are given as long as a lock command would be: a Redis that was only busy
+    /// answers them, and their client would have waited for it.
+    pub fn gives_up_link(&mut self, view: View, cx: &Cx<'_>) -> bool {
+        if view.reachable || !self.linked {
+            return false;
+        }
+        if self.operation.is_some() || self.pipeline.is_empty() {
+            return true;
+        }
+        if self.deadline.is_none() {
+            self.deadline = Some(cx.now + cx.shared.command_timeout);
+            self.awaits_ledger = true;
+            self.doomed = true;
+        }
+        false
+    }
+
+    /// What was in flight when Redis ceased to answer has been given its time.
+    pub(super) fn doom_is_due(&mut self, cx: &mut Cx<'_>) {
+        self.doomed = false;
+        self.deadline = None;
+        self.awaits_ledger = false;
+        let away = !cx.shared.board.view().reachable;
+        if away && self.linked && !self.pipeline.is_empty() {
+            cx.wires.reopen();
+            self.link_failed("Redis does not answer", true, cx);
+        }
     }
 
     /// An operation wants a new link.

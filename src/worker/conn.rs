@@ -140,7 +140,10 @@ impl Driver<'_, '_> {
     /// The mode has changed: what waits for a Redis that is not there any more need not wait.
     pub(super) fn view_changed(&mut self) {
         self.with(|session, cx| session.view_changed(cx));
-        if self.conn.session.gives_up_link(self.shared.board.view()) {
+        let view = self.shared.board.view();
+        let mut gives_up = false;
+        self.with(|session, cx| gives_up = session.gives_up_link(view, cx));
+        if gives_up {
             self.conn.io.link_error = Some("Redis does not answer".into());
         }
     }

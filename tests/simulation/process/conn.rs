@@ -207,8 +207,10 @@ impl Process {
             }
             Happened::FromRedis(..) | Happened::LinkDown(..) => {}
             Happened::ViewChanged => {
-                if conn.session.gives_up_link(self.shared.board.view()) {
-                    conn.io.link_error = Some("Redis does not answer");
+                let (view, mut gives_up) = (self.shared.board.view(), false);
+                self.with(id, |session, cx| gives_up = session.gives_up_link(view, cx));
+                if gives_up {
+                    self.conns.get_mut(&id).unwrap().io.link_error = Some("Redis does not answer");
                 }
             }
             Happened::Answer(answer) => {

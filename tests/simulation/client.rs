@@ -269,6 +269,12 @@ impl World {
             Doing::Checking | Doing::Watching | Doing::Getting if holds => {
                 self.rest(id, Doing::Holding, soon);
             }
+            // It may still arrive, and deletes what stands there then, as in any Redis: who has let
+            // it go leaves the lock alone.
+            Doing::Deleting | Doing::TakingOut => {
+                self.clients[id].key.clear();
+                self.rest(id, Doing::Idle, soon * 5);
+            }
             _ => self.rest(id, Doing::Resolving, soon),
         }
     }

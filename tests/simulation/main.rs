@@ -155,7 +155,6 @@ planted! {
     finds_a_grant_before_its_claim: EarlyGrant,
     finds_a_release_before_its_entry: EarlyRelease,
     finds_a_claim_that_is_not_withdrawn: NoWithdrawal,
-    finds_a_release_of_whoever_holds: AnyRelease,
     finds_a_table_that_is_not_rebuilt: NoTable,
     finds_a_repair_that_puts_back_what_is_released: StaleRepair,
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lockside::ledger::committer::{Committer, Now, Timing};
 use lockside::ledger::fold::{self, Fold, Holder};
-use lockside::ledger::{Answer, Ask, Asker, Cause, Door, Outcome, Position, Ticket, Unavailable};
+use lockside::ledger::{Answer, Ask, Asker, Door, Outcome, Position, Ticket, Unavailable};
 use lockside::lock::record::LockKey;
 use lockside::repair::{Standing, Truth};
 
@@ -21,8 +21,6 @@ pub(crate) enum Bug {
     EarlyRelease,
     /// A claim that was given up is not withdrawn.
     NoWithdrawal,
-    /// A release ends whoever holds the lock when it is written.
-    AnyRelease,
     /// A sidecar that starts does not take over what the ledger holds.
     NoTable,
     /// The repair takes what is released for what is held.
@@ -89,7 +87,7 @@ impl Desk {
     }
 
     /// A request that a planted bug answers by itself.
-    fn answer_early(&self, asker: Asker, asks: &mut [Ask]) -> Option<Vec<Outcome>> {
+    fn answer_early(&self, asker: Asker, asks: &[Ask]) -> Option<Vec<Outcome>> {
         let Asker::Session(..) = asker else { return None };
         let is_claim = asks.iter().all(|ask| matches!(ask, Ask::Claim(_)));
         let is_release = asks.iter().all(|ask| matches!(ask, Ask::Release(..)));
@@ -99,21 +97,13 @@ impl Desk {
                 Some(vec![Outcome::Won { claim, fence: 1 }; asks.len()])
             }
             Bug::EarlyRelease if is_release => Some(vec![Outcome::Released; asks.len()]),
-            Bug::AnyRelease => {
-                for ask in asks {
-                    if let Ask::Release(key, ..) = ask {
-                        *ask = Ask::ReleaseAny(key.clone(), Cause::Client);
-                    }
-                }
-                None
-            }
             _ => None,
         }
     }
 }
 
 impl Door for Desk {
-    fn submit(&self, asker: Asker, mut asks: Vec<Ask>) -> Result<Ticket, Unavailable> {
+    fn submit(&self, asker: Asker, asks: Vec<Ask>) -> Result<Ticket, Unavailable> {
         let mut books = self.books();
         if let (Asker::Session(..), Some(stalled)) = (asker, books.stalled()) {
             return Err(Unavailable::NotAnswering(stalled));
@@ -125,7 +115,7 @@ impl Door for Desk {
                 _ => {}
             }
         }
-        let early = self.answer_early(asker, &mut asks);
+        let early = self.answer_early(asker, &asks);
         let Some(outcomes) = early else { return books.committer.submit(asker, asks) };
         let ticket = books.committer.submit(Asker::Nobody, asks)?;
         if let Asker::Session(_, session) = asker {

@@ -117,8 +117,9 @@ pub struct Session {
     deadline: Option<Duration>,
     /// The deadline is the ledger's, not the link's.
     awaits_ledger: bool,
-    /// Ordinary commands in flight wait for a Redis that does not answer; not for ever.
-    doomed: bool,
+    /// Commands in flight wait for a Redis that does not answer them; not for ever. How many were
+    /// answered, and how many probes were good, when that began.
+    doomed: Option<(u64, u64)>,
     /// Redis has closed the link, and nobody knows yet whether it meant this one: how many good
     /// probes there were before.
     orphaned: Option<u64>,
@@ -153,7 +154,7 @@ impl Session {
             raw: false,
             deadline: None,
             awaits_ledger: false,
-            doomed: false,
+            doomed: None,
             orphaned: None,
             command_waits: false,
             client_gone: false,
@@ -261,7 +262,7 @@ impl Session {
     /// The deadline has passed; the worker has dropped the link, unless
     /// [`Session::awaits_ledger`].
     pub fn timed_out(&mut self, cx: &mut Cx<'_>) {
-        if self.operation.is_none() && self.doomed {
+        if self.operation.is_none() && self.doomed.is_some() {
             self.doom_is_due(cx);
         } else if self.operation.is_none() && self.orphaned.is_some() {
             self.verdict_is_due(cx);

@@ -46,6 +46,13 @@ impl Session {
     /// Carries out a command without Redis.
     pub(super) fn alone(&mut self, route: Route, args: Args<'_>, cx: &mut Cx<'_>) {
         let mut out = Vec::new();
+        let has_upstream = self.state.transaction.is_some() || self.state.is_watching();
+        if has_upstream && !cx.shared.board.view().reachable {
+            // What Redis has queued or watches goes with the link, whether that is noticed yet or not.
+            self.state.lose_link();
+            self.queued.clear();
+            self.renew_link(cx);
+        }
         if self.state.held_back.is_some() {
             if self.hold_back(&route, args, cx, &mut out) {
                 self.run(operation::execute_held_back, cx);

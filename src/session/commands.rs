@@ -72,6 +72,7 @@ impl Session {
         let pending = cut.pending();
         self.forward(pending, cx);
         self.requests = requests;
+        self.watch_over_state(cx);
         self.settle_end(cx);
         self.note_heard(cx);
         cut.at

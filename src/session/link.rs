@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::operation::Operation;
+use super::pipeline::Expectation;
 use super::state::Change;
 use super::{Cx, End, Session};
 use crate::mode::{Mode, Report, View};
@@ -128,21 +129,39 @@ impl Session {
         if self.operation.is_some() || self.pipeline.is_empty() {
             return true;
         }
+        self.doom(cx);
+        false
+    }
+
+    /// What is in flight is given its time, from now on.
+    fn doom(&mut self, cx: &Cx<'_>) {
         if self.deadline.is_none() {
             self.deadline = Some(cx.now + cx.shared.command_timeout);
             self.awaits_ledger = true;
-            self.doomed = true;
+            self.doomed = Some((self.pipeline.done(), cx.shared.reports.good_probes()));
         }
-        false
+    }
+
+    /// A command on the connection's state never takes long at Redis: if it has no reply in time
+    /// while Redis answers others, the link is dead.
+    pub(super) fn watch_over_state(&mut self, cx: &Cx<'_>) {
+        if self.pipeline.head().is_some_and(Expectation::is_quick) && cx.shared.reports.expects() {
+            self.doom(cx);
+        }
     }
 
     /// What was in flight when Redis ceased to answer has been given its time.
     pub(super) fn doom_is_due(&mut self, cx: &mut Cx<'_>) {
-        self.doomed = false;
+        let Some((done, probes)) = self.doomed.take() else { return };
         self.deadline = None;
         self.awaits_ledger = false;
         let away = !cx.shared.board.view().reachable;
-        if away && self.linked && !self.pipeline.is_empty() {
+        let quick = self.pipeline.head().is_some_and(Expectation::is_quick);
+        let others = cx.shared.reports.good_probes() >= probes + 2;
+        let dead = quick && others && self.pipeline.done() == done;
+        if !(away || dead) {
+            self.watch_over_state(cx);
+        } else if self.linked && !self.pipeline.is_empty() {
             cx.wires.reopen();
             self.link_failed("Redis does not answer", true, cx);
         }
@@ -213,6 +232,7 @@ impl Session {
         self.preamble = 0;
         self.linked = false;
         self.verified = false;
+        self.doomed = None;
         self.reopening = false;
     }
 }

@@ -22,10 +22,19 @@ pub(crate) enum Expectation {
     Change(Change),
 }
 
+impl Expectation {
+    /// True for a command that Redis answers at once: on the connection's state, without keys.
+    pub(crate) fn is_quick(&self) -> bool {
+        matches!(self, Self::Change(change) if !matches!(change, Change::Block(_) | Change::Exec))
+    }
+}
+
 /// The outstanding replies of one session.
 #[derive(Debug, Default)]
 pub(crate) struct Pipeline {
     entries: VecDeque<Expectation>,
+    /// Entries that were answered so far.
+    done: u64,
 }
 
 impl Pipeline {
@@ -101,7 +110,13 @@ impl Pipeline {
         count
     }
 
+    /// A number that grows with the entries that are answered.
+    pub(crate) fn done(&self) -> u64 {
+        self.done
+    }
+
     fn pop(&mut self) -> Option<Expectation> {
+        self.done += 1;
         let entry = self.entries.pop_front();
         // An idle client holds no buffer.
         if self.entries.is_empty() && self.entries.capacity() > 8 {

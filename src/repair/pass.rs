@@ -10,7 +10,7 @@
 //! has just put into Redis. A pass can be dropped between any two steps.
 //!
 //! A pass is complete when each holder stands in Redis as it should, or can't be put there at all
-//! ([`Plan::CannotRestore`]). Locks won while it runs are caught up with [`CATCH_UPS`] times; later
+//! ([`Plan::CannotRestore`]). Locks won while it runs are caught up with `CATCH_UPS` times; later
 //! ones are brought to Redis by who wins them.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -77,8 +77,13 @@ fn medium() -> Arc<Mutex<Medium>> {
 }
 
 fn take(ledger: &Ledger, name: &str) -> Ticket {
-    let asks = vec![Ask::Claim(claim(name, "v"))];
     ledger.submit(Asker::Nobody, vec![]).unwrap();
+    take_alone(ledger, name)
+}
+
+/// The same with no exchange of its own before.
+fn take_alone(ledger: &Ledger, name: &str) -> Ticket {
+    let asks = vec![Ask::Claim(claim(name, "v"))];
     let asker = Asker::Session(7, (1, 1));
     // A store that works for a moment is no trouble here.
     let until = std::time::Instant::now() + LONG;
@@ -116,7 +121,8 @@ fn a_store_that_hangs_is_trouble_while_it_does() {
     let gate = Gate::default();
     let script = vec![Fault::None, Fault::None, Fault::Hangs(gate.clone())];
     let (ledger, ears) = started(Memory::with_faults(medium(), script));
-    let ticket = take(&ledger, "a");
+    // The exchange that hangs is this one's.
+    let ticket = take_alone(&ledger, "a");
     gate.wait_for_a_visitor();
     while ledger.trouble().is_none() {
         std::thread::yield_now();

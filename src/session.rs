@@ -266,6 +266,10 @@ impl Session {
             self.doom_is_due(cx);
         } else if self.operation.is_none() && self.orphaned.is_some() {
             self.verdict_is_due(cx);
+        } else if self.operation.is_none() {
+            // What it was for has ended otherwise. It must not be due again.
+            self.deadline = None;
+            self.awaits_ledger = false;
         } else if self.awaits_ledger {
             self.step(Operation::ledger_late, cx);
         } else {

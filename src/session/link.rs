@@ -232,7 +232,10 @@ impl Session {
         self.preamble = 0;
         self.linked = false;
         self.verified = false;
-        self.doomed = None;
+        if self.doomed.take().is_some() {
+            self.deadline = None;
+            self.awaits_ledger = false;
+        }
         self.reopening = false;
     }
 }

@@ -144,7 +144,8 @@ impl Value<'_> {
 /// The claim of this value: in the group that forms, as the holder, or one that was beaten.
 fn claim_of(value: Value<'_>, facts: Facts<'_>, earlier: &[Row]) -> Option<Position> {
     let own = earlier.iter().rev().find(|row| {
-        matches!(&row.entry, Entry::Grant(claim, _) | Entry::Claim(claim) if value.is_of(claim))
+        matches!(&row.entry, Entry::Grant(claim, _) | Entry::Claim(claim) | Entry::Observe(claim)
+            if value.is_of(claim))
     });
     if let Some(own) = own {
         return Some(own.at);

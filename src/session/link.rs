@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::operation::Operation;
+use super::operation::{Operation, Scope};
 use super::pipeline::Expectation;
 use super::state::Change;
 use super::{Cx, End, Session};
@@ -171,6 +171,15 @@ impl Session {
     pub(super) fn reopen(&mut self, cx: &mut Cx<'_>) {
         if !self.state.is_replayable() {
             self.end = Some(End::AfterOperation);
+        }
+        if !cx.shared.board.view().reachable {
+            // A process that hangs still takes connections, and answers on none.
+            self.forget_link();
+            let away = |operation: &mut Operation, scope: &mut Scope<'_, '_>| {
+                operation.link_failed("Redis does not answer", false, scope)
+            };
+            self.step(away, cx);
+            return;
         }
         self.renew_link(cx);
         if self.preamble == 0 {

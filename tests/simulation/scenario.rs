@@ -96,6 +96,8 @@ impl Run {
 
     fn heal(&mut self) {
         for sidecar in 0..self.world.slots.len() {
+            // A point that was never come to is none any more: nobody would start it again.
+            self.world.slots[sidecar].crash_at = None;
             for fault in [
                 Fault::Join(sidecar),
                 Fault::Mood(sidecar, Mood::Fast),

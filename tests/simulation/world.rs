@@ -74,7 +74,7 @@ pub(crate) struct Slot {
     /// Its connections to Redis are reset, and new ones refused.
     is_cut: bool,
     mood: Mood,
-    crash_at: Option<Point>,
+    pub(crate) crash_at: Option<Point>,
     is_doomed: bool,
 }
 

@@ -165,6 +165,17 @@ impl Scope<'_, '_> {
         }
     }
 
+    /// Ends a grant of Redis's own whose mirror has not come to the ledger, and may never have been
+    /// on its way there: heard of and ended it is dead, else a pass would take it for a lock that it
+    /// does not know.
+    pub(super) fn end_unwritten(&self, key: &LockKey, record: &Record, release: Ask) {
+        let heard = match self.claim_of(key, record) {
+            Ask::Claim(claim) | Ask::ClaimExpiring(claim) => Some(Ask::Observe(claim)),
+            _ => None,
+        };
+        self.book_unattended(heard.into_iter().chain([release]).collect());
+    }
+
     /// The locks of these releases, which a repair may put back before the ledger has them.
     pub(super) fn doubtful(&self, releases: &[Ask]) -> Vec<LockKey> {
         let key = |ask: &Ask| match ask {

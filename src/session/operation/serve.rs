@@ -183,21 +183,11 @@ impl Serving {
                     touched.push(key.clone());
                     match scope.release_of(&key, &record, Cause::Client) {
                         Some(release @ Ask::Release(..)) => releases.push(release),
-                        // A grant of Redis's own, whose mirror has not come to the ledger yet.
                         release => {
                             let any = || Ask::ReleaseAny(key.clone(), Cause::Client);
                             scope.shared().table.release_if(&key, &record.stored);
-                            // Nor may it ever have been on its way there: then a pass would take
-                            // the value for a lock that it does not know. Heard of and ended, it is
-                            // dead.
-                            let heard = match scope.claim_of(&key, &record) {
-                                Ask::Claim(claim) | Ask::ClaimExpiring(claim) => {
-                                    Some(Ask::Observe(claim))
-                                }
-                                _ => None,
-                            };
                             let release = release.unwrap_or_else(any);
-                            scope.book_unattended(heard.into_iter().chain([release]).collect());
+                            scope.end_unwritten(&key, &record, release);
                         }
                     }
                 }

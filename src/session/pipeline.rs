@@ -23,9 +23,10 @@ pub(crate) enum Expectation {
 }
 
 impl Expectation {
-    /// True for a command that Redis answers at once: on the connection's state, without keys.
+    /// True for a command that Redis answers before any other it gets later: on the connection's
+    /// state, or an EXEC, which keeps everybody else waiting while it runs.
     pub(crate) fn is_quick(&self) -> bool {
-        matches!(self, Self::Change(change) if !matches!(change, Change::Block(_) | Change::Exec))
+        matches!(self, Self::Change(change) if !matches!(change, Change::Block(_)))
     }
 }
 

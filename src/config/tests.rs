@@ -92,6 +92,9 @@ fn every_value_of_the_file_arrives() {
         guarantee = "fast"
         namespace = "orders"
         conflict = "upstream"
+        observe = true
+        observe_databases = [3, 0]
+        observe_scan = "2s"
         [ledger]
         kind = "sqlite"
         path = "l/x.db"
@@ -136,6 +139,7 @@ fn every_value_of_the_file_arrives() {
         name = "rest"
         keys = ["*"]
         outage = "refuse"
+        observe = false
         [[user]]
         name = "bob"
         password = "secret"
@@ -173,7 +177,10 @@ fn every_value_of_the_file_arrives() {
     assert_eq!(jobs.default_ttl, Duration::from_secs(120));
     assert!(jobs.allow_repeated_values);
     assert_eq!((jobs.outage, jobs.max_hold), (Outage::Local, Some(Duration::from_secs(172_800))));
+    let observe = &settings.observe;
+    assert_eq!((&observe.databases, observe.scan.as_secs()), (&[0, 3].into(), 2));
     let rest = settings.rules.find(b"job:x1").unwrap();
+    assert_eq!((jobs.observe, rest.observe), (true, false));
     assert_eq!((rest.outage, rest.max_hold), (Outage::Refuse, None));
     assert_eq!(ledger.patience(rest), Duration::from_millis(1500));
     assert_eq!(settings.users.len(), 1);
@@ -407,6 +414,30 @@ const BAD_FILES: &[(&str, &str)] = &[
     (
         "[[rule]]\nname = 'a'\nkeys = 'a'\nmax_hold = '10ms'",
         r#"l.toml:4: rule.max_hold: 10ms is out of range; expected 0 (off), or seconds or a duration such as "500ms", 1s to 3650d"#,
+    ),
+    (
+        "[[rule]]\nname = 'a'\nkeys = ['a', '*:lock']\nobserve = true",
+        r#"l.toml:4: rule.observe: rule a: "*:lock" begins with no literal text; expected globs such as "lock:*" in a rule that is observed, or observe = false in it"#,
+    ),
+    (
+        "observe = true\n[[rule]]\nname = 'a'\nkeys = '?'",
+        r#"l.toml:1: observe: rule a: "?" begins with no literal text; expected globs such as "lock:*" in a rule that is observed, or observe = false in it"#,
+    ),
+    (
+        "observe_databases = [0, 64]",
+        r#"l.toml:1: observe_databases: "64" is no database that can be observed; expected numbers of databases such as [0, 1], each 0 to 63"#,
+    ),
+    (
+        "observe_databases = []",
+        "l.toml:1: observe_databases: 0 databases; expected 1 to 16 databases, each once",
+    ),
+    (
+        "observe_databases = [1, 1]",
+        "l.toml:1: observe_databases: a database stands twice; expected 1 to 16 databases, each once",
+    ),
+    (
+        "observe_scan = 0",
+        r#"l.toml:1: observe_scan: 0 is out of range; expected seconds or a duration such as "500ms", 1s to 1d"#,
     ),
     (
         "[[rule]]\nname = 'a'\nkeys = 'a'\nfence_suffix = ':fence'",

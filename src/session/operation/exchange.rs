@@ -10,6 +10,7 @@ use crate::lock::value;
 use crate::resp::Args;
 use crate::resp::encode::{self, CommandBuilder};
 use crate::resp::reply::Reply;
+use crate::session::state::Seen;
 
 use super::ask;
 use super::durable;
@@ -157,7 +158,13 @@ impl Exchange {
         scope.witness_answer(&self.purpose, &reply);
         match &self.purpose {
             Purpose::Pass => return scope.answer(frame),
-            Purpose::View(keys) => view::show(frame, keys, scope.shared(), &mut out),
+            Purpose::View(keys) => {
+                let seen = view::seen(&reply, keys, scope);
+                seen.into_iter().for_each(|(lock, stored)| scope.state.saw(lock, &stored));
+                if !view::show_lost(&reply, keys, scope, &mut out) {
+                    view::show(frame, keys, scope.shared(), &mut out);
+                }
+            }
             Purpose::TakeOut(lock) => {
                 let known = scope.shared().table.find(lock).filter(|_| scope.decides());
                 match (&reply, known) {
@@ -170,19 +177,9 @@ impl Exchange {
                 }
                 return self.release(&reply, out, scope);
             }
-            Purpose::Delete(locks) => {
-                let now_ms = scope.shared().clock.unix_ms();
-                let stands = |at_ms: u64| at_ms > now_ms;
-                let had = |lock: &LockKey| {
-                    let record = scope.shared().table.find(lock);
-                    record.is_some_and(|record| record.expires_at_ms.is_none_or(stands))
-                };
-                match (reply, locks.as_slice()) {
-                    // Redis had lost it; the ledger had not, and that is the truth (SPEC 2).
-                    (Reply::Integer(0), [lock]) if scope.decides() && had(lock) => {
-                        encode::integer(&mut out, 1);
-                    }
-                    _ => out.extend_from_slice(frame),
+            purpose @ Purpose::Delete(_) => {
+                if !purpose.show_deleted(frame, scope, &mut out) {
+                    out.extend_from_slice(frame);
                 }
                 return self.release(&reply, out, scope);
             }
@@ -210,7 +207,7 @@ impl Exchange {
     /// Has the ledger release what Redis has let go, then answers.
     fn release(&mut self, reply: &Reply<'_>, out: Vec<u8>, scope: &mut Scope<'_, '_>) -> Flow {
         crash::here("release-answered");
-        let releases = self.purpose.releases(reply, scope.state.db, scope);
+        let releases = self.purpose.releases(reply, scope.state.db, &[], scope);
         if releases.is_empty() {
             return scope.answer(&out);
         }
@@ -314,21 +311,61 @@ impl Purpose {
         matches!(self, Self::View(_) | Self::TakeOut(_) | Self::Delete(_))
     }
 
-    /// What the ledger is to be told once Redis has answered so, in database `db`.
-    pub(super) fn releases(&self, reply: &Reply<'_>, db: u32, scope: &Scope<'_, '_>) -> Vec<Ask> {
+    /// True for what ends whatever hold it meets.
+    pub(super) fn is_blind(&self) -> bool {
+        matches!(self, Self::TakeOut(_) | Self::Delete(_))
+    }
+
+    /// DEL of one lock that Redis had lost and the ledger had not: that is the truth (SPEC 2), so it
+    /// has deleted one. False for everything else: nothing is written.
+    pub(super) fn show_deleted(
+        &self,
+        frame: &[u8],
+        scope: &Scope<'_, '_>,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        let Self::Delete(locks) = self else { return false };
+        let [lock] = locks.as_slice() else { return false };
+        let now_ms = scope.shared().clock.unix_ms();
+        let stands = |at_ms: u64| at_ms > now_ms;
+        let record = scope.shared().table.find(lock);
+        let stood = record.is_some_and(|record| record.expires_at_ms.is_none_or(stands));
+        let is_lost = frame == b":0\r\n" && scope.decides() && stood;
+        if is_lost {
+            encode::integer(out, 1);
+        }
+        is_lost
+    }
+
+    /// What the ledger is to be told once Redis has answered so, in database `db`. `seen`: values
+    /// that are known to be those that were deleted.
+    pub(super) fn releases(
+        &self,
+        reply: &Reply<'_>,
+        db: u32,
+        seen: &[Seen],
+        scope: &Scope<'_, '_>,
+    ) -> Vec<Ask> {
         match (self, reply) {
             (Self::TakeOut(lock), Reply::Null)
                 if !scope.decides() || scope.shared().table.find(lock).is_none() =>
             {
                 Vec::new()
             }
-            (Self::TakeOut(lock), Reply::Bulk(_) | Reply::Null) => {
+            (Self::TakeOut(lock), Reply::Null) => {
                 settle::releases([(lock, None)].into_iter(), Cause::Client, scope)
+            }
+            (Self::TakeOut(lock), Reply::Bulk(stored)) => {
+                settle::releases([(lock, Some(*stored))].into_iter(), Cause::Client, scope)
             }
             (Self::Delete(locks), Reply::Integer(count)) => {
                 let known = |lock: &&LockKey| scope.shared().table.find(lock).is_some();
                 let gone = locks.iter().filter(|lock| *count > 0 || known(lock));
-                settle::releases(gone.map(|lock| (lock, None)), Cause::Client, scope)
+                let with_value = |lock| {
+                    let value = seen.iter().find(|(seen, _)| seen == lock);
+                    (lock, value.map(|(_, stored)| &**stored).filter(|_| *count > 0))
+                };
+                settle::releases(gone.map(with_value), Cause::Client, scope)
             }
             (Self::Keyspace(keyspace_use, args), Reply::Simple(_)) => {
                 let all = scope.shared().table.list(0, |_| true);

@@ -427,6 +427,9 @@ impl Pass {
         // After a deletion nothing stands where a holder should: its turn is next.
         let leaves_a_hole = kind == Kind::Delete && at.is_some();
         let puts = matches!(kind, Kind::Set | Kind::Replace);
+        if puts && applied {
+            self.note_put(&key);
+        }
         if !applied || at != planned_for || leaves_a_hole {
             self.look_again(key);
         } else if puts && !self.is_full {

@@ -91,6 +91,9 @@ pub(super) struct Following {
     revisits: Vec<(LockKey, u64)>,
     endings: Vec<(LockKey, Position)>,
     moves: Vec<(LockKey, Position, u64)>,
+    /// Keys into which this pass has put something: a value there that is released by now is no new
+    /// lock of anybody.
+    put: BTreeSet<LockKey>,
     /// How many more locks may be taken in, once it was asked.
     room: Option<usize>,
     /// There was no room.
@@ -117,6 +120,7 @@ impl Pass {
             revisits: Vec::new(),
             endings: Vec::new(),
             moves: Vec::new(),
+            put: BTreeSet::new(),
             room: None,
             is_over: false,
         }));
@@ -156,7 +160,15 @@ impl Pass {
         following.moment.follows
             && following.databases.contains(&key.db())
             && self.policy.rules.find(key.key()).is_some_and(|rule| rule.observe)
+            && !following.put.contains(key)
             && !truth.is_dirty(key)
+    }
+
+    /// This pass has put a holder's value there.
+    pub(super) fn note_put(&mut self, key: &LockKey) {
+        if let Some(following) = &mut self.following {
+            following.put.insert(key.clone());
+        }
     }
 
     /// What a followed key means; false if the table of repairs is to say it.

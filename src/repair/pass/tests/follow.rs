@@ -173,3 +173,21 @@ fn other_keys_are_not_followed() {
     assert_eq!(stage.look(&key, 0, 0), []);
     assert_eq!(stage.store.borrow().value(&key).as_deref(), Some(&b"a"[..]), "it is put back");
 }
+
+/// The lock is released while it is being put back: what this pass has put there is nobody's lock.
+#[test]
+fn what_a_pass_has_put_back_too_late_is_deleted() {
+    let mut stage = Stage::default();
+    let key = lock("a");
+    stage.book.grant(&key, "a");
+    assert_eq!(stage.look(&key, 0, 0), []);
+    let mut pass = Pass::of_keys(observed(), [key.clone()], Doubts::new())
+        .following(Arc::new([0].into()), std::mem::take(&mut stage.sightings));
+    pass.at(Moment { now: Duration::from_secs(4), probes: 9, follows: true });
+    drive(&mut pass, &stage.book, &stage.store, |_, command| {
+        if command.is_repair() {
+            stage.book.release(&key);
+        }
+    });
+    assert_eq!(stage.store.borrow().value(&key), None);
+}

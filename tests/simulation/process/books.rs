@@ -224,6 +224,10 @@ impl Door for Desk {
     fn fence_high(&self) -> u64 {
         self.books().outlook.fence_high
     }
+
+    fn has_company(&self) -> bool {
+        self.books().committer.has_company(now())
+    }
 }
 
 /// A planted bug.

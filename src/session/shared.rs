@@ -157,6 +157,13 @@ impl Shared {
         format!("MASTERDOWN lockside: upstream {} is unavailable ({reason})", self.upstream)
     }
 
+    /// The error for what is not about locks alone, while Redis is away (SPEC 6).
+    pub fn only_locks(&self) -> String {
+        let lost = self.history.lost();
+        let reason = lost.map_or_else(|| "it is being brought in line".to_owned(), |c| c.short());
+        format!("{}; only lock keys are served", self.unavailable(&reason))
+    }
+
     /// The error for a command that was sent and never answered.
     pub fn unknown_outcome(&self, reason: &str) -> String {
         format!(

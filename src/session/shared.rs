@@ -121,6 +121,10 @@ pub trait Repairs: Send + Sync {
     fn start_pass(&self);
     /// How often which repair was done, by name.
     fn counts(&self) -> Vec<(&'static str, u64)>;
+    /// How it is followed what others change in Redis, in words; none where no rule is observed.
+    fn observing(&self) -> Option<String> {
+        None
+    }
 }
 
 impl Shared {

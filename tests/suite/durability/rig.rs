@@ -67,6 +67,11 @@ impl Stage {
 
     /// As `start`, with these tables of the configuration.
     pub(super) fn with(tables: &str) -> Option<Self> {
+        Self::of(Settings { tables, ..Settings::default() })
+    }
+
+    /// As `start`, with this configuration.
+    pub(super) fn of(settings: Settings<'_>) -> Option<Self> {
         let other_binary = std::env::var_os("LOCKSIDE_BIN").is_some();
         if direct() || other_binary || !cfg!(debug_assertions) {
             return None;
@@ -75,8 +80,7 @@ impl Stage {
         let variable = format!("LOCKSIDE_CRASH_FILE={}", crash.path().join("place").display());
         let redis = Redis::start();
         let through = ["env", &variable];
-        let settings =
-            Settings { upstream: QUICK, tables, through: &through, ..Settings::default() };
+        let settings = Settings { upstream: QUICK, through: &through, ..settings };
         let subject = Subject::with(&redis, settings);
         let mut stage = Self { redis, subject, crash };
         stage.wait_mode("healthy");
@@ -122,6 +126,23 @@ impl Stage {
         assert_eq!(client.ask("GET lock:never"), NIL);
         self.arm(place);
         client.send_line(line);
+        self.last_answer(client)
+    }
+
+    /// As `last_words`, for the EXEC of a transaction of these commands.
+    pub(super) fn last_exec(&mut self, client: &mut Client, place: &str, lines: &[&str]) -> Told {
+        assert_eq!(client.ask("GET lock:never"), NIL);
+        assert_eq!(client.ask("MULTI"), OK);
+        for line in lines {
+            assert_eq!(client.ask(line), "+QUEUED\r\n", "{line}");
+        }
+        self.arm(place);
+        client.send_line("EXEC");
+        self.last_answer(client)
+    }
+
+    /// What the client hears from a Lockside that ends.
+    fn last_answer(&mut self, client: &mut Client) -> Told {
         let told = match client.frame_within(PATIENCE) {
             Ok(frame) => Told::Reply(String::from_utf8_lossy(&frame).into_owned()),
             Err(error) => {

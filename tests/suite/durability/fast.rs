@@ -9,10 +9,15 @@ fn stage() -> Option<Stage> {
     let tables = format!("[ledger]\nmirror_interval = \"100ms\"\n{SHORT}");
     let top = "guarantee = \"fast\"";
     let stage = Stage::of(Settings { top, tables: &tables, ..Settings::default() })?;
+    wait_written(&stage);
+    Some(stage)
+}
+
+/// Waits until the mirror has caught up; also with what a pass has found in Redis.
+fn wait_written(stage: &Stage) {
     wait_until("what came before is written", || {
         stage.client().ask("INFO lockside").contains("lockside_ledger_waiting:0\r")
     });
-    Some(stage)
 }
 
 /// What the next run must say.
@@ -31,6 +36,7 @@ fn is_held(stage: &Stage) -> bool {
 
 /// Whether `A` has the lock after this end, decided for good.
 fn decided(stage: &mut Stage, fate: Fate, place: &str) -> bool {
+    wait_written(stage);
     let held = is_held(stage);
     match fate {
         Held => assert!(held, "{place}: it is lost"),
@@ -65,9 +71,7 @@ fn cut_off(before: &str, command: &str, place: &str, fates: [Fate; 2]) {
         let Some(mut stage) = stage() else { return };
         let mut client = stage.client();
         client.ask(before);
-        wait_until("it is written", || {
-            stage.client().ask("INFO lockside").contains("lockside_ledger_waiting:0\r")
-        });
+        wait_written(&stage);
         let told = stage.last_words(&mut client, place, command);
         if place.ends_with("-told") {
             assert_ne!(told, Told::Nothing, "{place}");

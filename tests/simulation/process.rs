@@ -20,7 +20,7 @@ use lockside::ledger::memory::{Fault, Medium, Memory};
 use lockside::ledger::{Guarantee, Row, Start};
 use lockside::lock::record::{Confidence, LockKey};
 use lockside::lock::rule::{Glob, Rule, Rules};
-use lockside::mode::{Board, History, Machine, Terms};
+use lockside::mode::{Board, History, Machine, Mode, Terms};
 use lockside::repair::Dirty;
 use lockside::resp::request::Limits;
 use lockside::scripts::{Bounds, Scripts};
@@ -187,25 +187,39 @@ impl Process {
     /// Follows what an exchange has shown, as `ledger::thread::run` and `app::parts::Follower`.
     pub(crate) fn tell(&mut self, done: &Done) {
         let table = &self.shared.table;
+        let confidence =
+            |holder: &Holder| match holder.heard || done.living.contains(&holder.at.log) {
+                true => Confidence::Held,
+                false => Confidence::Unconfirmed,
+            };
         if done.reset || !std::mem::replace(&mut self.has_read, true) {
-            table.clear();
+            let mut holders = self.desk.books().fold.holders();
             if self.desk.bug == Some(Bug::NoTable) {
-                return;
+                holders.clear();
             }
-            for holder in self.desk.books().fold.holders() {
-                let heard = if holder.heard { Confidence::Held } else { Confidence::Unconfirmed };
-                table.hold(&holder, heard);
-            }
+            table.replace(&holders, confidence);
             return;
+        }
+        let mode = self.shared.board.view().mode;
+        let looks = matches!(mode, Mode::Healthy | Mode::Recovering);
+        for key in done.doubtful.iter().filter(|_| looks) {
+            self.dirty.touch(key.clone());
         }
         for change in &done.changes {
             match change {
                 Change::Held(holder) => {
                     self.desk.books().ever.push(Arc::<Holder>::clone(holder));
-                    table.hold(holder, Confidence::Held);
+                    table.hold(holder, confidence(holder));
                 }
                 Change::Freed(key, claim) => table.free(key, *claim),
             }
+        }
+        for holder in done.left.iter().chain(&done.found) {
+            let Holder { claim, .. } = &**holder;
+            table.set_confidence(&claim.key, &claim.stored, confidence(holder));
+        }
+        for holder in done.left.iter().filter(|_| looks) {
+            self.dirty.touch(holder.claim.key.clone());
         }
     }
 }

@@ -30,6 +30,8 @@ pub(super) struct Group {
     /// In the order of tickets.
     pub(super) requests: Vec<Request>,
     bytes: usize,
+    /// For each withdrawal in it, the request that it is for.
+    pub(super) withdraws: Vec<Ticket>,
     /// It has the log's last entry.
     pub(super) is_last: bool,
 }

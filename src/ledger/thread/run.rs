@@ -186,16 +186,21 @@ impl Runner {
             let fold = self.shared.fold.read().unwrap_or_else(PoisonError::into_inner);
             let holders = fold.holders();
             drop(fold);
-            self.watcher.reset(&holders);
+            self.watcher.reset(&holders, &done.living);
             self.shared.state().opening = Opening::Done;
             self.shared.changed.notify_all();
         } else {
+            done.doubtful.iter().for_each(|key| self.watcher.doubted(key));
             for change in &done.changes {
                 match change {
-                    Change::Held(holder) => self.watcher.held(holder),
+                    Change::Held(holder) => {
+                        self.watcher.held(holder, done.living.contains(&holder.at.log));
+                    }
                     Change::Freed(key, claim) => self.watcher.freed(key, *claim),
                 }
             }
+            done.left.iter().for_each(|holder| self.watcher.turned(holder, false));
+            done.found.iter().for_each(|holder| self.watcher.turned(holder, true));
         }
         let mut by_worker = BTreeMap::<_, Vec<_>>::new();
         for (worker, session, answer) in done.answers {

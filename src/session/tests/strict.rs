@@ -27,6 +27,8 @@ pub(super) struct Scripted {
     did: Mutex<Vec<Did>>,
     tickets: std::sync::atomic::AtomicU64,
     trouble: Mutex<Option<Arc<str>>>,
+    /// Claims have left the queue when they are given up.
+    pub(super) has_written: std::sync::atomic::AtomicBool,
     pub(super) is_uncalm: std::sync::atomic::AtomicBool,
     pub(super) refuses_grants: std::sync::atomic::AtomicBool,
 }
@@ -44,8 +46,10 @@ impl Door for Scripted {
         let ticket = self.tickets.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         Ok(Ticket(ticket + 1))
     }
-    fn withdraw(&self, ticket: Ticket) {
+    fn withdraw(&self, ticket: Ticket) -> Withdrawal {
         self.did.lock().unwrap().push(Did::Withdrew(ticket));
+        let is_written = self.has_written.load(std::sync::atomic::Ordering::Relaxed);
+        if is_written { Withdrawal::UnderWay } else { Withdrawal::Done }
     }
     fn forget(&self, ticket: Ticket) {
         self.did.lock().unwrap().push(Did::Forgot(ticket));
@@ -110,6 +114,8 @@ impl Strict {
         rig.shared.door = ledger.clone();
         rig.shared.repairs = ledger.clone();
         rig.shared.guarantee = Guarantee::Strict;
+        // Less than half a safety TTL: nothing is refreshed meanwhile.
+        rig.shared.acquire_timeout = Some(Duration::from_secs(1));
         Self { rig, ledger }
     }
 
@@ -155,14 +161,14 @@ impl Strict {
         self.answer(ticket, Outcome::Won { claim: CLAIM, fence: 1 });
     }
 
-    fn be_late(&mut self) {
+    pub(super) fn be_late(&mut self) {
         assert!(self.session.awaits_ledger() && self.session.deadline().is_some());
         self.with(|session, cx| session.timed_out(cx));
     }
 
     pub(super) fn given_up(&self) -> Did {
         let release = Ask::Release(LockKey::new(0, b"lock:a"), CLAIM, Cause::Undelivered);
-        Did::Asked(Asker::Nobody, vec![release])
+        Did::Asked(Asker::Session(0, (1, 1)), vec![release])
     }
 }
 
@@ -370,6 +376,7 @@ fn a_claim_of_a_client_that_has_gone_is_given_up() {
     strict.assert_sent(&[CAD]);
     strict.redis("*1\r\n:1\r\n");
     assert_eq!(strict.did(), [strict.given_up(), touched()]);
+    strict.answer(2, Outcome::Released);
     assert!(!strict.session.has_operation());
 }
 

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use super::entry::{Position, Row};
 use super::fold::{Change, Fold, Holder, Token};
-use super::store::{Seen, StoreError};
+use super::store::{Applied, Seen, StoreError};
 use super::{Answer, Ask, Asker, Ticket, Unavailable};
 use crate::lock::record::LockKey;
 
@@ -122,6 +122,9 @@ pub enum Step {
     Ended,
 }
 
+/// An answer and where it goes: the worker, its name for the session.
+pub type Addressed = (usize, (usize, u32), Answer);
+
 /// What an exchange has come to. The changes are to be told before the answers.
 #[derive(Debug, Default)]
 pub struct Done {
@@ -139,7 +142,7 @@ pub struct Done {
     /// Such claims of runs that have turned out to live.
     pub found: Vec<Arc<Holder>>,
     /// Answers: the worker, its name for the session, the answer.
-    pub answers: Vec<(usize, (usize, u32), Answer)>,
+    pub answers: Vec<Addressed>,
     /// Conflicts that have become certain (`fast`).
     pub disputes: Vec<Dispute>,
 }
@@ -307,10 +310,15 @@ impl Committer {
         }
     }
 
-    /// The exchange has failed: its rows are kept, and its fate is asked for by writing it again.
-    pub fn failed(&mut self, error: &StoreError, now: Now) {
+    /// The exchange has failed: its rows are kept, and its fate is asked for by writing it again. The
+    /// answers to what was given up and certainly not written.
+    pub fn failed(&mut self, error: &StoreError, now: Now) -> Vec<Addressed> {
         self.under_way = false;
         self.fail(error.text.as_str().into(), now);
+        if let Some(group) = self.group.as_mut().filter(|_| error.applied == Applied::Unknown) {
+            group.may_stand = true;
+        }
+        self.strike()
     }
 
     /// The log could not be opened (yet): sessions are refused for this reason.
@@ -329,8 +337,9 @@ impl Committer {
             self.peers.look(fold, self.log, now.mono);
         }
         self.note_who_lives(fold, now, &mut done);
-        if self.group.is_some() {
+        if let Some(group) = &mut self.group {
             // Never a false OK: rows that do not come back count as unknown.
+            group.may_stand = true;
             self.fail("the store does not return what was written".into(), now);
             return done;
         }

@@ -82,7 +82,10 @@ impl Rig {
                 self.turned.extend(names(done.left, false).chain(names(done.found, true)));
                 self.answers.extend(done.answers.into_iter().map(|(.., answer)| answer));
             }
-            Err(error) => self.committer.failed(&error, self.now),
+            Err(error) => {
+                let answers = self.committer.failed(&error, self.now);
+                self.answers.extend(answers.into_iter().map(|(.., answer)| answer));
+            }
         }
     }
 
@@ -234,6 +237,40 @@ fn a_claim_can_be_withdrawn_at_every_stage() {
     assert_eq!((rig.rows() - rows, rig.fold.len()), (2, 1));
     assert!(matches!(rig.outcome(loser), Some(Outcome::Lost { holder: Some(_) })));
     assert_eq!(rig.committer.withdraw(loser), Withdrawal::Done, "it was told");
+}
+
+/// What the store says that it has not written is taken out at once; the others of its group are not
+/// harmed.
+#[test]
+fn what_was_certainly_not_written_need_not_be_withdrawn() {
+    let mut rig = Rig::new(&medium());
+    rig.store.script(Fault::Refused);
+    let [ticket, other] = ["a", "b"].map(|name| rig.ask(take(name, "v")));
+    rig.run();
+    assert_eq!(rig.committer.withdraw(ticket), Withdrawal::Done);
+    rig.pass(FIRST_RETRY);
+    assert!(rig.outcome(ticket).is_none());
+    assert_eq!(won(rig.outcome(other)), at(1, 3), "where it was");
+    // While it is under way, and then is refused.
+    let [ticket, other] = ["c", "d"].map(|name| rig.ask(take(name, "v")));
+    let Step::Exchange(rows) = rig.committer.next(&rig.fold, rig.now) else { panic!() };
+    assert_eq!(rig.committer.withdraw(ticket), Withdrawal::UnderWay);
+    rig.store.script(Fault::Refused);
+    rig.finish(&rows);
+    assert_eq!(rig.outcome(ticket), Some(&Outcome::Lost { holder: None }));
+    rig.pass(FIRST_RETRY);
+    won(rig.outcome(other));
+    assert!(rig.fold.holder(&key("a")).is_none() && rig.fold.holder(&key("c")).is_none());
+    // Once it may have been written it is not taken out any more.
+    rig.store.script(Fault::Ambiguous);
+    let ticket = rig.ask(take("e", "v"));
+    rig.run();
+    rig.store.script(Fault::Refused);
+    rig.pass(FIRST_RETRY);
+    assert_eq!(rig.committer.withdraw(ticket), Withdrawal::UnderWay);
+    rig.pass(LAST_RETRY);
+    assert_eq!(rig.outcome(ticket), Some(&Outcome::Lost { holder: None }));
+    assert!(rig.fold.holder(&key("e")).is_none());
 }
 
 /// Who lives is known by what was read of it: of the others the claims that nobody was heard of since

@@ -6,13 +6,11 @@
 
 use super::super::entry::Position;
 use super::super::{Answer, Asker, Outcome, Ticket, Withdrawal};
+use super::group::Group;
 use super::request::{Fate, Request, Want};
 use super::settle::release_is_over;
-use super::{ANSWERED_KEPT, Committer};
+use super::{ANSWERED_KEPT, Addressed, Committer};
 use crate::lock::record::LockKey;
-
-/// An answer and where it goes: the worker, its name for the session.
-type Addressed = (usize, (usize, u32), Answer);
 
 /// A request that was answered with claims that have won: its asker may give them up still.
 #[derive(Debug, Clone)]
@@ -57,7 +55,9 @@ impl Committer {
             self.take_back(request);
         } else if let Some(request) = self.group.as_mut().and_then(|group| group.request(ticket)) {
             request.fate = Fate::Withdraw;
-            return Withdrawal::UnderWay;
+            if self.under_way || !self.strike().iter().any(|(.., answer)| answer.ticket == ticket) {
+                return Withdrawal::UnderWay;
+            }
         } else if let Some(answered) = self.answered.remove(&ticket) {
             let outcomes = vec![Outcome::Lost { holder: None }; answered.outcomes];
             self.begin_withdrawal(ticket, answered.asker, outcomes, answered.won);
@@ -76,6 +76,16 @@ impl Committer {
         } else {
             self.answered.remove(&ticket);
         }
+    }
+
+    /// Takes what was given up out of a group of which nothing was ever written. The answers.
+    pub(super) fn strike(&mut self) -> Vec<Addressed> {
+        let group = self.group.as_mut().filter(|group| !group.may_stand);
+        let struck = group.map(Group::strike).unwrap_or_default();
+        for key in struck.iter().flat_map(Request::open_releases) {
+            release_is_over(&mut self.releasing, key);
+        }
+        struck.into_iter().filter_map(|request| self.take_back(request)).collect()
     }
 
     /// Nobody waits for what this request has asked for: its claims that have won are withdrawn. The

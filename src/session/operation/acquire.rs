@@ -399,7 +399,11 @@ impl Acquiring {
                     let text = format!("TRYAGAIN lockside: not acquired: {trouble}");
                     scope.answer_error(&text)
                 }
-                None => scope.answer_error(durable::NOT_ACQUIRED),
+                None => {
+                    let flow = scope.answer_error(durable::NOT_ACQUIRED);
+                    crash::here("refusal-told");
+                    flow
+                }
             },
         }
     }

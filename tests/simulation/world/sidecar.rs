@@ -286,20 +286,19 @@ impl World {
         result: Result<lockside::ledger::store::Seen, lockside::ledger::store::StoreError>,
     ) -> Vec<usize> {
         process.is_exchanging = false;
-        let done = {
+        let seen = {
             let mut books = process.desk.books();
             let books = &mut *books;
             books.busy_since = None;
             match result {
-                Ok(seen) => books.committer.seen(seen, &mut books.fold, books::now()),
-                Err(error) => {
-                    books.committer.failed(&error, books::now());
-                    return Vec::new();
-                }
+                Ok(seen) => Ok(books.committer.seen(seen, &mut books.fold, books::now())),
+                Err(error) => Err(books.committer.failed(&error, books::now())),
             }
         };
-        process.tell(&done);
-        for (_, (conn, _), answer) in done.answers {
+        if let Ok(done) = &seen {
+            process.tell(done);
+        }
+        for (_, (conn, _), answer) in seen.map_or_else(|answers| answers, |done| done.answers) {
             let delay = self.rng.micros(1, 200);
             self.after(delay, Event::Conn(side, conn, Happened::Answer(answer)));
         }

@@ -92,6 +92,7 @@ impl Acquiring {
             return self.feed(Input::Unheard, scope);
         }
         self.until = scope.withdrawal_until();
+        crash::here("withdrawal-asked");
         self.waiting()
     }
 

@@ -1,9 +1,11 @@
 //! Lock commands that are one question to Redis and one answer: reads whose values are shown as
 //! the client wrote them, releases, and what Lockside adds to an answer.
 
+use std::time::Duration;
+
 use crate::command::{KeyspaceUse, LockUse};
 use crate::crash;
-use crate::ledger::{Answer, Ask, Cause};
+use crate::ledger::{Answer, Ask, Cause, Ticket};
 use crate::lock::envelope::scripts;
 use crate::lock::record::LockKey;
 use crate::lock::value;
@@ -47,6 +49,8 @@ pub(in crate::session) struct Exchange {
     may_repeat: bool,
     /// The client's reply, while the ledger writes what was released.
     booked: Option<(Settlement, Vec<u8>)>,
+    /// Redis's reply, which says something else than the ledger, while that is read.
+    doubted: Option<(Ticket, Duration, Vec<u8>)>,
 }
 
 impl Exchange {
@@ -139,7 +143,7 @@ impl Exchange {
         }
         let keep = may_repeat || purpose.is_on_locks();
         let request = if keep { request.to_vec() } else { Vec::new() };
-        let operation = Self { request, purpose, may_repeat, booked: None };
+        let operation = Self { request, purpose, may_repeat, booked: None, doubted: None };
         let flow = operation.waiting();
         (Some(Box::new(Operation::Exchange(operation))), flow)
     }
@@ -159,11 +163,13 @@ impl Exchange {
         match &self.purpose {
             Purpose::Pass => return scope.answer(frame),
             Purpose::View(keys) => {
-                let seen = view::seen(&reply, keys, scope);
-                seen.into_iter().for_each(|(lock, stored)| scope.state.saw(lock, &stored));
-                if !view::show_lost(&reply, keys, scope, &mut out) {
-                    view::show(frame, keys, scope.shared(), &mut out);
+                if view::contradicted(&reply, keys, scope).is_some()
+                    && let Some((ticket, until)) = scope.read_ledger()
+                {
+                    self.doubted = Some((ticket, until, frame.to_vec()));
+                    return Flow::Ledger { until };
                 }
+                return show(frame, keys, scope);
             }
             Purpose::TakeOut(lock) => {
                 let known = scope.shared().table.find(lock).filter(|_| scope.decides());
@@ -232,6 +238,10 @@ impl Exchange {
     }
 
     pub(super) fn answered(&mut self, answer: &Answer, scope: &mut Scope<'_, '_>) -> Option<Flow> {
+        if let Some((_, _, frame)) = self.doubted.take_if(|(ticket, ..)| *ticket == answer.ticket) {
+            let Purpose::View(keys) = &self.purpose else { return Some(Flow::Close) };
+            return Some(show(&frame, keys, scope));
+        }
         let next = self.booked.as_mut()?.0.answered(answer, scope)?;
         // A release is for good, whether its client is still there or not.
         let next = if next == Next::Unknown { Next::Settled(Vec::new()) } else { next };
@@ -239,6 +249,12 @@ impl Exchange {
     }
 
     pub(super) fn ledger_late(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
+        if let (Some((ticket, _, frame)), Purpose::View(keys)) =
+            (self.doubted.take(), &self.purpose)
+        {
+            scope.shared().door.forget(ticket);
+            return show(&frame, keys, scope);
+        }
         let Some((settlement, _)) = &mut self.booked else { return Flow::Close };
         let next = settlement.ledger_late(scope);
         self.go_on(next, scope)
@@ -252,7 +268,7 @@ impl Exchange {
     /// The client's command, while it may still be carried out by the ledger alone: Redis was not
     /// asked, or what it did before its reply was lost is put right by a repair.
     pub(super) fn unanswered(&self) -> Option<Vec<Vec<u8>>> {
-        if self.booked.is_some() || !self.purpose.is_on_locks() {
+        if self.booked.is_some() || self.doubted.is_some() || !self.purpose.is_on_locks() {
             return None;
         }
         let (command, _) = Reply::parse(&self.request)?;
@@ -266,6 +282,9 @@ impl Exchange {
         connected: bool,
         scope: &mut Scope<'_, '_>,
     ) -> Flow {
+        if let Some((_, until, _)) = self.doubted {
+            return Flow::Ledger { until };
+        }
         if let Some((settlement, _)) = &mut self.booked {
             let next = settlement.lost(scope);
             return self.go_on(next, scope);
@@ -377,6 +396,20 @@ impl Purpose {
             _ => Vec::new(),
         }
     }
+}
+
+/// The values of locks in Redis's reply; or of who holds the lock by the ledger, which was read.
+fn show(frame: &[u8], keys: &[Option<Vec<u8>>], scope: &mut Scope<'_, '_>) -> Flow {
+    let Some((reply, _)) = Reply::parse(frame) else { return Flow::Close };
+    let mut out = Vec::new();
+    if let Some((lock, record)) = view::contradicted(&reply, keys, scope) {
+        view::show_holder(&lock, &record, scope.shared(), &mut out);
+        return scope.answer(&out);
+    }
+    let seen = view::seen(&reply, keys, scope);
+    seen.into_iter().for_each(|(lock, stored)| scope.state.saw(lock, &stored));
+    view::show(frame, keys, scope.shared(), &mut out);
+    scope.answer(&out)
 }
 
 /// What a command that is sent as it came means for the locks among its keys.

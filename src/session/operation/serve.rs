@@ -145,7 +145,9 @@ impl Serving {
             Work::Transaction(commands) => degraded::evaluate_transaction(commands, &caller, world),
         });
         match evaluation {
-            Evaluation::Done { changes, .. } if changes.is_empty() && self.reads(scope) => {
+            Evaluation::Done { changes, reply, .. }
+                if changes.is_empty() && self.reads(&reply, scope) =>
+            {
                 self.waiting()
             }
             Evaluation::Done { reply, changes, companions } => {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::ledger::Guarantee;
-use crate::lock::record::LockKey;
+use crate::lock::record::{LockKey, Record};
 use crate::lock::value;
 use crate::resp::encode;
 use crate::resp::reply::{Kind, Reply};
@@ -28,29 +28,37 @@ pub(super) fn show(frame: &[u8], keys: &[Option<Vec<u8>>], shared: &Shared, out:
     }
 }
 
-/// GET of a lock that Redis has lost and the ledger has not: that is the truth (SPEC 2), and Redis is
-/// brought in line. False for everything else: nothing is written. Not where another sidecar may have
-/// released it a moment ago.
-pub(super) fn show_lost(
+/// A lock of which Redis says something else than the ledger, as far as that was read: who holds it
+/// by the ledger. None for what is not the answer to a GET of one lock, and where Redis has the last
+/// word: for the locks of a `ttl` rule, which it may let go, and in `fast`.
+pub(super) fn contradicted(
     reply: &Reply<'_>,
     keys: &[Option<Vec<u8>>],
     scope: &Scope<'_, '_>,
-    out: &mut Vec<u8>,
-) -> bool {
-    let ([Some(key)], Reply::Null) = (keys, reply) else { return false };
-    let (lock, shared) = (LockKey::new(scope.state.db, key), scope.shared());
-    let Some(record) = shared.table.find(&lock) else { return false };
-    let is_truth = shared.guarantee == Guarantee::Strict
-        && record.claim.is_some()
+) -> Option<(LockKey, Record)> {
+    let ([Some(key)], shared) = (keys, scope.shared()) else { return None };
+    if shared.guarantee != Guarantee::Strict {
+        return None;
+    }
+    let lock = LockKey::new(scope.state.db, key);
+    let record = shared.table.find(&lock)?;
+    let is_other = match reply {
+        Reply::Null => true,
+        Reply::Bulk(stored) => **stored != *record.stored,
+        _ => false,
+    };
+    let is_held = record.claim.is_some()
         && record.expires_at_ms.is_none()
         && !record.stored.is_empty()
-        && !shared.door.has_company()
+        // What is being released is Redis's already.
         && !shared.door.is_releasing(&lock);
-    if is_truth {
-        shared.repairs.touch(&lock);
-        encode::bulk(out, value::strip(&record.stored, shared.stamp_of(key)));
-    }
-    is_truth
+    (is_other && is_held).then_some((lock, record))
+}
+
+/// The ledger is the truth (SPEC 2): shows who holds the lock, and has Redis brought in line.
+pub(super) fn show_holder(lock: &LockKey, record: &Record, shared: &Shared, out: &mut Vec<u8>) {
+    shared.repairs.touch(lock);
+    encode::bulk(out, value::strip(&record.stored, shared.stamp_of(lock.key())));
 }
 
 /// The stored values of locks in a reply: `keys` as for [`show`].

@@ -31,6 +31,7 @@ pub(super) struct Scripted {
     pub(super) has_written: std::sync::atomic::AtomicBool,
     pub(super) is_uncalm: std::sync::atomic::AtomicBool,
     pub(super) refuses_grants: std::sync::atomic::AtomicBool,
+    pub(super) has_company: std::sync::atomic::AtomicBool,
 }
 
 impl Door for Scripted {
@@ -63,6 +64,9 @@ impl Door for Scripted {
     }
     fn is_releasing(&self, _: &LockKey) -> bool {
         false
+    }
+    fn has_company(&self) -> bool {
+        self.has_company.load(std::sync::atomic::Ordering::Relaxed)
     }
     fn is_calm(&self) -> bool {
         !self.is_uncalm.load(std::sync::atomic::Ordering::Relaxed)
@@ -120,7 +124,7 @@ impl Strict {
     }
 
     /// With `lock:a` held by a claim of this value.
-    fn held_by(stored: &str) -> Self {
+    pub(super) fn held_by(stored: &str) -> Self {
         let strict = Self::new();
         strict.shared.table.grant(LockKey::new(0, b"lock:a"), record(stored));
         strict
@@ -172,7 +176,7 @@ impl Strict {
     }
 }
 
-fn record(stored: &str) -> Record {
+pub(super) fn record(stored: &str) -> Record {
     Record {
         stored: stored.as_bytes().into(),
         rule: "r".into(),
@@ -252,7 +256,7 @@ fn the_table_alone() {
     assert_eq!(strict.did(), [Did::Withdrew(Ticket(2)), again, touched()]);
 }
 
-fn touched() -> Did {
+pub(super) fn touched() -> Did {
     Did::Touched(b"lock:a".to_vec())
 }
 

@@ -19,7 +19,7 @@
 //! Fences: one counter for the whole ledger. It grows with every hold, so it grows for each key, and
 //! a snapshot carries one number.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::Outcome;
@@ -65,6 +65,16 @@ pub enum Change {
     Held(Arc<Holder>),
     /// This claim does not hold the key any more, and nobody does.
     Freed(LockKey, Position),
+}
+
+impl Change {
+    /// The lock.
+    pub fn key(&self) -> &LockKey {
+        match self {
+            Self::Held(holder) => &holder.claim.key,
+            Self::Freed(key, _) => key,
+        }
+    }
 }
 
 /// What the ledger knows of one value of a key.
@@ -187,6 +197,18 @@ impl Fold {
     /// All holders, oldest first.
     pub fn holders(&self) -> Vec<Arc<Holder>> {
         let mut all: Vec<_> = self.holders.values().map(|held| held.holder.clone()).collect();
+        all.sort_unstable_by_key(|holder| holder.at);
+        all
+    }
+
+    /// Holds of these logs whose clients were not heard of since, oldest first.
+    pub fn unheard_of(&self, logs: &BTreeSet<u64>) -> Vec<Arc<Holder>> {
+        if logs.is_empty() {
+            return Vec::new();
+        }
+        let is_one = |holder: &&Arc<Holder>| !holder.heard && logs.contains(&holder.at.log);
+        let mut all: Vec<_> =
+            self.holders.values().map(|held| &held.holder).filter(is_one).cloned().collect();
         all.sort_unstable_by_key(|holder| holder.at);
         all
     }

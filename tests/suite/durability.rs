@@ -13,3 +13,4 @@ mod release;
 mod repairs;
 mod replies;
 mod rig;
+mod withdrawal;

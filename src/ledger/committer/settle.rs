@@ -4,12 +4,13 @@ use std::collections::HashMap;
 
 use super::super::Outcome;
 use super::super::entry::{Entry, Row};
-use super::super::fold::{Fold, Token};
+use super::super::fold::{Fold, LogMode, Token};
 use super::super::store::Seen;
 use super::conflict::Disputes;
 use super::group::Group;
 use super::request::Fate;
-use super::{ANSWERED_KEPT, Ask, BEATEN_KEPT, Committer, Done, Now, RELEASE_TRIES};
+use super::withdraw::Answered;
+use super::{Ask, BEATEN_KEPT, Committer, Done, Now, RELEASE_TRIES};
 use crate::lock::record::LockKey;
 
 impl Committer {
@@ -26,7 +27,11 @@ impl Committer {
         }
         for row in &seen.rows {
             let before = Disputes::before(row, fold);
+            let known = done.changes.len();
             let outcome = fold.follow(row, &mut done.changes);
+            if self.is_without_redis(row, fold) {
+                done.doubtful.extend(done.changes[known..].iter().map(|c| c.key().clone()));
+            }
             self.disputes.note(row, before, fold, now.mono);
             if let Some(group) = &mut group {
                 group.read(row, outcome, fold);
@@ -34,6 +39,7 @@ impl Committer {
         }
         if done.reset {
             done.changes.clear();
+            done.doubtful.clear();
         }
         match group {
             Some(group) if !group.is_written(self.log, fold) => self.group = Some(group),
@@ -41,6 +47,12 @@ impl Committer {
             None => {}
         }
         done
+    }
+
+    /// True for an entry of another sidecar that has not said that it serves by Redis.
+    fn is_without_redis(&self, row: &Row, fold: &Fold) -> bool {
+        let says = || fold.log(row.at.log).map(|log| &log.mode);
+        Some(row.at.log) != self.log && !matches!(says(), Some(LogMode::Healthy(_)))
     }
 
     /// Answers a group of which every row was read.
@@ -69,26 +81,25 @@ impl Committer {
                 for key in request.open_releases() {
                     release_is_over(&mut self.releasing, key);
                 }
-                self.urgent.extend(request.withdrawals());
+                done.answers.extend(self.take_back(request));
             } else if !request.is_complete() {
                 self.queue.put_back(request);
             } else {
-                let (ticket, won) = (request.ticket, request.won());
+                let (ticket, answered) = (request.ticket, Answered::of(&request));
                 if let Some(answer) = request.into_answer() {
                     done.answers.push(answer);
-                    if !won.is_empty() {
-                        self.answered.insert(ticket, won);
-                    }
+                    self.answered.extend(answered.map(|answered| (ticket, answered)));
                 }
             }
         }
         done.answers.reverse();
+        for ticket in group.withdraws {
+            done.answers.extend(self.withdrawn_one(ticket));
+        }
         while self.beaten.len() > BEATEN_KEPT {
             self.beaten.pop_front();
         }
-        while self.answered.len() > ANSWERED_KEPT {
-            self.answered.pop_first();
-        }
+        self.forget_answers();
     }
 }
 

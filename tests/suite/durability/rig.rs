@@ -99,6 +99,11 @@ impl Stage {
         Some(stage)
     }
 
+    /// Where the ledger is.
+    pub(super) fn ledger(&self) -> PathBuf {
+        self.subject.process().unwrap().path("state").join("ledger.db")
+    }
+
     fn place(&self) -> PathBuf {
         self.crash.path().join("place")
     }
@@ -106,6 +111,13 @@ impl Stage {
     /// Lockside will end at this place, and not before somebody comes there.
     pub(super) fn arm(&self, place: &str) {
         std::fs::write(self.place(), place).unwrap();
+    }
+
+    /// Waits until Lockside has come to this place, where it goes on.
+    pub(super) fn wait_passed(&self, place: &str, by: impl FnOnce()) {
+        self.arm(&format!("pass {place}"));
+        by();
+        wait_until("Lockside comes to the place", || !self.place().exists());
     }
 
     /// Waits until Lockside has ended at the place that it was armed for.

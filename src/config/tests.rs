@@ -92,6 +92,9 @@ fn every_value_of_the_file_arrives() {
         guarantee = "fast"
         namespace = "orders"
         conflict = "upstream"
+        observe = true
+        observe_databases = [3, 0]
+        observe_scan = "2s"
         [ledger]
         kind = "sqlite"
         path = "l/x.db"
@@ -136,6 +139,7 @@ fn every_value_of_the_file_arrives() {
         name = "rest"
         keys = ["*"]
         outage = "refuse"
+        observe = false
         [[user]]
         name = "bob"
         password = "secret"
@@ -173,7 +177,10 @@ fn every_value_of_the_file_arrives() {
     assert_eq!(jobs.default_ttl, Duration::from_secs(120));
     assert!(jobs.allow_repeated_values);
     assert_eq!((jobs.outage, jobs.max_hold), (Outage::Local, Some(Duration::from_secs(172_800))));
+    let observe = &settings.observe;
+    assert_eq!((&observe.databases, observe.scan.as_secs()), (&[0, 3].into(), 2));
     let rest = settings.rules.find(b"job:x1").unwrap();
+    assert_eq!((jobs.observe, rest.observe), (true, false));
     assert_eq!((rest.outage, rest.max_hold), (Outage::Refuse, None));
     assert_eq!(ledger.patience(rest), Duration::from_millis(1500));
     assert_eq!(settings.users.len(), 1);

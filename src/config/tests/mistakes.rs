@@ -128,6 +128,30 @@ const BAD_FILES: &[(&str, &str)] = &[
         r#"l.toml:4: rule.max_hold: 10ms is out of range; expected 0 (off), or seconds or a duration such as "500ms", 1s to 3650d"#,
     ),
     (
+        "[[rule]]\nname = 'a'\nkeys = ['a', '*:lock']\nobserve = true",
+        r#"l.toml:4: rule.observe: rule a: "*:lock" begins with no literal text; expected globs such as "lock:*" in a rule that is observed, or observe = false in it"#,
+    ),
+    (
+        "observe = true\n[[rule]]\nname = 'a'\nkeys = '?'",
+        r#"l.toml:1: observe: rule a: "?" begins with no literal text; expected globs such as "lock:*" in a rule that is observed, or observe = false in it"#,
+    ),
+    (
+        "observe_databases = [0, 64]",
+        r#"l.toml:1: observe_databases: "64" is no database that can be observed; expected numbers of databases such as [0, 1], each 0 to 63"#,
+    ),
+    (
+        "observe_databases = []",
+        "l.toml:1: observe_databases: 0 databases; expected 1 to 16 databases, each once",
+    ),
+    (
+        "observe_databases = [1, 1]",
+        "l.toml:1: observe_databases: a database stands twice; expected 1 to 16 databases, each once",
+    ),
+    (
+        "observe_scan = 0",
+        r#"l.toml:1: observe_scan: 0 is out of range; expected seconds or a duration such as "500ms", 1s to 1d"#,
+    ),
+    (
         "[[rule]]\nname = 'a'\nkeys = 'a'\nfence_suffix = ':fence'",
         r#"l.toml:4: rule.fence_suffix: reading a fence by GET is not supported in this version; expected "" (off); LOCKSIDE FENCE gives the fence"#,
     ),

@@ -352,6 +352,7 @@ impl Process {
                 // What the ledger can't take now is found again by the next pass.
                 drop(self.desk.submit(Asker::Nobody, asks));
             }
+            Step::Tell(_) => unreachable!("no rule of the simulation is observed"),
             Step::Later => return self.later(frame),
             Step::Done(complete) => return self.finish(frame, complete),
         }

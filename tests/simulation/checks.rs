@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lockside::ledger::Guarantee;
-use lockside::ledger::fold::{Change, Fold};
+use lockside::ledger::fold::{Change, Fold, Standing};
 use lockside::ledger::memory::{Medium, Memory};
 use lockside::ledger::store::Store;
 use lockside::lock::record::LockKey;
@@ -140,6 +140,11 @@ impl Checks {
     pub(crate) fn has_returned(&self, key: &[u8]) -> bool {
         let returned = |(token, _): (String, u64)| self.returned.contains(&name(key, &token));
         self.holder(key).is_some_and(returned)
+    }
+
+    /// True for a value that has held this lock, and does not any more.
+    pub(crate) fn is_dead(&self, key: &[u8], stored: &[u8]) -> bool {
+        self.fold.standing(&LockKey::new(0, key), stored) == Standing::Dead
     }
 
     /// Who holds a lock in the whole ledger, and by which fence.

@@ -99,7 +99,9 @@ impl World {
             return self.acquire_unknown(id);
         }
         client.tries = 0;
-        let long = if client.rng.percent(10) { 3000 } else { 150 };
+        // Long holds are what double grants are seen by.
+        let often = if self.fleet == Fleet::Fast { 30 } else { 10 };
+        let long = if client.rng.percent(often) { 3000 } else { 150 };
         let hold = client.rng.millis(0, long);
         self.rest(id, Doing::Holding, hold);
     }
@@ -224,7 +226,11 @@ impl World {
         if client.until <= self.now() {
             return self.checks.count("ran out");
         }
-        if client.is_behind || self.may_be_behind(&client.key) {
+        // What a repair of a sidecar that was behind has put back runs out, or is undone.
+        let stands = self.redis.data.get(&client.key);
+        let is_stale = self.fleet == Fleet::Ttl
+            && stands.is_some_and(|entry| self.checks.is_dead(&client.key, &entry.value));
+        if is_stale || client.is_behind || self.may_be_behind(&client.key) {
             self.checks.count("looked lost for a moment");
             return;
         }

@@ -217,7 +217,10 @@ impl Process {
         let is_over = |_: &LockKey, record: &Record| {
             record.claim.is_some() && record.expires_at_ms.is_some_and(|at| at + skew_ms < now_ms)
         };
-        for (key, record) in table.some_where(SWEPT, is_over) {
+        let mut over = table.some_where(SWEPT, is_over);
+        // The table has no order.
+        over.sort_by(|(one, _), (other, _)| one.cmp(other));
+        for (key, record) in over {
             let Some(claim) = record.claim.filter(|_| !Door::is_releasing(&*self.desk, &key))
             else {
                 continue;

@@ -37,8 +37,8 @@ mod request;
 mod settle;
 mod withdraw;
 
-pub use conflict::Dispute;
 use conflict::Disputes;
+pub use conflict::{ALONE_KEPT, Dispute};
 use fleet::Fleet;
 use group::Group;
 use peers::Peers;
@@ -164,7 +164,8 @@ pub struct Committer {
     /// Own grants that were no holders when they were read, by their values, for the releases
     /// that come after them.
     beaten: VecDeque<(Token, Position)>,
-    disputes: Disputes,
+    /// `fast` alone.
+    disputes: Option<Disputes>,
     /// Withdrawals, which go before everything else.
     urgent: VecDeque<Want>,
     /// Notes that wait for a group.
@@ -199,7 +200,8 @@ impl Committer {
         let trouble = Some("it is being opened".into());
         let fleet = timing.mirror_interval.map(Fleet::new);
         let peers = Peers::new(timing.heartbeat);
-        Self { timing, trouble, fleet, peers, ..Self::default() }
+        let disputes = timing.mirror_interval.map(|_| Disputes::default());
+        Self { timing, trouble, fleet, peers, disputes, ..Self::default() }
     }
 
     /// The store has registered this log, and its first entry is written.
@@ -346,7 +348,9 @@ impl Committer {
         (self.trouble, self.failures, self.read_at) = (None, 0, Some(now.mono));
         self.read_began = self.began;
         let patience = self.timing.mirror_interval.unwrap_or_default() * 2;
-        done.disputes = self.disputes.ripe(fold, patience, now.mono);
+        if let Some(disputes) = &mut self.disputes {
+            done.disputes = disputes.ripe(fold, patience, now.mono);
+        }
         if let Some(fleet) = &mut self.fleet {
             let last = self.log.and_then(|own| fold.log(own)).map_or(0, |log| log.last_seq);
             fleet.seen(&self.peers, last, self.began, now.mono);
@@ -364,9 +368,14 @@ impl Committer {
         self.rows_since_snapshot = 0;
     }
 
+    /// The runs that live, the own one among them.
+    fn living(&self) -> BTreeSet<u64> {
+        self.peers.living().iter().copied().chain(self.log).collect()
+    }
+
     fn note_who_lives(&mut self, fold: &Fold, now: Now, done: &mut Done) {
         let turned = self.peers.turn(now.mono);
-        done.living = self.peers.living().iter().copied().chain(self.log).collect();
+        done.living = self.living();
         if !done.reset {
             done.left = fold.unheard_of(&turned.over);
             done.found = fold.unheard_of(&turned.back);

@@ -6,7 +6,6 @@ use super::super::Outcome;
 use super::super::entry::{Entry, Row};
 use super::super::fold::{Fold, LogMode, Token};
 use super::super::store::Seen;
-use super::conflict::Disputes;
 use super::group::Group;
 use super::request::Fate;
 use super::withdraw::Answered;
@@ -16,7 +15,7 @@ use crate::lock::record::LockKey;
 impl Committer {
     /// Follows what was read, and answers the group if all of it is there; else the group stays.
     pub(super) fn settle(&mut self, seen: Seen, fold: &mut Fold, now: Now) -> Done {
-        let mut done = Done::default();
+        let mut done = Done { living: self.living(), ..Done::default() };
         let mut group = self.group.take();
         if let Some(snapshot) = seen.snapshot {
             done.reset = true;
@@ -26,13 +25,15 @@ impl Committer {
             }
         }
         for row in &seen.rows {
-            let before = Disputes::before(row, fold);
+            let before = self.disputes.as_ref().and_then(|disputes| disputes.before(row, fold));
             let known = done.changes.len();
             let outcome = fold.follow(row, &mut done.changes);
             if self.is_without_redis(row, fold) {
                 done.doubtful.extend(done.changes[known..].iter().map(|c| c.key().clone()));
             }
-            self.disputes.note(row, before, fold, now.mono);
+            if let Some(disputes) = &mut self.disputes {
+                disputes.note(row, before, fold, &done.living, now.mono);
+            }
             if let Some(group) = &mut group {
                 group.read(row, outcome, fold);
             }

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 mod fast;
 
 use super::*;
-use crate::ledger::entry::{Cause, Claim, Entry};
+use crate::ledger::entry::{Cause, Claim, Entry, Guarantee, Start};
 use crate::ledger::memory::{Fault, Medium, Memory};
 use crate::ledger::store::Store;
 use crate::ledger::testing::{at, claim, key, start};
@@ -34,7 +34,11 @@ impl Rig {
 
     fn under(medium: &Arc<Mutex<Medium>>, timing: Timing) -> Self {
         let mut store = Memory::new(medium.clone());
-        let log = store.open(&start()).unwrap();
+        let guarantee = match timing.mirror_interval {
+            Some(_) => Guarantee::Fast,
+            None => Guarantee::Strict,
+        };
+        let log = store.open(&Start { guarantee, ..start() }).unwrap();
         let mut committer = Committer::new(timing);
         committer.opened(log, Now::default());
         let now = Now { mono: Duration::ZERO, unix_ms: 1_000 };

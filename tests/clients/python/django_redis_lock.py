@@ -71,7 +71,7 @@ class Outage(outage.Library):
 
     def client(self):
         cache = caches.create_connection("default")
-        cache.get("absent")
+        cache.client.get_client().ping()
         return cache
 
     def take(self, client, name):

@@ -159,9 +159,9 @@ test('a batch in an outage', async () => {
   await redisAway(false, async () => {
     handles = await one.acquireBatch(keys);
     await refused(two.acquireBatch([fresh(), keys[1]]), 'an overlapping batch');
-    const seen = await there.inspect(keys[0]);
+    const seen = await there.inspect(handles[0].key);
     same(seen?.value, handles[0].value, 'inspect');
-    const extended = await here.atomicExtend(keys[0], handles[0].value, 1000, 30_000);
+    const extended = await here.atomicExtend(handles[0].key, handles[0].value, 1000, 30_000);
     same(extended.resultCode, 1, JSON.stringify(extended));
   });
   for (const handle of handles) await held(handle.key, handle.value, 'after the outage');

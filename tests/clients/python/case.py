@@ -7,7 +7,6 @@ case for `run.py`. Standard library only: it is imported in every virtual enviro
 """
 
 import contextlib
-import gc
 import os
 import pathlib
 import re
@@ -251,8 +250,10 @@ def redis_away(stopped=False):
 
 
 def open_connections():
-    """The local ports of all TCP connections to `PORT` that are open and still in use."""
-    gc.collect()  # what earlier cases left open closes now, and not in the middle of an outage
+    """The local ports of all TCP connections to `PORT` that are open.
+
+    Those of earlier cases, which nobody closes, end whenever their objects are collected.
+    """
     rows = [line.split() for line in TCP_TABLE.read_text().splitlines()[1:]]
     port = lambda address: int(address.rpartition(":")[2], 16)  # noqa: E731
     return {port(row[1]) for row in rows if row[3] == ESTABLISHED and port(row[2]) == PORT}

@@ -94,18 +94,19 @@ class Story:
 
     def __init__(self, library):
         self.of, self.locks, self.names = library, {}, {}
+        self.foreign = t.open_connections()
         self.here, self.there = library.client(), library.client()
         self.waiter = None
 
     def tell(self, stopped):
         """All of it."""
         self.before()
-        open_before = t.open_connections()
+        own = t.open_connections() - self.foreign
         with t.redis_away(stopped):
             self.holders_hold()
             self.the_waiter_is_served()
             self.others_take()
-        lost = open_before - t.open_connections()
+        lost = own - t.open_connections()
         same(lost, set(), "connections that did not outlive the outage")
         self.redis_is_in_line()
         self.afterwards()

@@ -93,9 +93,12 @@ def scripts_unknown_to_one_side_are_loaded_again():
 class Outage(outage.Library):
     """rq's scheduler: a token of its own for each scheduler, an acquire that is the extend too.
 
-    Its heartbeat also writes a hash that is no lock key: what that is in an outage is the next
-    case.
+    Each opens connections of its own, like those of the one that it is given. Its heartbeat also
+    writes a hash that is no lock key: what that is in an outage is the next case.
     """
+
+    def __init__(self):
+        self.schedulers = []  # kept, so that none of their connections ends by itself
 
     def name(self):
         return fresh("")
@@ -110,6 +113,7 @@ class Outage(outage.Library):
 
     def take(self, client, name):
         mine = RQScheduler([name], connection=client)
+        self.schedulers.append(mine)
         return mine if mine.acquire_locks() else None
 
     def extend(self, mine):

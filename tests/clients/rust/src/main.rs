@@ -225,8 +225,8 @@ async fn an_outage(stage: &mut Stage) -> Outcome {
     let given_lock = here.lock(two, LONG).await.map_err(said)?;
     let awaited_lock = here.lock(three, LONG).await.map_err(said)?;
     same(there.lock(one, LONG).await.is_err(), true, "second acquire before")?;
-    let name = awaited.clone();
-    let waiter = tokio::spawn(async move { patient.lock(name.as_str(), LONG).await });
+    let (name, asks) = (awaited.clone(), patient.clone());
+    let waiter = tokio::spawn(async move { asks.lock(name.as_str(), LONG).await });
     tokio::task::yield_now().await;
     let open = open_connections()?;
 

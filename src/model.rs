@@ -171,6 +171,14 @@ fn an_unknown_claim_that_is_not_withdrawn_is_found() {
     assert!(trace.contains(&Move::GiveUp(0)));
 }
 
+/// A crash in between would leave a lock whose client was told no.
+#[test]
+fn a_no_before_the_claim_is_taken_back_is_found() {
+    let (violation, trace) = breaks(Twin::SaysNoTooSoon, QUIET);
+    assert_eq!(violation, Violation::HeldByRefused(0, Outcome::Blocked));
+    assert!(trace.contains(&Move::GiveUp(0)));
+}
+
 #[test]
 fn an_unguarded_repair_is_found() {
     let (violation, trace) = breaks(Twin::UnguardedRepair, QUIET);

@@ -268,6 +268,13 @@ fn crash_if_locks(own: &[Row], place: &str) {
     if own.iter().any(says_something) {
         crash::here(place);
     }
+    if own.iter().any(|row| matches!(row.entry, Entry::Withdraw { .. })) {
+        crash::here(if place == "exchange-begun" {
+            "withdrawal-begun"
+        } else {
+            "withdrawal-committed"
+        });
+    }
 }
 
 fn as_store_error(error: OpenError) -> StoreError {

@@ -11,6 +11,8 @@ pub(super) enum Twin {
     OkBeforeClaim,
     /// A claim of unknown fate is not withdrawn.
     KeepsUnknownClaims,
+    /// "Not acquired" goes out before what takes the claim back is written.
+    SaysNoTooSoon,
     /// Repairs are plain SET and DEL.
     UnguardedRepair,
     /// A repair takes a provisional key for a lock.

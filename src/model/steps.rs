@@ -252,6 +252,9 @@ impl Steps {
                 acquire.stage = Stage::Refused(outcome);
                 if acquire.claim == Claim::Won {
                     acquire.claim = Claim::Owes(Back::Release);
+                    if self.laws.twin != Twin::SaysNoTooSoon {
+                        acquire.stage = Stage::Leaving(outcome);
+                    }
                 }
             }
         }
@@ -369,7 +372,11 @@ impl World {
     fn was_told_ok(&self, who: u8) -> bool {
         !matches!(
             self.acquires[usize::from(who)].stage,
-            Stage::Before | Stage::Asking { .. } | Stage::Refused(_) | Stage::Cut
+            Stage::Before
+                | Stage::Asking { .. }
+                | Stage::Leaving(_)
+                | Stage::Refused(_)
+                | Stage::Cut
         )
     }
 }
@@ -387,6 +394,7 @@ fn crash(world: &World, sidecar: u8) -> World {
                 }
                 acquire.stage = Stage::Cut;
             }
+            Stage::Leaving(_) if acquire.sidecar == sidecar => acquire.stage = Stage::Cut,
             Stage::Releasing { sidecar: by, how, answered } if by == sidecar => {
                 if answered.is_none() {
                     acquire.late |= late_release(how);

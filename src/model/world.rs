@@ -47,6 +47,8 @@ pub(super) enum Move {
     Unqueue(u8),
     /// The row that takes the claim back is written.
     TakeBack(u8),
+    /// That has been waited for, too long.
+    Despair(u8),
     /// The client begins to release.
     Release {
         acquire: u8,
@@ -150,6 +152,8 @@ pub(super) enum Stage {
         machine: u16,
         wire: Wire,
     },
+    /// The claim had won, and the client is told this once it is taken back.
+    Leaving(Outcome),
     /// Told something that is no OK.
     Refused(Outcome),
     /// The connection was lost, for the sidecar died.
@@ -314,6 +318,7 @@ impl World {
                 Stage::Refused(_) | Stage::Cut | Stage::Released => true,
                 Stage::Before
                 | Stage::Asking { .. }
+                | Stage::Leaving(_)
                 | Stage::Holding
                 | Stage::Releasing { .. }
                 | Stage::Ending { .. }

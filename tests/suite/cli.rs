@@ -549,7 +549,7 @@ fn orderly_end() {
 fn redis_is_busy(redis: &Redis) -> bool {
     let mut client = redis.client();
     client.send_line("PING");
-    client.frame_within(std::time::Duration::from_millis(20)).is_err()
+    client.frame_within(std::time::Duration::from_millis(100)).is_err()
 }
 
 /// What does not finish within `drain_timeout` does not keep it from ending.

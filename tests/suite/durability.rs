@@ -16,3 +16,4 @@ mod replies;
 mod rig;
 mod transaction;
 mod ttl;
+mod withdrawal;

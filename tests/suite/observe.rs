@@ -22,8 +22,7 @@ const RELEASE: &str = "if redis.call('get', KEYS[1]) == ARGV[1] then \
     return redis.call('del', KEYS[1]) else return 0 end";
 
 /// An outage is found, and ends, sooner than by default.
-const QUICK: &str = "command_timeout = \"500ms\"\nconnect_timeout = \"300ms\"\n\
-    recover_after = \"300ms\"\nprobe_interval = \"100ms\"\nprobe_timeout = \"300ms\"";
+const QUICK: &str = "recover_after = \"300ms\"\nprobe_interval = \"100ms\"";
 
 /// A Redis, and a Lockside that observes its locks.
 struct Stage {
@@ -74,7 +73,7 @@ impl Stage {
 
     fn wait_mode(&self, words: &str) {
         let mut seen = String::new();
-        poll_for(&format!("mode {words}"), Duration::from_secs(20), || {
+        poll_for(&format!("mode {words}"), Duration::from_secs(60), || {
             seen = Client::connect(self.subject.port()).ask("LOCKSIDE MODE");
             seen.contains(words).then_some(())
         });

@@ -78,6 +78,8 @@ enum Sight {
     Taken(Vec<u8>),
     /// Something is to be taken away.
     Doomed(Vec<u8>),
+    /// A held lock has a TTL that it should not have: most often its acquire is about to end.
+    Unfinished,
 }
 
 impl Sight {
@@ -85,7 +87,7 @@ impl Sight {
         match self {
             Self::Ended => SOON,
             Self::Missing => RELEASED,
-            Self::Anew(_) | Self::Taken(_) | Self::Doomed(_) => READ,
+            Self::Anew(_) | Self::Taken(_) | Self::Doomed(_) | Self::Unfinished => READ,
         }
     }
 }
@@ -284,7 +286,8 @@ impl Pass {
                 let (Guard::Value(bytes) | Guard::Other(bytes)) = there;
                 (Sight::Doomed(bytes.to_vec()), Some(there))
             }
-            Repair::Persist(_) | Repair::Lengthen { .. } | Repair::Adopt(_) => return false,
+            Repair::Persist(_) | Repair::Lengthen { .. } => (Sight::Unfinished, None),
+            Repair::Adopt(_) => return false,
         };
         if self.is_confirmed(key, sight, holder) {
             return false;

@@ -211,3 +211,17 @@ fn a_dead_value_that_was_there_all_the_time_is_deleted() {
     assert_eq!(stage.look(&key, 4000, 9), []);
     assert!(stage.store.borrow().value(&key).is_some());
 }
+
+/// The ledger has the claim, and its client's session is about to take the TTL off.
+#[test]
+fn an_acquire_is_left_to_end_by_itself() {
+    let mut stage = Stage::default();
+    let key = lock("a");
+    stage.book.grant(&key, "a");
+    stage.store.borrow_mut().set(&key, "a", Some(9_000));
+    let ttl = |stage: &Stage| stage.store.borrow().0.get(&key).and_then(|(_, ttl)| *ttl);
+    assert_eq!(stage.look(&key, 0, 0), []);
+    assert!(ttl(&stage).is_some());
+    assert_eq!(stage.look(&key, 2000, 4), []);
+    assert_eq!(ttl(&stage), None);
+}

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use dashmap::{DashMap, Entry};
 
+use crate::ledger::ContentChange;
 use crate::ledger::fold::Holder;
+use crate::lock::content;
 use crate::lock::record::{Confidence, LockKey, Position, Record};
 
 /// All held locks of this process.
@@ -115,6 +117,16 @@ impl Table {
             && *record.stored == *stored
         {
             record.fence = record.fence.max(Some(fence));
+        }
+    }
+
+    /// The content of a lock that is no string has changed in Redis; the ledger hears of it later.
+    pub fn change_content(&self, key: &LockKey, change: &ContentChange) {
+        if let Some(mut record) = self.records.get_mut(key)
+            && let Some(mark) = record.other.clone()
+            && let Some(after) = change.apply(content::split(&mark).1)
+        {
+            record.other = Some(content::renamed(&mark, &after));
         }
     }
 

@@ -17,7 +17,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::ledger::fold::Holder;
-use crate::ledger::{Claim, Guarantee, Position};
+use crate::ledger::{Ask, Claim, ContentChange, Guarantee, Position};
+use crate::lock::content;
 use crate::lock::envelope::Guard;
 use crate::lock::record::LockKey;
 use crate::lock::rule::{Mode, Rules};
@@ -58,7 +59,7 @@ pub enum Step {
     /// Send this, and hand in its answer.
     Ask(Command),
     /// Hand these to the ledger, which decides; nobody waits for that.
-    Observe(Vec<Claim>),
+    Tell(Vec<Ask>),
     /// Some keys wait for something. Come again in a moment, or give the pass up.
     Later,
     /// Nothing is left. True if the pass is complete.
@@ -81,6 +82,8 @@ pub enum Note {
     },
     /// A value was found that the ledger does not know; it was told.
     Adopted(LockKey),
+    /// A held lock that is no string has another content than the ledger knew; it was told.
+    Followed(LockKey),
     /// The holder can't be put into Redis.
     CannotRestore(LockKey),
     /// Redis refuses SCAN, or the database, for this reason.
@@ -113,7 +116,7 @@ pub struct Pass {
     catch_ups: u32,
     under_way: UnderWay,
     doubts: Doubts,
-    observations: Vec<Claim>,
+    told: Vec<Ask>,
     done: Vec<LockKey>,
     notes: Vec<Note>,
     failure: Option<Arc<str>>,
@@ -189,7 +192,7 @@ impl Pass {
             catch_ups: 0,
             under_way: UnderWay::Nothing,
             doubts,
-            observations: Vec::new(),
+            told: Vec::new(),
             done: Vec::new(),
             notes: Vec::new(),
             failure: None,
@@ -215,8 +218,8 @@ impl Pass {
             if let Some(command) = self.decide(truth, now_ms) {
                 return Step::Ask(command);
             }
-            if !self.observations.is_empty() {
-                return Step::Observe(std::mem::take(&mut self.observations));
+            if !self.told.is_empty() {
+                return Step::Tell(std::mem::take(&mut self.told));
             }
             if let Some(command) = self.look().or_else(|| self.scan()) {
                 return Step::Ask(command);
@@ -376,15 +379,21 @@ impl Pass {
                 // In fast Redis decides, and would say yes to the next: not done, as long as it lasts.
                 self.settle(key, at, self.policy.guarantee == Guarantee::Strict);
             }
-            Plan::Act(Repair::Adopt(stored)) => {
-                self.observe(key, stored, now_ms);
+            Plan::Act(Repair::Adopt(theirs)) => {
+                self.observe(key, theirs, now_ms);
                 self.notes.push(Note::Adopted(key.clone()));
             }
             Plan::Act(repair) if self.is_new_doubt(key, repair) => {
-                if let Some(Guard::Value(stored)) = doubtful(repair) {
-                    self.observe(key, stored, now_ms);
+                if let Some(theirs @ Guard::Value(_)) = doubtful(repair) {
+                    self.observe(key, theirs, now_ms);
                 }
                 self.later.insert(key.clone());
+            }
+            Plan::Act(Repair::Follow(theirs)) => {
+                if let Some(holder) = &holder {
+                    self.follow(holder, theirs);
+                    self.notes.push(Note::Followed(key.clone()));
+                }
             }
             Plan::Act(Repair::Set { .. }) if self.is_careful && self.missed.insert(key.clone()) => {
                 self.later.insert(key.clone());
@@ -437,19 +446,32 @@ impl Pass {
         }
     }
 
-    fn observe(&mut self, key: &LockKey, stored: &[u8], now_ms: u64) {
+    /// Tells the ledger what the holder's content is now.
+    fn follow(&mut self, holder: &Holder, theirs: &[u8]) {
+        let part = |mark: &[u8]| content::split(mark).1.into();
+        let from = holder.claim.other.as_deref().map_or_else(|| [].into(), part);
+        let change = ContentChange { from, to: part(theirs), whole: true };
+        let (key, claim) = (holder.claim.key.clone(), Some(holder.at));
+        self.told.push(Ask::Content { key, claim, change });
+    }
+
+    fn observe(&mut self, key: &LockKey, theirs: Guard<'_>, now_ms: u64) {
         let rule = self.policy.rules.find(key.key()).map_or("", |rule| &rule.name);
-        self.observations.push(Claim {
+        let (stored, other): (&[u8], _) = match theirs {
+            Guard::Value(stored) => (stored, None),
+            Guard::Other(mark) => (&[], Some(mark.into())),
+        };
+        self.told.push(Ask::Observe(Claim {
             key: key.clone(),
             stored: stored.into(),
-            other: None,
+            other,
             rule: rule.into(),
             client: OBSERVED.into(),
             at_ms: now_ms,
             asked_ttl_ms: None,
             expires_at_ms: None,
             marker: None,
-        });
+        }));
     }
 
     /// True if this repair is doubtful and what it is about has not been met before: it is
@@ -467,7 +489,11 @@ impl Pass {
     fn terms(&self, key: &LockKey) -> Terms {
         // A key that no rule claims any more is handled with the greater care.
         let mode = self.policy.rules.find(key.key()).map_or(Mode::Persistent, |rule| rule.mode);
-        Terms { persistent: mode == Mode::Persistent, guarantee: self.policy.guarantee }
+        Terms {
+            persistent: mode == Mode::Persistent,
+            guarantee: self.policy.guarantee,
+            is_asked: self.is_careful,
+        }
     }
 }
 

@@ -347,7 +347,7 @@ impl Thread {
                     }
                     pass.answer(answer, &truth);
                 }
-                Step::Observe(claims) => self.observe(claims.into_iter().map(Ask::Observe)),
+                Step::Tell(asks) => self.tell_ledger(asks),
                 Step::Later => {
                     let (patience, pause) = purpose.waits();
                     let now = Instant::now();
@@ -435,8 +435,8 @@ impl Thread {
     }
 
     /// What the ledger can't take now is found again by the next pass.
-    fn observe(&self, asks: impl Iterator<Item = Ask>) {
-        if let Err(reason) = self.shared.parts.door.submit(Asker::Nobody, asks.collect()) {
+    fn tell_ledger(&self, asks: Vec<Ask>) {
+        if let Err(reason) = self.shared.parts.door.submit(Asker::Nobody, asks) {
             tracing::debug!(%reason, "the ledger was not told of what was found in Redis");
         }
     }
@@ -461,7 +461,7 @@ impl Thread {
         let counters = &self.shared.parts.counters;
         match note {
             Note::Repaired { kind, conflict, .. } => counters.repaired(*kind, *conflict),
-            Note::Adopted(_) => Counters::add(&counters.adopted),
+            Note::Adopted(_) | Note::Followed(_) => Counters::add(&counters.adopted),
             // A dirty one is met again and again.
             Note::CannotRestore(_) if purpose == Purpose::Dirty => {}
             Note::NotSearched(_) => {}

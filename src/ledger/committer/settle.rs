@@ -156,6 +156,11 @@ fn outcome_after(row: &Row, fold: &Fold) -> Outcome {
                 None => Outcome::Lost { holder: fold.holder(&claim.key).cloned() },
             }
         }
+        Entry::Content { key, claim, change } => {
+            let holder = fold.holder_named(key, *claim);
+            let mark = holder.and_then(|holder| holder.claim.other.as_deref());
+            if mark.is_some() && change.is_done(mark) { Outcome::Noted } else { Outcome::NotHeld }
+        }
         Entry::Release { key, claim, .. } | Entry::Withdraw { key, claim } => {
             match fold.holder_named(key, *claim) {
                 Some(_) => Outcome::NotHeld,

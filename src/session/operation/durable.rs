@@ -100,6 +100,9 @@ impl Scope<'_, '_> {
                 Ask::ReleaseValue { key, stored, .. } => {
                     self.shared().table.release_if(key, stored);
                 }
+                Ask::Content { key, change, .. } => {
+                    self.shared().table.change_content(key, change);
+                }
                 _ => {}
             }
         }
@@ -179,9 +182,10 @@ impl Scope<'_, '_> {
     /// The locks of these releases, which a repair may put back before the ledger has them.
     pub(super) fn doubtful(&self, releases: &[Ask]) -> Vec<LockKey> {
         let key = |ask: &Ask| match ask {
-            Ask::Release(key, ..) | Ask::ReleaseAny(key, _) | Ask::ReleaseValue { key, .. } => {
-                Some(key.clone())
-            }
+            Ask::Release(key, ..)
+            | Ask::ReleaseAny(key, _)
+            | Ask::ReleaseValue { key, .. }
+            | Ask::Content { key, .. } => Some(key.clone()),
             _ => None,
         };
         releases.iter().filter_map(key).collect()

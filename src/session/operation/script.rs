@@ -8,6 +8,8 @@ use std::sync::Arc;
 use crate::command::script::{ScriptCall, Source};
 use crate::crash;
 use crate::ledger::Answer;
+use crate::lock::content;
+use crate::lock::envelope::{Guard, scripts};
 use crate::resp::Args;
 use crate::resp::encode;
 use crate::scripts::Script;
@@ -174,14 +176,24 @@ impl Scripting {
         let here = scope.state.db;
         let known = |loss: &Loss| {
             let holder = loss.holder.as_ref().map(|holder| &holder.claim);
-            holder.is_some_and(|claim| claim.other.is_none()) && loss.lock.db() == here
+            let is_known = |mark: &Arc<[u8]>| content::of_mark(mark).is_some();
+            let known = holder.is_some_and(|claim| claim.other.as_ref().is_none_or(is_known));
+            known && loss.lock.db() == here
         };
         if self.ran_again || !losses.iter().all(known) {
             return scope.answer_error(&lost_to(losses, scope));
         }
         self.ran_again = true;
         for holder in losses.iter().filter_map(|loss| loss.holder.as_ref()) {
-            scope.send(&[b"SET", holder.claim.key.key(), &holder.claim.stored, b"NX"]);
+            let claim = &holder.claim;
+            let Some(mark) = &claim.other else {
+                scope.send(&[b"SET", claim.key.key(), &claim.stored, b"NX"]);
+                continue;
+            };
+            let mut guard = Vec::new();
+            Guard::Other(mark).encode(&mut guard);
+            let script = scripts::SET_MISSING.text.as_bytes();
+            scope.send(&[b"EVAL", script, b"1", claim.key.key(), b"-", &guard, b""]);
         }
         self.step = Step::Seating(losses.len());
         TIMED

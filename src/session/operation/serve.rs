@@ -20,7 +20,7 @@ use crate::session::Shared;
 use crate::session::state::Watched;
 
 use super::acquire::{CLIENT_GONE, TABLE_FULL};
-use super::local::Locally;
+use super::local::{Locally, content_change};
 use super::settle::{Booking, Provisional};
 use super::{Flow, Grant, Operation, Scope, durable, has_changed};
 
@@ -197,9 +197,13 @@ impl Serving {
                         releases.push(Ask::Extend(key, claim, expires_at_ms));
                     }
                 }
-                Change::Take { key, stored, asked_ttl_ms, expires_at_ms } => {
+                Change::Content { ref key, .. } => {
+                    touched.push(key.clone());
+                    releases.extend(content_change(&change));
+                }
+                Change::Take { key, new } => {
                     let is_new = self.resumes.is_none();
-                    match take(key, stored, asked_ttl_ms, expires_at_ms, is_new, scope) {
+                    match take(key, new, is_new, scope) {
                         Ok(provisional) => {
                             touched.push(provisional.lock.clone());
                             taken.push(provisional);
@@ -240,11 +244,8 @@ impl Serving {
     ) -> Flow {
         let mut taken = Vec::new();
         for change in changes {
-            let Change::Take { key, stored, asked_ttl_ms, expires_at_ms } = change else {
-                continue;
-            };
-            let (key, stored) = (key.clone(), stored.clone());
-            match take(key, stored, *asked_ttl_ms, *expires_at_ms, true, scope) {
+            let Change::Take { key, new } = change else { continue };
+            match take(key.clone(), new.clone(), true, scope) {
                 Ok(provisional) => taken.push(provisional),
                 Err(text) => return scope.answer_error(&text),
             }
@@ -421,13 +422,12 @@ fn grant(
 /// A lock to be claimed, as its rule allows while Redis is away.
 fn take(
     lock: LockKey,
-    stored: std::sync::Arc<[u8]>,
-    asked_ttl_ms: Option<u64>,
-    expires_at_ms: Option<u64>,
+    new: degraded::Taken,
     is_new: bool,
     scope: &Scope<'_, '_>,
 ) -> Result<Provisional, String> {
     let shared = scope.shared();
+    let degraded::Taken { stored, other, asked_ttl_ms, expires_at_ms } = new;
     let Some(rule) = shared.rules.find(lock.key()) else { return Err(TABLE_FULL.to_owned()) };
     if shared.table.is_full_for(&lock) {
         return Err(TABLE_FULL.to_owned());
@@ -452,7 +452,7 @@ fn take(
         expires_at_ms,
         claim: None,
         fence: None,
-        other: None,
+        other,
         marker: Some(marker),
     };
     Ok(Provisional {

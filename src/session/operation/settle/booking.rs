@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::crash;
 use crate::ledger::fold::Holder;
-use crate::ledger::{Answer, Ask, Cause, Outcome, Ticket};
+use crate::ledger::{Answer, Ask, Cause, ContentChange, Outcome, Ticket};
 use crate::lock::record::{LockKey, Position};
 use crate::session::operation::Scope;
 
@@ -51,6 +51,8 @@ pub(in crate::session::operation) struct Booking {
     pub(in crate::session::operation) missed: bool,
     /// Which locks that were.
     pub(super) ended_before: Vec<LockKey>,
+    /// Changes of contents that were not the holder's.
+    refused: Vec<(LockKey, ContentChange)>,
 }
 
 impl Booking {
@@ -71,6 +73,7 @@ impl Booking {
             fence_high: 0,
             missed: false,
             ended_before: Vec::new(),
+            refused: Vec::new(),
         };
         if !releases.is_empty() {
             booking.until = scope.release_until();
@@ -123,7 +126,9 @@ impl Booking {
                 .iter()
                 .zip(&answer.outcomes)
                 .filter(|(_, outcome)| **outcome == Outcome::NotHeld);
-            self.ended_before = ended.filter_map(|(ask, _)| released_by(ask)).cloned().collect();
+            let ended: Vec<&Ask> = ended.map(|(ask, _)| ask).collect();
+            self.ended_before = ended.iter().filter_map(|ask| released_by(ask)).cloned().collect();
+            self.refused = ended.iter().filter_map(|ask| changed_by(ask)).collect();
             return true;
         }
         if self.claims != Some(answer.ticket) {
@@ -146,9 +151,15 @@ impl Booking {
     }
 
     /// True if the table was behind when it named what is released: that had ended before, and the
-    /// lock has another holder, which may be what Redis has let go.
+    /// lock has another holder, which may be what Redis has let go. Or if a content was changed that
+    /// was not the holder's.
     pub(super) fn was_behind(&self, scope: &Scope<'_, '_>) -> bool {
-        self.ended_before.iter().any(|key| scope.shared().table.find(key).is_some())
+        let table = &scope.shared().table;
+        let is_undone = |(key, change): &(LockKey, ContentChange)| {
+            !change.is_done(table.find(key).and_then(|record| record.other).as_deref())
+        };
+        self.ended_before.iter().any(|key| table.find(key).is_some())
+            || self.refused.iter().any(is_undone)
     }
 
     /// Nobody waits any more: claims are withdrawn, releases go on.
@@ -159,6 +170,13 @@ impl Booking {
         if let Some(ticket) = self.releases.take() {
             scope.shared().door.forget(ticket);
         }
+    }
+}
+
+fn changed_by(ask: &Ask) -> Option<(LockKey, ContentChange)> {
+    match ask {
+        Ask::Content { key, change, .. } => Some((key.clone(), change.clone())),
+        _ => None,
     }
 }
 

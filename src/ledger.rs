@@ -171,6 +171,12 @@ pub trait Door: Send + Sync {
         true
     }
 
+    /// True while another sidecar writes to the same ledger, so that the lock table may be behind.
+    /// Cheap.
+    fn has_company(&self) -> bool {
+        false
+    }
+
     /// The highest fence that was read. Cheap.
     fn fence_high(&self) -> u64 {
         0

@@ -57,4 +57,23 @@ impl<'a> Args<'a> {
     pub fn frame(&self) -> &'a [u8] {
         self.frame
     }
+
+    /// A copy that outlives the client's bytes.
+    pub fn to_command(&self) -> Command {
+        Command { frame: self.frame.to_vec(), spans: self.spans.to_vec() }
+    }
+}
+
+/// A whole command, as it came from the client.
+#[derive(Debug, Clone)]
+pub struct Command {
+    frame: Vec<u8>,
+    spans: Vec<Span>,
+}
+
+impl Command {
+    /// Its arguments.
+    pub fn args(&self) -> Args<'_> {
+        Args::new(&self.frame, &self.spans)
+    }
 }

@@ -30,6 +30,7 @@ use crate::lock::record::LockKey;
 mod conflict;
 mod fleet;
 mod group;
+mod peers;
 mod queue;
 mod request;
 mod settle;
@@ -38,6 +39,7 @@ pub use conflict::Dispute;
 use conflict::Disputes;
 use fleet::Fleet;
 use group::Group;
+use peers::Peers;
 use queue::Queue;
 use request::{Fate, Kind, Request, Size, Want};
 
@@ -141,6 +143,7 @@ pub struct Committer {
     queue: Queue,
     /// `fast` alone.
     fleet: Option<Fleet>,
+    peers: Peers,
     /// Since when what Redis has done waits to be written.
     mirror_since: Option<Duration>,
     /// Own grants that were no holders when they were read, by their values, for the releases
@@ -175,8 +178,9 @@ impl Committer {
     /// Nothing is written before [`Committer::opened`]. Until then sessions are refused.
     pub fn new(timing: Timing) -> Self {
         let trouble = Some("it is being opened".into());
-        let fleet = timing.mirror_interval.map(|interval| Fleet::new(interval, timing.heartbeat));
-        Self { timing, trouble, fleet, ..Self::default() }
+        let fleet = timing.mirror_interval.map(Fleet::new);
+        let peers = Peers::new(timing.heartbeat);
+        Self { timing, trouble, fleet, peers, ..Self::default() }
     }
 
     /// The store has registered this log, and its first entry is written.
@@ -328,7 +332,12 @@ impl Committer {
     pub fn seen(&mut self, seen: Seen, fold: &mut Fold, now: Now) -> Done {
         self.under_way = false;
         self.rows_since_snapshot += seen.rows.len();
+        let is_own = |row: &Row| Some(row.at.log) == self.log;
+        let is_foreign = seen.snapshot.is_some() || !seen.rows.iter().all(is_own);
         let mut done = self.settle(seen, fold, now);
+        if is_foreign {
+            self.peers.look(fold, self.log, now.mono);
+        }
         if self.group.is_some() {
             // Never a false OK: rows that do not come back count as unknown.
             self.fail("the store does not return what was written".into(), now);
@@ -339,7 +348,8 @@ impl Committer {
         let patience = self.timing.mirror_interval.unwrap_or_default() * 2;
         done.disputes = self.disputes.ripe(fold, patience, now.mono);
         if let Some(fleet) = &mut self.fleet {
-            fleet.seen(fold, self.log, self.began, now.mono);
+            let last = self.log.and_then(|own| fold.log(own)).map_or(0, |log| log.last_seq);
+            fleet.seen(&self.peers, last, self.began, now.mono);
         }
         done
     }
@@ -411,7 +421,12 @@ impl Committer {
 
     /// A live sidecar says that it has lost Redis (`fast`).
     pub fn has_others_degraded(&self, now: Now) -> bool {
-        self.fleet.as_ref().is_some_and(|fleet| fleet.has_others_degraded(now.mono))
+        self.peers.has_degraded(now.mono)
+    }
+
+    /// As [`super::Door::has_company`].
+    pub fn has_company(&self, now: Now) -> bool {
+        !self.peers.is_alone(now.mono)
     }
 
     /// When the last exchange that succeeded had begun: what stood in the ledger then was read.

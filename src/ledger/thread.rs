@@ -105,6 +105,8 @@ struct Outlook {
     calm_until: AtomicU64,
     /// A live sidecar has lost Redis.
     others_degraded: AtomicBool,
+    /// Another sidecar lives.
+    has_company: AtomicBool,
     fence_high: AtomicU64,
     conflicts: AtomicU64,
     young: Duration,
@@ -115,6 +117,7 @@ impl Outlook {
         Self {
             calm_until: AtomicU64::new(0),
             others_degraded: AtomicBool::new(true),
+            has_company: AtomicBool::new(true),
             fence_high: AtomicU64::new(0),
             conflicts: AtomicU64::new(0),
             young: poll * 2,
@@ -125,6 +128,7 @@ impl Outlook {
     fn show(&self, committer: &Committer, fold: &Fold, now: Now) {
         self.fence_high.store(fold.fence_high(), Ordering::Release);
         self.others_degraded.store(committer.has_others_degraded(now), Ordering::Release);
+        self.has_company.store(committer.has_company(now), Ordering::Release);
         if let Some(read) = committer.read_since() {
             let until = u64::try_from((read + self.young).as_millis()).unwrap_or(u64::MAX);
             self.calm_until.store(until, Ordering::Release);
@@ -342,6 +346,10 @@ impl Door for Ledger {
         let now = u64::try_from(self.shared.base.elapsed().as_millis()).unwrap_or(u64::MAX);
         now < outlook.calm_until.load(Ordering::Acquire)
             && !outlook.others_degraded.load(Ordering::Acquire)
+    }
+
+    fn has_company(&self) -> bool {
+        self.shared.outlook.has_company.load(Ordering::Acquire)
     }
 
     fn fence_high(&self) -> u64 {

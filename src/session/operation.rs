@@ -9,8 +9,10 @@ mod ask;
 mod carry;
 mod durable;
 mod exchange;
+mod fresh;
 mod gate;
 mod grant;
+mod held;
 mod knock;
 mod local;
 mod replay;
@@ -34,7 +36,7 @@ use crate::resp::encode;
 use crate::router::{Ask, Route};
 
 use super::flights::{SessionId, Verdict};
-use super::state::{HeldBack, ReplyMode, State, Watched};
+use super::state::{ReplyMode, State};
 use super::witness::Witness;
 use super::{Cx, Shared};
 
@@ -43,8 +45,10 @@ pub(super) use ask::info_alone;
 use ask::{Asking, Releasing};
 use carry::Carrying;
 use exchange::Exchange;
+use fresh::Reading;
 pub(super) use gate::{NOAUTH, gate_refusal, may_use_some_locks};
 pub(super) use grant::{Grant, note_heard, settle_grants};
+pub(super) use held::execute_held_back;
 use knock::{Knocking, Wish};
 pub use local::Locals;
 use replay::Replaying;
@@ -165,6 +169,7 @@ impl Scope<'_, '_> {
 pub(super) enum Operation {
     Acquire(Acquiring),
     Exchange(Exchange),
+    Read(Reading),
     Script(Scripting),
     Queue(Queueing),
     Exec(Executing),
@@ -175,45 +180,6 @@ pub(super) enum Operation {
     Carry(Carrying),
     Ask(Asking),
     Release(Releasing),
-}
-
-/// EXEC of a transaction that was held back.
-pub(super) fn execute_held_back(scope: &mut Scope<'_, '_>) -> (Option<Box<Operation>>, Flow) {
-    let Some((held, watched)) = scope.state.end_held_back() else {
-        return (None, scope.answer_error("ERR EXEC without MULTI"));
-    };
-    if held.aborted {
-        let text = "EXECABORT Transaction discarded because of previous errors.";
-        return (None, scope.answer_error(text));
-    }
-    Knocking::begin(Wish::Transaction(held, watched), scope)
-}
-
-/// Carries out a transaction of a client that may do what is in it.
-fn execute_all(
-    held: HeldBack,
-    watched: Option<Watched>,
-    scope: &mut Scope<'_, '_>,
-) -> (Option<Box<Operation>>, Flow) {
-    let shared = scope.cx.shared;
-    if watched.as_ref().is_some_and(|watched| has_changed(watched, shared)) {
-        let mut reply = Vec::new();
-        encode::null_array(&mut reply, scope.state.protocol);
-        return (None, scope.answer(&reply));
-    }
-    let plain = !held.commands.iter().any(|command| scope.is_locks(command));
-    if plain && shared.board.view().reachable {
-        return Replaying::begin(&held.commands, scope);
-    }
-    Serving::transaction(held.commands, watched, scope)
-}
-
-/// True if a watched key is not what it was, or nobody can tell.
-fn has_changed(watched: &Watched, shared: &Shared) -> bool {
-    let moved = |(key, before): &(LockKey, u64)| {
-        with_world(shared, |world| crate::degraded::version(key, world)) != *before
-    };
-    watched.lost || watched.keys.iter().any(moved)
 }
 
 /// Takes back grants that nobody has heard of.
@@ -288,6 +254,10 @@ impl Operation {
             LockUse::Set | LockUse::Setnx => Acquiring::begin(lock_use, args, scope),
             LockUse::Computed => Scripting::begin_command(args, scope),
             LockUse::Script { .. } => Scripting::begin_script(args, scope),
+            lock_use if fresh::is_blind(lock_use) => match Reading::begin(args, scope) {
+                Some((reading, flow)) => (Some(reading), flow),
+                None => Exchange::begin(lock_use, args, scope),
+            },
             _ => Exchange::begin(lock_use, args, scope),
         }
     }
@@ -302,7 +272,14 @@ impl Operation {
         match self {
             Self::Acquire(operation) => operation.reply(frame, scope),
             Self::Exchange(operation) => operation.reply(frame, scope),
-            Self::Script(operation) => operation.reply(frame, scope),
+            Self::Script(operation) => match operation.reply(frame, scope) {
+                Some(flow) => flow,
+                None => {
+                    let (serving, flow) = Serving::in_place_of(operation.words(), None, scope);
+                    *self = Self::Serve(serving);
+                    flow
+                }
+            },
             Self::Queue(operation) => operation.reply(frame, scope),
             Self::Exec(operation) => operation.reply(frame, scope),
             Self::Replay(operation) => operation.reply(frame, scope),
@@ -316,7 +293,7 @@ impl Operation {
             Self::Verify(operation) => operation.reply(frame, scope),
             Self::Carry(operation) => operation.reply(frame, scope),
             Self::Ask(operation) => operation.reply(frame, scope),
-            Self::Serve(_) | Self::Release(_) => Flow::Close,
+            Self::Serve(_) | Self::Release(_) | Self::Read(_) => Flow::Close,
         }
     }
 
@@ -331,6 +308,7 @@ impl Operation {
             Self::Queue(_)
             | Self::Serve(_)
             | Self::Release(_)
+            | Self::Read(_)
             | Self::Replay(_)
             | Self::Verify(_)
             | Self::Knock(_) => Flow::Close,
@@ -349,7 +327,8 @@ impl Operation {
             && let Some(words) = self.unanswered()
             && scope.is_let_in(Words::new(&words).args())
         {
-            let (serving, flow) = Serving::in_place_of(words, connected.then_some(reason), scope);
+            let was_sent = connected && !matches!(self, Self::Read(_));
+            let (serving, flow) = Serving::in_place_of(words, was_sent.then_some(reason), scope);
             *self = Self::Serve(serving);
             return flow;
         }
@@ -364,6 +343,10 @@ impl Operation {
             Self::Carry(operation) => operation.link_failed(scope),
             Self::Ask(operation) => operation.link_failed(reason, connected, scope),
             Self::Release(operation) => operation.waiting(),
+            Self::Read(_) => {
+                let text = scope.shared().unavailable(reason);
+                scope.answer_error(&text)
+            }
             // Redis has no part in it.
             Self::Serve(operation) => operation.waiting(),
             Self::Queue(operation) => operation.link_failed(scope),
@@ -374,6 +357,7 @@ impl Operation {
     fn unanswered(&self) -> Option<Vec<Vec<u8>>> {
         match self {
             Self::Exchange(operation) => operation.unanswered(),
+            Self::Read(operation) => Some(operation.words()),
             Self::Script(operation) => operation.unanswered(),
             _ => None,
         }
@@ -397,6 +381,13 @@ impl Operation {
         match self {
             Self::Acquire(operation) => operation.answered(answer, scope),
             Self::Exchange(operation) => operation.answered(answer, scope),
+            Self::Read(operation) => {
+                let (next, flow) = operation.answered(answer, scope)?;
+                if let Some(next) = next {
+                    *self = *next;
+                }
+                Some(flow)
+            }
             Self::Script(operation) => operation.answered(answer, scope),
             Self::Exec(operation) => operation.answered(answer, scope),
             Self::Serve(operation) => operation.answered(answer, scope),
@@ -423,6 +414,7 @@ impl Operation {
         match self {
             Self::Acquire(operation) => operation.ledger_late(scope),
             Self::Exchange(operation) => operation.ledger_late(scope),
+            Self::Read(operation) => operation.ledger_late(scope),
             Self::Script(operation) => operation.ledger_late(scope),
             Self::Exec(operation) => operation.ledger_late(scope),
             Self::Serve(operation) => operation.ledger_late(scope),

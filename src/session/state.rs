@@ -161,6 +161,13 @@ pub(crate) struct Watched {
     pub(crate) lost: bool,
 }
 
+/// A lock and the stored value that the client was shown of it while it watched.
+pub(crate) type Seen = (LockKey, Arc<[u8]>);
+
+/// Locks of which is remembered what a client that watches was shown: no client looks at more before
+/// its EXEC; of further ones EXEC deletes what it meets.
+const SEEN_KEPT: usize = 64;
+
 /// The state of one connection to Redis, as far as Lockside has to know it.
 #[derive(Debug)]
 pub(crate) struct State {
@@ -178,6 +185,8 @@ pub(crate) struct State {
     /// The activity of repairs when the operation under way began.
     pub(crate) repairs_before: u64,
     watching: bool,
+    /// What was shown since.
+    seen: Vec<Seen>,
     lasting: bool,
     credentials: Option<Credentials>,
     info: Vec<(Vec<u8>, Vec<u8>)>,
@@ -198,6 +207,7 @@ impl Default for State {
             watched: None,
             repairs_before: 0,
             watching: false,
+            seen: Vec::new(),
             lasting: false,
             credentials: None,
             info: Vec::new(),
@@ -276,6 +286,7 @@ impl State {
 
     /// What Redis watches for the client can't be asked of it: nobody knows what has changed.
     pub(crate) fn lose_watch(&mut self) {
+        self.seen.clear();
         if std::mem::take(&mut self.watching) {
             self.watched.get_or_insert_with(Watched::default).lost = true;
         }
@@ -316,6 +327,20 @@ impl State {
     /// True while Redis watches keys for the client.
     pub(crate) fn is_watching(&self) -> bool {
         self.watching
+    }
+
+    /// Redis has shown this value of a lock. EXEC fails if it was changed since then, so it is what a
+    /// DEL in it deletes.
+    pub(crate) fn saw(&mut self, lock: LockKey, stored: &[u8]) {
+        if self.watching && self.seen.len() < SEEN_KEPT {
+            self.seen.retain(|(seen, _)| *seen != lock);
+            self.seen.push((lock, stored.into()));
+        }
+    }
+
+    /// What was shown while the client watched; the transaction that depends on it has ended.
+    pub(crate) fn take_seen(&mut self) -> Vec<Seen> {
+        std::mem::take(&mut self.seen)
     }
 
     /// True when a new link can take this one's place: nothing is lost that cannot be replayed.
@@ -379,6 +404,7 @@ impl State {
         // EXEC or DISCARD without MULTI is an error that ends no WATCH.
         let Some(transaction) = self.transaction.take() else { return };
         self.watching = false;
+        self.seen.clear();
         if executed {
             transaction.changes.into_iter().for_each(|(_, change)| self.apply(change));
         }
@@ -397,6 +423,7 @@ impl State {
             Change::Watch => self.watching = true,
             Change::Unwatch => {
                 self.watching = false;
+                self.seen.clear();
                 self.watched = None;
             }
             Change::Reset => *self = Self::default(),

@@ -12,14 +12,10 @@
 //! queue. One who comes later is no danger: it reads that `Degraded` before it may use Redis. Alone
 //! means that the exchange that made `Degraded` durable shows no other log that may be alive.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::super::Ask;
-use super::super::fold::{Fold, LogMode};
-
-/// A log that has been silent for so many heartbeats is dead (SPEC 8).
-const SILENT_HEARTBEATS: u32 = 3;
+use super::peers::Peers;
 
 /// How far the lock-delay is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -34,34 +30,18 @@ enum Delay {
     Over,
 }
 
-/// Another log, when it was last seen to change.
-#[derive(Debug, Clone, Copy)]
-struct Peer {
-    last_seq: u64,
-    changed: Duration,
-    is_degraded: bool,
-}
-
 /// What `fast` has a committer wait for.
 #[derive(Debug, Clone)]
 pub(super) struct Fleet {
     mirror_interval: Duration,
-    silence: Duration,
     /// Redis decides: the last note that was handed in is `Healthy`.
     serves: bool,
     delay: Delay,
-    peers: BTreeMap<u64, Peer>,
 }
 
 impl Fleet {
-    pub(super) fn new(mirror_interval: Duration, heartbeat: Duration) -> Self {
-        Self {
-            mirror_interval,
-            silence: heartbeat * SILENT_HEARTBEATS,
-            serves: false,
-            delay: Delay::Unsaid,
-            peers: BTreeMap::new(),
-        }
+    pub(super) fn new(mirror_interval: Duration) -> Self {
+        Self { mirror_interval, serves: false, delay: Delay::Unsaid }
     }
 
     /// These were handed in.
@@ -82,50 +62,17 @@ impl Fleet {
         }
     }
 
-    /// An exchange has ended well, which began at `began`.
-    pub(super) fn seen(&mut self, fold: &Fold, own: Option<u64>, began: Duration, now: Duration) {
-        self.look_at_peers(fold, own, now);
-        let last = own.and_then(|own| fold.log(own)).map_or(0, |log| log.last_seq);
+    /// An exchange has ended well, which began at `began`; the own log was read up to `last`.
+    pub(super) fn seen(&mut self, peers: &Peers, last: u64, began: Duration, now: Duration) {
         match self.delay {
             Delay::Said(seq) if last >= seq => {
-                self.delay = if self.is_alone(now) { Delay::Over } else { Delay::Runs(now) };
+                self.delay = if peers.is_alone(now) { Delay::Over } else { Delay::Runs(now) };
             }
             Delay::Runs(since) if began >= since + self.mirror_interval => {
                 self.delay = Delay::Over;
             }
             _ => {}
         }
-    }
-
-    fn look_at_peers(&mut self, fold: &Fold, own: Option<u64>, now: Duration) {
-        let mut peers = BTreeMap::new();
-        for (number, log) in fold.logs().filter(|(number, log)| Some(*number) != own && !log.ended)
-        {
-            let known = self.peers.get(&number).filter(|known| known.last_seq == log.last_seq);
-            peers.insert(
-                number,
-                Peer {
-                    last_seq: log.last_seq,
-                    changed: known.map_or(now, |known| known.changed),
-                    is_degraded: log.mode == LogMode::Degraded,
-                },
-            );
-        }
-        self.peers = peers;
-    }
-
-    fn live(&self, now: Duration) -> impl Iterator<Item = &Peer> {
-        let silence = self.silence;
-        self.peers.values().filter(move |peer| now.saturating_sub(peer.changed) < silence)
-    }
-
-    fn is_alone(&self, now: Duration) -> bool {
-        self.live(now).next().is_none()
-    }
-
-    /// A live sidecar has lost Redis.
-    pub(super) fn has_others_degraded(&self, now: Duration) -> bool {
-        self.live(now).any(|peer| peer.is_degraded)
     }
 
     /// Redis decides, as far as this sidecar has said.

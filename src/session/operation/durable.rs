@@ -159,12 +159,7 @@ impl Scope<'_, '_> {
         match record.claim {
             Some(claim) => Some(Ask::Release(key.clone(), claim, cause)),
             None if self.shared().guarantee == Guarantee::Strict => None,
-            None => Some(Ask::ReleaseValue {
-                key: key.clone(),
-                stored: record.stored.clone(),
-                other: record.other.clone(),
-                cause,
-            }),
+            None => Some(release_of_value(key, record, cause)),
         }
     }
 
@@ -205,6 +200,12 @@ impl Scope<'_, '_> {
         self.book_unattended(vec![Ask::Release(key.clone(), claim, Cause::Undelivered)]);
         self.shared().repairs.touch(key);
     }
+}
+
+/// The release of a hold that the ledger knows by its value alone, if it knows it.
+pub(super) fn release_of_value(key: &LockKey, record: &Record, cause: Cause) -> Ask {
+    let (stored, other) = (record.stored.clone(), record.other.clone());
+    Ask::ReleaseValue { key: key.clone(), stored, other, cause }
 }
 
 /// The error of an acquire whose claim was withdrawn (SPEC 3).

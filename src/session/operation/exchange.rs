@@ -1,15 +1,18 @@
 //! Lock commands that are one question to Redis and one answer: reads whose values are shown as
 //! the client wrote them, releases, and what Lockside adds to an answer.
 
+use std::time::Duration;
+
 use crate::command::{KeyspaceUse, LockUse};
 use crate::crash;
-use crate::ledger::{Answer, Ask, Cause};
+use crate::ledger::{Answer, Ask, Cause, Ticket};
 use crate::lock::envelope::scripts;
 use crate::lock::record::LockKey;
 use crate::lock::value;
 use crate::resp::Args;
 use crate::resp::encode::{self, CommandBuilder};
 use crate::resp::reply::Reply;
+use crate::session::state::Seen;
 
 use super::ask;
 use super::durable;
@@ -46,6 +49,8 @@ pub(in crate::session) struct Exchange {
     may_repeat: bool,
     /// The client's reply, while the ledger writes what was released.
     booked: Option<(Settlement, Vec<u8>)>,
+    /// Redis's reply, which says something else than the ledger, while that is read.
+    doubted: Option<(Ticket, Duration, Vec<u8>)>,
 }
 
 impl Exchange {
@@ -138,7 +143,7 @@ impl Exchange {
         }
         let keep = may_repeat || purpose.is_on_locks();
         let request = if keep { request.to_vec() } else { Vec::new() };
-        let operation = Self { request, purpose, may_repeat, booked: None };
+        let operation = Self { request, purpose, may_repeat, booked: None, doubted: None };
         let flow = operation.waiting();
         (Some(Box::new(Operation::Exchange(operation))), flow)
     }
@@ -157,7 +162,15 @@ impl Exchange {
         scope.witness_answer(&self.purpose, &reply);
         match &self.purpose {
             Purpose::Pass => return scope.answer(frame),
-            Purpose::View(keys) => view::show(frame, keys, scope.shared(), &mut out),
+            Purpose::View(keys) => {
+                if view::contradicted(&reply, keys, scope).is_some()
+                    && let Some((ticket, until)) = scope.read_ledger()
+                {
+                    self.doubted = Some((ticket, until, frame.to_vec()));
+                    return Flow::Ledger { until };
+                }
+                return show(frame, keys, scope);
+            }
             Purpose::TakeOut(lock) => {
                 let known = scope.shared().table.find(lock).filter(|_| scope.decides());
                 match (&reply, known) {
@@ -170,19 +183,9 @@ impl Exchange {
                 }
                 return self.release(&reply, out, scope);
             }
-            Purpose::Delete(locks) => {
-                let now_ms = scope.shared().clock.unix_ms();
-                let stands = |at_ms: u64| at_ms > now_ms;
-                let had = |lock: &LockKey| {
-                    let record = scope.shared().table.find(lock);
-                    record.is_some_and(|record| record.expires_at_ms.is_none_or(stands))
-                };
-                match (reply, locks.as_slice()) {
-                    // Redis had lost it; the ledger had not, and that is the truth (SPEC 2).
-                    (Reply::Integer(0), [lock]) if scope.decides() && had(lock) => {
-                        encode::integer(&mut out, 1);
-                    }
-                    _ => out.extend_from_slice(frame),
+            purpose @ Purpose::Delete(_) => {
+                if !purpose.show_deleted(frame, scope, &mut out) {
+                    out.extend_from_slice(frame);
                 }
                 return self.release(&reply, out, scope);
             }
@@ -210,7 +213,7 @@ impl Exchange {
     /// Has the ledger release what Redis has let go, then answers.
     fn release(&mut self, reply: &Reply<'_>, out: Vec<u8>, scope: &mut Scope<'_, '_>) -> Flow {
         crash::here("release-answered");
-        let releases = self.purpose.releases(reply, scope.state.db, scope);
+        let releases = self.purpose.releases(reply, scope.state.db, &[], scope);
         if releases.is_empty() {
             return scope.answer(&out);
         }
@@ -235,6 +238,10 @@ impl Exchange {
     }
 
     pub(super) fn answered(&mut self, answer: &Answer, scope: &mut Scope<'_, '_>) -> Option<Flow> {
+        if let Some((_, _, frame)) = self.doubted.take_if(|(ticket, ..)| *ticket == answer.ticket) {
+            let Purpose::View(keys) = &self.purpose else { return Some(Flow::Close) };
+            return Some(show(&frame, keys, scope));
+        }
         let next = self.booked.as_mut()?.0.answered(answer, scope)?;
         // A release is for good, whether its client is still there or not.
         let next = if next == Next::Unknown { Next::Settled(Vec::new()) } else { next };
@@ -242,6 +249,12 @@ impl Exchange {
     }
 
     pub(super) fn ledger_late(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
+        if let (Some((ticket, _, frame)), Purpose::View(keys)) =
+            (self.doubted.take(), &self.purpose)
+        {
+            scope.shared().door.forget(ticket);
+            return show(&frame, keys, scope);
+        }
         let Some((settlement, _)) = &mut self.booked else { return Flow::Close };
         let next = settlement.ledger_late(scope);
         self.go_on(next, scope)
@@ -255,7 +268,7 @@ impl Exchange {
     /// The client's command, while it may still be carried out by the ledger alone: Redis was not
     /// asked, or what it did before its reply was lost is put right by a repair.
     pub(super) fn unanswered(&self) -> Option<Vec<Vec<u8>>> {
-        if self.booked.is_some() || !self.purpose.is_on_locks() {
+        if self.booked.is_some() || self.doubted.is_some() || !self.purpose.is_on_locks() {
             return None;
         }
         let (command, _) = Reply::parse(&self.request)?;
@@ -269,6 +282,9 @@ impl Exchange {
         connected: bool,
         scope: &mut Scope<'_, '_>,
     ) -> Flow {
+        if let Some((_, until, _)) = self.doubted {
+            return Flow::Ledger { until };
+        }
         if let Some((settlement, _)) = &mut self.booked {
             let next = settlement.lost(scope);
             return self.go_on(next, scope);
@@ -314,21 +330,61 @@ impl Purpose {
         matches!(self, Self::View(_) | Self::TakeOut(_) | Self::Delete(_))
     }
 
-    /// What the ledger is to be told once Redis has answered so, in database `db`.
-    pub(super) fn releases(&self, reply: &Reply<'_>, db: u32, scope: &Scope<'_, '_>) -> Vec<Ask> {
+    /// True for what ends whatever hold it meets.
+    pub(super) fn is_blind(&self) -> bool {
+        matches!(self, Self::TakeOut(_) | Self::Delete(_))
+    }
+
+    /// DEL of one lock that Redis had lost and the ledger had not: that is the truth (SPEC 2), so it
+    /// has deleted one. False for everything else: nothing is written.
+    pub(super) fn show_deleted(
+        &self,
+        frame: &[u8],
+        scope: &Scope<'_, '_>,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        let Self::Delete(locks) = self else { return false };
+        let [lock] = locks.as_slice() else { return false };
+        let now_ms = scope.shared().clock.unix_ms();
+        let stands = |at_ms: u64| at_ms > now_ms;
+        let record = scope.shared().table.find(lock);
+        let stood = record.is_some_and(|record| record.expires_at_ms.is_none_or(stands));
+        let is_lost = frame == b":0\r\n" && scope.decides() && stood;
+        if is_lost {
+            encode::integer(out, 1);
+        }
+        is_lost
+    }
+
+    /// What the ledger is to be told once Redis has answered so, in database `db`. `seen`: values
+    /// that are known to be those that were deleted.
+    pub(super) fn releases(
+        &self,
+        reply: &Reply<'_>,
+        db: u32,
+        seen: &[Seen],
+        scope: &Scope<'_, '_>,
+    ) -> Vec<Ask> {
         match (self, reply) {
             (Self::TakeOut(lock), Reply::Null)
                 if !scope.decides() || scope.shared().table.find(lock).is_none() =>
             {
                 Vec::new()
             }
-            (Self::TakeOut(lock), Reply::Bulk(_) | Reply::Null) => {
+            (Self::TakeOut(lock), Reply::Null) => {
                 settle::releases([(lock, None)].into_iter(), Cause::Client, scope)
+            }
+            (Self::TakeOut(lock), Reply::Bulk(stored)) => {
+                settle::releases([(lock, Some(*stored))].into_iter(), Cause::Client, scope)
             }
             (Self::Delete(locks), Reply::Integer(count)) => {
                 let known = |lock: &&LockKey| scope.shared().table.find(lock).is_some();
                 let gone = locks.iter().filter(|lock| *count > 0 || known(lock));
-                settle::releases(gone.map(|lock| (lock, None)), Cause::Client, scope)
+                let with_value = |lock| {
+                    let value = seen.iter().find(|(seen, _)| seen == lock);
+                    (lock, value.map(|(_, stored)| &**stored).filter(|_| *count > 0))
+                };
+                settle::releases(gone.map(with_value), Cause::Client, scope)
             }
             (Self::Keyspace(keyspace_use, args), Reply::Simple(_)) => {
                 let all = scope.shared().table.list(0, |_| true);
@@ -340,6 +396,20 @@ impl Purpose {
             _ => Vec::new(),
         }
     }
+}
+
+/// The values of locks in Redis's reply; or of who holds the lock by the ledger, which was read.
+fn show(frame: &[u8], keys: &[Option<Vec<u8>>], scope: &mut Scope<'_, '_>) -> Flow {
+    let Some((reply, _)) = Reply::parse(frame) else { return Flow::Close };
+    let mut out = Vec::new();
+    if let Some((lock, record)) = view::contradicted(&reply, keys, scope) {
+        view::show_holder(&lock, &record, scope.shared(), &mut out);
+        return scope.answer(&out);
+    }
+    let seen = view::seen(&reply, keys, scope);
+    seen.into_iter().for_each(|(lock, stored)| scope.state.saw(lock, &stored));
+    view::show(frame, keys, scope.shared(), &mut out);
+    scope.answer(&out)
 }
 
 /// What a command that is sent as it came means for the locks among its keys.

@@ -15,8 +15,9 @@ use crate::resp::reply::Reply;
 use crate::session::state::{HeldBack, Watched};
 
 use super::ask::Releasing;
+use super::held::execute_all;
 use super::serve::Serving;
-use super::{Flow, Operation, Scope, TIMED, execute_all, gate};
+use super::{Flow, Operation, Scope, TIMED, gate};
 
 /// What the client wants.
 pub(super) enum Wish {

@@ -2,6 +2,7 @@
 //! (SPEC 5), then settled before the client is answered.
 
 mod enveloped;
+mod held;
 
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use crate::lock::content;
 use crate::lock::envelope::{Guard, scripts};
 use crate::resp::Args;
 use crate::resp::encode;
+use crate::resp::reply::Reply;
 use crate::scripts::Script;
 
 use super::acquire::{CLIENT_GONE, TABLE_FULL};
@@ -20,6 +22,7 @@ use super::exchange::Exchange;
 use super::settle::{Loss, Next, Settlement};
 use super::{Flow, Operation, Scope, TIMED};
 pub(super) use enveloped::{Effect, Enveloped};
+use held::Held;
 
 #[derive(Debug)]
 enum Step {
@@ -29,6 +32,9 @@ enum Step {
     Running { by_text: bool },
     /// What was done is being made durable, in the ledger and in Redis; this is the client's reply.
     Settling(Box<Settlement>, Vec<u8>),
+    /// It has changed nothing, though it was given the token of a lock's holder: Redis is asked
+    /// whether it has that holder at all. This is the client's reply.
+    Doubting(Held, Vec<u8>),
     /// The ledger's holders are being put into Redis; so many replies are still to come.
     Seating(usize),
 }
@@ -108,11 +114,19 @@ impl Scripting {
         TIMED
     }
 
-    pub(super) fn reply(&mut self, frame: &[u8], scope: &mut Scope<'_, '_>) -> Flow {
-        match &mut self.step {
+    /// None: Redis does not have a lock of it as the ledger has it, which carries it out alone.
+    pub(super) fn reply(&mut self, frame: &[u8], scope: &mut Scope<'_, '_>) -> Option<Flow> {
+        Some(match &mut self.step {
             Step::Loading => self.loaded(frame, scope),
             Step::Running { by_text: false } if is_noscript(frame) => self.send(true, scope),
             Step::Running { .. } => self.ran(frame, scope),
+            Step::Doubting(held, own) => {
+                let reply = Reply::parse(frame).map(|(reply, _)| reply);
+                if held.is_lost(reply.as_ref()) {
+                    return None;
+                }
+                scope.answer(own)
+            }
             Step::Seating(left) if *left > 1 => {
                 *left -= 1;
                 TIMED
@@ -122,7 +136,12 @@ impl Scripting {
                 let next = settlement.reply(frame, scope);
                 self.go_on(next, scope)
             }
-        }
+        })
+    }
+
+    /// The client's command again.
+    pub(super) fn words(&self) -> Vec<Vec<u8>> {
+        self.call.words()
     }
 
     fn loaded(&mut self, frame: &[u8], scope: &mut Scope<'_, '_>) -> Flow {
@@ -146,7 +165,12 @@ impl Scripting {
         scope.witness_script(&self.call.keys, &effect);
         crash::here("script-answered");
         if effect.taken.is_empty() && effect.releases.is_empty() {
-            return scope.answer(&effect.reply);
+            let Some(held) = Held::presented(&self.call, scope) else {
+                return scope.answer(&effect.reply);
+            };
+            scope.send(&[b"GET", held.lock.key()]);
+            self.step = Step::Doubting(held, effect.reply);
+            return TIMED;
         }
         let table = &scope.shared().table;
         let full = effect.taken.iter().any(|taken| table.is_full_for(&taken.lock));
@@ -252,6 +276,7 @@ impl Scripting {
                 Next::Lost(losses) => lost_to(&losses, scope),
                 next => return self.go_on(next, scope),
             },
+            Step::Doubting(_, own) => return scope.answer(own),
             Step::Seating(_) => NOT_HELD.to_owned(),
             Step::Running { .. } if connected => return scope.answer_unknown(reason),
             _ => scope.shared().unavailable(reason),

@@ -20,9 +20,10 @@ use crate::session::Shared;
 use crate::session::state::Watched;
 
 use super::acquire::{CLIENT_GONE, TABLE_FULL};
+use super::held::has_changed;
 use super::local::{Locally, content_change};
 use super::settle::{Booking, Provisional};
-use super::{Flow, Grant, Operation, Scope, durable, has_changed};
+use super::{Flow, Grant, Operation, Scope, durable};
 
 /// How often an evaluation is made again before the client is told to.
 const TRIES: u8 = 8;
@@ -144,7 +145,9 @@ impl Serving {
             Work::Transaction(commands) => degraded::evaluate_transaction(commands, &caller, world),
         });
         match evaluation {
-            Evaluation::Done { changes, .. } if changes.is_empty() && self.reads(scope) => {
+            Evaluation::Done { changes, reply, .. }
+                if changes.is_empty() && self.reads(&reply, scope) =>
+            {
                 self.waiting()
             }
             Evaluation::Done { reply, changes, companions } => {
@@ -184,9 +187,10 @@ impl Serving {
                     match scope.release_of(&key, &record, Cause::Client) {
                         Some(release @ Ask::Release(..)) => releases.push(release),
                         release => {
-                            let any = || Ask::ReleaseAny(key.clone(), Cause::Client);
+                            let by_value =
+                                || durable::release_of_value(&key, &record, Cause::Client);
                             scope.shared().table.release_if(&key, &record.stored);
-                            let release = release.unwrap_or_else(any);
+                            let release = release.unwrap_or_else(by_value);
                             scope.end_unwritten(&key, &record, release);
                         }
                     }

@@ -3,10 +3,11 @@
 
 mod queueing;
 
-use crate::ledger::{self, Answer};
+use crate::ledger::{self, Answer, Ticket};
 use crate::lock::record::LockKey;
 use crate::resp::encode;
 use crate::resp::reply::Reply;
+use crate::session::state::Seen;
 
 use super::acquire::{self, Ask, Form};
 use super::exchange::{self, Purpose};
@@ -44,6 +45,8 @@ impl What {
 }
 
 enum Step {
+    /// The ledger is being read, before EXEC is sent.
+    Reading(Ticket),
     Executing,
     /// DISCARD was sent in EXEC's place; this is the client's reply.
     Refusing(Vec<u8>),
@@ -70,15 +73,35 @@ impl Executing {
             scope.send(&[b"DISCARD"]);
             return (Some(Box::new(Operation::Exec(Self::refused(refusal)))), TIMED);
         }
-        scope.send(&[b"EXEC"]);
-        let operation = Self {
+        let is_blind = |queued: &Queued| match &queued.what {
+            What::Other(purpose) => purpose.is_blind(),
+            _ => false,
+        };
+        let reading = match scope.queued.iter().any(is_blind) {
+            true => scope.read_ledger(),
+            false => None,
+        };
+        let mut operation = Self {
             queued: std::mem::take(scope.queued),
             step: Step::Executing,
             elements: Vec::new(),
             taken: Vec::new(),
             releases: Vec::new(),
         };
-        (Some(Box::new(Operation::Exec(operation))), TIMED)
+        let flow = match reading {
+            Some((ticket, until)) => {
+                operation.step = Step::Reading(ticket);
+                Flow::Ledger { until }
+            }
+            None => operation.send(scope),
+        };
+        (Some(Box::new(Operation::Exec(operation))), flow)
+    }
+
+    fn send(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
+        self.step = Step::Executing;
+        scope.send(&[b"EXEC"]);
+        TIMED
     }
 
     /// Why EXEC is not sent, as the client's reply.
@@ -114,6 +137,7 @@ impl Executing {
 
     pub(super) fn reply(&mut self, frame: &[u8], scope: &mut Scope<'_, '_>) -> Flow {
         match &mut self.step {
+            Step::Reading(_) => Flow::Close,
             Step::Executing => self.executed(frame, scope),
             Step::Refusing(reply) => {
                 scope.state.executed(false);
@@ -129,6 +153,7 @@ impl Executing {
     fn executed(&mut self, frame: &[u8], scope: &mut Scope<'_, '_>) -> Flow {
         let reply = Reply::parse(frame).map(|(reply, _)| reply);
         let executed = matches!(reply, Some(Reply::Aggregate { .. }));
+        let seen = scope.state.take_seen();
         if let Some(reply) = &reply {
             scope.state.forget_refused(reply.elements());
         }
@@ -136,7 +161,7 @@ impl Executing {
         let Some(reply) = reply.filter(|_| executed) else { return scope.answer(frame) };
         self.elements = reply.elements().map(<[u8]>::to_vec).collect();
         for queued in std::mem::take(&mut self.queued) {
-            self.translate(queued, scope);
+            self.translate(queued, &seen, scope);
         }
         let releases = std::mem::take(&mut self.releases);
         if self.taken.is_empty() && releases.is_empty() {
@@ -149,12 +174,24 @@ impl Executing {
     }
 
     pub(super) fn answered(&mut self, answer: &Answer, scope: &mut Scope<'_, '_>) -> Option<Flow> {
+        if matches!(self.step, Step::Reading(ticket) if ticket == answer.ticket) {
+            return Some(self.send(scope));
+        }
         let Step::Settling(settlement) = &mut self.step else { return None };
         let next = settlement.answered(answer, scope)?;
         Some(self.go_on(next, scope))
     }
 
     pub(super) fn ledger_late(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
+        if let Step::Reading(ticket) = self.step {
+            // As a transaction that Redis aborts: nothing is applied.
+            scope.shared().door.forget(ticket);
+            let mut reply = Vec::new();
+            encode::error(&mut reply, ABORTED.as_bytes());
+            self.step = Step::Refusing(reply);
+            scope.send(&[b"DISCARD"]);
+            return TIMED;
+        }
         let Step::Settling(settlement) = &mut self.step else { return Flow::Close };
         let next = settlement.ledger_late(scope);
         self.go_on(next, scope)
@@ -172,7 +209,8 @@ impl Executing {
 
     /// Turns a lock command's element into what the client sees. A later command of the same
     /// transaction may have released or overwritten what an earlier one took: that is no loss.
-    fn translate(&mut self, queued: Queued, scope: &mut Scope<'_, '_>) {
+    /// `seen`: what the client has read of the locks that it watches.
+    fn translate(&mut self, queued: Queued, seen: &[Seen], scope: &mut Scope<'_, '_>) {
         let Queued { place, db, what } = queued;
         let Some(element) = self.elements.get(place).cloned() else { return };
         let mut out = Vec::new();
@@ -199,7 +237,8 @@ impl Executing {
                     scope.witness_answer(&purpose, &reply);
                 }
                 let taken = &mut self.taken;
-                let releases = passed(&purpose, db, &element, taken, scope, &mut out);
+                let place = Place { db, seen };
+                let releases = passed(&purpose, place, &element, taken, scope, &mut out);
                 self.releases.extend(releases);
                 Vec::new()
             }
@@ -253,7 +292,7 @@ impl Executing {
                 settlement.reopened(scope);
                 TIMED
             }
-            Step::Executing | Step::Refusing(_) => Flow::Close,
+            Step::Reading(_) | Step::Executing | Step::Refusing(_) => Flow::Close,
         }
     }
 
@@ -273,9 +312,10 @@ impl Executing {
                 scope.state.executed(false);
                 scope.answer(reply)
             }
-            Step::Executing => {
+            Step::Reading(_) | Step::Executing => {
+                let was_sent = matches!(self.step, Step::Executing);
                 scope.state.executed(false);
-                if connected {
+                if connected && was_sent {
                     return scope.answer_unknown(reason);
                 }
                 let text = scope.shared().unavailable(reason);
@@ -323,11 +363,18 @@ fn acquired(
     }]
 }
 
+/// Where a queued command has worked, and what its client has read of the locks that it watches.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    db: u32,
+    seen: &'a [Seen],
+}
+
 /// The element of a command that was queued as it came, and what it has released. `taken` loses
 /// the locks that it has released, and follows those that it has moved.
 fn passed(
     purpose: &Purpose,
-    db: u32,
+    Place { db, seen }: Place<'_>,
     element: &[u8],
     taken: &mut Vec<(usize, Provisional)>,
     scope: &Scope<'_, '_>,
@@ -339,10 +386,10 @@ fn passed(
         view::show(element, &[Some(lock.key().to_vec())], shared, out);
     } else if let Purpose::View(keys) = purpose {
         view::show(element, keys, shared, out);
-    } else {
+    } else if !purpose.show_deleted(element, scope, out) {
         out.extend_from_slice(element);
     }
-    let releases = reply.map_or_else(Vec::new, |reply| purpose.releases(&reply, db, scope));
+    let releases = reply.map_or_else(Vec::new, |reply| purpose.releases(&reply, db, seen, scope));
     match (purpose, reply) {
         (Purpose::TakeOut(lock), Some(Reply::Bulk(_))) => {
             taken.retain(|(_, earlier)| earlier.lock != *lock);

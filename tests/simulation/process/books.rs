@@ -143,6 +143,10 @@ impl Door for Desk {
     fn is_releasing(&self, key: &LockKey) -> bool {
         self.books().committer.is_releasing(key)
     }
+
+    fn has_company(&self) -> bool {
+        self.books().committer.has_company(now())
+    }
 }
 
 impl Truth for Desk {

@@ -50,7 +50,7 @@ pub(in crate::session::operation) struct Effect {
 pub(in crate::session::operation) struct Enveloped {
     pub(super) body: Body,
     pub(super) keys: Vec<Vec<u8>>,
-    args: Vec<Vec<u8>>,
+    pub(super) args: Vec<Vec<u8>>,
     pub(super) read_only: bool,
     marker: [u8; 16],
 }

@@ -42,10 +42,14 @@ impl Serving {
     }
 
     /// Has the ledger read before a command that may end a hold is told that there is nothing for it
-    /// to do: what another sidecar has granted a moment ago may be this client's to release. False
-    /// where that is of no use.
-    pub(super) fn reads(&mut self, scope: &Scope<'_, '_>) -> bool {
+    /// to do, or one that looks for a holder that there is none: what another sidecar has granted a
+    /// moment ago may be this client's. False where that is of no use.
+    pub(super) fn reads(&mut self, reply: &[u8], scope: &Scope<'_, '_>) -> bool {
+        let finds_nobody = reply == b"$-1\r\n" || reply == b"_\r\n";
         let may_end = match &self.work {
+            Work::Command(words) if finds_nobody && is_get(words) => {
+                scope.shared().door.has_company()
+            }
             Work::Command(words) => may_end_a_hold(words),
             Work::Transaction(commands) => commands.iter().any(|words| may_end_a_hold(words)),
         };
@@ -57,6 +61,10 @@ impl Serving {
         self.reading = ticket.map(|ticket| (ticket, scope.release_until()));
         self.reading.is_some()
     }
+}
+
+fn is_get(words: &[Vec<u8>]) -> bool {
+    words.first().is_some_and(|word| word.eq_ignore_ascii_case(b"get"))
 }
 
 /// True for a command that may release or extend a lock. A "no" to an acquire may be old.

@@ -1,7 +1,8 @@
 //! What a script, a transaction or a release asks of the ledger, and its answer.
 //!
 //! Releases and claims are two requests, in this order: when the ledger does not answer in time,
-//! the claims are withdrawn and the releases stay (SPEC 5).
+//! the claims are withdrawn and the releases stay (SPEC 5). A release of whoever holds the lock when
+//! it is written does not stay: written late, it would end a hold that began after its command.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,12 +35,14 @@ impl Loss {
     }
 }
 
-/// Two requests with the ledger.
+/// Requests with the ledger.
 #[derive(Debug)]
 pub(in crate::session::operation) struct Booking {
     releases: Option<Ticket>,
     /// What the first of them asks for.
     asked: Vec<Ask>,
+    /// Releases of locks that the table does not know.
+    guesses: Option<Ticket>,
     claims: Option<Ticket>,
     pub(in crate::session::operation) until: Duration,
     /// The claims that have won, by their lock's place.
@@ -60,12 +63,13 @@ impl Booking {
     /// written all the same.
     pub(in crate::session::operation) fn begin(
         taken: &[Provisional],
-        mut releases: Vec<Ask>,
+        releases: Vec<Ask>,
         scope: &Scope<'_, '_>,
     ) -> Result<Self, String> {
         let mut booking = Self {
             releases: None,
             asked: Vec::new(),
+            guesses: None,
             claims: None,
             until: Duration::ZERO,
             won: vec![None; taken.len()],
@@ -75,6 +79,12 @@ impl Booking {
             ended_before: Vec::new(),
             refused: Vec::new(),
         };
+        let is_guess = |ask: &Ask| matches!(ask, Ask::ReleaseAny(..));
+        let (guesses, mut releases): (Vec<_>, Vec<_>) = releases.into_iter().partition(is_guess);
+        if !guesses.is_empty() {
+            booking.until = scope.release_until();
+            booking.guesses = Some(scope.book(guesses).map_err(|error| error.to_string())?);
+        }
         if !releases.is_empty() {
             booking.until = scope.release_until();
             // In order: the answer to the last part is the answer to all.
@@ -109,7 +119,7 @@ impl Booking {
     }
 
     pub(in crate::session::operation) fn is_done(&self) -> bool {
-        self.releases.is_none() && self.claims.is_none()
+        self.releases.is_none() && self.guesses.is_none() && self.claims.is_none()
     }
 
     /// True if the answer was one of these two's.
@@ -129,6 +139,9 @@ impl Booking {
             let ended: Vec<&Ask> = ended.map(|(ask, _)| ask).collect();
             self.ended_before = ended.iter().filter_map(|ask| released_by(ask)).cloned().collect();
             self.refused = ended.iter().filter_map(|ask| changed_by(ask)).collect();
+            return true;
+        }
+        if self.guesses.take_if(|ticket| *ticket == answer.ticket).is_some() {
             return true;
         }
         if self.claims != Some(answer.ticket) {
@@ -169,6 +182,9 @@ impl Booking {
         }
         if let Some(ticket) = self.releases.take() {
             scope.shared().door.forget(ticket);
+        }
+        if let Some(ticket) = self.guesses.take() {
+            scope.shared().door.withdraw(ticket);
         }
     }
 }

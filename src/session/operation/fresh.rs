@@ -1,0 +1,83 @@
+//! A command that ends whatever hold it meets (DEL, UNLINK, GETDEL) names that hold to the ledger as
+//! the lock table has it. Where other sidecars write to the same ledger, the table may be behind: so
+//! the ledger is read before the command goes to Redis (SPEC 5). Who is alone need not.
+
+use std::time::Duration;
+
+use crate::command::{Class, LockUse, lookup};
+use crate::ledger::{Answer, Ticket};
+use crate::resp::{Args, Command};
+
+use super::exchange::Exchange;
+use super::{Flow, Operation, Scope};
+
+/// The ledger is being read for a command.
+pub(in crate::session) struct Reading {
+    command: Command,
+    ticket: Ticket,
+    until: Duration,
+}
+
+impl Scope<'_, '_> {
+    /// Has the ledger read, if another sidecar may have written what the table does not know yet.
+    pub(super) fn read_ledger(&self) -> Option<(Ticket, Duration)> {
+        let is_due = self.decides() && self.shared().door.has_company();
+        let ticket = is_due.then(|| self.book(Vec::new()).ok())??;
+        Some((ticket, self.release_until()))
+    }
+}
+
+/// True for a command that ends whatever hold it meets.
+pub(super) fn is_blind(lock_use: &LockUse) -> bool {
+    matches!(lock_use, LockUse::Delete | LockUse::Getdel)
+}
+
+impl Reading {
+    /// Begins to read, if that is of use.
+    pub(super) fn begin(args: Args<'_>, scope: &Scope<'_, '_>) -> Option<(Box<Operation>, Flow)> {
+        let (ticket, until) = scope.read_ledger()?;
+        let reading = Self { command: args.to_command(), ticket, until };
+        let flow = reading.waiting();
+        Some((Box::new(Operation::Read(reading)), flow))
+    }
+
+    /// It was read: the command goes on. None: that was another's answer.
+    pub(super) fn answered(
+        &mut self,
+        answer: &Answer,
+        scope: &mut Scope<'_, '_>,
+    ) -> Option<(Option<Box<Operation>>, Flow)> {
+        if answer.ticket != self.ticket {
+            return None;
+        }
+        let args = self.command.args();
+        let spec = args.get(0).and_then(lookup);
+        let Some(Class::Lock(lock_use)) = spec.map(|spec| spec.class) else {
+            return Some((None, Flow::Close));
+        };
+        if !scope.asks_redis(args) {
+            return Some(Operation::serve(args, scope));
+        }
+        Some(Exchange::begin(&lock_use, args, scope))
+    }
+
+    /// The client's command, which nobody has heard of yet.
+    pub(super) fn words(&self) -> Vec<Vec<u8>> {
+        self.command.args().iter().map(<[u8]>::to_vec).collect()
+    }
+
+    /// Nothing was sent.
+    pub(super) fn ledger_late(&self, scope: &mut Scope<'_, '_>) -> Flow {
+        scope.shared().door.forget(self.ticket);
+        scope.answer_error(NOT_READ)
+    }
+
+    /// Redis has no part in it yet.
+    pub(super) fn waiting(&self) -> Flow {
+        Flow::Ledger { until: self.until }
+    }
+}
+
+/// The error of a release before which the ledger could not be read.
+pub(super) const NOT_READ: &str =
+    "TRYAGAIN lockside: nothing was done: the ledger has not answered in time";

@@ -78,6 +78,9 @@ pub(super) struct Overlay<'a> {
     slots: BTreeMap<LockKey, Slot<'a>>,
     /// Arguments of the command or script: a lock is shown in the form that they present.
     presented: Vec<Vec<u8>>,
+    /// A script has run: locks that are no strings are taken by scripts, and what commands write under
+    /// such a key by themselves is their client's own matter (`command::table`).
+    pub(super) has_scripts: bool,
 }
 
 /// The hold of a lock that has not run out.
@@ -90,7 +93,7 @@ pub(super) fn standing(world: &World<'_>, key: &LockKey) -> Option<Record> {
 impl<'a> Overlay<'a> {
     /// An overlay over nothing.
     pub(super) fn new(world: World<'a>) -> Self {
-        Self { world, slots: BTreeMap::new(), presented: Vec::new() }
+        Self { world, slots: BTreeMap::new(), presented: Vec::new(), has_scripts: false }
     }
 
     /// Makes a key known; a key that is neither a lock nor a companion is not served.
@@ -217,7 +220,8 @@ impl<'a> Overlay<'a> {
         for (key, slot) in self.slots {
             match slot.origin {
                 Origin::Lock { rule, record } => {
-                    let ending = Ending { world: &self.world, rule, key, record };
+                    let (world, has_scripts) = (&self.world, self.has_scripts);
+                    let ending = Ending { world, rule, key, record, has_scripts };
                     ending.changes(slot.now, &mut changes)?;
                 }
                 Origin::Companion { entry, generation } => {
@@ -280,6 +284,7 @@ struct Ending<'a> {
     rule: &'a Rule,
     key: LockKey,
     record: Option<Box<Record>>,
+    has_scripts: bool,
 }
 
 impl Ending<'_> {
@@ -316,7 +321,7 @@ impl Ending<'_> {
             Value::String(value) if value.len() <= self.world.limits.max_lock_value => {
                 Ok(((self.world.stamp)(value, self.rule.stamp), None))
             }
-            Value::Content(content) if self.fits(content) => {
+            Value::Content(content) if self.has_scripts && self.fits(content) => {
                 let at_ms = entry.expires_at_ms.unwrap_or(self.world.now_ms).max(1);
                 Ok(([].into(), Some(content::mark(at_ms, Some(content)))))
             }

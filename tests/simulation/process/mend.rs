@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lockside::ledger::{Ask, Asker, Door, Guarantee};
+use lockside::ledger::{Asker, Door, Guarantee};
 use lockside::lock::record::LockKey;
 use lockside::mode::Mode;
 use lockside::repair::Policy;
@@ -307,8 +307,7 @@ impl Process {
                 self.mender.frames.push(frame);
                 return self.send(command);
             }
-            Step::Observe(claims) => {
-                let asks = claims.into_iter().map(Ask::Observe).collect();
+            Step::Tell(asks) => {
                 // What the ledger can't take now is found again by the next pass.
                 drop(self.desk.submit(Asker::Nobody, asks));
             }

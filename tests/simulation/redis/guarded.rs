@@ -45,11 +45,11 @@ fn one(redis: &mut Redis, script: &Script, key: &[u8], columns: &[&[u8]]) -> i64
     if script.sha == scripts::SET_MISSING.sha {
         let is_free = !redis.data.contains_key(key);
         if is_free {
-            redis.put(key, columns[0], ttl(columns[1]));
+            redis.put(key, string(columns[1]), ttl(columns[2]));
         }
         return i64::from(is_free);
     }
-    let guard = columns[0].strip_prefix(b"s").expect("the guard of a string");
+    let guard = string(columns[0]);
     let Some(entry) = redis.data.get(key) else { return -1 };
     if entry.value != guard {
         return 0;
@@ -57,7 +57,9 @@ fn one(redis: &mut Redis, script: &Script, key: &[u8], columns: &[&[u8]]) -> i64
     match script {
         script if script.sha == scripts::PERSIST.sha => drop(redis.persist(key)),
         script if script.sha == scripts::COMPARE_AND_DELETE.sha => drop(redis.remove(key)),
-        script if script.sha == scripts::REPLACE.sha => redis.put(key, columns[1], ttl(columns[2])),
+        script if script.sha == scripts::REPLACE.sha => {
+            redis.put(key, string(columns[1]), ttl(columns[2]));
+        }
         _ => {
             let ttl_ms = number(columns[1]);
             if redis.pttl(key) < ttl_ms as i64 {
@@ -66,6 +68,11 @@ fn one(redis: &mut Redis, script: &Script, key: &[u8], columns: &[&[u8]]) -> i64
         }
     }
     1
+}
+
+/// What stands behind the letter of a string.
+fn string(guard: &[u8]) -> &[u8] {
+    guard.strip_prefix(b"s").expect("the guard of a string")
 }
 
 fn look(redis: &Redis, keys: &[Vec<u8>], out: &mut Vec<u8>) {

@@ -10,7 +10,7 @@ use lockside::repair::command::{Answer, Batch, Command, Order, look};
 use lockside::repair::link::Link;
 use lockside::repair::plan::{Found, Plan, plan};
 
-use super::scenario::{Scenario, Thing, all};
+use super::scenario::{Scenario, Thing, all, field_of};
 use crate::support::{Client, Redis};
 
 /// The lock that every scenario is about.
@@ -53,7 +53,13 @@ impl Rig {
                 ttl
             }
             Thing::Hash(name, ttl) => {
-                self.client.ask(&format!("HSET {KEY} field {name}"));
+                let (field, value) = field_of(name);
+                let more = if name == "LARGE" {
+                    format!(" more {}", "x".repeat(5000))
+                } else {
+                    String::new()
+                };
+                self.client.ask(&format!("HSET {KEY} {field} {value}{more}"));
                 ttl
             }
         };
@@ -82,7 +88,16 @@ impl Rig {
         match self.client.ask(&format!("TYPE {KEY}")).as_str() {
             "+none\r\n" => Thing::Nothing,
             "+string\r\n" => Thing::Value(text(self.client.ask(&format!("GET {KEY}"))), ttl),
-            "+hash\r\n" => Thing::Hash(text(self.client.ask(&format!("HGET {KEY} field"))), ttl),
+            "+hash\r\n" => {
+                let all = self.client.ask(&format!("HGETALL {KEY}"));
+                let parts: Vec<&str> = all.lines().skip(2).step_by(2).collect();
+                let name = match parts[..] {
+                    ["field", value, ..] => value.to_owned(),
+                    [field, value, ..] => format!("{field}/{value}"),
+                    _ => panic!("{all}"),
+                };
+                Thing::Hash(name, ttl)
+            }
             other => panic!("{other}"),
         }
     }

@@ -10,6 +10,7 @@ mod fast;
 mod flapping;
 mod ledger;
 mod links;
+mod others;
 mod rig;
 mod transactions;
 mod unusable;

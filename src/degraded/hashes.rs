@@ -55,7 +55,9 @@ impl Turn<'_> {
 
     fn hset(&mut self, name: &str, args: Args<'_>) -> Result<usize, Stop> {
         if !args.len().is_multiple_of(2) {
-            return Err(self.wrong_arity(name));
+            // In these words in a script too: the command itself says it.
+            let text = format!("ERR wrong number of arguments for '{name}' command");
+            return Err(Stop::Error(text));
         }
         let key = self.key(arg(args, 1));
         let mut fields = self.hash(&key)?.cloned().unwrap_or_default();

@@ -30,6 +30,7 @@ use crate::lock::record::LockKey;
 
 mod content;
 mod dead;
+mod observed;
 mod snapshot;
 
 pub use dead::{DEAD_GENERATION, Dead, Token};
@@ -157,6 +158,9 @@ impl Fold {
             Entry::Grant(claim, fence) => self.grant(row.at, claim, *fence, changes),
             Entry::Release { key, claim, cause: Cause::Expired, at_ms } => {
                 self.expire(key, *claim, *at_ms, changes)
+            }
+            Entry::Release { key, claim, cause: Cause::Vanished, .. } => {
+                self.vanish(key, *claim, changes)
             }
             Entry::Release { key, claim, cause: Cause::Undelivered, .. }
             | Entry::Withdraw { key, claim } => self.give_up(key, *claim, changes),
@@ -298,7 +302,7 @@ impl Fold {
             }
             return Outcome::Lost { holder: Some(held.holder.clone()) };
         }
-        if self.is_dead(claim) {
+        if self.is_dead(claim) && !claim.is_anew() {
             return Outcome::Lost { holder: None };
         }
         let verdict = self.hold(at, claim, self.fence_high + 1, changes);

@@ -81,6 +81,9 @@ pub struct Rule {
     /// What a client puts behind a lock's key to read its fence by GET (SPEC 5). None: no such
     /// keys. The configuration gives none in this version.
     pub fence_suffix: Option<String>,
+    /// Locks that others put into Redis directly are followed (SPEC 6). Every glob of [`Rule::keys`]
+    /// has a literal beginning then.
+    pub observe: bool,
 }
 
 impl Rule {
@@ -99,6 +102,7 @@ impl Rule {
             outage: Outage::Ledger,
             max_hold: None,
             fence_suffix: None,
+            observe: false,
         }
     }
 

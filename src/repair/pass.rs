@@ -16,8 +16,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use crate::ledger::entry::OBSERVED;
 use crate::ledger::fold::Holder;
-use crate::ledger::{Ask, Claim, ContentChange, Guarantee, Position};
+use crate::ledger::{Claim, ContentChange, Guarantee, Position};
 use crate::lock::content;
 use crate::lock::envelope::Guard;
 use crate::lock::record::LockKey;
@@ -27,8 +28,11 @@ use super::Truth;
 use super::command::{Answer, BATCH, Batch, Body, Command, Kind, Order, look};
 use super::plan::{Found, Plan, Repair, Says, Terms, plan};
 
+mod follow;
 mod judge;
 
+use follow::Following;
+pub use follow::{Moment, News, Sightings};
 use judge::{doubtful, hold_of, standing};
 
 /// How often a pass asks for locks that were won since it began.
@@ -41,8 +45,6 @@ const SCAN_STEPS: u32 = 8000;
 
 /// Most values whose second look is waited for.
 const MOST_DOUBTS: usize = 10_000;
-/// What the ledger calls the client of a value that was found in Redis.
-pub const OBSERVED: &str = "found in Redis";
 
 /// Under which terms locks are repaired.
 #[derive(Debug, Clone)]
@@ -59,7 +61,9 @@ pub enum Step {
     /// Send this, and hand in its answer.
     Ask(Command),
     /// Hand these to the ledger, which decides; nobody waits for that.
-    Tell(Vec<Ask>),
+    Observe(Vec<Claim>),
+    /// Tell the ledger what others did in Redis.
+    Tell(Vec<News>),
     /// Some keys wait for something. Come again in a moment, or give the pass up.
     Later,
     /// Nothing is left. True if the pass is complete.
@@ -84,6 +88,8 @@ pub enum Note {
     Adopted(LockKey),
     /// A held lock that is no string has another content than the ledger knew; it was told.
     Followed(LockKey),
+    /// As many locks are held as may be: a value was not taken in.
+    TooMany,
     /// The holder can't be put into Redis.
     CannotRestore(LockKey),
     /// Redis refuses SCAN, or the database, for this reason.
@@ -116,7 +122,7 @@ pub struct Pass {
     catch_ups: u32,
     under_way: UnderWay,
     doubts: Doubts,
-    told: Vec<Ask>,
+    observations: Vec<Claim>,
     done: Vec<LockKey>,
     notes: Vec<Note>,
     failure: Option<Arc<str>>,
@@ -127,6 +133,10 @@ pub struct Pass {
     is_careful: bool,
     /// Locks that were missing at the first look.
     missed: BTreeSet<LockKey>,
+    /// Contents that the ledger is to be told of.
+    changed: Vec<News>,
+    /// Of a pass that follows Redis on observed keys.
+    following: Option<Box<Following>>,
 }
 
 /// A SCAN of one database for one glob.
@@ -192,13 +202,15 @@ impl Pass {
             catch_ups: 0,
             under_way: UnderWay::Nothing,
             doubts,
-            told: Vec::new(),
+            observations: Vec::new(),
             done: Vec::new(),
             notes: Vec::new(),
             failure: None,
             is_full: false,
             is_careful: false,
             missed: BTreeSet::new(),
+            changed: Vec::new(),
+            following: None,
         }
     }
 
@@ -218,8 +230,12 @@ impl Pass {
             if let Some(command) = self.decide(truth, now_ms) {
                 return Step::Ask(command);
             }
-            if !self.told.is_empty() {
-                return Step::Tell(std::mem::take(&mut self.told));
+            if !self.observations.is_empty() {
+                return Step::Observe(std::mem::take(&mut self.observations));
+            }
+            let news = [std::mem::take(&mut self.changed), self.take_news()].concat();
+            if !news.is_empty() {
+                return Step::Tell(news);
             }
             if let Some(command) = self.look().or_else(|| self.scan()) {
                 return Step::Ask(command);
@@ -371,6 +387,9 @@ impl Pass {
         let hold = holder.as_deref().map(|holder| hold_of(holder, now_ms));
         let (value, releasing) = (standing(truth, key, found), truth.is_releasing(key));
         let says = Says { holder: hold, value, releasing };
+        if self.follow(key, found, holder.as_deref(), says, truth, now_ms) {
+            return None;
+        }
         match plan(found, says, self.terms(key)) {
             Plan::Nothing(_) => self.settle(key, at, true),
             Plan::Wait(_) => drop(self.later.insert(key.clone())),
@@ -379,23 +398,24 @@ impl Pass {
                 // In fast Redis decides, and would say yes to the next: not done, as long as it lasts.
                 self.settle(key, at, self.policy.guarantee == Guarantee::Strict);
             }
+            Plan::Act(Repair::Adopt(_)) if self.is_too_much(key, truth) => {}
             Plan::Act(Repair::Adopt(theirs)) => {
                 self.observe(key, theirs, now_ms);
                 self.notes.push(Note::Adopted(key.clone()));
             }
+            Plan::Act(repair) if self.is_too_soon(key, repair, at, truth, now_ms) => {}
             Plan::Act(repair) if self.is_new_doubt(key, repair) => {
                 if let Some(theirs @ Guard::Value(_)) = doubtful(repair) {
                     self.observe(key, theirs, now_ms);
                 }
                 self.later.insert(key.clone());
             }
-            Plan::Act(Repair::Follow(theirs)) => {
-                if let Some(holder) = &holder {
-                    self.follow(holder, theirs);
-                    self.notes.push(Note::Followed(key.clone()));
-                }
-            }
-            Plan::Act(Repair::Set { .. }) if self.is_careful && self.missed.insert(key.clone()) => {
+            Plan::Act(Repair::Follow(theirs)) => self.note_change(holder.as_deref(), theirs),
+            Plan::Act(Repair::Set { .. })
+                if self.is_careful
+                    && !self.follows(key, truth)
+                    && self.missed.insert(key.clone()) =>
+            {
                 self.later.insert(key.clone());
             }
             Plan::Act(repair) => return Order::new(key.clone(), at, repair),
@@ -439,6 +459,7 @@ impl Pass {
     fn settle(&mut self, key: &LockKey, holder: Option<Position>, done: bool) {
         self.looks.remove(key);
         self.doubts.remove(key);
+        self.forget_sighting(key);
         if self.is_full {
             self.settled.extend(holder.map(|at| (key.clone(), at)));
         } else if done {
@@ -447,21 +468,23 @@ impl Pass {
     }
 
     /// Tells the ledger what the holder's content is now.
-    fn follow(&mut self, holder: &Holder, theirs: &[u8]) {
+    fn note_change(&mut self, holder: Option<&Holder>, theirs: &[u8]) {
+        let Some(holder) = holder else { return };
         let part = |mark: &[u8]| content::split(mark).1.into();
         let from = holder.claim.other.as_deref().map_or_else(|| [].into(), part);
         let change = ContentChange { from, to: part(theirs), whole: true };
-        let (key, claim) = (holder.claim.key.clone(), Some(holder.at));
-        self.told.push(Ask::Content { key, claim, change });
+        let key = holder.claim.key.clone();
+        self.changed.push(News::Changed(key.clone(), holder.at, change));
+        self.notes.push(Note::Followed(key));
     }
 
     fn observe(&mut self, key: &LockKey, theirs: Guard<'_>, now_ms: u64) {
-        let rule = self.policy.rules.find(key.key()).map_or("", |rule| &rule.name);
         let (stored, other): (&[u8], _) = match theirs {
             Guard::Value(stored) => (stored, None),
             Guard::Other(mark) => (&[], Some(mark.into())),
         };
-        self.told.push(Ask::Observe(Claim {
+        let rule = self.policy.rules.find(key.key()).map_or("", |rule| &rule.name);
+        self.observations.push(Claim {
             key: key.clone(),
             stored: stored.into(),
             other,
@@ -471,7 +494,7 @@ impl Pass {
             asked_ttl_ms: None,
             expires_at_ms: None,
             marker: None,
-        }));
+        });
     }
 
     /// True if this repair is doubtful and what it is about has not been met before: it is
@@ -492,7 +515,7 @@ impl Pass {
         Terms {
             persistent: mode == Mode::Persistent,
             guarantee: self.policy.guarantee,
-            is_asked: self.is_careful,
+            is_asked: self.is_careful || self.is_following(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! One session between a client and a Redis that are both played by the test: which bytes go
 //! where, when replies are lost, late, refused, or have something else in between.
 
+mod company;
 mod fast;
 mod strict;
 

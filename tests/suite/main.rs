@@ -17,6 +17,7 @@ mod faults;
 mod history;
 mod limits;
 mod locks;
+mod observe;
 mod outage;
 mod repair;
 mod support;

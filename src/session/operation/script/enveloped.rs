@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::command::script::ScriptCall;
+use crate::ledger::entry::OBSERVED;
 use crate::ledger::{Ask, Cause, Claim, ContentChange};
 use crate::lock::content;
 use crate::lock::envelope::{
@@ -10,7 +11,6 @@ use crate::lock::envelope::{
 };
 use crate::lock::record::{Confidence, LockKey, Record};
 use crate::lock::rule::{Mode, Rule};
-use crate::repair::pass::OBSERVED;
 use crate::resp::Args;
 use crate::resp::encode::{self, Protocol};
 use crate::scripts::Script;

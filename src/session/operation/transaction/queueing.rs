@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::command::script::{ScriptCall, Source};
 use crate::command::{KeyspaceUse, LockUse};
+use crate::mode::Mode;
 use crate::resp::Args;
 use crate::scripts::Script;
 use crate::session::operation::acquire::{self, Read};
@@ -25,7 +26,8 @@ impl Queueing {
         args: Args<'_>,
         scope: &mut Scope<'_, '_>,
     ) -> (Option<Box<Operation>>, Flow) {
-        if !scope.asks_redis(args) {
+        // A lock that is being repaired may be done by the time of EXEC, which looks again.
+        if scope.shared().board.view().mode != Mode::Healthy {
             let text = scope.shared().unavailable("a transaction that began before can't go on");
             return Self::refuse(text, scope);
         }

@@ -1,0 +1,227 @@
+//! Sessions of one of several sidecars at a ledger, whose lock table may be behind; and of one whose
+//! Redis does not have a lock as the ledger has it.
+
+use std::sync::atomic::Ordering;
+
+use super::strict::{CLAIM, Did, Strict, record, touched};
+use super::*;
+use crate::ledger::{Answer, Cause, Outcome};
+
+const OTHER: &str = "0b7e1c7e-6d27-4a53-9d0c-8b7b9a1f0c11";
+
+fn in_company() -> Strict {
+    let strict = Strict::new();
+    strict.ledger.has_company.store(true, Ordering::Relaxed);
+    strict
+}
+
+fn lock() -> LockKey {
+    LockKey::new(0, b"lock:a")
+}
+
+impl Strict {
+    /// The ledger was read: `stored` holds the lock.
+    fn read(&mut self, ticket: u64, stored: Option<&str>) {
+        assert_eq!(self.asked(), [], "nothing is written");
+        match stored {
+            Some(stored) => self.shared.table.grant(lock(), record(stored)),
+            None => drop(self.shared.table.release(&lock())),
+        }
+        let answer = Answer { ticket: Ticket(ticket), outcomes: Vec::new() };
+        self.with(|session, cx| session.ledger_answered(&answer, cx));
+    }
+}
+
+/// What another sidecar has granted a moment ago is read before the release is sent.
+#[test]
+fn a_blind_release_reads_first() {
+    for (line, reply, told) in [
+        ("DEL lock:a", ":1\r\n", ":1\r\n"),
+        ("UNLINK lock:a", ":0\r\n", ":1\r\n"),
+        ("GETDEL lock:a", "$-1\r\n", &*bulk(TOKEN)),
+    ] {
+        let mut strict = in_company();
+        strict.client(&[line]);
+        strict.assert_sent(&[]);
+        strict.read(1, Some(TOKEN));
+        strict.assert_sent(&[line]);
+        strict.redis(reply);
+        assert_eq!(strict.asked(), [Ask::Release(lock(), CLAIM, Cause::Client)], "{line}");
+        strict.answer(2, Outcome::Released);
+        assert_eq!(strict.told(), told, "{line}");
+    }
+}
+
+#[test]
+fn who_is_alone_does_not_read() {
+    let mut strict = Strict::held_by(TOKEN);
+    strict.client(&["DEL lock:a"]);
+    strict.assert_sent(&["DEL lock:a"]);
+    assert_eq!(strict.did(), []);
+}
+
+#[test]
+fn a_ledger_that_can_not_be_read_sends_nothing() {
+    let mut strict = in_company();
+    strict.client(&["DEL lock:a"]);
+    strict.did();
+    strict.be_late();
+    strict.assert_sent(&[]);
+    assert_eq!(strict.did(), [Did::Forgot(Ticket(1))]);
+    assert!(strict.told().starts_with("-TRYAGAIN lockside: nothing was done"));
+
+    strict.ask("MULTI", "+OK\r\n");
+    strict.ask("DEL lock:a", "+QUEUED\r\n");
+    strict.client(&["EXEC"]);
+    strict.sent();
+    strict.be_late();
+    strict.assert_sent(&["DISCARD"]);
+    strict.redis("+OK\r\n");
+    assert!(strict.told().ends_with("nothing was done\r\n"));
+}
+
+/// A link that is lost meanwhile: the ledger alone carries the release out.
+#[test]
+fn a_link_lost_while_it_reads() {
+    let mut strict = in_company();
+    strict.shared.table.grant(lock(), record(TOKEN));
+    strict.client(&["DEL lock:a"]);
+    strict.did();
+    strict.cut();
+    let did = strict.did();
+    let release = Ask::Release(lock(), CLAIM, Cause::Client);
+    assert!(matches!(&did[..], [.., Did::Asked(_, asks)] if *asks == [release]), "{did:?}");
+    strict.answer(2, Outcome::Released);
+    assert_eq!(strict.told(), ":1\r\n");
+}
+
+/// An EXEC with a blind release reads, too.
+#[test]
+fn a_transaction_reads_first() {
+    let mut strict = in_company();
+    strict.ask("MULTI", "+OK\r\n");
+    strict.ask("DEL lock:a", "+QUEUED\r\n");
+    strict.sent();
+    strict.client(&["EXEC"]);
+    strict.assert_sent(&[]);
+    strict.read(1, Some(TOKEN));
+    strict.assert_sent(&["EXEC"]);
+    strict.redis("*1\r\n:1\r\n");
+    assert_eq!(strict.asked(), [Ask::Release(lock(), CLAIM, Cause::Client)]);
+    strict.told();
+    strict.answer(2, Outcome::Released);
+    assert_eq!(strict.told(), "*1\r\n:1\r\n");
+}
+
+/// What a watching client has read is what its EXEC has deleted: an old value that Redis still had,
+/// and not the hold of another client that the table knows by now.
+#[test]
+fn a_watched_value_is_what_is_released() {
+    let mut strict = Strict::new();
+    strict.client(&["WATCH lock:a"]);
+    strict.redis("+OK\r\n");
+    strict.client(&["GET lock:a"]);
+    strict.redis(&bulk(TOKEN));
+    strict.ask("MULTI", "+OK\r\n");
+    strict.ask("DEL lock:a", "+QUEUED\r\n");
+    strict.shared.table.grant(lock(), record(OTHER));
+    strict.client(&["EXEC"]);
+    strict.redis("*1\r\n:1\r\n");
+    let by_value = Ask::ReleaseValue {
+        key: lock(),
+        stored: TOKEN.as_bytes().into(),
+        other: None,
+        cause: Cause::Client,
+    };
+    let did = strict.did();
+    assert!(
+        matches!(&did[..], [touch, Did::Asked(_, asks)]
+        if *touch == touched() && *asks == [by_value]),
+        "{did:?}"
+    );
+}
+
+/// GETDEL says what it has deleted.
+#[test]
+fn what_was_taken_out_is_what_is_released() {
+    let mut strict = Strict::held_by(OTHER);
+    strict.client(&["GETDEL lock:a"]);
+    strict.redis(&bulk(TOKEN));
+    let did = strict.did();
+    assert!(
+        matches!(&did[..], [_, Did::Asked(_, asks)]
+            if matches!(&asks[..], [Ask::ReleaseValue { stored, .. }] if **stored == *TOKEN.as_bytes())),
+        "{did:?}"
+    );
+}
+
+/// A release of whoever holds is not written late: who holds then is another.
+#[test]
+fn a_late_guess_is_withdrawn() {
+    let mut strict = Strict::new();
+    strict.client(&["DEL lock:a"]);
+    strict.redis(":1\r\n");
+    assert_eq!(strict.asked(), [Ask::ReleaseAny(lock(), Cause::Client)]);
+    strict.be_late();
+    assert_eq!(strict.did(), [Did::Withdrew(Ticket(1))]);
+    assert!(strict.told().starts_with("-TRYAGAIN"));
+}
+
+/// Redis has lost a lock, or has an old value of it: the ledger is the truth.
+#[test]
+fn a_get_that_contradicts_the_ledger() {
+    for reply in ["$-1\r\n", &bulk(OTHER)] {
+        let mut strict = Strict::held_by(TOKEN);
+        strict.client(&["GET lock:a"]);
+        strict.redis(reply);
+        assert_eq!(strict.told(), bulk(TOKEN), "{reply:?}");
+        assert_eq!(strict.did(), [touched()], "{reply:?}");
+
+        let mut strict = in_company();
+        strict.shared.table.grant(lock(), record(TOKEN));
+        strict.client(&["GET lock:a"]);
+        strict.redis(reply);
+        assert_eq!(strict.told(), "");
+        strict.read(1, None);
+        assert_eq!(strict.told(), reply, "another sidecar has released it");
+        assert_eq!(strict.did(), [], "{reply:?}");
+    }
+}
+
+/// A script says no to the holder because Redis has lost its lock: the ledger carries it out. Who is
+/// no holder has Redis's word.
+#[test]
+fn a_script_that_does_not_find_the_holder() {
+    const RELEASE: &str = "if redis.call('get',KEYS[1])==ARGV[1] then return redis.call('del',KEYS[1]) else return 0 end";
+    let eval = |token: &str| format!("EVAL \"{RELEASE}\" 1 lock:a {token}");
+    let run = |strict: &mut Strict, token: &str| {
+        strict.client(&[&eval(token)]);
+        strict.redis("$40\r\n0000000000000000000000000000000000000000\r\n");
+        strict.sent();
+        // Nothing was taken or released: the script's own reply.
+        strict.redis(":0\r\n");
+    };
+    let mut strict = Strict::held_by(TOKEN);
+    run(&mut strict, TOKEN);
+    strict.assert_sent(&["GET lock:a"]);
+    strict.redis("$-1\r\n");
+    let did = strict.did();
+    let release = Ask::Release(lock(), CLAIM, Cause::Client);
+    assert!(matches!(&did[..], [_, Did::Asked(_, asks)] if *asks == [release]), "{did:?}");
+    strict.answer(1, Outcome::Released);
+    assert_eq!(strict.told(), ":1\r\n");
+
+    let mut strict = Strict::held_by(TOKEN);
+    run(&mut strict, TOKEN);
+    strict.redis(&bulk(TOKEN));
+    assert_eq!(strict.told(), ":0\r\n", "Redis has it: the script's own reason");
+
+    let mut strict = Strict::held_by(TOKEN);
+    run(&mut strict, OTHER);
+    strict.assert_sent(&[]);
+    assert_eq!(strict.told(), ":0\r\n");
+}
+
+fn bulk(text: &str) -> String {
+    format!("${}\r\n{text}\r\n", text.len())
+}

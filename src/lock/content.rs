@@ -136,6 +136,16 @@ impl Content {
         found.map(Vec::as_slice).unwrap_or_default()
     }
 
+    /// True if a field, member or element has this name.
+    pub fn has_part(&self, name: &[u8]) -> bool {
+        match self {
+            Self::Hash(fields) => fields.contains_key(name),
+            Self::Sorted(members) => members.contains_key(name),
+            Self::Set(members) => members.contains(name),
+            Self::List(items) => items.iter().any(|item| item == name),
+        }
+    }
+
     fn letter(&self) -> u8 {
         match self {
             Self::Hash(_) => b'h',

@@ -16,10 +16,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use crate::ledger::entry::OBSERVED;
 use crate::ledger::fold::Holder;
-use crate::ledger::{Claim, ContentChange, Guarantee, Position};
-use crate::lock::content;
+use crate::ledger::{Claim, Guarantee, Position};
 use crate::lock::envelope::Guard;
 use crate::lock::record::LockKey;
 use crate::lock::rule::{Mode, Rules};
@@ -30,6 +28,7 @@ use super::plan::{Found, Plan, Repair, Says, Terms, plan};
 
 mod follow;
 mod judge;
+mod told;
 
 use follow::Following;
 pub use follow::{Moment, News, Sightings};
@@ -465,36 +464,6 @@ impl Pass {
         } else if done {
             self.done.push(key.clone());
         }
-    }
-
-    /// Tells the ledger what the holder's content is now.
-    fn note_change(&mut self, holder: Option<&Holder>, theirs: &[u8]) {
-        let Some(holder) = holder else { return };
-        let part = |mark: &[u8]| content::split(mark).1.into();
-        let from = holder.claim.other.as_deref().map_or_else(|| [].into(), part);
-        let change = ContentChange { from, to: part(theirs), whole: true };
-        let key = holder.claim.key.clone();
-        self.changed.push(News::Changed(key.clone(), holder.at, change));
-        self.notes.push(Note::Followed(key));
-    }
-
-    fn observe(&mut self, key: &LockKey, theirs: Guard<'_>, now_ms: u64) {
-        let (stored, other): (&[u8], _) = match theirs {
-            Guard::Value(stored) => (stored, None),
-            Guard::Other(mark) => (&[], Some(mark.into())),
-        };
-        let rule = self.policy.rules.find(key.key()).map_or("", |rule| &rule.name);
-        self.observations.push(Claim {
-            key: key.clone(),
-            stored: stored.into(),
-            other,
-            rule: rule.into(),
-            client: OBSERVED.into(),
-            at_ms: now_ms,
-            asked_ttl_ms: None,
-            expires_at_ms: None,
-            marker: None,
-        });
     }
 
     /// True if this repair is doubtful and what it is about has not been met before: it is

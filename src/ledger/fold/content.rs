@@ -39,3 +39,6 @@ impl Fold {
         Outcome::Noted
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,3 +1,5 @@
+//! Contents by example and by random parts.
+
 use proptest::prelude::*;
 
 use super::*;

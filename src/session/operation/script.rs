@@ -168,7 +168,7 @@ impl Scripting {
             let Some(held) = Held::presented(&self.call, scope) else {
                 return scope.answer(&effect.reply);
             };
-            scope.send(&[b"GET", held.lock.key()]);
+            scope.send(&held.question());
             self.step = Step::Doubting(held, effect.reply);
             return TIMED;
         }

@@ -202,9 +202,16 @@ fn what_vanishes_behind_locksides_back_is_put_back() {
     assert_refused(&lock(&mut stage.stranger, "you:1"));
     let mut redis = stage.redis.client();
     ask_until(&mut redis, "HGETALL lock:a", |all| texts_of(all) == ["me:1", "1"]);
+    assert_eq!(lock(&mut stage.holder, "me:1"), NIL);
+    // Its holder is not told that it has none, and need not wait.
     assert_eq!(stage.redis.ask("DEL lock:a"), ONE);
+    assert_eq!(unlock(&mut stage.holder, "me:1", "1"), ZERO);
+    assert_refused(&lock(&mut stage.stranger, "you:1"));
     ask_until(&mut redis, "HGETALL lock:a", |all| texts_of(all) == ["me:1", "1"]);
-    assert_eq!(unlock(&mut stage.holder, "me:1", "1"), ONE);
+    assert_eq!(stage.redis.ask("DEL lock:a"), ONE);
+    assert_eq!(lock(&mut stage.holder, "me:1"), NIL);
+    assert_eq!(unlock(&mut stage.holder, "me:1", "2"), ZERO);
+    assert_eq!(unlock(&mut stage.holder, "me:1", "3"), ONE);
 }
 
 #[test]

@@ -88,7 +88,9 @@ impl Turn<'_> {
     }
 
     fn hget(&self, args: Args<'_>) -> Outcome {
-        self.hget_with(args, |value| Reply::bulk_or_nil(value))
+        let key = self.key(arg(args, 1));
+        let value = self.hash(&key)?.and_then(|fields| fields.get(arg(args, 2)));
+        Ok(Reply::bulk_or_nil(value.cloned()))
     }
 
     fn hmget(&self, args: Args<'_>) -> Outcome {

@@ -278,6 +278,9 @@ fn is_same(record: &Record, stored: &[u8], other: Option<&[u8]>) -> bool {
     }
 }
 
+/// What is to stand in Redis; for a lock that is no string nothing, and its mark.
+type Claimed = (Arc<[u8]>, Option<Arc<[u8]>>);
+
 /// A lock at the end of a turn.
 struct Ending<'a> {
     world: &'a World<'a>,
@@ -316,7 +319,7 @@ impl Ending<'_> {
     }
 
     /// What a lock that this turn has made is claimed with.
-    fn taken(&self, entry: &Entry) -> Result<(Arc<[u8]>, Option<Arc<[u8]>>), Unfinished> {
+    fn taken(&self, entry: &Entry) -> Result<Claimed, Unfinished> {
         match &entry.value {
             Value::String(value) if value.len() <= self.world.limits.max_lock_value => {
                 Ok(((self.world.stamp)(value, self.rule.stamp), None))

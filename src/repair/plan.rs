@@ -217,34 +217,22 @@ fn standing<'a>(there: There<'a>, says: Says<'a>, terms: Terms) -> Plan<'a> {
     match (own, says.value) {
         (Some(hold), Standing::Holder | Standing::Unknown) => holders(there, hold),
         (Some(_), Standing::Dead) | (None, Standing::Holder) => Plan::Wait(Why::Moved),
-        (None, Standing::Dead) if !may_be_new(there, says.holder, terms) => {
-            dead(there, says.holder, terms)
-        }
+        (None, Standing::Dead) if !may_be_new(there, terms) => dead(there, says.holder, terms),
         (None, Standing::Dead) if says.holder.is_none() => Plan::Nothing(Rest::Foreign),
         (None, Standing::Dead | Standing::Unknown) => unknown(there, says.holder, terms),
     }
 }
 
 /// The content of a lock that is not a string may be the same at its client's next acquire. In strict
-/// that one is in the ledger by the time it is permanent; in fast it may be a grant whose mirror is on
-/// its way, which no repair touches. What the holder itself had earlier is no such grant, once Redis
-/// is not asked any more.
-fn may_be_new(there: There<'_>, holder: Option<Hold<'_>>, terms: Terms) -> bool {
+/// that one is in the ledger by the time it is permanent. In fast it may be a grant whose mirror is on
+/// its way, which no repair touches; but not once Redis is not asked any more, for what was granted
+/// before is mirrored by then (SPEC 8, lock-delay).
+fn may_be_new(there: There<'_>, terms: Terms) -> bool {
     match (there.guard, terms.guarantee) {
-        (Guard::Other(theirs), Guarantee::Fast) => {
-            let is_holders = holder.is_some_and(|hold| is_of_holder(theirs, hold.what));
-            terms.is_asked || !is_holders
-        }
+        (Guard::Other(_), Guarantee::Fast) => terms.is_asked,
         (Guard::Other(_), Guarantee::Strict)
         | (Guard::Value(_), Guarantee::Strict | Guarantee::Fast) => false,
     }
-}
-
-/// True if both are contents of one type with a part in common.
-fn is_of_holder(theirs: &[u8], holders: Guard<'_>) -> bool {
-    let Guard::Other(ours) = holders else { return false };
-    let contents = content::of_mark(ours).zip(content::of_mark(theirs));
-    contents.is_some_and(|(ours, theirs)| content::shares_a_part(&ours, &theirs))
 }
 
 /// The holder's own value.

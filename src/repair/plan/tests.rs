@@ -140,10 +140,7 @@ fn fast_touches_no_permanent_value_that_the_ledger_does_not_know() {
         let others = guard_of(found)
             .is_some_and(|there| says.holder.is_none_or(|hold| !is_same(hold.what, there)));
         let content = matches!(found, Found::Other { .. });
-        let earlier = says.holder.is_some_and(
-            |hold| matches!(found, Found::Other { guard, .. } if is_of_holder(guard, hold.what)),
-        );
-        let unknown = says.value == Standing::Unknown || content && !(earlier && !terms.is_asked);
+        let unknown = says.value == Standing::Unknown || content && terms.is_asked;
         let unknown = others && ttl_of(found).is_none() && unknown;
         let plan = plan(found, says, terms);
         let tells = |repair| matches!(repair, Repair::Adopt(_) | Repair::Follow(_));

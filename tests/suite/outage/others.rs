@@ -4,9 +4,9 @@
 
 use super::{NIL, NO_TTL, OK, ONE, Stage, ZERO, answer, wait_mode};
 use crate::envelope::libraries::texts;
-use crate::support::Client;
 use crate::support::client::ask_until;
 use crate::support::words::encode;
+use crate::support::{Client, Settings};
 
 /// With all that Redis acknowledged in its append-only file.
 const KEPT: &[&str] = &["--appendonly", "yes"];
@@ -51,7 +51,11 @@ fn unlock(client: &mut Client, who: &str, request: &str) -> String {
 }
 
 fn symfony(client: &mut Client, token: &str) -> String {
-    run(client, texts::SYMFONY_ACQUIRE, &["lock:a"], &[token, "60000"])
+    symfony_on(client, "lock:a", token)
+}
+
+fn symfony_on(client: &mut Client, key: &str, token: &str) -> String {
+    run(client, texts::SYMFONY_ACQUIRE, &[key], &[token, "60000"])
 }
 
 fn release(client: &mut Client, token: &str) -> String {
@@ -296,4 +300,32 @@ fn shared_locks_lose_nobody() {
     stage.wait_mode("degraded");
     assert_eq!(answer(&mut stage.holder, "ZCARD lock:s"), ":9\r\n");
     assert_eq!(semaphore(&mut stage.holder, "lock:s", "one more", "9"), ZERO);
+}
+
+/// In fast Redis has counted before the ledger hears of it; all is there when Redis is lost.
+#[test]
+fn in_fast_the_ledger_follows() {
+    const LATE: &str = "guarantee = \"fast\"\n[ledger]\nmirror_interval = \"60s\"";
+    let settings = Settings { top: LATE, ..Settings::default() };
+    let Some(mut stage) = Stage::with(&[], settings) else { return };
+    for _ in 0..3 {
+        assert_eq!(lock(&mut stage.holder, "me:1"), NIL);
+    }
+    assert_eq!(unlock(&mut stage.holder, "me:1", "1"), ZERO);
+    assert_eq!(symfony_on(&mut stage.holder, "lock:z", "mine"), ONE);
+    assert_eq!(run(&mut stage.holder, SYMFONY_RELEASE, &["lock:z"], &["mine"]), ONE);
+    assert_eq!(symfony_on(&mut stage.stranger, "lock:z", "yours"), ONE);
+    stage.redis.kill();
+    stage.wait_mode("degraded");
+    assert_refused(&lock(&mut stage.stranger, "you:1"));
+    assert_eq!(symfony_on(&mut stage.holder, "lock:z", "mine"), NIL);
+    assert_eq!(lock(&mut stage.holder, "me:1"), NIL);
+    stage.redis.start_empty();
+    stage.wait_mode("healthy");
+    assert_eq!(texts_of(&stage.redis.ask("HGETALL lock:a")), ["me:1", "3"]);
+    for request in ["2", "3"] {
+        assert_eq!(unlock(&mut stage.holder, "me:1", request), ZERO);
+    }
+    assert_eq!(unlock(&mut stage.holder, "me:1", "4"), ONE);
+    assert_eq!(lock(&mut stage.stranger, "you:1"), NIL);
 }

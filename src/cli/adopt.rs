@@ -94,8 +94,8 @@ fn shown(found: &Survey, settings: &Settings) -> Vec<Lock> {
 pub(super) fn remarks(found: &Survey) {
     if let Some(first) = found.others.first() {
         complain(format_args!(
-            "{} keys of other types than string match as well, such as {}; whether they are locks \
-             can't be seen",
+            "{} keys of other types than string match as well, such as {}; hashes, sorted sets, sets \
+             and lists of up to 4 KiB are adopted too, whether they are locks or data",
             found.others.len(),
             escape(first.key())
         ));

@@ -35,6 +35,7 @@ pub(super) fn run(
     if let Ok(link) = &mut running {
         let known = known(link)?;
         found.locks.retain(|lock, _| !known.contains(lock));
+        found.others.retain(|lock| !known.contains(lock));
     }
     print(table(&shown(&found, settings)));
     remarks(&found);

@@ -146,6 +146,35 @@ proptest! {
         }
     }
 
+    /// Owners of parts change them in Redis, one change after the other; each owner's changes reach the
+    /// ledger in their order, those of different owners in any.
+    #[test]
+    fn changes_of_several_owners_come_to_what_redis_has(
+        moves in prop::collection::vec((0..3usize, 0..4u8), 1..20),
+        order in prop::collection::vec(0..3usize, 60),
+    ) {
+        let names = ["a", "b", "c"];
+        let mut redis = BTreeMap::from([(bytes("always"), bytes("1"))]);
+        let first = Content::Hash(redis.clone());
+        let mut waiting: [VecDeque<(Content, Content)>; 3] = Default::default();
+        for (owner, value) in moves {
+            let before = Content::Hash(redis.clone());
+            match value {
+                0 => drop(redis.remove(names[owner].as_bytes())),
+                value => drop(redis.insert(bytes(names[owner]), vec![value])),
+            }
+            waiting[owner].push_back((before, Content::Hash(redis.clone())));
+        }
+        let mut ledger = first;
+        let rest = (0..3).flat_map(|owner| std::iter::repeat_n(owner, 20));
+        for owner in order.into_iter().chain(rest) {
+            if let Some((from, to)) = waiting[owner].pop_front() {
+                ledger = follow(&ledger, &from, &to).unwrap();
+            }
+        }
+        prop_assert_eq!(ledger, Content::Hash(redis));
+    }
+
     #[test]
     fn a_change_leads_from_its_beginning_to_its_end(from in contents(), to in contents()) {
         prop_assert_eq!(follow(&from, &from, &to), Some(to.clone()));

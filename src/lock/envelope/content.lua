@@ -5,6 +5,9 @@ local function content(pcall, k, kind)
   local counts = {hash = 'HLEN', zset = 'ZCARD', set = 'SCARD', list = 'LLEN'}
   local count = counts[kind] and pcall(counts[kind], k)
   if type(count) ~= 'number' or count > 128 then return '' end
+  -- Few elements may be large ones. Who may not ask for that is trusted with small ones.
+  local memory = pcall('MEMORY', 'USAGE', k, 'SAMPLES', '0')
+  if type(memory) == 'number' and memory > 65536 then return '' end
   local out, size = {kind == 'zset' and 'z' or string.sub(kind, 1, 1)}, 1
   local function put(part)
     part = #part .. ':' .. part

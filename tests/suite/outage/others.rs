@@ -2,11 +2,11 @@
 //! taken, entered again and released by their libraries' scripts, before, during and after an outage,
 //! and Redis has them afterwards as it would have them by itself.
 
-use super::{NIL, NO_TTL, OK, ONE, Stage, ZERO, answer, wait_mode};
+use super::{NIL, NO_TTL, OK, ONE, QUICK, Stage, ZERO, answer, wait_mode};
 use crate::envelope::libraries::texts;
 use crate::support::client::ask_until;
 use crate::support::words::encode;
-use crate::support::{Client, Settings};
+use crate::support::{Client, Redis, Settings, Subject, direct, wait_until};
 
 /// With all that Redis acknowledged in its append-only file.
 const KEPT: &[&str] = &["--appendonly", "yes"];
@@ -145,15 +145,22 @@ fn what_was_taken_and_released_without_redis_is_so_when_it_has_its_data_again() 
     let Some(mut stage) = Stage::with(KEPT, Default::default()) else { return };
     assert_eq!(lock(&mut stage.holder, "me:1"), NIL);
     assert_eq!(semaphore(&mut stage.holder, "lock:s", "one", "2"), ONE);
+    assert_eq!(run(&mut stage.holder, texts::REDISSON_LOCK, &["lock:r"], &["30000", "me"]), NIL);
     stage.redis.kill();
     stage.wait_mode("degraded");
     assert_eq!(unlock(&mut stage.holder, "me:1", "1"), ONE);
+    // Released and taken again: the same content, another hold.
+    let again =
+        |client: &mut Client| run(client, texts::REDISSON_LOCK, &["lock:r"], &["30000", "me"]);
+    assert_eq!(answer(&mut stage.holder, "DEL lock:r"), ONE);
+    assert_eq!(again(&mut stage.holder), NIL);
     assert_eq!(semaphore(&mut stage.stranger, "lock:s", "two", "2"), ONE);
     assert_eq!(semaphore(&mut stage.stranger, "lock:s", "three", "2"), ZERO);
     assert_eq!(semaphore(&mut stage.stranger, "lock:t", "one", "1"), ONE);
     stage.redis.start_with_data();
     stage.wait_mode("healthy");
     assert_eq!(stage.redis.ask("EXISTS lock:a"), ZERO);
+    assert_eq!(texts_of(&stage.redis.ask("HGETALL lock:r")), ["me", "1"]);
     assert_eq!(texts_of(&stage.redis.ask("ZRANGE lock:s 0 -1")), ["one", "two"]);
     assert_eq!(texts_of(&stage.redis.ask("ZRANGE lock:t 0 -1")), ["one"]);
     assert_eq!(semaphore(&mut stage.holder, "lock:s", "three", "2"), ZERO);
@@ -328,4 +335,34 @@ fn in_fast_the_ledger_follows() {
     }
     assert_eq!(unlock(&mut stage.holder, "me:1", "4"), ONE);
     assert_eq!(lock(&mut stage.stranger, "you:1"), NIL);
+}
+
+/// In a `ttl` rule the key has the time that its client gave, and gets it back.
+#[test]
+fn in_a_ttl_rule_a_lock_runs_out_as_its_client_says() {
+    if direct() {
+        return;
+    }
+    let tables = "[[rule]]\nname = \"t\"\nkeys = [\"lock:*\"]\nmode = \"ttl\"\n";
+    let mut redis = Redis::start();
+    let settings = Settings { upstream: QUICK, tables, ..Settings::default() };
+    let subject = Subject::before(redis.port(), settings);
+    wait_mode(subject.port(), "healthy");
+    let (mut holder, mut stranger) = (subject.client(), subject.client());
+    for _ in 0..2 {
+        assert_eq!(lock(&mut holder, "me:1"), NIL);
+    }
+    redis.kill();
+    wait_mode(subject.port(), "degraded");
+    assert_refused(&lock(&mut stranger, "you:1"));
+    assert_eq!(lock(&mut holder, "me:1"), NIL);
+    redis.start_empty();
+    wait_mode(subject.port(), "healthy");
+    assert_eq!(texts_of(&redis.ask("HGETALL lock:a")), ["me:1", "3"]);
+    assert_refused(&redis.ask("PTTL lock:a"));
+    let short = run(&mut holder, texts::REDISSON_RENEW, &["lock:a"], &["300", "me:1"]);
+    assert_eq!(short, ONE);
+    ask_until(&mut stranger, "EXISTS lock:a", |there| there == ZERO);
+    let lock = |client: &mut Client| lock(client, "you:1");
+    wait_until("it is free", || lock(&mut stranger) == NIL);
 }

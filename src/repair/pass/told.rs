@@ -1,10 +1,9 @@
-//! What a pass tells the ledger of Redis. Pure: the claims and changes are handed out by
-//! [`Pass::next`].
+//! What a pass tells the ledger of Redis. Pure: [`Pass::next`] hands it out.
 
-use super::{News, Note, Pass};
+use super::{Note, Pass};
 use crate::ledger::entry::OBSERVED;
 use crate::ledger::fold::Holder;
-use crate::ledger::{Claim, ContentChange};
+use crate::ledger::{Ask, Claim, ContentChange};
 use crate::lock::content;
 use crate::lock::envelope::Guard;
 use crate::lock::record::LockKey;
@@ -17,8 +16,8 @@ impl Pass {
         let from = holder.claim.other.as_deref().map_or_else(|| [].into(), part);
         let change = ContentChange { from, to: part(theirs), whole: true };
         let key = holder.claim.key.clone();
-        self.changed.push(News::Changed(key.clone(), holder.at, change));
-        self.notes.push(Note::Followed(key));
+        self.notes.push(Note::Followed(key.clone()));
+        self.told.push(Ask::Content { key, claim: Some(holder.at), change });
     }
 
     pub(super) fn observe(&mut self, key: &LockKey, theirs: Guard<'_>, now_ms: u64) {
@@ -27,7 +26,7 @@ impl Pass {
             Guard::Other(mark) => (&[], Some(mark.into())),
         };
         let rule = self.policy.rules.find(key.key()).map_or("", |rule| &rule.name);
-        self.observations.push(Claim {
+        self.told.push(Ask::Observe(Claim {
             key: key.clone(),
             stored: stored.into(),
             other,
@@ -37,6 +36,6 @@ impl Pass {
             asked_ttl_ms: None,
             expires_at_ms: None,
             marker: None,
-        });
+        }));
     }
 }

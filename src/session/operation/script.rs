@@ -197,12 +197,12 @@ impl Scripting {
     /// Claims of the script have lost: with the holders in Redis the same script says no in its
     /// own words (SPEC 5).
     fn run_again(&mut self, losses: &[Loss], scope: &mut Scope<'_, '_>) -> Flow {
-        let here = scope.state.db;
+        let (here, now_ms) = (scope.state.db, scope.shared().clock.unix_ms());
         let known = |loss: &Loss| {
             let holder = loss.holder.as_ref().map(|holder| &holder.claim);
             let is_known = |mark: &Arc<[u8]>| content::of_mark(mark).is_some();
             let known = holder.is_some_and(|claim| claim.other.as_ref().is_none_or(is_known));
-            known && loss.lock.db() == here
+            known && loss.lock.db() == here && !loss.has_run_out(now_ms)
         };
         if self.ran_again || !losses.iter().all(known) {
             return scope.answer_error(&lost_to(losses, scope));
@@ -210,14 +210,21 @@ impl Scripting {
         self.ran_again = true;
         for holder in losses.iter().filter_map(|loss| loss.holder.as_ref()) {
             let claim = &holder.claim;
-            let Some(mark) = &claim.other else {
-                scope.send(&[b"SET", claim.key.key(), &claim.stored, b"NX"]);
-                continue;
-            };
-            let mut guard = Vec::new();
-            Guard::Other(mark).encode(&mut guard);
-            let script = scripts::SET_MISSING.text.as_bytes();
-            scope.send(&[b"EVAL", script, b"1", claim.key.key(), b"-", &guard, b""]);
+            // It has not run out, see above.
+            let left = claim.expires_at_ms.map(|at| at.saturating_sub(now_ms).to_string());
+            let (key, stored) = (claim.key.key(), &claim.stored);
+            match (&claim.other, &left) {
+                (None, None) => scope.send(&[b"SET", key, stored, b"NX"]),
+                (None, Some(left)) => {
+                    scope.send(&[b"SET", key, stored, b"NX", b"PX", left.as_bytes()]);
+                }
+                (Some(mark), left) => {
+                    let (mut guard, left) = (Vec::new(), left.as_deref().unwrap_or_default());
+                    Guard::Other(mark).encode(&mut guard);
+                    let script = scripts::SET_MISSING.text.as_bytes();
+                    scope.send(&[b"EVAL", script, b"1", key, b"-", &guard, left.as_bytes()]);
+                }
+            }
         }
         self.step = Step::Seating(losses.len());
         TIMED

@@ -160,3 +160,45 @@ fn a_transaction_is_fenced_and_falls_back_to_claims() {
     fast.redis(HELD_NOW);
     assert_eq!(fast.told(), "*1\r\n+OK\r\n");
 }
+
+/// A flush takes the counter: it goes on above all that Redis may have given, before anybody asks.
+#[test]
+fn a_flush_sets_the_counter_again() {
+    for (line, db, restores) in
+        [("FLUSHALL", 0, true), ("FLUSHALL", 3, true), ("FLUSHDB", 0, true), ("FLUSHDB", 3, false)]
+    {
+        let mut fast = fast();
+        if db != 0 {
+            fast.ask(&format!("SELECT {db}"), OK);
+            fast.sent();
+        }
+        fast.client(&[line]);
+        let sent = fast.sent();
+        assert_eq!(sent.len(), 1 + usize::from(restores), "{sent:?}");
+        fast.redis(OK);
+        if restores {
+            let room = crate::ledger::fold::FENCE_GAP / 16;
+            assert!(sent[1].ends_with(&format!(" 1 counter {room} {db}")), "{sent:?}");
+            assert_eq!(fast.told(), "", "the next acquire finds it there");
+            fast.redis("*1\r\n:1\r\n");
+        }
+        assert_eq!(fast.told(), OK);
+        assert!(!fast.session.has_operation());
+    }
+}
+
+/// Whatever becomes of that, the client has the flush's own reply.
+#[test]
+fn a_flush_is_answered_as_redis_answered_it() {
+    let mut fast = fast();
+    fast.client(&["FLUSHALL"]);
+    fast.redis(NOPERM);
+    fast.redis(NOPERM);
+    assert_eq!(fast.told(), NOPERM);
+    fast.client(&["FLUSHALL"]);
+    fast.redis(OK);
+    fast.cut();
+    assert_eq!(fast.told(), OK);
+    let mut strict = Strict::new();
+    assert_eq!(strict.ask("FLUSHALL", OK), OK, "there is no counter");
+}

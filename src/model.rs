@@ -135,6 +135,21 @@ fn faults_together() {
     }
 }
 
+/// Somebody takes the lock past every sidecar and deletes it again, and is a client of one, too.
+#[test]
+fn others_take_it_in_redis() {
+    holds("others", Laws { others: 2, tells: 2, ..QUIET }, LEAST);
+}
+
+/// An observed hold that a client was told of since ends with its key.
+#[test]
+fn an_end_of_what_is_claimed_is_found() {
+    let laws = Laws { others: 2, tells: 1, ..QUIET };
+    let (violation, trace) = breaks(Twin::EndsWhatIsClaimed, laws);
+    assert_eq!(violation, Violation::HoldsWithoutLedger(1));
+    assert!(trace.iter().any(|step| matches!(step, Move::Vanish(_))));
+}
+
 /// PERSIST on whatever stands there, where Redis alone decides: a key that ran out and was taken by
 /// another is two clients' lock.
 #[test]

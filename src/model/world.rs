@@ -74,6 +74,10 @@ pub(super) enum Move {
     RunOut,
     /// Redis has lost its key, or has an older one again.
     Turn(Option<Key>),
+    /// Somebody sets this value past every sidecar, or deletes what stands there.
+    Foreign(Option<u8>),
+    /// Somebody who follows Redis says that this observed hold has ended.
+    Vanish(Name),
     /// The sidecar dies, and starts again.
     Crash(u8),
 }
@@ -244,6 +248,7 @@ pub(super) struct Left {
     pub(super) goes: u8,
     pub(super) tells: u8,
     pub(super) faults: u8,
+    pub(super) others: u8,
 }
 
 /// One state of everything.
@@ -284,6 +289,7 @@ impl World {
                 goes: laws.goes,
                 tells: laws.tells,
                 faults: laws.faults,
+                others: laws.others,
             },
             acquires: [acquire; VALUES],
         }

@@ -166,7 +166,7 @@ impl Process {
 
     /// True when clients are served: the ledger was read, and the mode had a moment.
     pub(crate) fn is_serving(&self) -> bool {
-        let is_settled = self.nurse.machine.shown().0 != lockside::mode::Mode::Recovering;
+        let is_settled = self.nurse.machine.shown().0 != mode::Mode::Recovering;
         self.has_read && (is_settled || clock::now() >= self.started + FIRST_MODE)
     }
 
@@ -217,7 +217,10 @@ impl Process {
         let is_over = |_: &LockKey, record: &Record| {
             record.claim.is_some() && record.expires_at_ms.is_some_and(|at| at + skew_ms < now_ms)
         };
-        for (key, record) in table.some_where(SWEPT, is_over) {
+        let mut over = table.some_where(SWEPT, is_over);
+        // The table has no order.
+        over.sort_by(|(one, _), (other, _)| one.cmp(other));
+        for (key, record) in over {
             let Some(claim) = record.claim.filter(|_| !Door::is_releasing(&*self.desk, &key))
             else {
                 continue;

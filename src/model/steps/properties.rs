@@ -29,6 +29,8 @@ impl Steps {
                 Stage::Holding if !is_holder && self.laws.twin != Twin::OkBeforeClaim => {
                     Some(Violation::HoldsWithoutLedger(who))
                 }
+                // The lock that it has taken past every sidecar.
+                Stage::Refused(_) if Some(self.laws.value(who)) == self.laws.foreign() => None,
                 Stage::Refused(outcome) if is_holder && !is_open => {
                     Some(Violation::HeldByRefused(who, outcome))
                 }
@@ -80,9 +82,11 @@ impl Steps {
         let mut comes = false;
         for _ in 0..6 {
             match self.book.repair(place, now) {
-                // The adopting twin is to be caught by what it does to clients.
-                (Some(Command::Tell(_)), _) => {
-                    comes = self.laws.twin == Twin::AdoptsProvisional;
+                // The adopting twin is to be caught by what it does to clients. What was taken past
+                // every sidecar is in line once the ledger is told of it.
+                (Some(Command::Tell(value)), _) => {
+                    let adopts = self.laws.twin == Twin::AdoptsProvisional;
+                    comes = adopts || self.laws.foreign() == Some(value);
                     break;
                 }
                 (Some(command), _) => now = command.on(now, self.laws.twin),

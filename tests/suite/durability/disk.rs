@@ -12,7 +12,7 @@ use crate::support::{Client, PATIENCE, Redis, Settings, Subject, direct, poll_fo
 
 /// Longest wait for an error: `acquire_timeout`, which is the safety TTL of a second, `release_wait`
 /// of another; as long again for the withdrawal; and a machine that has other things to do.
-const ERROR: Duration = Duration::from_secs(4);
+const ERROR: Duration = Duration::from_secs(12);
 const LEDGER: &str = "[ledger]\nrelease_wait = \"1s\"\n";
 
 struct Stage {

@@ -106,12 +106,29 @@ fn a_claim_takes_its_fence_from_redis_too() {
     let sent = fast.sent();
     assert!(sent[0].ends_with(" 0 5"), "above the claim's own: {sent:?}");
     fast.redis(FENCE_7);
+    assert_eq!(fast.told(), "", "not before the ledger has it");
+    let asks = fast.asked();
+    assert!(matches!(asks[..], [Ask::Grant(_, 7)]), "{asks:?}");
+    fast.answer(2, Outcome::Won { claim: CLAIM, fence: 7 });
     assert_eq!(fast.told(), OK);
-    let did = fast.did();
-    assert!(
-        matches!(&did[..], [Did::Asked(Asker::Nobody, asks)] if matches!(asks[..], [Ask::Grant(_, 7)])),
-        "{did:?}"
-    );
+}
+
+/// Another's grant with a higher fence than the claim's own has come to the ledger in between.
+#[test]
+fn a_claim_that_is_superseded_before_its_fence_is_written_is_none() {
+    let mut fast = fast();
+    fast.ledger.is_uncalm.store(true, std::sync::atomic::Ordering::Relaxed);
+    fast.client(&[TAKE]);
+    fast.redis(OK);
+    fast.asked();
+    fast.win(1);
+    fast.redis(FENCE_7);
+    fast.asked();
+    fast.answer(2, Outcome::Lost { holder: None });
+    assert_eq!(fast.told(), "");
+    fast.answer(3, Outcome::NotHeld);
+    assert!(fast.told().starts_with("-TRYAGAIN lockside: not acquired"));
+    assert!(fast.did().contains(&Did::Touched(b"lock:a".to_vec())));
 }
 
 /// The mode has changed while the reply was under way: others may have been granted the lock.

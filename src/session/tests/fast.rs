@@ -178,6 +178,33 @@ fn a_transaction_is_fenced_and_falls_back_to_claims() {
     assert_eq!(fast.told(), "*1\r\n+OK\r\n");
 }
 
+/// As for a single acquire: the fence that Redis has given is in the ledger before the client is told.
+#[test]
+fn the_fences_of_a_transactions_claims_are_written_first() {
+    for stands in [true, false] {
+        let mut fast = fast();
+        fast.ledger.is_uncalm.store(true, std::sync::atomic::Ordering::Relaxed);
+        fast.ask("MULTI", OK);
+        fast.ask(TAKE, QUEUED);
+        fast.client(&["EXEC"]);
+        fast.redis("*1\r\n+OK\r\n");
+        fast.asked();
+        fast.win(1);
+        fast.redis(FENCE_7);
+        assert_eq!(fast.told(), "");
+        let asks = fast.asked();
+        assert!(matches!(asks[..], [Ask::Grant(_, 7)]), "{asks:?}");
+        if stands {
+            fast.answer(2, Outcome::Won { claim: CLAIM, fence: 7 });
+            assert_eq!(fast.told(), "*1\r\n+OK\r\n");
+        } else {
+            fast.answer(2, Outcome::Lost { holder: None });
+            let told = fast.told();
+            assert!(told.contains("TRYAGAIN lockside") && !told.contains("+OK"), "{told}");
+        }
+    }
+}
+
 /// A flush takes the counter: it goes on above all that Redis may have given, before anybody asks.
 #[test]
 fn a_flush_sets_the_counter_again() {

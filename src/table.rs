@@ -209,14 +209,18 @@ impl Table {
         self.keep(|_, record| record.claim.is_some() || record.expires_at_ms.is_none_or(stands));
     }
 
-    /// Up to `most` locks of which this is true, in no order that means anything.
+    /// Up to `most` locks of which this is true, in key order; which of them, if there are more, means
+    /// nothing.
     pub fn some_where(
         &self,
         most: usize,
         is_so: impl Fn(&LockKey, &Record) -> bool,
     ) -> Vec<(LockKey, Record)> {
         let entries = self.records.iter().filter(|entry| is_so(entry.key(), entry.value()));
-        entries.take(most).map(|entry| (entry.key().clone(), entry.value().clone())).collect()
+        let mut some: Vec<_> =
+            entries.take(most).map(|entry| (entry.key().clone(), entry.value().clone())).collect();
+        some.sort_by(|(one, _), (other, _)| one.cmp(other));
+        some
     }
 
     /// FLUSHDB: every lock of one database is released.

@@ -7,6 +7,7 @@
 mod acquire;
 mod ask;
 mod carry;
+mod counter;
 mod durable;
 mod exchange;
 mod fresh;

@@ -54,6 +54,12 @@ pub static PERSIST_FENCED: LazyLock<Script> = LazyLock::new(|| {
 pub static RAISE_COUNTER: LazyLock<Script> =
     LazyLock::new(|| Script::of(include_str!("raise.lua")));
 
+/// [`RAISE_COUNTER`] from any database: the number, then which one that is.
+pub static RESTORE_COUNTER: LazyLock<Script> = LazyLock::new(|| {
+    let select = "if ARGV[2] ~= '0' then redis.call('SELECT', '0') end";
+    Script::of(format!("{select}\n{}", include_str!("raise.lua")))
+});
+
 /// Withdraws a lock. 1 if it was ours and is deleted, 0 if the key is another's, -1 if it is gone.
 pub static COMPARE_AND_DELETE: LazyLock<Script> =
     LazyLock::new(|| Script::guarded("redis.call('DEL', k)"));

@@ -136,15 +136,6 @@ impl Scope<'_, '_> {
         taken
     }
 
-    /// A claim has won, and Redis has given its lock a fence: that is the higher one.
-    pub(super) fn raise_fence(&self, key: &LockKey, record: &Record, fence: u64) {
-        self.shared().table.raise_fence(key, &record.stored, fence);
-        if let Ask::Claim(claim) | Ask::ClaimExpiring(claim) = self.claim_of(key, record) {
-            // Not while Redis does not decide: then the counter is raised above all of these.
-            let _ = self.shared().door.submit(Asker::Nobody, vec![Ask::Grant(claim, fence)]);
-        }
-    }
-
     /// Redis has let go a grant whose reply was not written.
     pub(super) fn give_back(&self, grant: &Grant) {
         let shared = self.shared();

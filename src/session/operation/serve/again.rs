@@ -44,9 +44,8 @@ impl Serving {
     /// The ledger has not made it true in time.
     pub(super) fn leave(&mut self, text: &str, scope: &mut Scope<'_, '_>) -> Flow {
         let Some(mut under_way) = self.under_way.take() else { return Flow::Close };
-        under_way.booking.give_up(scope);
         under_way.touched.iter().for_each(|key| scope.shared().repairs.touch(key));
-        under_way.give_up(scope);
+        under_way.steps.leave(scope);
         scope.answer_error(text)
     }
 

@@ -172,6 +172,11 @@ impl Booking {
         true
     }
 
+    /// True if a release has ended a hold.
+    pub(in crate::session::operation) fn has_released(&self) -> bool {
+        self.asked.iter().filter_map(released_by).any(|key| !self.ended_before.contains(key))
+    }
+
     /// True if the table was behind when it named what is released: that had ended before, and the
     /// lock has another holder, which may be what Redis has let go. Or if a content was changed that
     /// was not the holder's.

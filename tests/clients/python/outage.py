@@ -86,7 +86,7 @@ class Waiter:
         self.thread.join(t.DEADLINE)
         for problem in self.problems:
             raise problem
-        same(len(self.locks), 1, what)
+        same([lock is not None for lock in self.locks], [True], what)
         return self.locks[0]
 
 

@@ -11,6 +11,7 @@ use crate::crash;
 use crate::ledger::Answer;
 use crate::lock::content;
 use crate::lock::envelope::{Guard, scripts};
+use crate::lock::record::LockKey;
 use crate::resp::Args;
 use crate::resp::encode;
 use crate::resp::reply::Reply;
@@ -35,8 +36,9 @@ enum Step {
     /// It has changed nothing, though it was given the token of a lock's holder: Redis is asked
     /// whether it has that holder at all. This is the client's reply.
     Doubting(Held, Vec<u8>),
-    /// The ledger's holders are being put into Redis; so many replies are still to come.
-    Seating(usize),
+    /// The ledger's holders are being put into Redis; for the last of these locks the reply is still
+    /// to come.
+    Seating { locks: Vec<LockKey>, replies: usize },
 }
 
 /// One script, or one computed command, under way.
@@ -127,11 +129,14 @@ impl Scripting {
                 }
                 scope.answer(own)
             }
-            Step::Seating(left) if *left > 1 => {
-                *left -= 1;
-                TIMED
+            Step::Seating { locks, replies } => {
+                *replies += 1;
+                if *replies < locks.len() {
+                    return Some(TIMED);
+                }
+                look_at(locks, scope);
+                self.send(false, scope)
             }
-            Step::Seating(_) => self.send(false, scope),
             Step::Settling(settlement, _) => {
                 let next = settlement.reply(frame, scope);
                 self.go_on(next, scope)
@@ -226,7 +231,8 @@ impl Scripting {
                 }
             }
         }
-        self.step = Step::Seating(losses.len());
+        let locks = losses.iter().map(|loss| loss.lock.clone()).collect();
+        self.step = Step::Seating { locks, replies: 0 };
         TIMED
     }
 
@@ -284,12 +290,21 @@ impl Scripting {
                 next => return self.go_on(next, scope),
             },
             Step::Doubting(_, own) => return scope.answer(own),
-            Step::Seating(_) => NOT_HELD.to_owned(),
+            Step::Seating { locks, .. } => {
+                look_at(locks, scope);
+                NOT_HELD.to_owned()
+            }
             Step::Running { .. } if connected => return scope.answer_unknown(reason),
             _ => scope.shared().unavailable(reason),
         };
         scope.answer_error(&text)
     }
+}
+
+/// Holders were put into Redis that may have released meanwhile, and a repair that has looked before
+/// has found nothing to do: it is to look again.
+fn look_at(locks: &[LockKey], scope: &Scope<'_, '_>) {
+    locks.iter().for_each(|lock| scope.shared().repairs.touch(lock));
 }
 
 /// True for a command that can't be run in the envelope: too many arguments, or too large.

@@ -10,6 +10,7 @@ use crate::lock::rule::Outage;
 use crate::mode::Mode;
 use crate::session::flights::{Question, Verdict};
 
+mod scripts;
 mod transactions;
 
 const CAD: &str = "EVALSHA";

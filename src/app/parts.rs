@@ -196,7 +196,7 @@ impl Eye for Scout {
         for key in keys.iter().filter(|key| is_observed(key)) {
             // Redis does not say in which database.
             for db in &**databases {
-                if !watched.look(LockKey::new(*db, key), at) {
+                if !watched.changed(LockKey::new(*db, key), at) {
                     return self.missed();
                 }
             }

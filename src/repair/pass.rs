@@ -31,7 +31,7 @@ mod judge;
 mod told;
 
 use follow::Following;
-pub use follow::{Moment, Sightings};
+pub use follow::{Moment, Signs};
 use judge::{doubtful, hold_of, standing};
 
 /// How often a pass asks for locks that were won since it began.

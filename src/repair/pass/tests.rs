@@ -204,7 +204,8 @@ fn drive(
                         book.0.lock().unwrap().told.push(ask);
                         continue;
                     };
-                    if book.holder(&claim.key).is_none() {
+                    let is_dead = book.standing(&claim.key, &claim.stored) == Standing::Dead;
+                    if book.holder(&claim.key).is_none() && (!is_dead || claim.is_anew()) {
                         book.grant(&claim.key, std::str::from_utf8(&claim.stored).unwrap());
                     }
                 }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use crate::ledger::entry::OBSERVED;
 use crate::ledger::fold::Holder;
-use crate::ledger::{Claim, Guarantee, Position};
+use crate::ledger::{Ask, Claim, Guarantee, Position};
 use crate::lock::envelope::Guard;
 use crate::lock::record::LockKey;
 use crate::lock::rule::{Mode, Rules};
@@ -31,7 +31,7 @@ mod follow;
 mod judge;
 
 use follow::Following;
-pub use follow::{Moment, News, Sightings};
+pub use follow::{Moment, Sightings};
 use judge::{doubtful, hold_of, standing};
 
 /// How often a pass asks for locks that were won since it began.
@@ -60,9 +60,7 @@ pub enum Step {
     /// Send this, and hand in its answer.
     Ask(Command),
     /// Hand these to the ledger, which decides; nobody waits for that.
-    Observe(Vec<Claim>),
-    /// Tell the ledger what others did in Redis. Of a pass that follows.
-    Tell(Vec<News>),
+    Tell(Vec<Ask>),
     /// Some keys wait for something. Come again in a moment, or give the pass up.
     Later,
     /// Nothing is left. True if the pass is complete.
@@ -85,6 +83,8 @@ pub enum Note {
     },
     /// A value was found that the ledger does not know; it was told.
     Adopted(LockKey),
+    /// An observed lock was deleted in Redis; the ledger was told.
+    Vanished(LockKey),
     /// As many locks are held as may be: a value was not taken in.
     TooMany,
     /// The holder can't be put into Redis.
@@ -119,7 +119,7 @@ pub struct Pass {
     catch_ups: u32,
     under_way: UnderWay,
     doubts: Doubts,
-    observations: Vec<Claim>,
+    told: Vec<Ask>,
     done: Vec<LockKey>,
     notes: Vec<Note>,
     failure: Option<Arc<str>>,
@@ -197,7 +197,7 @@ impl Pass {
             catch_ups: 0,
             under_way: UnderWay::Nothing,
             doubts,
-            observations: Vec::new(),
+            told: Vec::new(),
             done: Vec::new(),
             notes: Vec::new(),
             failure: None,
@@ -224,12 +224,8 @@ impl Pass {
             if let Some(command) = self.decide(truth, now_ms) {
                 return Step::Ask(command);
             }
-            if !self.observations.is_empty() {
-                return Step::Observe(std::mem::take(&mut self.observations));
-            }
-            let news = self.take_news();
-            if !news.is_empty() {
-                return Step::Tell(news);
+            if !self.told.is_empty() {
+                return Step::Tell(std::mem::take(&mut self.told));
             }
             if let Some(command) = self.look().or_else(|| self.scan()) {
                 return Step::Ask(command);
@@ -381,7 +377,7 @@ impl Pass {
         let hold = holder.as_deref().map(|holder| hold_of(holder, now_ms));
         let (value, releasing) = (standing(truth, key, found), truth.is_releasing(key));
         let says = Says { holder: hold, value, releasing };
-        if self.follow(key, found, holder.as_deref(), says, truth, now_ms) {
+        if self.is_followed(key, found, holder.as_deref(), says, truth, now_ms) {
             return None;
         }
         match plan(found, says, self.terms(key)) {
@@ -427,6 +423,9 @@ impl Pass {
         // After a deletion nothing stands where a holder should: its turn is next.
         let leaves_a_hole = kind == Kind::Delete && at.is_some();
         let puts = matches!(kind, Kind::Set | Kind::Replace);
+        if puts && applied {
+            self.note_put(&key);
+        }
         if !applied || at != planned_for || leaves_a_hole {
             self.look_again(key);
         } else if puts && !self.is_full {
@@ -462,7 +461,7 @@ impl Pass {
 
     fn observe(&mut self, key: &LockKey, stored: &[u8], now_ms: u64) {
         let rule = self.policy.rules.find(key.key()).map_or("", |rule| &rule.name);
-        self.observations.push(Claim {
+        self.told.push(Ask::Observe(Claim {
             key: key.clone(),
             stored: stored.into(),
             other: None,
@@ -472,7 +471,7 @@ impl Pass {
             asked_ttl_ms: None,
             expires_at_ms: None,
             marker: None,
-        });
+        }));
     }
 
     /// True if this repair is doubtful and what it is about has not been met before: it is

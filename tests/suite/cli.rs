@@ -203,7 +203,7 @@ fn check_says_what_is_observed() {
             folder.path().display(),
             redis.url()
         );
-        std::fs::write(&name, text).unwrap();
+        fs::write(&name, text).unwrap();
         run(&["check", "--config", name.to_str().unwrap()])
     };
     let output = check("keys = [\"job:*\", \"lock:?\"]");

@@ -47,6 +47,11 @@ impl Stage {
 
     /// As `start`, with these tables of the configuration.
     pub(super) fn with(tables: &str) -> Option<Self> {
+        Self::of(Settings { tables, ..Settings::default() })
+    }
+
+    /// As `start`, with this configuration.
+    pub(super) fn of(settings: Settings<'_>) -> Option<Self> {
         let other_binary = std::env::var_os("LOCKSIDE_BIN").is_some();
         if direct() || other_binary || !cfg!(debug_assertions) {
             return None;
@@ -55,8 +60,7 @@ impl Stage {
         let variable = format!("LOCKSIDE_CRASH_FILE={}", crash.path().join("place").display());
         let redis = Redis::start();
         let through = ["env", &variable];
-        let settings =
-            Settings { upstream: QUICK, tables, through: &through, ..Settings::default() };
+        let settings = Settings { upstream: QUICK, through: &through, ..settings };
         let subject = Subject::with(&redis, settings);
         let mut stage = Self { redis, subject, crash };
         stage.wait_mode("healthy");
@@ -64,6 +68,9 @@ impl Stage {
         assert_eq!(stage.client().ask(&take("lock:always", C)), OK);
         assert_eq!(stage.client().ask(&take("lock:never", C)), OK);
         assert_eq!(stage.client().ask("DEL lock:never"), ONE);
+        // Written beside the path of a command, and needed by the next run where Redis is gone.
+        let open = stage.subject.process()?.path("state/without-password.json");
+        wait_until("it is kept that clients need no password", || open.exists());
         Some(stage)
     }
 
@@ -79,6 +86,11 @@ impl Stage {
         Some(stage)
     }
 
+    /// Where the ledger is.
+    pub(super) fn ledger(&self) -> PathBuf {
+        self.subject.process().unwrap().path("state").join("ledger.db")
+    }
+
     fn place(&self) -> PathBuf {
         self.crash.path().join("place")
     }
@@ -86,6 +98,13 @@ impl Stage {
     /// Lockside will end at this place, and not before somebody comes there.
     pub(super) fn arm(&self, place: &str) {
         std::fs::write(self.place(), place).unwrap();
+    }
+
+    /// Waits until Lockside has come to this place, where it goes on.
+    pub(super) fn wait_passed(&self, place: &str, by: impl FnOnce()) {
+        self.arm(&format!("pass {place}"));
+        by();
+        wait_until("Lockside comes to the place", || !self.place().exists());
     }
 
     /// Waits until Lockside has ended at the place that it was armed for.
@@ -102,6 +121,23 @@ impl Stage {
         assert_eq!(client.ask("GET lock:never"), NIL);
         self.arm(place);
         client.send_line(line);
+        self.last_answer(client)
+    }
+
+    /// As `last_words`, for the EXEC of a transaction of these commands.
+    pub(super) fn last_exec(&mut self, client: &mut Client, place: &str, lines: &[&str]) -> Told {
+        assert_eq!(client.ask("GET lock:never"), NIL);
+        assert_eq!(client.ask("MULTI"), OK);
+        for line in lines {
+            assert_eq!(client.ask(line), "+QUEUED\r\n", "{line}");
+        }
+        self.arm(place);
+        client.send_line("EXEC");
+        self.last_answer(client)
+    }
+
+    /// What the client hears from a Lockside that ends.
+    fn last_answer(&mut self, client: &mut Client) -> Told {
         let told = match client.frame_within(PATIENCE) {
             Ok(frame) => Told::Reply(String::from_utf8_lossy(&frame).into_owned()),
             Err(error) => {

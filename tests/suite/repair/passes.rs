@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use lockside::ledger::fold::Holder;
-use lockside::ledger::{Ask, Asker, Claim, Door, Guarantee, Position, Ticket, Unavailable};
+use lockside::ledger::{
+    Ask, Asker, Claim, Door, Guarantee, Position, Ticket, Unavailable, Withdrawal,
+};
 use lockside::lock::record::LockKey;
 use lockside::lock::rule::Rules;
 use lockside::mode::{Board, Mode};
@@ -89,7 +91,9 @@ impl Door for Book {
         Ok(Ticket(1))
     }
 
-    fn withdraw(&self, _: Ticket) {}
+    fn withdraw(&self, _: Ticket) -> Withdrawal {
+        Withdrawal::Done
+    }
 
     fn forget(&self, _: Ticket) {}
 

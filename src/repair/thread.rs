@@ -483,7 +483,7 @@ impl Thread {
         let counters = &self.shared.parts.counters;
         match note {
             Note::Repaired { kind, conflict, .. } => counters.repaired(*kind, *conflict),
-            Note::Adopted(_) => Counters::add(&counters.adopted),
+            Note::Adopted(_) | Note::Followed(_) => Counters::add(&counters.adopted),
             // A dirty one is met again and again.
             Note::CannotRestore(_) if matches!(purpose, Purpose::Dirty | Purpose::Watched) => {}
             Note::Vanished(_) => Counters::add(&counters.vanished),

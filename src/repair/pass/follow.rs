@@ -155,6 +155,11 @@ impl Pass {
         self.following.as_mut().map(|it| std::mem::take(&mut it.signs)).unwrap_or_default()
     }
 
+    /// True while Redis is followed on observed keys.
+    pub(super) fn is_following(&self) -> bool {
+        self.following.as_ref().is_some_and(|following| following.moment.follows)
+    }
+
     /// True if Redis is followed on this key now.
     pub(super) fn follows(&self, key: &LockKey, truth: &dyn Truth) -> bool {
         let Some(following) = &self.following else { return false };
@@ -287,7 +292,7 @@ impl Pass {
                 (Sight::Doomed(bytes.to_vec()), Some(there))
             }
             Repair::Persist(_) | Repair::Lengthen { .. } => (Sight::Unfinished, None),
-            Repair::Adopt(_) => return false,
+            Repair::Adopt(_) | Repair::Follow(_) => return false,
         };
         if self.is_confirmed(key, sight, holder) {
             return false;
@@ -329,7 +334,7 @@ impl Pass {
     /// The ledger is asked what it knows of this value, which makes it read on; then it is looked at
     /// again. An observation of a value that is dead changes nothing.
     fn doubt(&mut self, key: &LockKey, stored: &[u8], now_ms: u64) {
-        self.observe(key, stored, now_ms);
+        self.observe(key, Guard::Value(stored), now_ms);
         self.later.insert(key.clone());
     }
 
@@ -345,7 +350,7 @@ impl Pass {
         if self.is_too_much(key, truth) {
             return;
         }
-        self.observe(key, stored, now_ms);
+        self.observe(key, Guard::Value(stored), now_ms);
         if let Some(Ask::Observe(claim)) = self.told.pop() {
             self.told.push(Ask::Observe(make(claim)));
         }

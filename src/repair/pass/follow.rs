@@ -11,9 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::Truth;
 use super::super::plan::Says;
 use super::super::plan::follow::{Follow, follow};
+use super::super::{Standing, Truth};
 use super::{Claim, Found, Guard, Holder, LockKey, Pass, Position, Repair};
 use crate::ledger::Ask;
 use crate::ledger::entry::{Cause, OBSERVED_ANEW};
@@ -195,6 +195,13 @@ impl Pass {
         self.note_absence(key, found, says);
         match follow(found, says, is_observed, self.terms(key)) {
             Follow::AsPlanned => return false,
+            Follow::Leave(_)
+                if says.value == Standing::Dead
+                    && matches!(found, Found::Other { .. })
+                    && !self.has_come_again(key) =>
+            {
+                return false;
+            }
             Follow::Leave(ms) => {
                 self.settle(key, at, true);
                 self.revisit(key, ms);

@@ -110,6 +110,7 @@ pub fn key_of(entry: &super::Entry) -> Option<&LockKey> {
     match entry {
         E::Claim(claim) | E::Grant(claim, _) | E::Observe(claim) => Some(&claim.key),
         E::Extend { key, .. }
+        | E::Content { key, .. }
         | E::Release { key, .. }
         | E::Withdraw { key, .. }
         | E::Heard { key, .. } => Some(key),

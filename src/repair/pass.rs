@@ -16,7 +16,6 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use crate::ledger::entry::OBSERVED;
 use crate::ledger::fold::Holder;
 use crate::ledger::{Ask, Claim, Guarantee, Position};
 use crate::lock::envelope::Guard;
@@ -29,9 +28,10 @@ use super::plan::{Found, Plan, Repair, Says, Terms, plan};
 
 mod follow;
 mod judge;
+mod told;
 
 use follow::Following;
-pub use follow::{Moment, Sightings};
+pub use follow::{Moment, Signs};
 use judge::{doubtful, hold_of, standing};
 
 /// How often a pass asks for locks that were won since it began.
@@ -83,6 +83,8 @@ pub enum Note {
     },
     /// A value was found that the ledger does not know; it was told.
     Adopted(LockKey),
+    /// A held lock that is no string has another content than the ledger knew; it was told.
+    Followed(LockKey),
     /// An observed lock was deleted in Redis; the ledger was told.
     Vanished(LockKey),
     /// As many locks are held as may be: a value was not taken in.
@@ -389,17 +391,18 @@ impl Pass {
                 self.settle(key, at, self.policy.guarantee == Guarantee::Strict);
             }
             Plan::Act(Repair::Adopt(_)) if self.is_too_much(key, truth) => {}
-            Plan::Act(Repair::Adopt(stored)) => {
-                self.observe(key, stored, now_ms);
+            Plan::Act(Repair::Adopt(theirs)) => {
+                self.observe(key, theirs, now_ms);
                 self.notes.push(Note::Adopted(key.clone()));
             }
             Plan::Act(repair) if self.is_too_soon(key, repair, at, truth, now_ms) => {}
             Plan::Act(repair) if self.is_new_doubt(key, repair) => {
-                if let Some(Guard::Value(stored)) = doubtful(repair) {
-                    self.observe(key, stored, now_ms);
+                if let Some(theirs @ Guard::Value(_)) = doubtful(repair) {
+                    self.observe(key, theirs, now_ms);
                 }
                 self.later.insert(key.clone());
             }
+            Plan::Act(Repair::Follow(theirs)) => self.note_change(holder.as_deref(), theirs),
             Plan::Act(Repair::Set { .. })
                 if self.is_careful
                     && !self.follows(key, truth)
@@ -459,21 +462,6 @@ impl Pass {
         }
     }
 
-    fn observe(&mut self, key: &LockKey, stored: &[u8], now_ms: u64) {
-        let rule = self.policy.rules.find(key.key()).map_or("", |rule| &rule.name);
-        self.told.push(Ask::Observe(Claim {
-            key: key.clone(),
-            stored: stored.into(),
-            other: None,
-            rule: rule.into(),
-            client: OBSERVED.into(),
-            at_ms: now_ms,
-            asked_ttl_ms: None,
-            expires_at_ms: None,
-            marker: None,
-        }));
-    }
-
     /// True if this repair is doubtful and what it is about has not been met before: it is
     /// remembered. Doubts are bounded; past that there are none.
     fn is_new_doubt(&mut self, key: &LockKey, repair: Repair<'_>) -> bool {
@@ -489,7 +477,11 @@ impl Pass {
     fn terms(&self, key: &LockKey) -> Terms {
         // A key that no rule claims any more is handled with the greater care.
         let mode = self.policy.rules.find(key.key()).map_or(Mode::Persistent, |rule| rule.mode);
-        Terms { persistent: mode == Mode::Persistent, guarantee: self.policy.guarantee }
+        Terms {
+            persistent: mode == Mode::Persistent,
+            guarantee: self.policy.guarantee,
+            is_asked: self.is_careful || self.is_following(),
+        }
     }
 }
 

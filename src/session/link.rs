@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::operation::{Operation, Scope};
 use super::pipeline::Expectation;
-use super::state::Change;
+use super::state::{Change, HeldBack};
 use super::{Cx, End, Session};
 use crate::mode::{Mode, Report, View};
 use crate::resp::encode;
@@ -37,6 +37,7 @@ impl Session {
         // Nobody knows which replies the client wants from there on.
         let changes_replies = |change: &Change| matches!(change, Change::Reply(_));
         let half = half || self.pipeline.changes().any(changes_replies);
+        let multi = self.pipeline.open_multi();
         let mut unanswered = self.pipeline.abandon();
         // Blocked on something of Redis's own: closed, as Redis would.
         let half = half || matches!(blocked, Some(None));
@@ -55,6 +56,11 @@ impl Session {
             self.state.held_back = None;
             self.state.watched = None;
         }
+        if let Some(place) = multi {
+            // Its transaction goes on without Redis; not if commands of it were lost.
+            let aborted = place + 1 < unanswered;
+            self.state.held_back = Some(Box::new(HeldBack { aborted, ..HeldBack::default() }));
+        }
         self.queued.clear();
         let carried = blocked.flatten().filter(|_| unanswered == 1);
         unanswered -= u64::from(carried.is_some());
@@ -64,9 +70,11 @@ impl Session {
             false => cx.shared.unavailable(reason),
         };
         let mut replies = Vec::new();
-        for _ in 0..unanswered {
-            if self.state.takes_reply() {
-                encode::error(&mut replies, text.as_bytes());
+        for place in 0..unanswered {
+            match self.state.takes_reply() {
+                true if Some(place) == multi => encode::simple(&mut replies, b"OK"),
+                true => encode::error(&mut replies, text.as_bytes()),
+                false => {}
             }
         }
         cx.wires.to_client(&replies);

@@ -100,6 +100,24 @@ impl Pipeline {
         })
     }
 
+    /// The place of a MULTI whose EXEC or DISCARD was not sent yet, among the replies that are
+    /// outstanding.
+    pub(crate) fn open_multi(&self) -> Option<u64> {
+        let (mut place, mut open) = (0, None);
+        for entry in &self.entries {
+            match entry {
+                Expectation::Change(Change::Multi) => open = Some(place),
+                Expectation::Change(Change::Exec | Change::Discard | Change::Reset) => open = None,
+                _ => {}
+            }
+            place += match entry {
+                Expectation::Plain(count) => *count,
+                Expectation::Change(_) => 1,
+            };
+        }
+        open
+    }
+
     /// Forgets everything; gives how many replies will never come.
     pub(crate) fn abandon(&mut self) -> u64 {
         let count = self.entries.drain(..).map(|entry| match entry {

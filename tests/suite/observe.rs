@@ -7,7 +7,7 @@ mod ttl;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::support::{Client, Redis, Settings, Subject, direct, poll_for, wait_until};
+use crate::support::{Client, Redis, Relay, Settings, Subject, direct, poll_for, wait_until};
 
 const A: &str = "550e8400-e29b-41d4-a716-446655440000";
 const B: &str = "6ba7b810-9dad-41d1-80b4-00c04fd430c8";
@@ -22,8 +22,7 @@ const RELEASE: &str = "if redis.call('get', KEYS[1]) == ARGV[1] then \
     return redis.call('del', KEYS[1]) else return 0 end";
 
 /// An outage is found, and ends, sooner than by default.
-const QUICK: &str = "command_timeout = \"500ms\"\nconnect_timeout = \"300ms\"\n\
-    recover_after = \"300ms\"\nprobe_interval = \"100ms\"\nprobe_timeout = \"300ms\"";
+const QUICK: &str = "recover_after = \"300ms\"\nprobe_interval = \"100ms\"";
 
 /// A Redis, and a Lockside that observes its locks.
 struct Stage {
@@ -45,13 +44,27 @@ impl Stage {
         if direct() {
             return None;
         }
-        let subject = Subject::with(&redis, Settings { upstream: QUICK, ..*settings });
+        let port = redis.port();
+        Some(Self::at(port, redis, settings))
+    }
+
+    /// As `before`, by a relay that leads there.
+    fn through(relay: &Relay, redis: Redis, settings: &Settings<'_>) -> Option<Self> {
+        (!direct()).then(|| Self::at(relay.port(), redis, settings))
+    }
+
+    fn at(port: u16, redis: Redis, settings: &Settings<'_>) -> Self {
+        let subject = Subject::before(port, Settings { upstream: QUICK, ..*settings });
         let stage = Self { redis, subject };
         stage.wait_mode("healthy; observes");
         // Redis was seen to let clients use locks: so they may in an outage.
         assert_eq!(stage.client().ask(&take("lock:warm", B)), OK);
         assert_eq!(stage.client().ask("DEL lock:warm"), ONE);
-        Some(stage)
+        let open = stage.subject.process().map(|it| it.path("state/without-password.json"));
+        wait_until("it is kept that clients need no password", || {
+            open.as_ref().is_none_or(|open| open.exists())
+        });
+        stage
     }
 
     fn client(&self) -> Client {
@@ -60,7 +73,7 @@ impl Stage {
 
     fn wait_mode(&self, words: &str) {
         let mut seen = String::new();
-        poll_for(&format!("mode {words}"), Duration::from_secs(20), || {
+        poll_for(&format!("mode {words}"), Duration::from_secs(60), || {
             seen = Client::connect(self.subject.port()).ask("LOCKSIDE MODE");
             seen.contains(words).then_some(())
         });

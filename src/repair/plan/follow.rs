@@ -101,7 +101,7 @@ mod tests {
     }
 
     fn terms(persistent: bool) -> Terms {
-        Terms { persistent, guarantee: Guarantee::Strict }
+        Terms { persistent, guarantee: Guarantee::Strict, is_asked: true }
     }
 
     /// Every kind of content, with and without a TTL.
@@ -148,7 +148,7 @@ mod tests {
         assert_eq!(follow(&permanent, unknown, false, persistent), Follow::AsPlanned);
         assert_eq!(
             plan(&permanent, unknown, persistent),
-            Plan::Act(Repair::Adopt(b"theirs")),
+            Plan::Act(Repair::Adopt(Guard::Value(b"theirs"))),
             "the one place that takes a lock in"
         );
         assert_eq!(follow(&permanent, dead, false, persistent), Follow::Anew(b"theirs"));

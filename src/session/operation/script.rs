@@ -9,6 +9,8 @@ use std::sync::Arc;
 use crate::command::script::{ScriptCall, Source};
 use crate::crash;
 use crate::ledger::Answer;
+use crate::lock::content;
+use crate::lock::envelope::{Guard, scripts};
 use crate::lock::record::LockKey;
 use crate::resp::Args;
 use crate::resp::encode;
@@ -171,7 +173,7 @@ impl Scripting {
             let Some(held) = Held::presented(&self.call, scope) else {
                 return scope.answer(&effect.reply);
             };
-            scope.send(&[b"GET", held.lock.key()]);
+            scope.send(&held.question());
             self.step = Step::Doubting(held, effect.reply);
             return TIMED;
         }
@@ -203,8 +205,9 @@ impl Scripting {
         let (here, now_ms) = (scope.state.db, scope.shared().clock.unix_ms());
         let known = |loss: &Loss| {
             let holder = loss.holder.as_ref().map(|holder| &holder.claim);
-            let is_string = holder.is_some_and(|claim| claim.other.is_none());
-            is_string && loss.lock.db() == here && !loss.has_run_out(now_ms)
+            let is_known = |mark: &Arc<[u8]>| content::of_mark(mark).is_some();
+            let known = holder.is_some_and(|claim| claim.other.as_ref().is_none_or(is_known));
+            known && loss.lock.db() == here && !loss.has_run_out(now_ms)
         };
         if self.ran_again || !losses.iter().all(known) {
             return scope.answer_error(&lost_to(losses, scope));
@@ -212,13 +215,19 @@ impl Scripting {
         self.ran_again = true;
         for holder in losses.iter().filter_map(|loss| loss.holder.as_ref()) {
             let claim = &holder.claim;
-            match claim.expires_at_ms {
-                None => scope.send(&[b"SET", claim.key.key(), &claim.stored, b"NX"]),
-                // It has not run out, see above.
-                Some(at_ms) => {
-                    let left = at_ms.saturating_sub(now_ms).to_string();
-                    let (key, stored) = (claim.key.key(), &claim.stored);
+            // It has not run out, see above.
+            let left = claim.expires_at_ms.map(|at| at.saturating_sub(now_ms).to_string());
+            let (key, stored) = (claim.key.key(), &claim.stored);
+            match (&claim.other, &left) {
+                (None, None) => scope.send(&[b"SET", key, stored, b"NX"]),
+                (None, Some(left)) => {
                     scope.send(&[b"SET", key, stored, b"NX", b"PX", left.as_bytes()]);
+                }
+                (Some(mark), left) => {
+                    let (mut guard, left) = (Vec::new(), left.as_deref().unwrap_or_default());
+                    Guard::Other(mark).encode(&mut guard);
+                    let script = scripts::SET_MISSING.text.as_bytes();
+                    scope.send(&[b"EVAL", script, b"1", key, b"-", &guard, left.as_bytes()]);
                 }
             }
         }

@@ -218,15 +218,15 @@ fn open_connections() -> Result<BTreeSet<u16>, String> {
 /// by one that connects in it.
 async fn an_outage(stage: &mut Stage) -> Outcome {
     let [kept, given, awaited, new, passing] = std::array::from_fn(|_| stage.fresh());
-    let patient = manager(700);
     let (here, there) = (stage.here.clone(), stage.there.clone());
     let [one, two, three] = [kept.as_str(), given.as_str(), awaited.as_str()];
     let kept_lock = here.lock(one, LONG).await.map_err(said)?;
     let given_lock = here.lock(two, LONG).await.map_err(said)?;
     let awaited_lock = here.lock(three, LONG).await.map_err(said)?;
     same(there.lock(one, LONG).await.is_err(), true, "second acquire before")?;
-    let (name, asks) = (awaited.clone(), patient.clone());
-    let waiter = tokio::spawn(async move { asks.lock(name.as_str(), LONG).await });
+    let (name, patient) = (awaited.clone(), manager(700));
+    // It comes back, so that its connection does not end by itself.
+    let waiter = tokio::spawn(async move { (patient.lock(name.as_str(), LONG).await, patient) });
     tokio::task::yield_now().await;
     let open = open_connections()?;
 
@@ -239,7 +239,8 @@ async fn an_outage(stage: &mut Stage) -> Outcome {
         same(client.lock(one, LONG).await.is_err(), true, "second acquire")?;
     }
     here.unlock(&awaited_lock).await;
-    let waited = waiter.await.map_err(said)?.map_err(said)?;
+    let (waited, _patient) = waiter.await.map_err(said)?;
+    let waited = waited.map_err(said)?;
     same(here.lock(three, LONG).await.is_err(), true, "acquire of what the waiter has got")?;
     here.unlock(&given_lock).await;
     let given_lock = there.lock(two, LONG).await.map_err(said)?;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Settings;
+use crate::degraded::auth::{DEFAULT_USER, Proof, Who};
 use crate::health::{self, Health, Reports};
 use crate::ledger::committer::Timing;
 use crate::ledger::sqlite::Sqlite;
@@ -109,6 +110,7 @@ impl Guards {
             policy: Policy {
                 rules: Arc::new(settings.rules.clone()),
                 guarantee: settings.guarantee,
+                conflict: settings.conflict,
             },
             truth: Arc::new(Ledgers(ledger.clone())),
             door: ledger.clone(),
@@ -123,6 +125,7 @@ impl Guards {
         })?;
         let repair = Arc::new(repair);
         let (postman, starts, stops) = (foundation.postman.clone(), repair.clone(), repair.clone());
+        let gate = common.shared.gate.clone();
         let health = Health::start(
             health::Settings {
                 terms: mode::Terms {
@@ -145,6 +148,10 @@ impl Guards {
                     view_changed: Box::new(move || postman.wake_all()),
                     start_pass: Box::new(move |run| starts.start_pass(run)),
                     stop_pass: Box::new(move || stops.cancel_pass()),
+                    closed: Box::new(move || {
+                        let stranger = Who { user: DEFAULT_USER, proof: Proof::Nothing };
+                        gate.saw_refused(stranger, None);
+                    }),
                 },
             },
         )?;

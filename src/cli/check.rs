@@ -71,11 +71,11 @@ fn upstream(upstream: &Upstream) -> Result<Vec<Finding>, Failure> {
     match link.try_ask(&redis::cmd("INFO"))? {
         Ok(Value::BulkString(info)) => {
             let save = save_points(&mut link)?;
-            found.extend(judge(&String::from_utf8_lossy(&info), save));
+            found.extend(judge(&String::from_utf8_lossy(&info), save, upstream.min_replicas));
         }
         Ok(Value::VerbatimString { text, .. }) => {
             let save = save_points(&mut link)?;
-            found.extend(judge(&text, save));
+            found.extend(judge(&text, save, upstream.min_replicas));
         }
         Ok(_) => found.push(Finding::warn("INFO has no text: version and mode are unknown")),
         Err(text) => {

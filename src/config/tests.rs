@@ -110,7 +110,8 @@ fn every_value_of_the_file_arrives() {
         probe_interval = "60ms"
         probe_timeout = "70ms"
         repair_interval = 8
-        min_replicas = 0
+        min_replicas = 2
+        replica_timeout = "40ms"
         [limits]
         max_bulk = "1MiB"
         client_buffer = "2MiB"
@@ -131,7 +132,7 @@ fn every_value_of_the_file_arrives() {
         allow_repeated_values = true
         outage = "local"
         max_hold = "2d"
-        fence_suffix = ""
+        fence_suffix = ":fence"
         [[rule]]
         name = "rest"
         keys = ["*"]
@@ -157,6 +158,7 @@ fn every_value_of_the_file_arrives() {
     let times = [upstream.recover_after, upstream.probe_interval, upstream.probe_timeout];
     assert_eq!(times.map(seconds), [0.0, 0.06, 0.07]);
     assert_eq!(upstream.repair_interval, Duration::from_secs(8));
+    assert_eq!((upstream.min_replicas, seconds(upstream.replica_timeout)), (2, 0.04));
     assert_eq!(settings.guarantee, Guarantee::Fast);
     assert_eq!((settings.namespace.as_str(), settings.conflict), ("orders", Conflict::Upstream));
     let ledger = &settings.ledger;
@@ -172,6 +174,7 @@ fn every_value_of_the_file_arrives() {
     assert_eq!(jobs.safety_ttl, Duration::from_millis(500));
     assert_eq!(jobs.default_ttl, Duration::from_secs(120));
     assert!(jobs.allow_repeated_values);
+    assert_eq!(jobs.fence_suffix.as_deref(), Some(&b":fence"[..]));
     assert_eq!((jobs.outage, jobs.max_hold), (Outage::Local, Some(Duration::from_secs(172_800))));
     let rest = settings.rules.find(b"job:x1").unwrap();
     assert_eq!((rest.outage, rest.max_hold), (Outage::Refuse, None));
@@ -397,8 +400,12 @@ const BAD_FILES: &[(&str, &str)] = &[
         r#"l.toml:1: ledger.poll: 0 is out of range; expected seconds or a duration such as "500ms", 10ms to 1m"#,
     ),
     (
-        "upstream.min_replicas = 1",
-        "l.toml:1: upstream.min_replicas: waiting for replicas is not supported in this version; expected 0",
+        "upstream.min_replicas = -1",
+        r#"l.toml:1: upstream.min_replicas: "-1" is no whole number; expected a whole number, 0 to 1000"#,
+    ),
+    (
+        "upstream.min_replicas = 1\nupstream.replica_timeout = 5",
+        "l.toml:1: upstream.min_replicas: replica_timeout (5s) is too long for it; expected less than command_timeout (5s)",
     ),
     (
         "[[rule]]\nname = 'a'\nkeys = 'a'\noutage = 'pray'",
@@ -409,8 +416,8 @@ const BAD_FILES: &[(&str, &str)] = &[
         r#"l.toml:4: rule.max_hold: 10ms is out of range; expected 0 (off), or seconds or a duration such as "500ms", 1s to 3650d"#,
     ),
     (
-        "[[rule]]\nname = 'a'\nkeys = 'a'\nfence_suffix = ':fence'",
-        r#"l.toml:4: rule.fence_suffix: reading a fence by GET is not supported in this version; expected "" (off); LOCKSIDE FENCE gives the fence"#,
+        "[[rule]]\nname = 'a'\nkeys = 'a'\nfence_suffix = 'a fence'",
+        r#"l.toml:4: rule.fence_suffix: "a fence" is no suffix; expected "" (off), or up to 64 visible ASCII characters"#,
     ),
     (
         "[[user]]\npassword = 'x'",

@@ -158,6 +158,7 @@ impl Rig {
             gate: Arc::new(Nobody),
             bell: Arc::new(Nobody),
             repairs: Arc::new(Nobody),
+            replicas: crate::session::Replicas::default(),
             acquire_timeout: None,
             release_wait: Duration::from_secs(5),
         };
@@ -456,7 +457,20 @@ fn whom_redis_does_not_let_in_is_shown_no_locks() {
     rig.told();
     let no = "-NOAUTH Authentication required.\r\n";
     assert_eq!(rig.ask("LOCKSIDE LOCKS", no), no);
-    let told = rig.ask("LOCKSIDE LOCKS", "+PONG\r\n");
+    rig.client(&["LOCKSIDE LOCKS"]);
+    rig.redis("+PONG\r\n");
+    // Who may neither read nor write what the rule's glob looks like, nor the lock itself.
+    for _ in 0..3 {
+        rig.redis("-NOPERM no\r\n");
+    }
+    assert_eq!(rig.told(), "");
+    rig.redis("-NOPERM no\r\n");
+    assert_eq!(rig.told(), "*0\r\n");
+    rig.client(&["LOCKSIDE LOCKS"]);
+    for reply in ["+PONG\r\n", "$-1\r\n", "-NOPERM no\r\n"] {
+        rig.redis(reply);
+    }
+    let told = rig.told();
     assert!(told.starts_with("*1\r\n") && told.contains("550e8400"));
     assert!(!told.contains("550e8400-"), "no more than the first characters of a token");
 }

@@ -65,6 +65,13 @@ fn a_grant_is_resumed() {
     holds("resumed", Laws { faults: 2, resumes: true, ..Laws::GUARDED }, LEAST);
 }
 
+/// With WAIT behind the SET the same holds, and nobody is told OK for a SET of which Redis has not
+/// said on the SET's own link that replicas have it.
+#[test]
+fn no_grant_without_replicas() {
+    holds("replicas", Laws { faults: 3, replicas: true, ..Laws::GUARDED }, LEAST);
+}
+
 /// Where scripts are forbidden: by the clock, and by what MULTI reads back.
 #[test]
 fn without_scripts() {
@@ -138,7 +145,7 @@ fn two_late_requests_leave_an_orphan() {
     assert!(in_order(&trace, &story), "{}", lines(&trace));
 }
 
-const INPUTS: [Input; 15] = [
+const INPUTS: [Input; 16] = [
     Input::Taken,
     Input::Occupied,
     Input::Ours,
@@ -146,6 +153,7 @@ const INPUTS: [Input; 15] = [
     Input::Gone,
     Input::Provisional,
     Input::Forbidden,
+    Input::Replicated,
     Input::TtlRemoved,
     Input::TtlAbsent,
     Input::Refused,
@@ -165,6 +173,7 @@ fn every_path_ends() {
         Acquire::start(Duration::ZERO, ttl).0,
         Acquire::start_with_ttl(Duration::ZERO, ttl).0,
         Acquire::resume(Duration::ZERO, ttl).0,
+        Acquire::start(Duration::ZERO, ttl).0.on_replicas(true),
     ];
     let mut longest = HashMap::new();
     for machine in beginnings {

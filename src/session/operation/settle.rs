@@ -5,6 +5,7 @@
 //! late or twice without harm, so a lost link is simply tried again.
 
 mod booking;
+mod withdraw;
 
 use std::collections::VecDeque;
 use std::ops::Range;

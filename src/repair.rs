@@ -13,8 +13,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::config;
-use crate::ledger::Door;
 use crate::ledger::fold::Holder;
+use crate::ledger::{Door, Position};
 use crate::lock::record::LockKey;
 use crate::mode::Board;
 
@@ -40,6 +40,9 @@ pub enum Standing {
     Holder,
     /// It was released or withdrawn, or has lost: it never holds the lock again.
     Dead,
+    /// `fast`: a grant that has lost to another by its fence alone; its release has not come. It is
+    /// as dead, unless Redis is to be right (`conflict = "upstream"`).
+    Disputed,
     /// The ledger has never heard of it.
     Unknown,
 }
@@ -57,6 +60,12 @@ pub trait Truth: Send + Sync {
     /// part behind the colon; the expiry is that of its acquire) and has ended.
     fn standing_other(&self, _key: &LockKey, _guard: &[u8]) -> Standing {
         Standing::Unknown
+    }
+
+    /// `fast`: the place of the grant of this value, if it has lost to another by its fence alone and
+    /// its release has not come.
+    fn disputed(&self, _key: &LockKey, _stored: &[u8]) -> Option<Position> {
+        None
     }
 
     /// True while a release of this lock waits to become durable. Repair asks the ledger's door by

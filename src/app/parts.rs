@@ -103,6 +103,10 @@ impl Truth for Ledgers {
         of(self.0.standing(key, b"", Some(guard)))
     }
 
+    fn disputed(&self, key: &LockKey, stored: &[u8]) -> Option<Position> {
+        self.0.with_fold(|fold| fold.disputed(key, stored))
+    }
+
     fn holders(&self) -> Vec<Arc<Holder>> {
         self.0.holders()
     }

@@ -30,6 +30,7 @@ use crate::lock::record::LockKey;
 mod conflict;
 mod fleet;
 mod group;
+mod now;
 mod peers;
 mod queue;
 mod request;
@@ -39,6 +40,7 @@ pub use conflict::Dispute;
 use conflict::Disputes;
 use fleet::Fleet;
 use group::Group;
+pub use now::Now;
 use peers::Peers;
 use queue::Queue;
 use request::{Fate, Kind, Request, Size, Want};
@@ -71,15 +73,6 @@ pub const COMPACT_AFTER: usize = 20_000;
 pub const FIRST_RETRY: Duration = Duration::from_millis(50);
 /// ...up to this.
 pub const LAST_RETRY: Duration = Duration::from_secs(1);
-
-/// The time, twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub struct Now {
-    /// Since some start that never changes; never goes back.
-    pub mono: Duration,
-    /// Milliseconds since the Unix epoch, for people and for entries.
-    pub unix_ms: u64,
-}
 
 /// The committer's times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,6 +129,8 @@ pub struct Done {
 #[derive(Debug, Clone, Default)]
 pub struct Committer {
     timing: Timing,
+    /// Most rows of one group.
+    group_rows: usize,
     log: Option<u64>,
     /// The number of the last own entry that was given out.
     last_seq: u64,
@@ -180,7 +175,7 @@ impl Committer {
         let trouble = Some("it is being opened".into());
         let fleet = timing.mirror_interval.map(Fleet::new);
         let peers = Peers::new(timing.heartbeat);
-        Self { timing, trouble, fleet, peers, ..Self::default() }
+        Self { timing, trouble, fleet, peers, group_rows: GROUP_ROWS, ..Self::default() }
     }
 
     /// The store has registered this log, and its first entry is written.
@@ -452,7 +447,7 @@ impl Committer {
     /// The next group: what is urgent, then requests in their order, then what rides along. With
     /// nothing else to write, a heartbeat, or the last entry.
     fn form(&mut self, fold: &Fold, now: Now) -> Group {
-        let mut group = Group::default();
+        let mut group = Group::of(self.group_rows);
         while group.has_room(Size::ONE)
             && let Some(want) = self.urgent.pop_front()
         {

@@ -152,7 +152,7 @@ impl Order {
             Repair::Replace { theirs, ours, ttl_ms, conflict } => {
                 (Kind::Replace, vec![guarded(theirs), ours.to_vec(), ttl(ttl_ms)], conflict)
             }
-            Repair::Adopt(_) => return None,
+            Repair::Adopt(_) | Repair::Prefer(_) => return None,
         };
         Some(Self { key, holder, kind, conflict, columns })
     }

@@ -16,6 +16,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use crate::config::Conflict;
 use crate::ledger::fold::Holder;
 use crate::ledger::{Claim, Guarantee, Position};
 use crate::lock::envelope::Guard;
@@ -27,6 +28,7 @@ use super::command::{Answer, BATCH, Batch, Body, Command, Kind, Order, look};
 use super::plan::{Found, Plan, Repair, Says, Terms, plan};
 
 mod judge;
+mod prefer;
 
 use judge::{doubtful, hold_of, standing};
 
@@ -50,6 +52,8 @@ pub struct Policy {
     pub rules: Arc<Rules>,
     /// What an OK means.
     pub guarantee: Guarantee,
+    /// Who is right where Redis and the ledger name two holders (`fast`).
+    pub conflict: Conflict,
 }
 
 /// What to do next.
@@ -59,6 +63,8 @@ pub enum Step {
     Ask(Command),
     /// Hand these to the ledger, which decides; nobody waits for that.
     Observe(Vec<Claim>),
+    /// The same of grants that lost by their fence, and that Redis has.
+    Prefer(Vec<(Claim, Position)>),
     /// Some keys wait for something. Come again in a moment, or give the pass up.
     Later,
     /// Nothing is left. True if the pass is complete.
@@ -81,6 +87,15 @@ pub enum Note {
     },
     /// A value was found that the ledger does not know; it was told.
     Adopted(LockKey),
+    /// A grant was found that lost by its fence; the ledger was told to take it for the holder's.
+    Preferred {
+        /// The lock.
+        key: LockKey,
+        /// Whose place it takes, if anybody's.
+        holder: Option<Arc<Holder>>,
+        /// Who it is, as far as its value tells.
+        worker: Option<String>,
+    },
     /// The holder can't be put into Redis.
     CannotRestore(LockKey),
     /// Redis refuses SCAN, or the database, for this reason.
@@ -114,6 +129,7 @@ pub struct Pass {
     under_way: UnderWay,
     doubts: Doubts,
     observations: Vec<Claim>,
+    preferences: Vec<(Claim, Position)>,
     done: Vec<LockKey>,
     notes: Vec<Note>,
     failure: Option<Arc<str>>,
@@ -190,6 +206,7 @@ impl Pass {
             under_way: UnderWay::Nothing,
             doubts,
             observations: Vec::new(),
+            preferences: Vec::new(),
             done: Vec::new(),
             notes: Vec::new(),
             failure: None,
@@ -217,6 +234,9 @@ impl Pass {
             }
             if !self.observations.is_empty() {
                 return Step::Observe(std::mem::take(&mut self.observations));
+            }
+            if !self.preferences.is_empty() {
+                return Step::Prefer(std::mem::take(&mut self.preferences));
             }
             if let Some(command) = self.look().or_else(|| self.scan()) {
                 return Step::Ask(command);
@@ -380,6 +400,10 @@ impl Pass {
                 self.observe(key, stored, now_ms);
                 self.notes.push(Note::Adopted(key.clone()));
             }
+            Plan::Act(Repair::Prefer(stored)) => {
+                let lost = truth.disputed(key, stored);
+                self.prefer(key, stored, lost, holder.clone(), now_ms);
+            }
             Plan::Act(repair) if self.is_new_doubt(key, repair) => {
                 if let Some(Guard::Value(stored)) = doubtful(repair) {
                     self.observe(key, stored, now_ms);
@@ -438,18 +462,8 @@ impl Pass {
     }
 
     fn observe(&mut self, key: &LockKey, stored: &[u8], now_ms: u64) {
-        let rule = self.policy.rules.find(key.key()).map_or("", |rule| &rule.name);
-        self.observations.push(Claim {
-            key: key.clone(),
-            stored: stored.into(),
-            other: None,
-            rule: rule.into(),
-            client: OBSERVED.into(),
-            at_ms: now_ms,
-            asked_ttl_ms: None,
-            expires_at_ms: None,
-            marker: None,
-        });
+        let claim = self.found_in_redis(key, stored, now_ms);
+        self.observations.push(claim);
     }
 
     /// True if this repair is doubtful and what it is about has not been met before: it is
@@ -467,7 +481,8 @@ impl Pass {
     fn terms(&self, key: &LockKey) -> Terms {
         // A key that no rule claims any more is handled with the greater care.
         let mode = self.policy.rules.find(key.key()).map_or(Mode::Persistent, |rule| rule.mode);
-        Terms { persistent: mode == Mode::Persistent, guarantee: self.policy.guarantee }
+        let Policy { guarantee, conflict, .. } = self.policy;
+        Terms { persistent: mode == Mode::Persistent, guarantee, conflict }
     }
 }
 

@@ -8,6 +8,7 @@
 //! *provisional* key (one with a TTL where locks are persistent) is touched only if its value is the
 //! holder's: an acquire is under way there, or its key will run out by itself.
 
+use crate::config::Conflict;
 use crate::ledger::Guarantee;
 use crate::lock::envelope::Guard;
 
@@ -77,6 +78,8 @@ pub struct Terms {
     pub persistent: bool,
     /// What an OK means.
     pub guarantee: Guarantee,
+    /// Who is right where Redis and the ledger name two holders (`fast`).
+    pub conflict: Conflict,
 }
 
 /// What is to be done about one key.
@@ -158,6 +161,9 @@ pub enum Repair<'a> {
     },
     /// Tell the ledger of the value. Nothing is written to Redis.
     Adopt(&'a [u8]),
+    /// Have the ledger take this value's grant for the holder's, though another has the higher fence.
+    /// Nothing is written to Redis.
+    Prefer(&'a [u8]),
 }
 
 /// The repair of one key.
@@ -218,9 +224,28 @@ fn standing<'a>(there: There<'a>, says: Says<'a>, terms: Terms) -> Plan<'a> {
     let own = says.holder.filter(|hold| is_same(hold.what, there.guard));
     match (own, says.value) {
         (Some(hold), Standing::Holder | Standing::Unknown) => holders(there, hold),
-        (Some(_), Standing::Dead) | (None, Standing::Holder) => Plan::Wait(Why::Moved),
+        (Some(_), Standing::Dead | Standing::Disputed) | (None, Standing::Holder) => {
+            Plan::Wait(Why::Moved)
+        }
+        (None, Standing::Disputed) => disputed(there, says.holder, terms),
         (None, Standing::Dead) if !may_be_new(there, terms) => dead(there, says.holder, terms),
         (None, Standing::Dead | Standing::Unknown) => unknown(there, says.holder, terms),
+    }
+}
+
+/// A grant that has lost by its fence. Where the ledger is right it is as dead as what was released.
+/// One that is not for good is no lock of a rule whose locks are.
+fn disputed<'a>(there: There<'a>, holder: Option<Hold<'a>>, terms: Terms) -> Plan<'a> {
+    match (there.guard, there.ttl_ms, terms) {
+        (
+            Guard::Value(stored),
+            None,
+            Terms { conflict: Conflict::Upstream, guarantee: Guarantee::Fast, persistent: true },
+        ) => Plan::Act(Repair::Prefer(stored)),
+        (Guard::Other(_), _, Terms { guarantee: Guarantee::Fast, .. }) => {
+            unknown(there, holder, terms)
+        }
+        (Guard::Value(_) | Guard::Other(_), _, _) => dead(there, holder, terms),
     }
 }
 

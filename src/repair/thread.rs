@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::crash;
 use crate::ledger::fold::Holder;
-use crate::ledger::{Ask, Asker, Door, Guarantee};
+use crate::ledger::{Ask, Asker, Door, Guarantee, Position};
 use crate::lock::envelope::Guard;
 use crate::lock::record::LockKey;
 use crate::mode::Mode;
@@ -116,6 +116,10 @@ impl Truth for Ledger<'_> {
             true => Standing::Dead,
             false => self.truth.standing_other(key, guard),
         }
+    }
+
+    fn disputed(&self, key: &LockKey, stored: &[u8]) -> Option<Position> {
+        self.truth.disputed(key, stored)
     }
 
     fn is_releasing(&self, key: &LockKey) -> bool {
@@ -348,6 +352,9 @@ impl Thread {
                     pass.answer(answer, &truth);
                 }
                 Step::Observe(claims) => self.observe(claims.into_iter().map(Ask::Observe)),
+                Step::Prefer(grants) => {
+                    self.observe(grants.into_iter().map(|(claim, lost)| Ask::Prefer(claim, lost)));
+                }
                 Step::Later => {
                     let (patience, pause) = purpose.waits();
                     let now = Instant::now();
@@ -462,6 +469,7 @@ impl Thread {
         match note {
             Note::Repaired { kind, conflict, .. } => counters.repaired(*kind, *conflict),
             Note::Adopted(_) => Counters::add(&counters.adopted),
+            Note::Preferred { .. } => Counters::add(&counters.conflicts),
             // A dirty one is met again and again.
             Note::CannotRestore(_) if purpose == Purpose::Dirty => {}
             Note::NotSearched(_) => {}

@@ -31,7 +31,7 @@ impl Disputes {
     /// The holder before a row, if the row is one that can dispute it.
     pub(super) fn before(row: &Row, fold: &Fold) -> Option<Arc<Holder>> {
         match &row.entry {
-            Entry::Grant(claim, _) => fold.holder(&claim.key).cloned(),
+            Entry::Grant(claim, _) | Entry::Prefer(claim, _) => fold.holder(&claim.key).cloned(),
             _ => None,
         }
     }
@@ -44,7 +44,10 @@ impl Disputes {
         fold: &Fold,
         now: Duration,
     ) {
-        let (Entry::Grant(claim, _), Some(before)) = (&row.entry, before) else { return };
+        let (Entry::Grant(claim, _) | Entry::Prefer(claim, _), Some(before)) = (&row.entry, before)
+        else {
+            return;
+        };
         let (at, lost, by) = if fold.is_disputed(row.at) {
             (row.at, &claim.client, &before.claim.client)
         } else if fold.is_disputed(before.at)

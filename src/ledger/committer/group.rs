@@ -8,7 +8,7 @@ use super::super::Ask;
 use super::super::entry::{Cause, Claim, Entry, Position, Row};
 use super::super::fold::{Fold, Token};
 use super::request::{Part, Request, Size};
-use super::{GROUP_BYTES, GROUP_ROWS, Now, Ticket};
+use super::{GROUP_BYTES, Now, Ticket};
 use crate::lock::record::LockKey;
 
 /// What a group is formed by.
@@ -21,6 +21,14 @@ pub(super) struct Facts<'a> {
     pub(super) beaten: &'a VecDeque<(Token, Position)>,
 }
 
+impl super::Committer {
+    /// The same with groups of at most so many rows: what group commit is worth is measured so.
+    pub fn with_groups_of(mut self, rows: usize) -> Self {
+        self.group_rows = rows;
+        self
+    }
+}
+
 /// Rows that are written together, until their fate is known.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Group {
@@ -30,11 +38,17 @@ pub(super) struct Group {
     /// In the order of tickets.
     pub(super) requests: Vec<Request>,
     bytes: usize,
+    most_rows: usize,
     /// It has the log's last entry.
     pub(super) is_last: bool,
 }
 
 impl Group {
+    /// An empty one, for so many rows.
+    pub(super) fn of(most_rows: usize) -> Self {
+        Self { most_rows, ..Self::default() }
+    }
+
     pub(super) fn has_requests(&self) -> bool {
         !self.requests.is_empty()
     }
@@ -43,7 +57,8 @@ impl Group {
     pub(super) fn has_room(&self, more: Size) -> bool {
         let is_empty = self.rows.is_empty() && self.requests.is_empty();
         is_empty
-            || (self.rows.len() + more.rows <= GROUP_ROWS && self.bytes + more.bytes <= GROUP_BYTES)
+            || (self.rows.len() + more.rows <= self.most_rows
+                && self.bytes + more.bytes <= GROUP_BYTES)
     }
 
     /// The request of this ticket.
@@ -104,6 +119,7 @@ fn entry(part: &Part, facts: Facts<'_>, earlier: &[Row]) -> Option<Entry> {
         Ask::Claim(claim) | Ask::ClaimExpiring(claim) => Entry::Claim(claim.clone()),
         Ask::Grant(claim, fence) => Entry::Grant(claim.clone(), *fence),
         Ask::Observe(claim) => Entry::Observe(claim.clone()),
+        Ask::Prefer(claim, lost) => Entry::Prefer(claim.clone(), *lost),
         Ask::Release(key, claim, cause) => {
             Entry::Release { key: key.clone(), claim: *claim, cause: *cause, at_ms }
         }
@@ -143,9 +159,9 @@ impl Value<'_> {
 
 /// The claim of this value: in the group that forms, as the holder, or one that was beaten.
 fn claim_of(value: Value<'_>, facts: Facts<'_>, earlier: &[Row]) -> Option<Position> {
-    let own = earlier.iter().rev().find(|row| {
-        matches!(&row.entry, Entry::Grant(claim, _) | Entry::Claim(claim) | Entry::Observe(claim)
-            if value.is_of(claim))
+    let mut earlier = earlier.iter().rev();
+    let own = earlier.clone().find(|row| {
+        matches!(&row.entry, Entry::Grant(claim, _) | Entry::Claim(claim) if value.is_of(claim))
     });
     if let Some(own) = own {
         return Some(own.at);
@@ -153,6 +169,12 @@ fn claim_of(value: Value<'_>, facts: Facts<'_>, earlier: &[Row]) -> Option<Posit
     let holder = facts.fold.holder(value.key).filter(|holder| value.is_of(&holder.claim));
     if let Some(holder) = holder {
         return Some(holder.at);
+    }
+    // Last, for an observation of what is held already is no name of that hold.
+    let seen =
+        earlier.find(|row| matches!(&row.entry, Entry::Observe(claim) if value.is_of(claim)));
+    if let Some(seen) = seen {
+        return Some(seen.at);
     }
     let token = Token::new(value.key, value.stored, value.other)?;
     facts.beaten.iter().rev().find(|(beaten, _)| *beaten == token).map(|(_, at)| *at)

@@ -6,7 +6,8 @@ const VALUES: [&[u8]; 2] = [b"A", b"B"];
 const GUARDS: [&[u8]; 2] = [b"0:aa", b"0:bb"];
 const TTLS: [Option<u64>; 3] = [None, Some(10), Some(100_000)];
 const LEFT: [Left; 4] = [Left::Forever, Left::Ms(10), Left::Ms(60_000), Left::RunOut];
-const STANDINGS: [Standing; 3] = [Standing::Holder, Standing::Dead, Standing::Unknown];
+const STANDINGS: [Standing; 4] =
+    [Standing::Holder, Standing::Dead, Standing::Disputed, Standing::Unknown];
 
 fn all_found() -> Vec<Found> {
     let mut all = vec![Found::Missing];
@@ -30,8 +31,10 @@ fn all_terms() -> Vec<(Terms, bool)> {
     let mut all = Vec::new();
     for persistent in [true, false] {
         for guarantee in [Guarantee::Strict, Guarantee::Fast] {
-            let terms = Terms { persistent, guarantee };
-            all.extend([(terms, false), (terms, true)]);
+            for conflict in [Conflict::Ledger, Conflict::Upstream] {
+                let terms = Terms { persistent, guarantee, conflict };
+                all.extend([(terms, false), (terms, true)]);
+            }
         }
     }
     all
@@ -81,14 +84,16 @@ fn after(found: &Found, repair: Repair<'_>) -> Found {
         Repair::Replace { ours, ttl_ms, .. } => Found::Value { stored: ours.to_vec(), ttl_ms },
         Repair::Persist(_) => with_ttl(None),
         Repair::Lengthen { ttl_ms, .. } => with_ttl(Some(ttl_ms)),
-        Repair::Adopt(_) => found.clone(),
+        Repair::Adopt(_) | Repair::Prefer(_) => found.clone(),
     }
 }
 
 /// What the ledger says afterwards.
 fn says_after<'a>(says: Says<'a>, found: &Found, repair: Repair<'a>) -> Says<'a> {
     let holder = match repair {
-        Repair::Adopt(stored) => Some(Hold { what: Guard::Value(stored), left: Left::Forever }),
+        Repair::Adopt(stored) | Repair::Prefer(stored) => {
+            Some(Hold { what: Guard::Value(stored), left: Left::Forever })
+        }
         Repair::Delete(_)
         | Repair::Set { .. }
         | Repair::Persist(_)
@@ -155,6 +160,19 @@ fn only_a_free_and_permanent_string_is_adopted() {
 }
 
 #[test]
+fn redis_is_right_in_fast_alone_and_where_that_is_configured() {
+    let mut preferred = 0;
+    for_all(|found, says, terms| {
+        if let Plan::Act(Repair::Prefer(_)) = plan(found, says, terms) {
+            preferred += 1;
+            assert_eq!((terms.conflict, terms.guarantee), (Conflict::Upstream, Guarantee::Fast));
+            assert_eq!((says.value, ttl_of(found)), (Standing::Disputed, None));
+        }
+    });
+    assert!(preferred > 0);
+}
+
+#[test]
 fn a_repair_guards_what_was_found_and_sets_only_the_holder() {
     for_all(|found, says, terms| {
         let Plan::Act(repair) = plan(found, says, terms) else { return };
@@ -172,7 +190,9 @@ fn a_repair_guards_what_was_found_and_sets_only_the_holder() {
             Repair::Replace { theirs, ours, .. } => {
                 assert_eq!((Some(theirs), holders), (there, Some(Guard::Value(ours))));
             }
-            Repair::Adopt(stored) => assert_eq!(there, Some(Guard::Value(stored))),
+            Repair::Adopt(stored) | Repair::Prefer(stored) => {
+                assert_eq!(there, Some(Guard::Value(stored)));
+            }
         }
     });
 }

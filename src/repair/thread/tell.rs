@@ -37,6 +37,16 @@ pub(super) fn tell(note: &Note, purpose: Purpose) -> bool {
                 "Redis lacks a lock that is not a string: its content can't be put back"
             );
         }
+        Note::Preferred { key, holder, worker } => {
+            let holder = holder.as_ref().map_or("nobody", |holder| &holder.claim.client);
+            tracing::warn!(
+                key = name(key),
+                db = key.db(),
+                holder,
+                other = worker.as_deref().unwrap_or("not told by its value"),
+                "conflict: Redis had another holder than the ledger, who is the ledger's holder now"
+            );
+        }
         Note::Adopted(key) => {
             tracing::info!(
                 key = name(key),

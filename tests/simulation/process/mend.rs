@@ -312,6 +312,10 @@ impl Process {
                 // What the ledger can't take now is found again by the next pass.
                 drop(self.desk.submit(Asker::Nobody, asks));
             }
+            Step::Prefer(grants) => {
+                let ask = |(claim, lost)| Ask::Prefer(claim, lost);
+                drop(self.desk.submit(Asker::Nobody, grants.into_iter().map(ask).collect()));
+            }
             Step::Later => return self.later(frame),
             Step::Done(complete) => return self.finish(frame, complete),
         }
@@ -403,7 +407,8 @@ impl Process {
 }
 
 fn policy() -> Policy {
-    Policy { rules: Arc::new(rules()), guarantee: Guarantee::Strict }
+    let conflict = lockside::config::Conflict::Ledger;
+    Policy { rules: Arc::new(rules()), guarantee: Guarantee::Strict, conflict }
 }
 
 fn encoded(command: &Command, by_text: bool) -> Vec<u8> {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use lockside::config::Conflict;
 use lockside::ledger::Guarantee;
 use lockside::lock::envelope::Guard;
 use lockside::repair::Standing;
@@ -88,13 +89,18 @@ fn read(file: &Path) -> Scenario {
     let value = match given.get(3).map(|line| line.split_once(" is ").expect(&name).1) {
         None | Some("unknown" | "being released") => Standing::Unknown,
         Some("dead") => Standing::Dead,
+        Some("disputed") => Standing::Disputed,
         Some("the holder") => Standing::Holder,
         Some(other) => panic!("{name}: {other}"),
     };
     Scenario {
         terms: Terms {
             persistent: rule.starts_with("a persistent rule"),
-            guarantee: if rule.ends_with("fast") { Guarantee::Fast } else { Guarantee::Strict },
+            guarantee: if rule.contains(", fast") { Guarantee::Fast } else { Guarantee::Strict },
+            conflict: match rule.ends_with(", upstream") {
+                true => Conflict::Upstream,
+                false => Conflict::Ledger,
+            },
         },
         before,
         holder: (held != Thing::Nothing).then_some((held, left)),
@@ -130,7 +136,8 @@ impl Scenario {
     /// What the ledger says after the action: an adopted value is the holder, and so is a value that
     /// is the holder's.
     fn says_next<R>(&self, with: impl FnOnce(Says<'_>) -> R) -> R {
-        if let Some(adopted) = self.then.strip_prefix("adopt ") {
+        let told = self.then.strip_prefix("adopt ").or(self.then.strip_prefix("prefer "));
+        if let Some(adopted) = told {
             let hold = Hold { what: Guard::Value(adopted.as_bytes()), left: Left::Forever };
             return with(Says { holder: Some(hold), value: Standing::Holder, releasing: false });
         }
@@ -181,6 +188,7 @@ fn action(repair: Repair<'_>) -> String {
             format!("replace {} by {} {}{conflict}", thing(theirs), text(ours), time(ttl_ms))
         }
         Repair::Adopt(stored) => format!("adopt {}", text(stored)),
+        Repair::Prefer(stored) => format!("prefer {}", text(stored)),
     }
 }
 
@@ -225,6 +233,7 @@ fn the_files_have_every_word_of_the_table() {
         "lengthen",
         "replace",
         "adopt",
+        "prefer",
     ];
     assert_eq!(said, known.map(str::to_owned).into());
 }

@@ -152,6 +152,7 @@ fn common(
         repairs: Arc::new(Menders {
             dirty: foundation.dirty.clone(),
             counters: foundation.counters.clone(),
+            observed: foundation.observed.clone().map(|it| (it, foundation.outlook.clone())),
         }),
         companions: Companions::new(degraded::Bounds::default()),
         locals: Locals::default(),

@@ -18,6 +18,7 @@ pub mod address;
 mod environment;
 mod file;
 pub mod ledger;
+pub mod observe;
 pub mod problem;
 mod source;
 pub mod text;
@@ -27,6 +28,7 @@ mod values;
 pub use address::{Address, Listen, Secret};
 pub use environment::{Overrides, VARIABLES};
 pub use ledger::{Conflict, Ledger, LedgerKind};
+pub use observe::Observe;
 pub use problem::{Place, Problem, Problems};
 pub use source::Sources;
 pub use user::{PasswordDigest, User};
@@ -67,6 +69,8 @@ pub struct Settings {
     pub upstream: Upstream,
     /// The durable record of locks.
     pub ledger: Ledger,
+    /// How locks are followed that others put into Redis directly.
+    pub observe: Observe,
     /// Who may use locks while Redis can't be asked, besides those that it was seen to accept.
     pub users: Vec<User>,
     /// What bounds memory and input (SPEC 9).

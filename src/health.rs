@@ -5,7 +5,7 @@
 //! machine asks for: it shows workers the mode on the [`Board`], writes one log line for a change,
 //! starts passes by a callback. It decides nothing, and no command waits for it.
 //!
-//! `probe` says what a probe is and why it does no harm, `link` is its connection, `reports` the
+//! `probe` says what a probe is and why it does no harm, `upstream::line` is its connection, `reports` the
 //! inlet. While all is well it wakes up once in each `probe_interval`; while something is wrong
 //! every [`TICK`] too, to ask the ledger's door.
 
@@ -21,7 +21,6 @@ use crate::mode::{
 };
 use crate::upstream::Upstream;
 
-mod link;
 mod probe;
 mod reports;
 

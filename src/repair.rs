@@ -10,7 +10,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::config;
 use crate::ledger::fold::Holder;
@@ -25,10 +25,12 @@ pub mod link;
 pub mod pass;
 pub mod plan;
 mod thread;
+pub mod watch;
 
 pub use counters::Counters;
 pub use dirty::Dirty;
 pub use pass::Policy;
+pub use watch::Watched;
 
 /// How often all locks are looked at in the background, where nothing else is configured.
 pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(60);
@@ -68,6 +70,21 @@ pub trait Truth: Send + Sync {
         None
     }
 
+    /// True if `claim` holds the lock, was observed in Redis, and is nobody's claim (SPEC 6).
+    fn is_observed(&self, _key: &LockKey, _claim: Position) -> bool {
+        false
+    }
+
+    /// True while Redis is known to be wrong about this lock: what it has says nothing.
+    fn is_dirty(&self, _key: &LockKey) -> bool {
+        false
+    }
+
+    /// How many more locks may be taken in.
+    fn room(&self) -> usize {
+        usize::MAX
+    }
+
     /// True while a release of this lock waits to become durable. Repair asks the ledger's door by
     /// itself; a ledger that knows more than the door says so here.
     fn is_releasing(&self, _key: &LockKey) -> bool {
@@ -92,6 +109,16 @@ pub trait Events: Send + Sync {
 
     /// Repair's own link has met another run of Redis than before, or the first.
     fn met_run(&self, run_id: &str);
+
+    /// How many probes of Redis were good so far.
+    fn good_probes(&self) -> u64 {
+        0
+    }
+
+    /// True if locks are served by this run of Redis, for which a pass was complete.
+    fn is_served(&self, _run_id: &str) -> bool {
+        false
+    }
 }
 
 /// Databases in which this process has seen locks: of the first 64, which is more than Redis has by
@@ -150,6 +177,19 @@ pub struct Parts {
     pub interval: Duration,
     /// Milliseconds since the Unix epoch.
     pub unix_ms: fn() -> u64,
+    /// Keys that others change, where rules are observed.
+    pub observed: Option<Observed>,
+}
+
+/// What is followed of locks that others put into Redis directly.
+#[derive(Debug, Clone)]
+pub struct Observed {
+    /// In which databases.
+    pub databases: Arc<BTreeSet<u32>>,
+    /// Keys that have changed.
+    pub watched: Arc<Watched>,
+    /// What [`Watched`]'s times are counted from.
+    pub origin: Instant,
 }
 
 /// What the handle and the thread share.

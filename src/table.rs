@@ -32,6 +32,11 @@ impl Table {
         self.len() >= self.limit && !self.records.contains_key(key)
     }
 
+    /// How many more locks there may be.
+    pub fn room(&self) -> usize {
+        self.limit.saturating_sub(self.len())
+    }
+
     /// How many locks are held.
     pub fn len(&self) -> usize {
         self.held.load(Ordering::Relaxed)

@@ -9,7 +9,9 @@ use mio::net::{TcpStream, UnixStream};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::config::Address;
+pub(crate) mod line;
 pub(crate) mod stream;
+pub mod tracker;
 
 use stream::Stream;
 

@@ -2,6 +2,7 @@
 //! workers and the lock table.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::health::Reports;
 use crate::ledger::fold::{self, Holder};
@@ -9,11 +10,16 @@ use crate::ledger::thread::Ledger;
 use crate::ledger::thread::{Post, Watcher};
 use crate::ledger::{Answer, Position, Told};
 use crate::lock::record::{Confidence, LockKey};
+use crate::lock::rule::Rules;
 use crate::mode::{Board, Mode};
-use crate::repair::{Counters, Dirty, Events, Standing, Truth};
+use crate::repair::{Counters, Dirty, Events, Observed, Standing, Truth};
 use crate::session::{Bell, Repairs};
 use crate::table::Table;
+use crate::upstream::tracker::{Eye, Outlook};
 use crate::worker::{Letter, Mailboxes};
+
+/// How long a changed key is left alone: one acquire changes it two or three times.
+const GATHER: Duration = Duration::from_millis(10);
 
 /// The ledger's answers go to the workers' mailboxes.
 pub(super) struct Postman {
@@ -88,31 +94,42 @@ impl Watcher for Follower {
 }
 
 /// The ledger as it is now, for repairs.
-pub(super) struct Ledgers(pub(super) Arc<Ledger>);
+pub(super) struct Ledgers {
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) table: Arc<Table>,
+}
 
 impl Truth for Ledgers {
     fn holder(&self, key: &LockKey) -> Option<Arc<Holder>> {
-        self.0.holder(key)
+        self.ledger.holder(key)
     }
 
     fn standing(&self, key: &LockKey, stored: &[u8]) -> Standing {
-        of(self.0.standing(key, stored, None))
+        of(self.ledger.standing(key, stored, None))
     }
 
     fn standing_other(&self, key: &LockKey, guard: &[u8]) -> Standing {
-        of(self.0.standing(key, b"", Some(guard)))
+        of(self.ledger.standing(key, b"", Some(guard)))
+    }
+
+    fn is_observed(&self, key: &LockKey, claim: Position) -> bool {
+        self.ledger.is_observed(key, claim)
+    }
+
+    fn room(&self) -> usize {
+        self.table.room()
     }
 
     fn disputed(&self, key: &LockKey, stored: &[u8]) -> Option<Position> {
-        self.0.with_fold(|fold| fold.disputed(key, stored))
+        self.ledger.with_fold(|fold| fold.disputed(key, stored))
     }
 
     fn holders(&self) -> Vec<Arc<Holder>> {
-        self.0.holders()
+        self.ledger.holders()
     }
 
     fn fence_floor(&self) -> Option<u64> {
-        self.0.fence_floor()
+        self.ledger.fence_floor()
     }
 }
 
@@ -135,12 +152,55 @@ impl Events for Passes {
     fn met_run(&self, run_id: &str) {
         self.0.verify(run_id);
     }
+
+    fn good_probes(&self) -> u64 {
+        self.0.good_probes()
+    }
+
+    fn is_served(&self, run_id: &str) -> bool {
+        self.0.expects() && self.0.is_expected(run_id)
+    }
+}
+
+/// Keys that others have changed are looked at by the repair thread.
+pub(super) struct Scout {
+    pub(super) rules: Arc<Rules>,
+    pub(super) observed: Observed,
+    pub(super) dirty: Arc<Dirty>,
+    pub(super) reports: Reports,
+}
+
+impl Eye for Scout {
+    fn changed(&self, keys: Vec<Vec<u8>>) {
+        let Observed { databases, watched, origin } = &self.observed;
+        let at = origin.elapsed() + GATHER;
+        let is_observed = |key: &Vec<u8>| self.rules.find(key).is_some_and(|rule| rule.observe);
+        for key in keys.iter().filter(|key| is_observed(key)) {
+            // Redis does not say in which database.
+            for db in &**databases {
+                if !watched.look(LockKey::new(*db, key), at) {
+                    return self.missed();
+                }
+            }
+        }
+        self.dirty.ring();
+    }
+
+    fn missed(&self) {
+        self.dirty.ask_for_pass();
+    }
+
+    fn met_run(&self, run_id: &str) {
+        self.reports.verify(run_id);
+    }
 }
 
 /// Sessions name locks that are to be looked at.
 pub(super) struct Menders {
     pub(super) dirty: Arc<Dirty>,
     pub(super) counters: Arc<Counters>,
+    /// What is followed of locks that others put into Redis, and how, where rules are observed.
+    pub(super) observed: Option<(Observed, Arc<Outlook>)>,
 }
 
 impl Repairs for Menders {
@@ -173,6 +233,16 @@ impl Repairs for Menders {
     }
 
     fn counts(&self) -> Vec<(&'static str, u64)> {
-        self.counters.list().into()
+        let mut counts: Vec<_> = self.counters.list().into();
+        if let Some((observed, outlook)) = &self.observed {
+            counts.push(("observe_told", outlook.told()));
+            counts.push(("observe_waiting", observed.watched.len() as u64));
+            counts.push(("observe_overflows", observed.watched.overflows()));
+        }
+        counts
+    }
+
+    fn observing(&self) -> Option<String> {
+        self.observed.as_ref().map(|(_, outlook)| outlook.state().to_string())
     }
 }

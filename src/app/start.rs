@@ -1,7 +1,8 @@
 //! Starts what runs beside the workers, and ends it: the ledger, the health and the repair thread.
 
+use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::config::Settings;
 use crate::degraded::auth::{DEFAULT_USER, Proof, Who};
@@ -11,12 +12,13 @@ use crate::ledger::sqlite::Sqlite;
 use crate::ledger::thread::{self, Ledger};
 use crate::ledger::{Guarantee, Start};
 use crate::mode::{self, Board, History};
-use crate::repair::{self, Counters, Databases, Dirty, Policy, Repair};
+use crate::repair::{self, Counters, Databases, Dirty, Observed, Policy, Repair};
 use crate::table::Table;
 use crate::upstream::Upstream;
+use crate::upstream::tracker::{self, Outlook, Tracker};
 use crate::worker::Common;
 
-use super::parts::{Follower, Ledgers, Passes, Postman};
+use super::parts::{Follower, Ledgers, Passes, Postman, Scout};
 use super::{Failure, unix_ms};
 
 /// What several parts share, made before any of them.
@@ -30,23 +32,64 @@ pub(super) struct Foundation {
     pub(super) counters: Arc<Counters>,
     pub(super) postman: Arc<Postman>,
     pub(super) upstream: Arc<Upstream>,
+    /// What is followed of locks that others put into Redis, where rules are observed...
+    pub(super) observed: Option<Observed>,
+    /// ...and how.
+    pub(super) outlook: Arc<Outlook>,
 }
 
 impl Foundation {
     pub(super) fn new(settings: &Settings) -> Self {
         let mail = (0..settings.threads).map(|_| crate::worker::Mailbox::default()).collect();
+        let databases = Arc::<Databases>::default();
         Self {
             table: Arc::new(Table::new(settings.limits.locks)),
             board: Arc::default(),
             history: Arc::default(),
             reports: Reports::default(),
             dirty: Arc::default(),
-            databases: Arc::default(),
             counters: Arc::default(),
             postman: Arc::new(Postman { mail, main: std::thread::current() }),
             upstream: Arc::new(Upstream::new(settings.upstream.address.clone())),
+            observed: observed(settings, &databases),
+            databases,
+            outlook: Arc::default(),
         }
     }
+}
+
+/// What is followed of locks that others put into Redis directly; none where no rule is observed.
+/// Searches go through the databases that are observed.
+fn observed(settings: &Settings, databases: &Databases) -> Option<Observed> {
+    settings.rules.iter().any(|(_, rule)| rule.observe).then(|| {
+        let observed = &settings.observe.databases;
+        observed.iter().for_each(|db| databases.note(*db));
+        Observed {
+            databases: Arc::new(observed.clone()),
+            watched: Arc::default(),
+            origin: Instant::now(),
+        }
+    })
+}
+
+/// Follows what others change.
+fn tracker(settings: &Settings, foundation: &Foundation) -> io::Result<Option<Tracker>> {
+    let Some(observed) = &foundation.observed else { return Ok(None) };
+    let scout = Scout {
+        rules: Arc::new(settings.rules.clone()),
+        observed: observed.clone(),
+        dirty: foundation.dirty.clone(),
+        reports: foundation.reports.clone(),
+    };
+    let settings = tracker::Settings {
+        upstream: foundation.upstream.clone(),
+        username: settings.upstream.username.clone(),
+        password: settings.upstream.password.clone(),
+        connect_timeout: settings.upstream.connect_timeout,
+        command_timeout: settings.upstream.command_timeout,
+        prefixes: tracker::prefixes(&settings.rules),
+    };
+    Tracker::start(settings, Arc::new(scout), foundation.outlook.clone()).map(Some)
 }
 
 /// Opens the ledger; the table knows all its locks when this returns.
@@ -96,6 +139,7 @@ pub(super) fn stop_ledger(ledger: Arc<Ledger>, within: Duration) {
 pub(super) struct Guards {
     health: Health,
     repair: Arc<Repair>,
+    tracker: Option<Tracker>,
 }
 
 impl Guards {
@@ -105,6 +149,10 @@ impl Guards {
         common: &Arc<Common>,
         ledger: &Arc<Ledger>,
     ) -> Result<Self, Failure> {
+        let interval = match foundation.observed {
+            Some(_) => settings.upstream.repair_interval.min(settings.observe.scan),
+            None => settings.upstream.repair_interval,
+        };
         let repair = Repair::start(repair::Parts {
             upstream: settings.upstream.clone(),
             policy: Policy {
@@ -112,7 +160,7 @@ impl Guards {
                 guarantee: settings.guarantee,
                 conflict: settings.conflict,
             },
-            truth: Arc::new(Ledgers(ledger.clone())),
+            truth: Arc::new(Ledgers { ledger: ledger.clone(), table: foundation.table.clone() }),
             door: ledger.clone(),
             board: foundation.board.clone(),
             dirty: foundation.dirty.clone(),
@@ -120,8 +168,9 @@ impl Guards {
             counters: foundation.counters.clone(),
             events: Arc::new(Passes(foundation.reports.clone())),
             fence_counter: crate::ledger::fence_counter(&settings.namespace),
-            interval: settings.upstream.repair_interval,
+            interval,
             unix_ms,
+            observed: foundation.observed.clone(),
         })?;
         let repair = Arc::new(repair);
         let (postman, starts, stops) = (foundation.postman.clone(), repair.clone(), repair.clone());
@@ -155,10 +204,14 @@ impl Guards {
                 },
             },
         )?;
-        Ok(Self { health, repair })
+        let tracker = tracker(settings, foundation)?;
+        Ok(Self { health, repair, tracker })
     }
 
     pub(super) fn stop(self) {
+        if let Some(tracker) = self.tracker {
+            tracker.stop();
+        }
         self.health.stop();
         // The callbacks of the health thread had the other handles.
         if let Some(repair) = Arc::into_inner(self.repair) {

@@ -12,6 +12,7 @@ use super::{EXIT_NO, print};
 use crate::config::text::show_duration;
 use crate::config::{Settings, Upstream};
 use crate::lock::rule::{Mode, Outage, Rule};
+use crate::upstream::tracker;
 use findings::{Finding, Save, judge};
 
 mod findings;
@@ -22,6 +23,7 @@ pub(super) fn run(settings: &Settings) -> ExitCode {
     let mut found = vec![Finding::ok("configuration is valid")];
     found.extend(settings.warnings.iter().map(Finding::warn));
     found.extend(settings.rules.iter().flat_map(|(_, rule)| about(rule)));
+    found.extend(observed(settings));
     if settings.rules.is_empty() {
         found.push(Finding::warn("there is no rule, so no key is a lock"));
     }
@@ -62,6 +64,30 @@ fn about(rule: &Rule) -> Vec<Finding> {
         )));
     }
     found
+}
+
+/// What is observed of locks that others put into Redis directly.
+fn observed(settings: &Settings) -> Option<Finding> {
+    let rules: Vec<&str> = settings
+        .rules
+        .iter()
+        .filter(|(_, rule)| rule.observe)
+        .map(|(_, rule)| rule.name.as_str())
+        .collect();
+    let databases: Vec<String> =
+        settings.observe.databases.iter().map(ToString::to_string).collect();
+    let prefixes = tracker::prefixes(&settings.rules);
+    let prefixes: Vec<_> = prefixes.iter().map(|it| String::from_utf8_lossy(it)).collect();
+    (!rules.is_empty()).then(|| {
+        Finding::ok(format!(
+            "observes locks that others put into Redis: rules {}, keys that begin with {}, \
+             databases {}, all keys searched every {}",
+            rules.join(" "),
+            prefixes.join(" "),
+            databases.join(" "),
+            show_duration(settings.observe.scan)
+        ))
+    })
 }
 
 fn upstream(upstream: &Upstream) -> Result<Vec<Finding>, Failure> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::problem::Wrong;
 use super::source::Draft;
 use super::values::{self, Range};
-use super::{Ledger, Limits, Log, Problems, Sources, Upstream, address, environment};
+use super::{Ledger, Limits, Log, Observe, Problems, Sources, Upstream, address, environment};
 use crate::ledger::Guarantee;
 use crate::lock::rule::{Glob, MAX_RULES, Rule};
 
@@ -41,12 +41,23 @@ fn top(draft: &mut Draft, stronger: Option<Guarantee>, table: &mut Table<'_, '_>
     table.value("namespace", &mut draft.namespace, values::name);
     table.value("conflict", &mut draft.conflict, values::conflict);
     table.check("conflict", || values::check_conflict(draft.conflict, guarantee));
+    observe(&mut draft.observe, table);
     table.table("ledger", |table| ledger(&mut draft.ledger, table));
     table.table("upstream", |table| upstream(&mut draft.upstream, table));
     table.table("limits", |table| limits(&mut draft.limits, table));
     table.table("log", |table| log(&mut draft.log, table));
-    rules(&mut draft.rules, guarantee, table);
+    rules(draft, guarantee, table);
     users::read(&mut draft.users, &draft.rules, table);
+}
+
+/// Before the rules, which take it as their default.
+fn observe(observe: &mut Observe, table: &mut Table<'_, '_>) {
+    table.value("observe", &mut observe.by_default, values::switch);
+    let mut databases: Vec<u32> = observe.databases.iter().copied().collect();
+    table.list("observe_databases", &mut databases, super::observe::database);
+    table.check("observe_databases", || super::observe::check_databases(&databases));
+    observe.databases = databases.into_iter().collect();
+    table.value("observe_scan", &mut observe.scan, super::observe::scan);
 }
 
 fn upstream(upstream: &mut Upstream, table: &mut Table<'_, '_>) {
@@ -114,31 +125,40 @@ fn log(log: &mut Log, table: &mut Table<'_, '_>) {
 }
 
 /// Rules of the file replace the default rule; `rule = []` leaves none.
-fn rules(rules: &mut Vec<Rule>, guarantee: Guarantee, table: &mut Table<'_, '_>) {
+fn rules(draft: &mut Draft, guarantee: Guarantee, table: &mut Table<'_, '_>) {
+    let observed = draft.observe.by_default;
     let mut read: Vec<Rule> = Vec::new();
+    // The first rule that can't be observed and is only because all are.
+    let mut unfit = None;
     let given = table.tables("rule", MAX_RULES, |table| {
-        let new = rule(guarantee, table);
+        let mut new = Rule { observe: observed, ..Rule::new("", Vec::new()) };
+        rule(&mut new, guarantee, table);
         let taken = !new.name.is_empty() && read.iter().any(|rule| rule.name == new.name);
         table.check("name", || match taken {
             true => Err(Wrong::new(format!("{:?} stands twice", new.name), "a name of its own")),
             false => Ok(()),
         });
+        if !table.has("observe") {
+            unfit = unfit.take().or_else(|| super::observe::check_rule(&new).err());
+        }
         read.push(new);
     });
     if given {
-        *rules = read;
+        draft.rules = read;
+    } else {
+        draft.rules.iter_mut().for_each(|rule| rule.observe = observed);
     }
+    table.check("observe", || unfit.map_or(Ok(()), Err));
 }
 
-fn rule(guarantee: Guarantee, table: &mut Table<'_, '_>) -> Rule {
-    let mut rule = Rule::new("", Vec::new());
+fn rule(rule: &mut Rule, guarantee: Guarantee, table: &mut Table<'_, '_>) {
     table.require("name", r#"a name such as "jobs""#);
     table.value("name", &mut rule.name, values::name);
     table.require("keys", r#"globs such as ["lock:*"]"#);
     table.list("keys", &mut rule.keys, values::glob);
     table.list("exclude", &mut rule.exclude, values::glob);
     table.list("companions", &mut rule.companions, values::glob);
-    table.check("keys", || keys_can_match(&rule));
+    table.check("keys", || keys_can_match(rule));
     table.value("mode", &mut rule.mode, values::mode);
     table.value("stamp", &mut rule.stamp, values::stamp);
     table.value("safety_ttl", &mut rule.safety_ttl, |text| values::SAFETY_TTL.parse(text));
@@ -149,7 +169,8 @@ fn rule(guarantee: Guarantee, table: &mut Table<'_, '_>) -> Rule {
     table.value("outage", &mut rule.outage, values::outage);
     table.value("max_hold", &mut rule.max_hold, values::max_hold);
     table.value("fence_suffix", &mut rule.fence_suffix, values::fence_suffix);
-    rule
+    table.value("observe", &mut rule.observe, values::switch);
+    table.check("observe", || super::observe::check_rule(rule));
 }
 
 /// A rule without keys, or with a glob that it takes away again, is a mistake.

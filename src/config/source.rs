@@ -11,8 +11,8 @@ use jiff::tz::TimeZone;
 
 use super::environment::{self, Overrides};
 use super::{
-    Conflict, DEFAULT_NAMESPACE, Ledger, Limits, Listen, Log, Place, Problems, Settings, Upstream,
-    User,
+    Conflict, DEFAULT_NAMESPACE, Ledger, Limits, Listen, Log, Observe, Place, Problems, Settings,
+    Upstream, User,
 };
 use crate::ledger::Guarantee;
 use crate::lock::rule::{Rule, Rules};
@@ -85,6 +85,7 @@ pub(super) struct Draft {
     pub(super) conflict: Conflict,
     pub(super) upstream: Upstream,
     pub(super) ledger: Ledger,
+    pub(super) observe: Observe,
     pub(super) users: Vec<User>,
     pub(super) limits: Limits,
     pub(super) log: Log,
@@ -107,6 +108,7 @@ impl Draft {
             conflict: Conflict::default(),
             upstream: Upstream::default(),
             ledger: Ledger::default(),
+            observe: Observe::default(),
             users: Vec::new(),
             limits: Limits::default(),
             log: Log::default(),
@@ -130,6 +132,7 @@ impl Draft {
             conflict: self.conflict,
             upstream: self.upstream,
             ledger: Ledger { path, ..self.ledger },
+            observe: self.observe,
             users: self.users,
             rules: Rules::new(self.rules).with_max_key(self.limits.lock_key),
             limits: self.limits,

@@ -26,13 +26,13 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::link::{Fault, Link};
 use crate::config::Secret;
 use crate::mode::{Finding, Sign, UNTOLD};
 use crate::resp::encode;
 use crate::resp::reply::Reply;
 use crate::telemetry;
 use crate::upstream::Upstream;
+use crate::upstream::line::{Fault, Line as Link};
 
 /// A write that was not permitted is tried again after so many probes: rights can be given.
 const BLIND_PROBES: u32 = 60;

@@ -139,6 +139,23 @@ pub struct Claim {
     pub marker: Option<Arc<str>>,
 }
 
+/// What the ledger calls the client of a value that was found in Redis.
+///
+/// A client's name has no spaces and an address neither, so no client has this name or the next.
+pub const OBSERVED: &str = "found in Redis";
+
+/// The same for a value that was seen to be set there anew: a foreign client may take a lock again
+/// with a token of its own that was released before, so that a value which is dead for repairs is
+/// its lock all the same.
+pub const OBSERVED_ANEW: &str = "found in Redis again";
+
+impl Claim {
+    /// True for an observation that holds although its value was released before.
+    pub fn is_anew(&self) -> bool {
+        *self.client == *OBSERVED_ANEW
+    }
+}
+
 /// Why a hold has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Cause {
@@ -154,17 +171,22 @@ pub enum Cause {
     Expired,
     /// The database was flushed.
     Flushed,
+    /// A lock that somebody had put into Redis directly was deleted there (`observe`, SPEC 6). Ends
+    /// only what was observed and is nobody's claim, and leaves its value alive: its owner may take
+    /// the lock with it again.
+    Vanished,
 }
 
 impl Cause {
     /// All causes.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Client,
         Self::Undelivered,
         Self::Operator,
         Self::MaxHold,
         Self::Expired,
         Self::Flushed,
+        Self::Vanished,
     ];
 
     /// The word in the ledger and in `LOCKSIDE HISTORY`.
@@ -176,6 +198,7 @@ impl Cause {
             Self::MaxHold => "max_hold",
             Self::Expired => "expired",
             Self::Flushed => "flushed",
+            Self::Vanished => "vanished",
         }
     }
 }

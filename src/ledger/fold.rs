@@ -28,6 +28,7 @@ use super::entry::{Cause, Claim, Entry, Position, Row, Start};
 use crate::lock::record::LockKey;
 
 mod dead;
+mod observed;
 mod prefer;
 mod snapshot;
 
@@ -159,6 +160,9 @@ impl Fold {
             Entry::Grant(claim, fence) => self.grant(row.at, claim, *fence, changes),
             Entry::Release { key, claim, cause: Cause::Expired, at_ms } => {
                 self.expire(key, *claim, *at_ms, changes)
+            }
+            Entry::Release { key, claim, cause: Cause::Vanished, .. } => {
+                self.vanish(key, *claim, changes)
             }
             Entry::Release { key, claim, cause: Cause::Undelivered, .. }
             | Entry::Withdraw { key, claim } => self.give_up(key, *claim, changes),
@@ -294,7 +298,7 @@ impl Fold {
             }
             return Outcome::Lost { holder: Some(held.holder.clone()) };
         }
-        if self.is_dead(claim) {
+        if self.is_dead(claim) && !claim.is_anew() {
             return Outcome::Lost { holder: None };
         }
         let verdict = self.hold(at, claim, self.fence_high + 1, changes);

@@ -256,6 +256,11 @@ impl Ledger {
         self.with_fold(|fold| fold.standing_of(key, stored, other))
     }
 
+    /// True if `claim` holds the lock and was only observed: as [`Fold::is_observed`].
+    pub fn is_observed(&self, key: &LockKey, claim: Position) -> bool {
+        self.with_fold(|fold| fold.is_observed(key, claim))
+    }
+
     /// Looks at the state. The ledger waits meanwhile: no work that takes long.
     pub fn with_fold<T>(&self, look: impl FnOnce(&Fold) -> T) -> T {
         look(&self.shared.fold.read().unwrap_or_else(PoisonError::into_inner))

@@ -80,6 +80,9 @@ pub struct Rule {
     /// What a client puts behind a lock's key to read its fence by GET (SPEC 5). None: no such
     /// keys. Never empty.
     pub fence_suffix: Option<Vec<u8>>,
+    /// Locks that others put into Redis directly are followed (SPEC 6). Every glob of [`Rule::keys`]
+    /// has a literal beginning then.
+    pub observe: bool,
 }
 
 impl Rule {
@@ -98,6 +101,7 @@ impl Rule {
             outage: Outage::Ledger,
             max_hold: None,
             fence_suffix: None,
+            observe: false,
         }
     }
 

@@ -49,6 +49,16 @@ impl fmt::Display for Cause {
     }
 }
 
+impl Cause {
+    /// The cause in a few words, to stand behind the upstream's address in an error.
+    pub fn short(&self) -> String {
+        match self {
+            Self::Lost(sign, _) => sign.meaning().to_owned(),
+            other => other.to_string(),
+        }
+    }
+}
+
 /// One change of mode.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {

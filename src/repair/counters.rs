@@ -21,6 +21,8 @@ pub struct Counters {
     pub conflicts: AtomicU64,
     /// Values that the ledger did not know and was told of.
     pub adopted: AtomicU64,
+    /// Observed locks that others deleted in Redis.
+    pub vanished: AtomicU64,
     /// How often a lock was met that can't be put into Redis (a hash, a sorted set).
     pub not_restored: AtomicU64,
     /// Passes that were complete.
@@ -50,7 +52,7 @@ impl Counters {
     }
 
     /// All counts with their names, in a fixed order.
-    pub fn list(&self) -> [(&'static str, u64); 10] {
+    pub fn list(&self) -> [(&'static str, u64); 11] {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         [
             ("repairs_deleted", read(&self.deleted)),
@@ -60,6 +62,7 @@ impl Counters {
             ("repairs_replaced", read(&self.replaced)),
             ("repair_conflicts", read(&self.conflicts)),
             ("repair_adopted", read(&self.adopted)),
+            ("repair_vanished", read(&self.vanished)),
             ("repair_not_restored", read(&self.not_restored)),
             ("repair_passes_complete", read(&self.complete)),
             ("repair_passes_incomplete", read(&self.incomplete)),

@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::config::Conflict;
+use crate::ledger::entry::OBSERVED;
 use crate::ledger::fold::Holder;
 use crate::ledger::{Claim, Guarantee, Position};
 use crate::lock::envelope::Guard;
@@ -27,9 +28,12 @@ use super::Truth;
 use super::command::{Answer, BATCH, Batch, Body, Command, Kind, Order, look};
 use super::plan::{Found, Plan, Repair, Says, Terms, plan};
 
+mod follow;
 mod judge;
 mod prefer;
 
+use follow::Following;
+pub use follow::{Moment, News, Sightings};
 use judge::{doubtful, hold_of, standing};
 
 /// How often a pass asks for locks that were won since it began.
@@ -42,8 +46,6 @@ const SCAN_STEPS: u32 = 8000;
 
 /// Most values whose second look is waited for.
 const MOST_DOUBTS: usize = 10_000;
-/// What the ledger calls the client of a value that was found in Redis.
-pub const OBSERVED: &str = "found in Redis";
 
 /// Under which terms locks are repaired.
 #[derive(Debug, Clone)]
@@ -65,6 +67,8 @@ pub enum Step {
     Observe(Vec<Claim>),
     /// The same of grants that lost by their fence, and that Redis has.
     Prefer(Vec<(Claim, Position)>),
+    /// Tell the ledger what others did in Redis. Of a pass that follows.
+    Tell(Vec<News>),
     /// Some keys wait for something. Come again in a moment, or give the pass up.
     Later,
     /// Nothing is left. True if the pass is complete.
@@ -96,6 +100,8 @@ pub enum Note {
         /// Who it is, as far as its value tells.
         worker: Option<String>,
     },
+    /// As many locks are held as may be: a value was not taken in.
+    TooMany,
     /// The holder can't be put into Redis.
     CannotRestore(LockKey),
     /// Redis refuses SCAN, or the database, for this reason.
@@ -140,6 +146,8 @@ pub struct Pass {
     is_careful: bool,
     /// Locks that were missing at the first look.
     missed: BTreeSet<LockKey>,
+    /// Of a pass that follows Redis on observed keys.
+    following: Option<Box<Following>>,
 }
 
 /// A SCAN of one database for one glob.
@@ -213,6 +221,7 @@ impl Pass {
             is_full: false,
             is_careful: false,
             missed: BTreeSet::new(),
+            following: None,
         }
     }
 
@@ -237,6 +246,10 @@ impl Pass {
             }
             if !self.preferences.is_empty() {
                 return Step::Prefer(std::mem::take(&mut self.preferences));
+            }
+            let news = self.take_news();
+            if !news.is_empty() {
+                return Step::Tell(news);
             }
             if let Some(command) = self.look().or_else(|| self.scan()) {
                 return Step::Ask(command);
@@ -388,6 +401,9 @@ impl Pass {
         let hold = holder.as_deref().map(|holder| hold_of(holder, now_ms));
         let (value, releasing) = (standing(truth, key, found), truth.is_releasing(key));
         let says = Says { holder: hold, value, releasing };
+        if self.follow(key, found, holder.as_deref(), says, truth, now_ms) {
+            return None;
+        }
         match plan(found, says, self.terms(key)) {
             Plan::Nothing(_) => self.settle(key, at, true),
             Plan::Wait(_) => drop(self.later.insert(key.clone())),
@@ -396,6 +412,7 @@ impl Pass {
                 // In fast Redis decides, and would say yes to the next: not done, as long as it lasts.
                 self.settle(key, at, self.policy.guarantee == Guarantee::Strict);
             }
+            Plan::Act(Repair::Adopt(_)) if self.is_too_much(key, truth) => {}
             Plan::Act(Repair::Adopt(stored)) => {
                 self.observe(key, stored, now_ms);
                 self.notes.push(Note::Adopted(key.clone()));
@@ -404,13 +421,18 @@ impl Pass {
                 let lost = truth.disputed(key, stored);
                 self.prefer(key, stored, lost, holder.clone(), now_ms);
             }
+            Plan::Act(repair) if self.is_too_soon(key, repair, at, truth, now_ms) => {}
             Plan::Act(repair) if self.is_new_doubt(key, repair) => {
                 if let Some(Guard::Value(stored)) = doubtful(repair) {
                     self.observe(key, stored, now_ms);
                 }
                 self.later.insert(key.clone());
             }
-            Plan::Act(Repair::Set { .. }) if self.is_careful && self.missed.insert(key.clone()) => {
+            Plan::Act(Repair::Set { .. })
+                if self.is_careful
+                    && !self.follows(key, truth)
+                    && self.missed.insert(key.clone()) =>
+            {
                 self.later.insert(key.clone());
             }
             Plan::Act(repair) => return Order::new(key.clone(), at, repair),
@@ -454,28 +476,12 @@ impl Pass {
     fn settle(&mut self, key: &LockKey, holder: Option<Position>, done: bool) {
         self.looks.remove(key);
         self.doubts.remove(key);
+        self.forget_sighting(key);
         if self.is_full {
             self.settled.extend(holder.map(|at| (key.clone(), at)));
         } else if done {
             self.done.push(key.clone());
         }
-    }
-
-    fn observe(&mut self, key: &LockKey, stored: &[u8], now_ms: u64) {
-        let claim = self.found_in_redis(key, stored, now_ms);
-        self.observations.push(claim);
-    }
-
-    /// True if this repair is doubtful and what it is about has not been met before: it is
-    /// remembered. Doubts are bounded; past that there are none.
-    fn is_new_doubt(&mut self, key: &LockKey, repair: Repair<'_>) -> bool {
-        let Some(Guard::Value(doubted) | Guard::Other(doubted)) = doubtful(repair) else {
-            return false;
-        };
-        if self.doubts.len() >= MOST_DOUBTS {
-            return false;
-        }
-        self.doubts.insert(key.clone(), doubted.to_vec()).is_none_or(|known| known != doubted)
     }
 
     fn terms(&self, key: &LockKey) -> Terms {

@@ -14,6 +14,8 @@ use crate::lock::envelope::Guard;
 
 use super::Standing;
 
+pub mod follow;
+
 /// A TTL in Redis that is shorter than the ledger's by no more than this is right: extends write the
 /// ledger after Redis, and clocks differ by milliseconds.
 const TTL_SLACK_MS: u64 = 1000;

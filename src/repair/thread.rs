@@ -1,7 +1,8 @@
 //! The thread "repair": drives passes over one link to Redis. It moves bytes, waits and counts; what
 //! is done to which key is decided by `pass` and `plan`.
 //!
-//! In this order: a pass that was asked for; dirty keys; the slow background pass. Every wait has an
+//! In this order: a pass that was asked for; dirty keys; keys of observed rules that others have
+//! changed; the slow background pass. Every wait has an
 //! end, and each of them is cut short by something to do ([`Dirty::ring`]).
 
 use std::sync::Arc;
@@ -9,9 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::crash;
-use crate::ledger::fold::Holder;
-use crate::ledger::{Ask, Asker, Door, Guarantee, Position};
-use crate::lock::envelope::Guard;
+use crate::ledger::{Ask, Asker, Guarantee};
 use crate::lock::record::LockKey;
 use crate::mode::Mode;
 
@@ -19,11 +18,14 @@ use super::command::{self, Answer, Command};
 use super::counters::Counters;
 use super::dirty::Touch;
 use super::link::Link;
-use super::pass::{Doubts, Note, Pass, Step};
-use super::{Dirty, Parts, Shared, Standing, Truth, plan};
+use super::pass::{Doubts, Note, Pass, Sightings, Step};
+use super::{Dirty, Parts, Shared};
 
+mod known;
 mod tell;
+mod watch;
 
+use known::Ledger;
 use tell::tell;
 
 /// How long what waits is left alone before it is looked at again.
@@ -56,6 +58,8 @@ pub(super) struct Thread {
     /// The run of Redis that was met last.
     run: Option<Arc<str>>,
     doubts: Doubts,
+    /// What was seen once of keys that others have changed.
+    sightings: Sightings,
     /// The last dirty key that was looked at.
     last: Option<LockKey>,
     next_background: Instant,
@@ -63,6 +67,8 @@ pub(super) struct Thread {
     next_connect: Instant,
     /// Redis has refused Lockside's own user.
     is_refused: bool,
+    /// Sessions know that repairs are being made.
+    is_active: bool,
     lines: u32,
 }
 
@@ -77,6 +83,8 @@ enum Purpose {
     Background,
     /// Dirty keys.
     Dirty,
+    /// Keys that others have changed.
+    Watched,
 }
 
 impl Purpose {
@@ -87,51 +95,15 @@ impl Purpose {
             Self::Overflow => (RETRY, RETRY),
             // One second look.
             Self::Background => (SECOND_LOOK, SECOND_LOOK),
-            // What waits is still dirty, and has its turn again.
-            Self::Dirty => (Duration::ZERO, RETRY),
-        }
-    }
-}
-
-/// The ledger, with what only its door knows, and what was released here.
-struct Ledger<'a> {
-    truth: &'a dyn Truth,
-    door: &'a dyn Door,
-    dirty: &'a Dirty,
-}
-
-impl Truth for Ledger<'_> {
-    fn holder(&self, key: &LockKey) -> Option<Arc<Holder>> {
-        self.truth.holder(key)
-    }
-
-    fn standing(&self, key: &LockKey, stored: &[u8]) -> Standing {
-        self.truth.standing(key, stored)
-    }
-
-    fn standing_other(&self, key: &LockKey, guard: &[u8]) -> Standing {
-        let ended = self.dirty.ended(key);
-        let is_same = |ended: &[u8]| plan::is_same(Guard::Other(ended), Guard::Other(guard));
-        match ended.as_deref().is_some_and(is_same) {
-            true => Standing::Dead,
-            false => self.truth.standing_other(key, guard),
+            // What waits is still dirty, or watched, and has its turn again.
+            Self::Dirty | Self::Watched => (Duration::ZERO, RETRY),
         }
     }
 
-    fn disputed(&self, key: &LockKey, stored: &[u8]) -> Option<Position> {
-        self.truth.disputed(key, stored)
-    }
-
-    fn is_releasing(&self, key: &LockKey) -> bool {
-        self.truth.is_releasing(key) || self.door.is_releasing(key)
-    }
-
-    fn holders(&self) -> Vec<Arc<Holder>> {
-        self.truth.holders()
-    }
-
-    fn fence_floor(&self) -> Option<u64> {
-        self.truth.fence_floor()
+    /// True for passes that are made while locks are served by Redis: there others may take and
+    /// release locks directly.
+    fn follows(self) -> bool {
+        matches!(self, Self::Background | Self::Watched)
     }
 }
 
@@ -146,8 +118,10 @@ impl Thread {
             link: None,
             run: None,
             doubts: Doubts::new(),
+            sightings: Sightings::new(),
             last: None,
             is_refused: false,
+            is_active: false,
             lines: 0,
         }
     }
@@ -161,9 +135,9 @@ impl Thread {
 
     fn turn(&mut self) {
         if let Some(run_id) = self.shared.take_request() {
-            self.dirty().begin();
+            self.begin();
             let complete = self.asked(&run_id);
-            self.dirty().end();
+            self.end();
             self.shared.parts.events.pass_ended(&run_id, complete);
             return;
         }
@@ -174,21 +148,34 @@ impl Thread {
         }
         let now = Instant::now();
         if self.dirty().has_overflowed() && now >= self.next_connect {
-            self.dirty().begin();
+            self.begin();
             self.full(Purpose::Overflow);
-            self.dirty().end();
+            self.end();
         } else if !self.dirty().is_empty() && now >= self.next_dirty.max(self.next_connect) {
-            self.dirty().begin();
+            self.begin();
             self.round();
-            self.dirty().end();
+            self.end();
+        } else if self.is_watch_due() {
+            self.watch_round();
         } else if self.is_background_due(now) && now >= self.next_connect && self.is_healthy() {
-            self.dirty().begin();
+            self.begin();
             self.full(Purpose::Background);
-            self.dirty().end();
+            self.end();
             self.next_background = Instant::now() + self.shared.parts.interval;
         } else {
             self.rest(now);
         }
+    }
+
+    /// Sessions are told that repairs are being made.
+    fn begin(&mut self) {
+        self.is_active = true;
+        self.dirty().begin();
+    }
+
+    fn end(&mut self) {
+        self.dirty().end();
+        self.is_active = false;
     }
 
     /// It is time for a pass in the background, or somebody has asked for one.
@@ -202,7 +189,8 @@ impl Thread {
         let waits = if self.dirty().has_been_asked() { [now; 2] } else { waits };
         let soonest = if self.dirty().is_empty() { waits[0] } else { waits[0].min(waits[1]) };
         // At least a moment: a background pass may be due while the mode does not allow it.
-        self.dirty().wait(soonest.saturating_duration_since(now).max(RETRY));
+        let wait = soonest.saturating_duration_since(now).max(RETRY);
+        self.dirty().wait(self.until_watch().map_or(wait, |left| left.min(wait)));
         self.next_dirty = self.next_dirty.min(Instant::now());
     }
 
@@ -294,10 +282,16 @@ impl Thread {
         let mut pass = Pass::full(parts.policy.clone(), &*parts.truth, &dbs, doubts);
         if purpose == Purpose::Background {
             pass = pass.carefully();
+            if let Some(observed) = &parts.observed {
+                pass = pass.following(observed.databases.clone(), Sightings::new());
+            }
         }
+        // Whatever was seen once before an outage says nothing after it.
+        self.sightings.clear();
         self.lines = 0;
         let complete = self.drive(&mut pass, purpose);
         let failure = pass.failure().cloned();
+        self.revisit(&mut pass);
         self.doubts.extend(pass.into_doubts());
         let counters = &self.shared.parts.counters;
         Counters::add(if complete { &counters.complete } else { &counters.incomplete });
@@ -343,9 +337,14 @@ impl Thread {
             let shared = self.shared.clone();
             let Parts { truth, door, dirty, .. } = &shared.parts;
             let truth = Ledger { truth: &**truth, door: &**door, dirty };
+            if purpose.follows() {
+                pass.at(self.moment());
+            }
             match pass.next(&truth, (shared.parts.unix_ms)()) {
                 Step::Ask(command) => {
-                    let answer = self.ask(&command);
+                    // Others have said so for longer.
+                    let is_news = purpose == Purpose::Watched && command.is_repair();
+                    let answer = self.ask_by(&command, is_news && !self.is_active);
                     if command.is_repair() {
                         crash::here("repaired");
                     }
@@ -355,6 +354,7 @@ impl Thread {
                 Step::Prefer(grants) => {
                     self.observe(grants.into_iter().map(|(claim, lost)| Ask::Prefer(claim, lost)));
                 }
+                Step::Tell(news) => self.tell_news(news),
                 Step::Later => {
                     let (patience, pause) = purpose.waits();
                     let now = Instant::now();
@@ -377,7 +377,7 @@ impl Thread {
 
     /// Between two commands of a pass over everything: dirty keys do not wait for its end.
     fn pause(&mut self, purpose: Purpose, pause: Duration) {
-        if purpose == Purpose::Dirty {
+        if matches!(purpose, Purpose::Dirty | Purpose::Watched) {
             return;
         }
         let until = Instant::now() + pause;
@@ -387,10 +387,14 @@ impl Thread {
             if is_due && self.is_usable() && self.link.is_some() {
                 self.round();
             }
+            if purpose == Purpose::Background && self.is_watch_due() && self.link.is_some() {
+                self.watch_round();
+            }
             if now >= until || self.is_over(purpose) {
                 return;
             }
-            self.dirty().wait(until - now);
+            let wait = until - now;
+            self.dirty().wait(self.until_watch().map_or(wait, |left| left.min(wait)));
         }
     }
 
@@ -404,7 +408,20 @@ impl Thread {
             // The mode may still be on its way to what this pass was asked for.
             Purpose::Asked => shared.cancelled.load(Ordering::Acquire),
             Purpose::Overflow | Purpose::Background | Purpose::Dirty => !self.is_usable(),
+            Purpose::Watched => !self.is_healthy(),
         }
+    }
+
+    /// Asks; `begins`: sessions are told that repairs are being made, for as long as it takes.
+    fn ask_by(&mut self, command: &Command, begins: bool) -> Answer {
+        if begins {
+            self.dirty().begin();
+        }
+        let answer = self.ask(command);
+        if begins {
+            self.dirty().end();
+        }
+        answer
     }
 
     fn ask(&mut self, command: &Command) -> Answer {
@@ -471,8 +488,8 @@ impl Thread {
             Note::Adopted(_) => Counters::add(&counters.adopted),
             Note::Preferred { .. } => Counters::add(&counters.conflicts),
             // A dirty one is met again and again.
-            Note::CannotRestore(_) if purpose == Purpose::Dirty => {}
-            Note::NotSearched(_) => {}
+            Note::CannotRestore(_) if matches!(purpose, Purpose::Dirty | Purpose::Watched) => {}
+            Note::NotSearched(_) | Note::TooMany => {}
             Note::CannotRestore(_) => Counters::add(&counters.not_restored),
         }
     }

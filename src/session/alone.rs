@@ -324,7 +324,7 @@ fn plain(args: Args<'_>, cx: &Cx<'_>, out: &mut Vec<u8>) {
 }
 
 fn away(cx: &Cx<'_>, out: &mut Vec<u8>) {
-    let text = cx.shared.unavailable("only lock keys are served");
+    let text = cx.shared.only_locks();
     encode::error(out, text.as_bytes());
 }
 

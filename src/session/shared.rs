@@ -133,6 +133,10 @@ pub trait Repairs: Send + Sync {
     fn start_pass(&self);
     /// How often which repair was done, by name.
     fn counts(&self) -> Vec<(&'static str, u64)>;
+    /// How it is followed what others change in Redis, in words; none where no rule is observed.
+    fn observing(&self) -> Option<String> {
+        None
+    }
 }
 
 impl Shared {
@@ -163,6 +167,13 @@ impl Shared {
     /// The error for a command that Redis could not be asked (SPEC 6).
     pub fn unavailable(&self, reason: &str) -> String {
         format!("MASTERDOWN lockside: upstream {} is unavailable ({reason})", self.upstream)
+    }
+
+    /// The error for what is not about locks alone, while Redis is away (SPEC 6).
+    pub fn only_locks(&self) -> String {
+        let lost = self.history.lost();
+        let reason = lost.map_or_else(|| "it is being brought in line".to_owned(), |c| c.short());
+        format!("{}; only lock keys are served", self.unavailable(&reason))
     }
 
     /// The error for a command that was sent and never answered.

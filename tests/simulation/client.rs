@@ -1,5 +1,6 @@
-//! A user of locks: takes one by `SET NX` with a token of its own, holds it, looks whether it still
-//! has it, releases it; loses patience, vanishes, and does not lose what it can find out.
+//! A user of locks: takes one or several with a token of its own (`forms` says in which words), holds
+//! them, looks whether it still has them, extends and releases them; loses patience, vanishes, and
+//! does not lose what it can find out.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -9,9 +10,14 @@ use lockside::resp::reply::Reply;
 
 use crate::clock::{self, Rng};
 use crate::process::conn::Happened;
+use crate::process::{DEFAULT_TTL, Fleet};
 use crate::world::{Event, Point, Side, World};
 
+mod forms;
+mod line;
 mod replies;
+
+use forms::{Form, Told};
 
 /// What it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +34,11 @@ pub(crate) enum Doing {
     /// These wait for a reply.
     Acquiring,
     Checking,
+    Extending,
+    /// By a script: all that it holds.
+    Releasing,
+    /// The same for a lock of which it does not know whether it has it.
+    Dropping,
     Watching,
     Getting,
     Deleting,
@@ -40,6 +51,29 @@ pub(crate) enum Doing {
 struct Line {
     id: usize,
     side: Side,
+    /// It has said who it is, where that is asked.
+    is_known: bool,
+}
+
+/// Who it is, where that is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// May use locks.
+    Worker,
+    /// May not.
+    Guest,
+    /// Takes itself for a worker, and does not know the password.
+    Stranger,
+}
+
+/// A lock that is not the one in hand.
+#[derive(Debug, Clone)]
+struct Other {
+    key: Vec<u8>,
+    /// It was told OK; else it can't tell.
+    holds: bool,
+    /// When it runs out.
+    until: Duration,
 }
 
 /// One client.
@@ -55,16 +89,34 @@ pub(crate) struct Client {
     to_at: Duration,
     from_at: Duration,
     pub(crate) doing: Doing,
+    form: Form,
+    /// The lock in hand.
     pub(crate) key: Vec<u8>,
+    /// The others, with the same token.
+    others: Vec<Other>,
+    role: Role,
+    /// When the lock in hand runs out.
+    until: Duration,
+    /// What it asks for (`ttl` rules).
+    ttl: Duration,
+    /// When it sent its last command.
+    sent: Duration,
     token: String,
     /// It was told OK and has sent no release.
     holds: bool,
     tries: u32,
+    /// How many replies are to come.
+    expects: usize,
+    /// What the sidecar has written of them...
+    told: Vec<u8>,
+    /// ...and what has arrived.
     input: Vec<u8>,
     /// Connections whose last words are lost.
     lost: BTreeSet<usize>,
 }
 
+/// Of a lock that does not run out.
+const FOREVER: Duration = Duration::MAX;
 /// How often it tries to find out what became of its lock.
 const TRIES: u32 = 40;
 
@@ -79,10 +131,18 @@ impl Client {
             to_at: Duration::ZERO,
             from_at: Duration::ZERO,
             doing: Doing::Idle,
+            form: Form::Set,
             key: Vec::new(),
+            others: Vec::new(),
+            role: [Role::Worker, Role::Guest, Role::Worker, Role::Stranger][id % 4],
+            until: FOREVER,
+            ttl: Duration::from_secs(30),
+            sent: Duration::ZERO,
             token: String::new(),
             holds: false,
             tries: 0,
+            expects: 1,
+            told: Vec::new(),
             input: Vec::new(),
             lost: BTreeSet::new(),
         }
@@ -96,6 +156,31 @@ impl Client {
     /// True when it wants nothing more by itself.
     pub(crate) fn is_at_rest(&self) -> bool {
         matches!(self.doing, Doing::Idle | Doing::Keeping)
+    }
+
+    /// All its locks.
+    fn keys(&self) -> Vec<Vec<u8>> {
+        let others = self.others.iter().map(|other| &other.key);
+        std::iter::once(&self.key).chain(others).cloned().collect()
+    }
+
+    /// True if it holds all of them.
+    fn holds_all(&self) -> bool {
+        self.holds && self.others.iter().all(|other| other.holds)
+    }
+
+    /// Which other keys it asks for together with the one in hand.
+    fn choose_others(&mut self, keys: &[Vec<u8>]) {
+        self.others.clear();
+        if !self.rng.percent(30) {
+            return;
+        }
+        for _ in 0..1 + self.rng.below(2) {
+            let key = self.rng.pick(keys).clone();
+            if !self.keys().contains(&key) {
+                self.others.push(Other { key, holds: false, until: FOREVER });
+            }
+        }
     }
 
     fn new_token(&mut self) -> String {
@@ -169,85 +254,33 @@ impl World {
             let key = usize::try_from(client.rng.below(keys)).unwrap();
             client.key = self.keys[key].clone();
         }
+        client.choose_others(&self.keys);
+        if self.fleet == Fleet::Ttl {
+            client.ttl = client.rng.millis(300, 3000);
+        }
+        client.form = Form::draw(&mut client.rng, 1 + client.others.len());
+        if self.fleet == Fleet::Ttl && client.form == Form::Msetnx {
+            client.ttl = DEFAULT_TTL;
+        }
         self.acquire(id);
     }
 
     fn acquire(&mut self, id: usize) {
+        let knows = self.clients[id].rng.percent(50);
+        self.acquire_by(id, knows);
+    }
+
+    /// `knows`: a script is named by its SHA1.
+    fn acquire_by(&mut self, id: usize, knows: bool) {
         if !self.connect(id) {
             let doing = self.clients[id].doing;
             return self.rest(id, doing, Duration::from_millis(150));
         }
         let client = &mut self.clients[id];
-        let form = client.rng.below(3);
-        let (key, token) = (client.key.clone(), client.token.clone());
-        let mut words: Vec<&[u8]> = vec![b"SET", &key, token.as_bytes(), b"NX"];
-        match form {
-            0 => words.extend([b"PX".as_slice(), b"30000"]),
-            1 => words.extend([b"EX".as_slice(), b"30"]),
-            _ => {}
-        }
-        self.ask(id, Doing::Acquiring, &[&words]);
-    }
-
-    /// A connection to a sidecar that serves; the one at home, if that does.
-    fn connect(&mut self, id: usize) -> bool {
-        if self.clients[id].line.is_some() {
-            return true;
-        }
-        let count = self.slots.len();
-        let client = &mut self.clients[id];
-        let first = match client.rng.percent(80) {
-            true => client.home,
-            false => usize::try_from(client.rng.below(count as u64)).unwrap(),
-        };
-        let order = (0..count).map(|step| (first + step) % count);
-        let mut serving = order.filter(|sidecar| {
-            self.slots[*sidecar].process.as_ref().is_some_and(|process| process.is_serving())
-        });
-        let Some(sidecar) = serving.next() else { return false };
-        let Some(process) = &mut self.slots[sidecar].process else { return false };
-        let conn = usize::try_from(clock::name()).unwrap();
-        process.accept(conn, id);
-        let line = Line { id: conn, side: (sidecar, process.pid) };
-        self.clients[id].line = Some(line);
-        self.clients[id].input.clear();
-        true
-    }
-
-    /// Sends commands, and waits for the reply to the last.
-    fn ask(&mut self, id: usize, doing: Doing, commands: &[&[&[u8]]]) {
-        let mut bytes = Vec::new();
-        commands.iter().for_each(|words| encode::command(&mut bytes, words));
-        self.note(|| format!("client {id}: {doing:?} {}", crate::world::words(&bytes)));
-        let now = self.now();
-        let client = &mut self.clients[id];
-        let Some(line) = client.line else { return };
-        let is_hasty = client.rng.percent(4);
-        let patience = match is_hasty {
-            true => client.rng.millis(0, 6),
-            false => client.rng.millis(3000, 15_000),
-        };
-        client.to_at = client.to_at.max(now + client.rng.micros(20, 200));
-        let at = client.to_at;
-        if is_hasty && client.rng.percent(50) {
-            // It does not even read.
-            let process = &mut self.slots[line.side.0].process;
-            let process = process.as_mut().filter(|process| process.pid == line.side.1);
-            if let Some(conn) = process.and_then(|process| process.conns.get_mut(&line.id)) {
-                conn.io.is_stuck = true;
-            }
-        }
-        self.at(at, Event::Conn(line.side, line.id, Happened::FromClient(bytes)));
-        self.rest(id, doing, patience);
-    }
-
-    fn hang_up(&mut self, id: usize, is_dead: bool) {
-        self.note(|| format!("client {id}: hangs up"));
-        let client = &mut self.clients[id];
-        if let Some(line) = client.line.take() {
-            let at = client.to_at.max(clock::now());
-            self.at(at, Event::Conn(line.side, line.id, Happened::ClientGone(is_dead)));
-        }
+        let (form, keys) = (client.form, client.keys());
+        let ttl = u64::try_from(client.ttl.as_millis()).unwrap();
+        let commands = form.commands(&keys, &client.token, ttl, knows, &mut client.rng);
+        self.ask(id, Doing::Acquiring, &commands);
     }
 
     /// The connection has ended.
@@ -266,37 +299,75 @@ impl World {
         match self.clients[id].doing {
             Doing::Idle | Doing::Retrying | Doing::Resolving | Doing::Holding | Doing::Keeping => {}
             Doing::Acquiring => self.acquire_unknown(id),
-            Doing::Checking | Doing::Watching | Doing::Getting if holds => {
+            Doing::Checking | Doing::Extending | Doing::Watching | Doing::Getting if holds => {
                 self.rest(id, Doing::Holding, soon);
             }
             // It may still arrive, and deletes what stands there then, as in any Redis: who has let
             // it go leaves the lock alone.
-            Doing::Deleting | Doing::TakingOut => {
-                self.clients[id].key.clear();
-                self.rest(id, Doing::Idle, soon * 5);
-            }
+            Doing::Deleting | Doing::TakingOut => self.next_lock(id, soon * 5),
             _ => self.rest(id, Doing::Resolving, soon),
         }
     }
 
-    /// Nobody has said whether the lock is its own.
+    /// Nobody has said whether the locks are its own.
     fn acquire_unknown(&mut self, id: usize) {
-        let token = self.clients[id].token.clone();
-        self.checks.is_unknown(&token);
         let client = &mut self.clients[id];
+        for key in client.keys() {
+            self.checks.is_unknown(&key, &client.token);
+        }
         client.tries += 1;
         let soon = client.rng.millis(1, 200);
-        let again = client.rng.percent(50) && client.tries < 4;
+        // A script that finds its own token says no, as in any Redis.
+        let again = client.form == Form::Set && client.rng.percent(50) && client.tries < 4;
         self.rest(id, if again { Doing::Retrying } else { Doing::Resolving }, soon);
+    }
+
+    /// It is through with the lock in hand: the next one, or some time of nothing.
+    fn next_lock(&mut self, id: usize, delay: Duration) {
+        let client = &mut self.clients[id];
+        client.holds = false;
+        let Some(other) = client.others.pop() else {
+            client.key.clear();
+            return self.rest(id, Doing::Idle, delay);
+        };
+        (client.key, client.holds, client.until) = (other.key, other.holds, other.until);
+        client.tries = 0;
+        let doing = if client.holds { Doing::Holding } else { Doing::Resolving };
+        self.rest(id, doing, delay);
     }
 
     fn resolve(&mut self, id: usize) {
         self.clients[id].tries += 1;
         if self.clients[id].tries > TRIES {
-            self.clients[id].key.clear();
-            return self.rest(id, Doing::Idle, Duration::from_millis(500));
+            return self.next_lock(id, Duration::from_millis(500));
         }
-        self.watch(id);
+        match self.clients[id].rng.percent(30) {
+            true => self.run_script(id, Doing::Dropping, forms::RELEASE),
+            false => self.watch(id),
+        }
+    }
+
+    /// A script on the lock in hand, or on all that it holds.
+    fn run_script(&mut self, id: usize, doing: Doing, text: &'static str) {
+        let knows = self.clients[id].rng.percent(50);
+        self.run_script_by(id, doing, text, knows);
+    }
+
+    fn run_script_by(&mut self, id: usize, doing: Doing, text: &'static str, knows: bool) {
+        if !self.connect(id) {
+            let now = if self.clients[id].holds { Doing::Holding } else { Doing::Resolving };
+            return self.rest(id, now, Duration::from_millis(150));
+        }
+        let client = &self.clients[id];
+        let keys = match doing {
+            Doing::Releasing => client.keys(),
+            _ => vec![client.key.clone()],
+        };
+        let more = client.ttl.as_millis().to_string();
+        let more = (doing == Doing::Extending).then_some(more.as_str());
+        let args: Vec<&str> = std::iter::once(&*client.token).chain(more).collect();
+        let command = forms::script(text, &keys, &args, knows);
+        self.ask(id, doing, &[command]);
     }
 
     fn watch(&mut self, id: usize) {
@@ -305,10 +376,15 @@ impl World {
             return self.rest(id, doing, Duration::from_millis(150));
         }
         let key = self.clients[id].key.clone();
-        self.ask(id, Doing::Watching, &[&[b"WATCH", &key]]);
+        self.ask_one(id, Doing::Watching, &[b"WATCH", &key]);
     }
 
     fn go_on_holding(&mut self, id: usize) {
+        if self.now() >= self.clients[id].until && self.clients[id].rng.percent(70) {
+            self.checks.count("ran out");
+            let pause = self.clients[id].rng.millis(0, 300);
+            return self.next_lock(id, pause);
+        }
         if self.is_closing && self.clients[id].rng.percent(40) {
             self.clients[id].doing = Doing::Keeping;
             return;
@@ -318,21 +394,31 @@ impl World {
             self.checks.count("vanished");
             self.hang_up(id, true);
             self.clients[id].key.clear();
+            self.clients[id].others.clear();
             return self.rest(id, Doing::Idle, Duration::from_millis(300));
         }
         if !self.connect(id) {
             return self.rest(id, Doing::Holding, Duration::from_millis(150));
         }
         let key = self.clients[id].key.clone();
-        match self.clients[id].rng.below(10) {
-            0..=2 => self.ask(id, Doing::Checking, &[&[b"GET", &key]]),
+        // Two may hold a lock of a fast fleet, and one may run out: who deletes it without a look
+        // deletes another's.
+        let is_careful = matches!(self.fleet, Fleet::Fast | Fleet::Ttl);
+        match self.clients[id].rng.below(14) {
+            3..=6 if is_careful => self.watch(id),
+            0..=2 => self.ask_one(id, Doing::Checking, &[b"GET", &key]),
             3..=5 => {
                 self.send_release(id);
-                self.ask(id, Doing::Deleting, &[&[b"DEL", &key]]);
+                self.ask_one(id, Doing::Deleting, &[b"DEL", &key]);
             }
             6 => {
                 self.send_release(id);
-                self.ask(id, Doing::TakingOut, &[&[b"GETDEL", &key]]);
+                self.ask_one(id, Doing::TakingOut, &[b"GETDEL", &key]);
+            }
+            7 | 8 => self.run_script(id, Doing::Extending, forms::extend(self.fleet)),
+            9..=11 if self.clients[id].holds_all() => {
+                self.send_all_releases(id);
+                self.run_script(id, Doing::Releasing, forms::RELEASE);
             }
             _ => self.watch(id),
         }
@@ -349,41 +435,12 @@ impl World {
         self.checks.release_sent(&client.key, &client.token);
     }
 
-    /// A sidecar writes to a client.
-    pub(crate) fn send_to_client(&mut self, side: Side, id: usize, conn: usize, bytes: Vec<u8>) {
-        let now = self.now();
+    fn send_all_releases(&mut self, id: usize) {
+        self.send_release(id);
         let client = &mut self.clients[id];
-        let is_its = client.line.is_some_and(|line| line.id == conn);
-        client.from_at = client.from_at.max(now + client.rng.micros(20, 200));
-        let at = client.from_at;
-        if is_its && client.doing == Doing::Acquiring && bytes == b"+OK\r\n" {
-            let (key, token) = (client.key.clone(), client.token.clone());
-            self.checks.ok_written(id, &key, &token);
-            self.at_point(side.0, Point::AfterAnswer);
+        for other in &mut client.others {
+            other.holds = false;
+            self.checks.release_sent(&other.key, &client.token);
         }
-        self.at(at, Event::ToClient(id, conn, bytes));
-    }
-
-    /// Bytes of a sidecar.
-    pub(crate) fn client_reads(&mut self, id: usize, conn: usize, bytes: &[u8]) {
-        let client = &mut self.clients[id];
-        if client.line.is_none_or(|line| line.id != conn) || client.lost.contains(&conn) {
-            return;
-        }
-        client.input.extend_from_slice(bytes);
-        let expected = if client.doing == Doing::Executing { 3 } else { 1 };
-        let input = client.input.clone();
-        let (mut replies, mut rest) = (Vec::new(), input.as_slice());
-        while let Some((reply, len)) = Reply::parse(rest) {
-            replies.push(reply);
-            rest = &rest[len..];
-        }
-        if replies.len() < expected {
-            return;
-        }
-        assert_eq!((replies.len(), rest.len()), (expected, 0), "client {id} in {:?}", client.doing);
-        client.input.clear();
-        self.note(|| format!("client {id}: is told {}", crate::world::words(&input)));
-        self.reply(id, &replies[expected - 1]);
     }
 }

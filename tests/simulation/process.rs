@@ -10,16 +10,16 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
-use lockside::degraded::auth::{Access, Gate, Proof, Who};
+use lockside::degraded::auth::{Access, Doorman, Gate, Proof, Who};
 use lockside::degraded::{self, Companions};
 use lockside::health::Reports;
-use lockside::ledger::committer::{Done, Step};
+use lockside::ledger::committer::{Done, Step, Timing};
 use lockside::ledger::entry::FORMAT;
 use lockside::ledger::fold::{Change, Holder};
 use lockside::ledger::memory::{Fault, Medium, Memory};
-use lockside::ledger::{Guarantee, Row, Start};
-use lockside::lock::record::{Confidence, LockKey};
-use lockside::lock::rule::{Glob, Rule, Rules};
+use lockside::ledger::{self, Ask, Asker, Cause, Door, Guarantee, Row, Start};
+use lockside::lock::record::{Confidence, LockKey, Record};
+use lockside::lock::rule::{Glob, Mode, Rule, Rules};
 use lockside::mode::{Board, History, Machine, Terms};
 use lockside::repair::Dirty;
 use lockside::resp::request::Limits;
@@ -43,14 +43,50 @@ use mend::Mender;
 
 /// Longest wait of a lock command for Redis.
 pub(crate) const COMMAND_TIMEOUT: Duration = Duration::from_secs(2);
+/// TTL of a lock of the `ttl` rule whose client gives none.
+pub(crate) const DEFAULT_TTL: Duration = Duration::from_secs(2);
+/// Holds that one sweep ends at most.
+const SWEPT: usize = 100;
 /// How long clients wait at a start for the first mode.
 const FIRST_MODE: Duration = Duration::from_secs(1);
+
+/// What the sidecars of a run promise, and to whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fleet {
+    /// `guarantee = "strict"`, locks of a persistent rule.
+    Strict,
+    /// `guarantee = "fast"`, the same locks.
+    Fast,
+    /// `guarantee = "strict"`, locks of a `ttl` rule.
+    Ttl,
+    /// As `Strict`, before a Redis with users: some of them may not use locks.
+    Users,
+}
+
+impl Fleet {
+    pub(crate) const ALL: [Self; 4] = [Self::Strict, Self::Fast, Self::Ttl, Self::Users];
+
+    /// For `LOCKSIDE_SIM_FLEET`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Strict => "strict",
+            Self::Fast => "fast",
+            Self::Ttl => "ttl",
+            Self::Users => "users",
+        }
+    }
+
+    pub(crate) fn guarantee(self) -> Guarantee {
+        if self == Self::Fast { Guarantee::Fast } else { Guarantee::Strict }
+    }
+}
 
 /// One run of one sidecar.
 pub(crate) struct Process {
     /// Never used again.
     pub(crate) pid: u64,
     pub(crate) is_paused: bool,
+    pub(crate) fleet: Fleet,
     pub(crate) shared: Shared,
     flights: Flights,
     pub(crate) conns: BTreeMap<usize, Conn>,
@@ -81,18 +117,27 @@ pub(crate) struct Reminders {
 }
 
 impl Process {
-    pub(crate) fn new(sidecar: usize, medium: Arc<Mutex<Medium>>, bug: Option<Bug>) -> Self {
+    pub(crate) fn new(
+        sidecar: usize,
+        medium: Arc<Mutex<Medium>>,
+        fleet: Fleet,
+        bug: Option<Bug>,
+    ) -> Self {
         let now = clock::now();
-        let (desk, dirty) = (Arc::new(Desk::new(bug)), Arc::<Dirty>::default());
-        let shared = shared(desk.clone(), dirty.clone());
-        let terms = Terms { command_timeout: COMMAND_TIMEOUT, ..Terms::default() };
+        let (desk, dirty) = (Arc::new(Desk::new(fleet, bug)), Arc::<Dirty>::default());
+        let shared = shared(fleet, desk.clone(), dirty.clone());
+        let terms = Terms {
+            command_timeout: COMMAND_TIMEOUT,
+            needs_ledger: fleet.guarantee() == Guarantee::Strict,
+            ..Terms::default()
+        };
         let (machine, first) = Machine::start(now, terms);
         let (mode, reachable) = machine.shown();
         shared.board.show(mode, reachable);
         let start = Start {
             format: FORMAT,
             namespace: "simulation".into(),
-            guarantee: Guarantee::Strict,
+            guarantee: fleet.guarantee(),
             upstream: "redis:1".into(),
             writer: format!("sidecar-{sidecar}").into(),
             at_ms: clock::unix_ms(),
@@ -100,6 +145,7 @@ impl Process {
         Self {
             pid: clock::name(),
             is_paused: false,
+            fleet,
             shared,
             flights: Flights::new(Duration::ZERO),
             conns: BTreeMap::new(),
@@ -163,6 +209,27 @@ impl Process {
         moved
     }
 
+    /// As `app::sweep`: ends holds of the `ttl` rule that have run out for longer than clocks may
+    /// differ.
+    pub(crate) fn sweep(&mut self) {
+        let (now_ms, table) = (clock::unix_ms(), self.shared.table.clone());
+        let skew_ms = u64::try_from(Timing::default().max_clock_skew.as_millis()).unwrap();
+        let is_over = |_: &LockKey, record: &Record| {
+            record.claim.is_some() && record.expires_at_ms.is_some_and(|at| at + skew_ms < now_ms)
+        };
+        for (key, record) in table.some_where(SWEPT, is_over) {
+            let Some(claim) = record.claim.filter(|_| !Door::is_releasing(&*self.desk, &key))
+            else {
+                continue;
+            };
+            let ask = Ask::Release(key.clone(), claim, Cause::Expired);
+            if self.desk.submit(Asker::Nobody, vec![ask]).is_ok() {
+                self.dirty.touch(key);
+            }
+        }
+        table.forget_expired(now_ms);
+    }
+
     /// What the ledger has to do now: an exchange to make.
     pub(crate) fn next_exchange(&mut self) -> Option<Arc<Vec<Row>>> {
         if self.is_exchanging {
@@ -211,14 +278,31 @@ impl Process {
 }
 
 /// Which keys are locks.
-pub(crate) fn rules() -> Rules {
-    Rules::new(vec![Rule::new("locks", vec![Glob::new(b"lock:*")])])
+pub(crate) fn rules(fleet: Fleet) -> Rules {
+    let mode = if fleet == Fleet::Ttl { Mode::Ttl } else { Mode::Persistent };
+    let rule = Rule::new("locks", vec![Glob::new(b"lock:*")]);
+    Rules::new(vec![Rule { mode, default_ttl: DEFAULT_TTL, ..rule }])
 }
 
-fn shared(desk: Arc<Desk>, dirty: Arc<Dirty>) -> Shared {
+/// Who may use locks while Redis can't be asked.
+fn gate(fleet: Fleet, bug: Option<Bug>) -> Arc<dyn Gate> {
+    match fleet {
+        Fleet::Users if bug != Some(Bug::OpenGate) => {
+            Arc::new(Doorman::in_memory(&[], &rules(fleet)).unwrap())
+        }
+        _ => Arc::new(Open),
+    }
+}
+
+/// Where Redis counts fences (`fast`).
+pub(crate) fn fence_counter() -> Vec<u8> {
+    ledger::fence_counter("simulation")
+}
+
+fn shared(fleet: Fleet, desk: Arc<Desk>, dirty: Arc<Dirty>) -> Shared {
     Shared {
-        fence_counter: b"lockside:fence:simulation"[..].into(),
-        rules: rules(),
+        fence_counter: fence_counter().into(),
+        rules: rules(fleet),
         table: Arc::new(Table::new(1000)),
         scripts: Scripts::in_memory(Bounds { count: 10, bytes: 10_000 }),
         stamper: Stamper::new(TimeZone::UTC),
@@ -231,13 +315,13 @@ fn shared(desk: Arc<Desk>, dirty: Arc<Dirty>) -> Shared {
         command_timeout: COMMAND_TIMEOUT,
         upstream: "redis:1".into(),
         started_ms: clock::unix_ms(),
-        door: desk,
-        guarantee: Guarantee::Strict,
+        guarantee: fleet.guarantee(),
         board: Arc::<Board>::default(),
         history: Arc::<History>::default(),
         reports: Reports::default(),
         companions: Companions::new(degraded::Bounds::default()),
-        gate: Arc::new(Open),
+        gate: gate(fleet, desk.bug),
+        door: desk,
         bell: Arc::new(Open),
         repairs: Arc::new(Menders(dirty)),
         locals: lockside::session::Locals::default(),

@@ -1,16 +1,14 @@
 //! A Redis for simulations: one process with its keys, its connections and its run.
 //!
-//! It carries out whole commands as they arrive, knows the guarded scripts by their text, and
-//! fails loudly on a command that it was not taught. `commands` says what each command does.
+//! It carries out whole commands as they arrive, runs every script in Lua, and fails loudly on a
+//! command that it was not taught. `commands` says what each command does.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-
-use lockside::lock::envelope::scripts::Script;
 
 use crate::clock;
 
 mod commands;
-mod guarded;
+mod script;
 
 /// What stands under a key.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,12 +46,30 @@ pub(crate) struct Redis {
     pub(crate) is_paused: bool,
     /// New connections are refused, those that stand go on.
     pub(crate) refuses: bool,
+    /// Who has not said who it is may do nothing.
+    pub(crate) has_users: bool,
+    /// A planted bug: what a script took is not told.
+    pub(crate) loses_reports: bool,
     /// What came while it was paused.
     pub(crate) backlog: VecDeque<(u64, Option<Vec<u8>>)>,
 }
 
+/// Who may connect, if that is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum User {
+    /// May do everything.
+    Worker,
+    /// May not touch locks.
+    Guest,
+}
+
+/// The right password of each user.
+pub(crate) const PASSWORD: &str = "open sesame";
+
 #[derive(Debug, Default)]
 struct Connection {
+    /// None: it has not said who it is.
+    user: Option<User>,
     /// The start of a command.
     input: Vec<u8>,
     /// Commands of an open MULTI.
@@ -94,8 +110,10 @@ impl Redis {
         format!("{:040x}", self.runs)
     }
 
-    pub(crate) fn connect(&mut self, link: u64) {
-        self.connections.insert(link, Connection::default());
+    /// `is_own`: Lockside's own user, who may do everything.
+    pub(crate) fn connect(&mut self, link: u64, is_own: bool) {
+        let user = (is_own || !self.has_users).then_some(User::Worker);
+        self.connections.insert(link, Connection { user, ..Connection::default() });
     }
 
     pub(crate) fn knows(&self, link: u64) -> bool {
@@ -152,13 +170,6 @@ impl Redis {
 
     fn version(&self, key: &[u8]) -> u64 {
         self.changes.get(key).copied().unwrap_or_default()
-    }
-
-    fn knows_script(&mut self, script: &Script, by_text: bool) -> bool {
-        if by_text {
-            self.scripts.insert(script.sha);
-        }
-        self.scripts.contains(&script.sha)
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use lockside::mode::Mode;
 
 use crate::checks;
+use crate::process::Fleet;
 use crate::process::books::Bug;
 use crate::redis::Start;
 use crate::world::{Event, Fault, Mood, Point, World};
@@ -51,7 +52,13 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    pub(crate) fn new(scenario: Scenario, seed: u64, bug: Option<Bug>, tells: bool) -> Self {
+    pub(crate) fn new(
+        fleet: Fleet,
+        scenario: Scenario,
+        seed: u64,
+        bug: Option<Bug>,
+        tells: bool,
+    ) -> Self {
         let mut draw = crate::clock::Rng(seed ^ 0x00c0_ffee);
         let sidecars = match scenario {
             Scenario::Asymmetric => 2 + draw.below(2),
@@ -60,8 +67,9 @@ impl Run {
         let sidecars = usize::try_from(sidecars).unwrap();
         let clients = usize::try_from(3 + draw.below(4)).unwrap();
         let keys = usize::try_from(1 + draw.below(4)).unwrap();
-        let mut world = World::new(seed, sidecars, clients, keys);
+        let mut world = World::new(fleet, seed, sidecars, clients, keys);
         world.bug = bug;
+        world.redis.loses_reports = bug == Some(Bug::SilentScript);
         world.story = tells.then(Vec::new);
         (0..sidecars).for_each(|sidecar| world.start(sidecar));
         (0..clients).for_each(|client| world.wake(client));
@@ -135,13 +143,19 @@ impl Run {
             }
         }
         world.checks.read();
+        if let Some(double) = world.checks.unreported() {
+            return Some(double);
+        }
         world.redis.expire();
         let locks: Vec<_> = world
             .redis
             .data
             .iter()
             .filter(|(key, _)| key.starts_with(b"lock:"))
-            .map(|(key, entry)| (key.clone(), checks::token(&entry.value), entry.expires_at))
+            .map(|(key, entry)| {
+                let expires_at = entry.expires_at.filter(|_| world.fleet != Fleet::Ttl);
+                (key.clone(), checks::token(&entry.value), expires_at)
+            })
             .collect();
         let mut holders: Vec<_> = world
             .checks

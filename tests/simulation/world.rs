@@ -12,10 +12,10 @@ use lockside::ledger::store::{Seen, StoreError};
 use crate::checks::Checks;
 use crate::client::Client;
 use crate::clock::{self, Rng};
-use crate::process::Process;
 use crate::process::books::Bug;
 use crate::process::conn::Happened;
 use crate::process::health::Pulse;
+use crate::process::{Fleet, Process};
 use crate::redis::{Redis, Start};
 
 mod faults;
@@ -52,6 +52,8 @@ pub(crate) enum Event {
     Mend(Side),
     Ledger(Side),
     OpenLog(Side),
+    /// What has run out is ended.
+    Sweep(Side),
     /// An exchange takes effect.
     Exchange(Side, Arc<Vec<Row>>),
     Exchanged(Side, Result<Seen, StoreError>),
@@ -90,6 +92,7 @@ pub(crate) struct World {
     pub(crate) slots: Vec<Slot>,
     pub(crate) clients: Vec<Client>,
     pub(crate) checks: Checks,
+    pub(crate) fleet: Fleet,
     pub(crate) bug: Option<Bug>,
     /// What happened, where somebody wants to read it.
     pub(crate) story: Option<Vec<String>>,
@@ -103,11 +106,18 @@ pub(crate) struct World {
 
 impl World {
     /// So many sidecars and clients, nothing begun.
-    pub(crate) fn new(seed: u64, sidecars: usize, clients: usize, keys: usize) -> Self {
+    pub(crate) fn new(
+        fleet: Fleet,
+        seed: u64,
+        sidecars: usize,
+        clients: usize,
+        keys: usize,
+    ) -> Self {
         clock::reset(seed);
         let medium = Arc::new(Mutex::new(Medium::ordered()));
         let mut redis = Redis::default();
         redis.start(Start::Empty);
+        redis.has_users = fleet == Fleet::Users;
         let slots = (0..sidecars).map(|_| Slot {
             process: None,
             frozen: Vec::new(),
@@ -125,11 +135,12 @@ impl World {
             queue: BTreeMap::new(),
             redis,
             links: BTreeMap::new(),
-            checks: Checks::new(medium.clone()),
+            checks: Checks::new(fleet, medium.clone()),
             medium,
             slots: slots.collect(),
             clients: clients.collect(),
             rng,
+            fleet,
             bug: None,
             story: None,
             is_closing: false,
@@ -192,6 +203,7 @@ impl World {
             | Event::Mend(side)
             | Event::Ledger(side)
             | Event::OpenLog(side)
+            | Event::Sweep(side)
             | Event::Exchange(side, _)
             | Event::Exchanged(side, _) => self.in_process(side, event),
             Event::Land => {

@@ -37,6 +37,8 @@ const PURE: &[&str] = &[
     "repair::plan",
     "repair::command",
     "repair::pass",
+    "repair::watch",
+    "upstream::tracker::speech",
     "model",
 ];
 

@@ -187,6 +187,36 @@ fn check() {
     assert!(text(&bad).contains(nobody.trim_start_matches("redis://")), "{}", text(&bad));
 }
 
+/// `check` says what is observed, and refuses what can't be.
+#[test]
+fn check_says_what_is_observed() {
+    if direct() {
+        return;
+    }
+    let redis = Redis::start();
+    let folder = directory("check");
+    let name = folder.path().join("l.toml");
+    let check = |rule: &str| {
+        let text = format!(
+            "state_dir = \"{}\"\nobserve_databases = [0, 3]\n[upstream]\nurl = \"{}\"\n\
+             [[rule]]\nname = \"jobs\"\n{rule}\nobserve = true\n",
+            folder.path().display(),
+            redis.url()
+        );
+        std::fs::write(&name, text).unwrap();
+        run(&["check", "--config", name.to_str().unwrap()])
+    };
+    let output = check("keys = [\"job:*\", \"lock:?\"]");
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    let expected = "observes locks that others put into Redis: rules jobs, keys that begin with \
+                    job: lock:, databases 0 3, all keys searched every 1m";
+    assert!(told.contains(expected), "{told}");
+    let output = check("keys = [\"*\"]");
+    assert_eq!(output.status.code(), Some(64));
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(told.contains("l.toml:8: rule.observe: rule jobs: \"*\" begins with no"), "{told}");
+}
+
 /// What `check` says of the Redis behind and of the ledger's place, and its exit code.
 #[test]
 fn check_judges_redis_and_the_ledger() {

@@ -18,6 +18,7 @@ mod faults;
 mod history;
 mod limits;
 mod locks;
+mod observe;
 mod outage;
 mod repair;
 mod replicas;

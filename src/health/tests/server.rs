@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::config::Address;
-use crate::health::link::Link;
 use crate::resp::encode;
 use crate::upstream::Upstream;
+use crate::upstream::line::Line as Link;
 
 /// Longest wait for anything that must happen.
 pub(super) const LIMIT: Duration = Duration::from_secs(20);

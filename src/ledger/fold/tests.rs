@@ -317,3 +317,42 @@ proptest! {
         }
     }
 }
+
+/// Its owner has deleted an observed lock in Redis: that ends what is nobody's claim, and nothing
+/// else, and the same value may be observed again.
+#[test]
+fn an_observed_hold_ends_with_its_key() {
+    let vanished = |seq| release(1, at(1, seq), Cause::Vanished, 0);
+    let (fold, verdicts) = fold(&[
+        Entry::Observe(claim(1, "a")),
+        vanished(1),
+        Entry::Observe(claim(1, "a")),
+        Entry::Claim(claim(1, "a")),
+        vanished(3),
+        release(1, at(1, 3), Cause::Client, 0),
+        Entry::Observe(claim(1, "a")),
+        Entry::Observe(Claim {
+            client: crate::ledger::entry::OBSERVED_ANEW.into(),
+            ..claim(1, "a")
+        }),
+        Entry::Claim(claim(2, "a")),
+        release(2, at(1, 9), Cause::Vanished, 0),
+    ]);
+    assert_eq!((&verdicts[1], &verdicts[2]), (&Outcome::Released, &won(3, 2)));
+    assert_eq!(verdicts[4], Outcome::NotHeld, "a client was told that it holds it");
+    assert_eq!(verdicts[5], Outcome::Released);
+    assert!(is_lost(&verdicts[6]), "a released value is dead");
+    assert_eq!(verdicts[7], won(8, 3), "unless it was seen to be set anew");
+    assert!(fold.is_observed(&key(1), at(1, 8)) && !fold.is_observed(&key(2), at(1, 9)));
+    assert_eq!(verdicts[9], Outcome::NotHeld, "a granted lock does not end with its key");
+}
+
+/// Whether a hold is nobody's survives a snapshot.
+#[test]
+fn what_was_observed_stays_so_in_a_snapshot() {
+    let (fold, _) = fold(&[Entry::Observe(claim(1, "a")), Entry::Claim(claim(2, "a"))]);
+    let mut again = Fold::from(fold.snapshot());
+    assert!(again.is_observed(&key(1), at(1, 1)) && !again.is_observed(&key(2), at(1, 2)));
+    let ends = release(1, at(1, 1), Cause::Vanished, 0);
+    assert_eq!(again.apply(&Row { at: at(1, 3), entry: ends }), Outcome::Released);
+}

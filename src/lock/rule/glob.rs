@@ -86,6 +86,11 @@ impl Glob {
         &self.source
     }
 
+    /// The bytes that every match begins with; empty where the pattern begins with none.
+    pub fn prefix(&self) -> &[u8] {
+        &self.prefix
+    }
+
     /// How every match begins, for a quick "no".
     pub(super) fn head(&self) -> Head {
         Head::new(&self.prefix)

@@ -8,6 +8,10 @@ use crate::lock::envelope::scripts;
 use crate::lock::rule::{Glob, Rule};
 
 const NOW: u64 = 1_000_000;
+/// More locks than any other test has.
+const ROOM: usize = 20_000;
+
+mod follow;
 
 /// The ledger. A test is one thread; the lock is for the trait.
 #[derive(Default)]
@@ -18,6 +22,7 @@ struct Pages {
     holders: BTreeMap<LockKey, Arc<Holder>>,
     dead: BTreeSet<(LockKey, Vec<u8>)>,
     releasing: BTreeSet<LockKey>,
+    observed: BTreeSet<LockKey>,
     last: u64,
 }
 
@@ -68,6 +73,14 @@ impl Truth for Book {
 
     fn is_releasing(&self, key: &LockKey) -> bool {
         self.0.lock().unwrap().releasing.contains(key)
+    }
+
+    fn is_observed(&self, key: &LockKey, _claim: Position) -> bool {
+        self.0.lock().unwrap().observed.contains(key)
+    }
+
+    fn room(&self) -> usize {
+        ROOM - self.0.lock().unwrap().holders.len()
     }
 
     fn holders(&self) -> Vec<Arc<Holder>> {

@@ -9,7 +9,7 @@ use crate::repair::pass::Note;
 /// Writes a log line, where the note is worth one. Clients are named, tokens never.
 pub(super) fn tell(note: &Note, purpose: Purpose) -> bool {
     let name = |key: &LockKey| String::from_utf8_lossy(key.key()).into_owned();
-    let is_background = purpose == Purpose::Background;
+    let is_background = purpose.follows();
     match note {
         Note::Repaired { key, holder, conflict: true, .. } => {
             let holder = holder.as_ref().map_or("nobody", |holder| &holder.claim.client);
@@ -30,7 +30,7 @@ pub(super) fn tell(note: &Note, purpose: Purpose) -> bool {
                 "a lock had vanished from Redis and is there again; only Lockside releases locks"
             );
         }
-        Note::CannotRestore(key) if purpose != Purpose::Dirty => {
+        Note::CannotRestore(key) if !matches!(purpose, Purpose::Dirty | Purpose::Watched) => {
             tracing::warn!(
                 key = name(key),
                 db = key.db(),
@@ -45,6 +45,13 @@ pub(super) fn tell(note: &Note, purpose: Purpose) -> bool {
                 holder,
                 other = worker.as_deref().unwrap_or("not told by its value"),
                 "conflict: Redis had another holder than the ledger, who is the ledger's holder now"
+            );
+        }
+        // Who observes expects it; the count tells how many there were.
+        Note::Adopted(_) if purpose == Purpose::Watched => return false,
+        Note::TooMany => {
+            tracing::warn!(
+                "limits.locks locks are held: what others lock in Redis is not taken in"
             );
         }
         Note::Adopted(key) => {

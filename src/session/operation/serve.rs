@@ -158,7 +158,7 @@ impl Serving {
                 if let Some(reason) = self.lost.take() {
                     return scope.answer_unknown(&reason);
                 }
-                let text = shared.unavailable(NOT_A_LOCK);
+                let text = shared.only_locks();
                 scope.answer_error(&text)
             }
             Evaluation::Block { keys, timeout_ms, .. } => self.block(&keys, timeout_ms, scope),
@@ -483,7 +483,6 @@ fn nothing_done(trouble: &str) -> String {
     format!("TRYAGAIN lockside: nothing was done: {trouble}")
 }
 
-const NOT_A_LOCK: &str = "only lock keys are served";
 const TOO_MUCH_WAITS: &str =
     "TRYAGAIN lockside: nothing was done: too much waits for the ledger already";
 const CONTENDED: &str =

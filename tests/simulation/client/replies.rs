@@ -4,10 +4,14 @@ use super::*;
 
 impl World {
     /// The reply that it waited for.
-    pub(super) fn reply(&mut self, id: usize, reply: &Reply<'_>) {
+    pub(super) fn reply(&mut self, id: usize, replies: &[Reply<'_>]) {
+        let Some(reply) = replies.last() else { return };
         let soon = self.clients[id].rng.millis(1, 100);
         match self.clients[id].doing {
-            Doing::Acquiring => self.acquired(id, reply),
+            Doing::Acquiring => self.acquired(id, replies),
+            Doing::Extending | Doing::Releasing | Doing::Dropping => {
+                self.script_ran(id, reply, soon)
+            }
             Doing::Checking => {
                 if let Some(seen) = self.sees_another(id, reply) {
                     self.is_lost(id, &seen);
@@ -18,7 +22,7 @@ impl World {
                 Reply::Error(_) => self.not_released(id, soon),
                 _ => {
                     let key = self.clients[id].key.clone();
-                    self.ask(id, Doing::Getting, &[&[b"GET", &key]]);
+                    self.ask_one(id, Doing::Getting, &[b"GET", &key]);
                 }
             },
             Doing::Getting => self.got(id, reply),
@@ -51,39 +55,115 @@ impl World {
         }
     }
 
-    fn acquired(&mut self, id: usize, reply: &Reply<'_>) {
-        let client = &mut self.clients[id];
-        let (key, token) = (client.key.clone(), client.token.clone());
+    fn acquired(&mut self, id: usize, replies: &[Reply<'_>]) {
+        if replies.last().is_some_and(is_noscript) {
+            return self.acquire_by(id, false);
+        }
+        if let Some(Reply::Error(_)) = replies.last() {
+            self.checks.count("errors");
+        }
+        let client = &self.clients[id];
+        let (keys, token) = (client.keys(), client.token.clone());
+        let told = client.form.read(keys.len(), replies);
         let pid = client.line.map_or(0, |line| line.side.1);
-        match reply {
-            Reply::Simple(_) => {
-                client.holds = true;
-                client.tries = 0;
-                let long = if client.rng.percent(10) { 3000 } else { 150 };
-                let hold = client.rng.millis(0, long);
-                self.checks.ok_read(id, &key, &token);
-                self.rest(id, Doing::Holding, hold);
+        let until = match self.fleet {
+            Fleet::Ttl => client.sent + client.ttl,
+            _ => FOREVER,
+        };
+        let mut left = Vec::new();
+        for (key, told) in keys.into_iter().zip(told) {
+            match told {
+                Told::Granted => self.checks.ok_read(id, &key, &token, until),
+                Told::Unknown => self.checks.is_unknown(&key, &token),
+                Told::No => self.checks.no_read(&key, &token, pid),
             }
-            Reply::Error(text) if contains(text, b"unknown outcome") => self.acquire_unknown(id),
-            _ => {
-                if let Reply::Error(_) = reply {
-                    self.checks.count("errors");
-                }
-                self.checks.no_read(&token, pid);
-                self.think(id);
+            if told != Told::No {
+                left.push(Other { key, holds: told == Told::Granted, until });
             }
         }
+        // Those that it holds are in hand first.
+        left.sort_by_key(|lock| lock.holds);
+        self.take_up(id, left);
+    }
+
+    /// Goes on with what it has, or may have.
+    fn take_up(&mut self, id: usize, mut left: Vec<Other>) {
+        let Some(first) = left.pop() else {
+            self.clients[id].others.clear();
+            return self.think(id);
+        };
+        let client = &mut self.clients[id];
+        (client.key, client.holds, client.others) = (first.key, first.holds, left);
+        client.until = first.until;
+        if !client.holds {
+            return self.acquire_unknown(id);
+        }
+        client.tries = 0;
+        let long = if client.rng.percent(10) { 3000 } else { 150 };
+        let hold = client.rng.millis(0, long);
+        self.rest(id, Doing::Holding, hold);
+    }
+
+    /// A script of its own has answered how many keys were its own.
+    fn script_ran(&mut self, id: usize, reply: &Reply<'_>, soon: Duration) {
+        let doing = self.clients[id].doing;
+        let text = match doing {
+            Doing::Extending => forms::extend(self.fleet),
+            _ => forms::RELEASE,
+        };
+        match (doing, reply) {
+            (_, reply) if is_noscript(reply) => self.run_script_by(id, doing, text, false),
+            (Doing::Extending, Reply::Error(_)) => self.rest(id, Doing::Holding, soon),
+            (Doing::Extending, Reply::Integer(1)) => {
+                self.extended(id);
+                self.rest(id, Doing::Holding, soon);
+            }
+            (Doing::Extending, other) => {
+                self.is_lost(id, &format!("its extension is answered {other:?}"));
+                self.rest(id, Doing::Holding, soon * 5);
+            }
+            (Doing::Releasing, Reply::Integer(count)) => self.released_all(id, *count, soon),
+            (Doing::Dropping, Reply::Integer(1)) => self.released(id),
+            (Doing::Dropping, Reply::Integer(_)) if !self.still_holds(id) => self.think(id),
+            (Doing::Dropping, Reply::Integer(_)) => self.rest(id, Doing::Resolving, soon * 5),
+            _ => self.rest(id, Doing::Resolving, soon),
+        }
+    }
+
+    fn extended(&mut self, id: usize) {
+        self.checks.count("extended");
+        let client = &mut self.clients[id];
+        if client.until != FOREVER {
+            client.until = client.until.max(client.sent + client.ttl);
+            self.checks.extended(&client.key, &client.token, client.until);
+        }
+    }
+
+    fn released_all(&mut self, id: usize, count: i64, soon: Duration) {
+        let client = &self.clients[id];
+        let (keys, token) = (client.keys(), client.token.clone());
+        if keys.len() as i64 == count {
+            self.clients[id].others.clear();
+            keys.iter().for_each(|key| self.checks.release_read(key, &token));
+            return self.think(id);
+        }
+        let others = client.others.iter().map(|other| other.until);
+        let has_run_out = others.chain([client.until]).any(|until| until <= self.now());
+        if !has_run_out && !keys.iter().any(|key| self.may_be_behind(key)) {
+            let keys = keys.len();
+            self.checks.fail(format!("client {id}: {token}: {count} of {keys} locks released"));
+        }
+        self.rest(id, Doing::Resolving, soon * 5);
     }
 
     /// The end of one lock, and some time to the next.
     fn think(&mut self, id: usize) {
         let client = &mut self.clients[id];
-        client.key.clear();
         let pause = match client.rng.percent(60) {
             true => client.rng.millis(0, 60),
             false => client.rng.millis(50, 600),
         };
-        self.rest(id, Doing::Idle, pause);
+        self.next_lock(id, pause);
     }
 
     fn got(&mut self, id: usize, reply: &Reply<'_>) {
@@ -94,7 +174,9 @@ impl World {
             (_, None) => {
                 let key = self.clients[id].key.clone();
                 self.send_release(id);
-                self.ask(id, Doing::Executing, &[&[b"MULTI"], &[b"DEL", &key], &[b"EXEC"]]);
+                let words = |words: &[&[u8]]| words.iter().map(|word| word.to_vec()).collect();
+                let all = [words(&[b"MULTI"]), words(&[b"DEL", &key]), words(&[b"EXEC"])];
+                self.ask(id, Doing::Executing, &all);
             }
             (_, Some(seen)) if self.clients[id].holds => {
                 self.is_lost(id, &seen);
@@ -137,6 +219,9 @@ impl World {
     /// A lock that it was told it holds looks lost.
     fn is_lost(&mut self, id: usize, what: &str) {
         let client = &self.clients[id];
+        if client.until <= self.now() {
+            return self.checks.count("ran out");
+        }
         if self.may_be_behind(&client.key) {
             self.checks.count("looked lost for a moment");
             return;
@@ -147,6 +232,6 @@ impl World {
     }
 }
 
-fn contains(text: &[u8], part: &[u8]) -> bool {
-    text.windows(part.len()).any(|window| window == part)
+fn is_noscript(reply: &Reply<'_>) -> bool {
+    matches!(reply, Reply::Error(text) if text.starts_with(b"NOSCRIPT"))
 }

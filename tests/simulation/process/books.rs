@@ -1,6 +1,7 @@
 //! The ledger of one process: the real committer and fold behind the real door, without the thread.
 //! What the thread does is done by `process`.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use lockside::ledger::{Answer, Ask, Asker, Door, Outcome, Position, Ticket, Unav
 use lockside::lock::record::LockKey;
 use lockside::repair::{Standing, Truth};
 
+use super::Fleet;
 use crate::clock;
 
 /// Mistakes that a simulation has to find.
@@ -25,6 +27,18 @@ pub(crate) enum Bug {
     NoTable,
     /// The repair takes what is released for what is held.
     StaleRepair,
+    /// What a script took is not claimed.
+    SilentScript,
+    /// Of several claims of one command only the first is written.
+    FirstClaim,
+    /// What Redis has granted is not mirrored (`fast`).
+    NoMirror,
+    /// Conflicts are not reported (`fast`).
+    SilentConflict,
+    /// The ledger takes locks of a `ttl` rule for shorter than they are.
+    ShortLease,
+    /// Without Redis everybody may use locks.
+    OpenGate,
 }
 
 /// What a session has asked for since somebody looked last.
@@ -34,6 +48,10 @@ pub(crate) enum Asked {
     Release,
 }
 
+/// How late another's entries are read.
+const POLL: Duration = Duration::from_millis(500);
+/// How soon grants by Redis are in the ledger (`fast`).
+pub(crate) const MIRROR_INTERVAL: Duration = Duration::from_millis(500);
 /// How long an exchange may take before the ledger counts as stalled.
 const STALL_AFTER: Duration = Duration::from_secs(1);
 
@@ -49,18 +67,56 @@ pub(crate) struct Books {
     pub(crate) fold: Fold,
     /// Since when the store has been at work.
     pub(crate) busy_since: Option<Duration>,
+    outlook: Outlook,
     pub(crate) asked: Vec<Asked>,
     /// Answers of a planted bug.
     pub(crate) early: Vec<((usize, u32), Answer)>,
     /// Everybody who ever held a lock, for a planted bug.
     pub(crate) ever: Vec<Arc<Holder>>,
+    /// How many outcomes belong to these, for a planted bug.
+    cut: HashMap<Ticket, usize>,
+}
+
+/// As `ledger::thread` shows workers what the last exchange has shown (`fast`).
+#[derive(Debug, Default)]
+struct Outlook {
+    calm_until: Duration,
+    are_others_well: bool,
+    fence_high: u64,
 }
 
 impl Books {
+    /// An exchange has ended well.
+    pub(crate) fn show(&mut self) {
+        self.outlook = Outlook {
+            calm_until: self.committer.read_since().unwrap_or_default() + POLL * 2,
+            are_others_well: !self.committer.has_others_degraded(now()),
+            fence_high: self.fold.fence_high(),
+        };
+    }
+
     fn stalled(&self) -> Option<Arc<str>> {
         let taken = clock::now() - self.busy_since?;
         (taken > STALL_AFTER)
             .then(|| format!("the store has not answered for {} ms", taken.as_millis()).into())
+    }
+}
+
+impl Books {
+    /// A planted bug.
+    fn submit_first(&mut self, asker: Asker, mut asks: Vec<Ask>) -> Result<Ticket, Unavailable> {
+        let count = asks.len();
+        asks.truncate(1);
+        let ticket = self.committer.submit(asker, asks)?;
+        self.cut.insert(ticket, count);
+        Ok(ticket)
+    }
+
+    /// Makes up what was left out.
+    pub(crate) fn complete(&mut self, answer: &mut Answer) {
+        if let Some(count) = self.cut.remove(&answer.ticket) {
+            answer.outcomes.resize(count, answer.outcomes[0].clone());
+        }
     }
 }
 
@@ -69,15 +125,21 @@ pub(crate) fn now() -> Now {
 }
 
 impl Desk {
-    pub(crate) fn new(bug: Option<Bug>) -> Self {
-        let timing = Timing { poll: Duration::from_millis(500), ..Timing::default() };
+    pub(crate) fn new(fleet: Fleet, bug: Option<Bug>) -> Self {
+        let timing = Timing {
+            poll: POLL,
+            mirror_interval: (fleet == Fleet::Fast).then_some(MIRROR_INTERVAL),
+            ..Timing::default()
+        };
         let books = Books {
             committer: Committer::new(timing),
             fold: Fold::default(),
             busy_since: None,
+            outlook: Outlook::default(),
             asked: Vec::new(),
             early: Vec::new(),
             ever: Vec::new(),
+            cut: HashMap::new(),
         };
         Self { books: Mutex::new(books), bug }
     }
@@ -103,7 +165,10 @@ impl Desk {
 }
 
 impl Door for Desk {
-    fn submit(&self, asker: Asker, asks: Vec<Ask>) -> Result<Ticket, Unavailable> {
+    fn submit(&self, asker: Asker, mut asks: Vec<Ask>) -> Result<Ticket, Unavailable> {
+        if self.bug == Some(Bug::ShortLease) {
+            asks.iter_mut().for_each(shorten);
+        }
         let mut books = self.books();
         if let (Asker::Session(..), Some(stalled)) = (asker, books.stalled()) {
             return Err(Unavailable::NotAnswering(stalled));
@@ -114,6 +179,13 @@ impl Door for Desk {
                 Ask::Release(..) | Ask::ReleaseAny(..) => books.asked.push(Asked::Release),
                 _ => {}
             }
+        }
+        if self.bug == Some(Bug::NoMirror) && asks.iter().all(|ask| matches!(ask, Ask::Grant(..))) {
+            return books.committer.submit(asker, Vec::new());
+        }
+        let is_several = asks.len() > 1 && asks.iter().all(|ask| matches!(ask, Ask::Claim(_)));
+        if self.bug == Some(Bug::FirstClaim) && is_several {
+            return books.submit_first(asker, asks);
         }
         let early = self.answer_early(asker, &asks);
         let Some(outcomes) = early else { return books.committer.submit(asker, asks) };
@@ -144,8 +216,24 @@ impl Door for Desk {
         self.books().committer.is_releasing(key)
     }
 
+    fn is_calm(&self) -> bool {
+        let outlook = &self.books().outlook;
+        clock::now() < outlook.calm_until && outlook.are_others_well
+    }
+
+    fn fence_high(&self) -> u64 {
+        self.books().outlook.fence_high
+    }
+
     fn has_company(&self) -> bool {
         self.books().committer.has_company(now())
+    }
+}
+
+/// A planted bug.
+fn shorten(ask: &mut Ask) {
+    if let Ask::ClaimExpiring(claim) = ask {
+        claim.expires_at_ms = claim.expires_at_ms.map(|at| at.saturating_sub(1800));
     }
 }
 
@@ -180,5 +268,10 @@ impl Truth for Desk {
 
     fn holders(&self) -> Vec<Arc<Holder>> {
         self.books().fold.holders()
+    }
+
+    fn fence_floor(&self) -> Option<u64> {
+        let books = self.books();
+        books.committer.is_delay_over().then(|| books.fold.fence_high())
     }
 }

@@ -5,18 +5,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lockside::ledger::{Ask, Asker, Door, Guarantee};
+use lockside::ledger::{Ask, Asker, Door};
 use lockside::lock::record::LockKey;
 use lockside::mode::Mode;
-use lockside::repair::Policy;
-use lockside::repair::command::{Answer, Body, Command};
+use lockside::repair::command::{self, Answer, Body, Command};
 use lockside::repair::dirty::Touch;
-use lockside::repair::pass::{Doubts, Pass, Step};
+use lockside::repair::pass::{Doubts, Note, Pass, Step};
+use lockside::repair::{Policy, Truth};
 use lockside::resp::encode;
 use lockside::resp::reply::Reply;
 
 use super::conn::Act;
-use super::{COMMAND_TIMEOUT, Process, health, rules};
+use super::{COMMAND_TIMEOUT, Fleet, Process, fence_counter, health, rules};
 use crate::clock;
 
 mod answer;
@@ -27,6 +27,8 @@ const SECOND_LOOK: Duration = Duration::from_secs(3);
 const ROUND: usize = 1000;
 const PAUSE: Duration = Duration::from_millis(20);
 const RECONNECT: Duration = Duration::from_millis(500);
+/// How often it is asked whether the lock-delay is over.
+const DELAY_LOOK: Duration = Duration::from_millis(10);
 /// Between two background passes: shorter than by default, so that there are some.
 const INTERVAL: Duration = Duration::from_secs(4);
 
@@ -57,6 +59,10 @@ enum Waits {
     Link(Option<Command>, Option<Arc<str>>),
     Answer(Command),
     Pause(Duration),
+    /// `fast`: until the lock-delay is over, for a pass that was asked for.
+    Delay(Arc<str>, Duration),
+    /// `fast`: until the counter of fences is raised, which ends such a pass.
+    Counter(Arc<str>, Command),
 }
 
 /// The link.
@@ -144,7 +150,7 @@ impl Process {
                 self.mender.at = self.mender.at.min(soon);
             }
             Waits::Pause(_) => self.mender.at = self.mender.at.min(soon),
-            Waits::Link(..) | Waits::Answer(_) => {}
+            Waits::Link(..) | Waits::Answer(_) | Waits::Delay(..) | Waits::Counter(..) => {}
         }
     }
 
@@ -158,11 +164,21 @@ impl Process {
         let now = clock::now();
         loop {
             match &self.mender.waits {
-                Waits::Link(..) | Waits::Answer(_) if now < self.mender.late_at => {
+                Waits::Delay(run, until) => {
+                    let (run, until) = (run.clone(), *until);
+                    if !self.waits_out_delay(run, until) {
+                        return;
+                    }
+                }
+                Waits::Link(..) | Waits::Answer(_) | Waits::Counter(..)
+                    if now < self.mender.late_at =>
+                {
                     self.mender.at = self.mender.late_at;
                     return;
                 }
-                Waits::Link(..) | Waits::Answer(_) => self.mender_link_failed("no reply in time"),
+                Waits::Link(..) | Waits::Answer(_) | Waits::Counter(..) => {
+                    self.mender_link_failed("no reply in time");
+                }
                 Waits::Pause(until) => {
                     let until = *until;
                     if self.begin_round_in_between() {
@@ -238,6 +254,30 @@ impl Process {
             self.mender.drop_link();
         }
         self.mender.next_connect = clock::now();
+        if self.fleet == Fleet::Fast {
+            self.mender.waits = Waits::Delay(run, clock::now() + PATIENCE);
+            return;
+        }
+        self.begin_on_link(run);
+    }
+
+    /// `fast`: others may have granted what the ledger does not know yet. False while that is so.
+    fn waits_out_delay(&mut self, run: Arc<str>, until: Duration) -> bool {
+        let is_over = self.mender.request.is_some() || self.mender.is_cancelled;
+        if is_over || clock::now() >= until {
+            self.mender.waits = Waits::Nothing;
+            self.shared.reports.pass_ended(run, false);
+        } else if self.desk.fence_floor().is_some() {
+            self.mender.waits = Waits::Nothing;
+            self.begin_on_link(run);
+        } else {
+            self.mender.at = clock::now() + DELAY_LOOK;
+            return false;
+        }
+        true
+    }
+
+    fn begin_on_link(&mut self, run: Arc<str>) {
         if self.mender.link.is_some() {
             return self.begin_full(Purpose::Asked, Some(run));
         }
@@ -248,7 +288,7 @@ impl Process {
         let doubts = std::mem::take(&mut self.mender.doubts);
         let dbs = std::iter::once(0).collect();
         let mark = self.dirty.mark();
-        let mut pass = Pass::full(policy(), &*self.desk, &dbs, doubts);
+        let mut pass = Pass::full(policy(self.fleet), &*self.desk, &dbs, doubts);
         if purpose == Purpose::Background {
             pass = pass.carefully();
         }
@@ -262,7 +302,7 @@ impl Process {
         self.mender.last = Some(last.clone());
         let doubts = std::mem::take(&mut self.mender.doubts);
         let names = keys.iter().map(|(key, _)| key.clone());
-        let pass = Pass::of_keys(policy(), names, doubts);
+        let pass = Pass::of_keys(policy(self.fleet), names, doubts);
         let frame = Frame {
             pass,
             purpose: Purpose::Dirty,
@@ -316,6 +356,7 @@ impl Process {
                 let ask = |(claim, lost)| Ask::Prefer(claim, lost);
                 drop(self.desk.submit(Asker::Nobody, grants.into_iter().map(ask).collect()));
             }
+            Step::Tell(_) => unreachable!("no rule of the simulation is observed"),
             Step::Later => return self.later(frame),
             Step::Done(complete) => return self.finish(frame, complete),
         }
@@ -358,7 +399,14 @@ impl Process {
 
     fn finish(&mut self, mut frame: Frame, complete: bool) {
         let done = frame.pass.take_done();
-        frame.pass.take_notes();
+        for note in frame.pass.take_notes() {
+            let is_fast = self.fleet == Fleet::Fast && frame.purpose != Purpose::Dirty;
+            if let Note::CannotRestore(key) = note
+                && is_fast
+            {
+                self.dirty.touch(key);
+            }
+        }
         self.mender.doubts.extend(frame.pass.into_doubts());
         match frame.purpose {
             Purpose::Dirty => {
@@ -378,8 +426,10 @@ impl Process {
                 if purpose == Purpose::Background {
                     self.mender.next_background = clock::now() + INTERVAL;
                 }
-                if let Some(run) = frame.run {
-                    self.shared.reports.pass_ended(run, complete);
+                match frame.run {
+                    Some(run) if complete && self.fleet == Fleet::Fast => self.raise_counter(run),
+                    Some(run) => self.shared.reports.pass_ended(run, complete),
+                    None => {}
                 }
             }
         }
@@ -387,6 +437,17 @@ impl Process {
             // A round in between is over: the pass below goes on with its pause.
             self.mender.waits = Waits::Pause(clock::now());
         }
+    }
+
+    /// From now on Redis gives fences that are higher than all that the ledger knows.
+    fn raise_counter(&mut self, run: Arc<str>) {
+        let (Some(floor), Some(link)) = (self.desk.fence_floor(), &self.mender.link) else {
+            return self.shared.reports.pass_ended(run, false);
+        };
+        let command = command::raise_counter(&fence_counter(), floor);
+        self.mender.acts.push(Act::Send(link.id, encoded(&command, false)));
+        self.mender.waits = Waits::Counter(run, command);
+        self.mender.late_at = clock::now() + COMMAND_TIMEOUT;
     }
 
     fn send(&mut self, command: Command) {
@@ -406,9 +467,9 @@ impl Process {
     }
 }
 
-fn policy() -> Policy {
+fn policy(fleet: Fleet) -> Policy {
     let conflict = lockside::config::Conflict::Ledger;
-    Policy { rules: Arc::new(rules()), guarantee: Guarantee::Strict, conflict }
+    Policy { rules: Arc::new(rules(fleet)), guarantee: fleet.guarantee(), conflict }
 }
 
 fn encoded(command: &Command, by_text: bool) -> Vec<u8> {

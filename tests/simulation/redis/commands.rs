@@ -2,7 +2,7 @@
 
 use lockside::resp::encode::{self, Protocol};
 
-use super::{Redis, guarded};
+use super::{PASSWORD, Redis, User, script};
 use crate::clock;
 
 impl Redis {
@@ -16,7 +16,20 @@ impl Redis {
             let text = format!("ERR wrong number of arguments for '{name}' command");
             return encode::error(out, text.as_bytes());
         }
+        if let Some(refusal) = refusal(connection.user, &name, &words) {
+            connection.is_aborted |= connection.queued.is_some();
+            return encode::error(out, refusal.as_bytes());
+        }
         match name.as_str() {
+            "AUTH" => {
+                let user = if words[1] == b"worker" { User::Worker } else { User::Guest };
+                if words[2] != PASSWORD.as_bytes() {
+                    let text = "WRONGPASS invalid username-password pair or user is disabled.";
+                    return encode::error(out, text.as_bytes());
+                }
+                connection.user = Some(user);
+                encode::simple(out, b"OK");
+            }
             "MULTI" => {
                 connection.queued = Some(Vec::new());
                 encode::simple(out, b"OK");
@@ -66,6 +79,11 @@ impl Redis {
         }
     }
 
+    /// A command of a script.
+    pub(super) fn run(&mut self, words: Vec<Vec<u8>>, out: &mut Vec<u8>) {
+        self.simple(&name(&words), &words, out);
+    }
+
     fn simple(&mut self, name: &str, words: &[Vec<u8>], out: &mut Vec<u8>) {
         let key = words.get(1).map(Vec::as_slice).unwrap_or_default();
         match name {
@@ -82,6 +100,21 @@ impl Redis {
                 self.remove(key);
             }
             "SET" => self.set(words, out),
+            "MSETNX" => self.set_all(&words[1..], out),
+            "TYPE" => {
+                let kind: &[u8] = if self.data.contains_key(key) { b"string" } else { b"none" };
+                encode::simple(out, kind);
+            }
+            "STRLEN" => {
+                let length = self.data.get(key).map_or(0, |entry| entry.value.len());
+                encode::integer(out, length as i64);
+            }
+            "TIME" => {
+                let ms = clock::unix_ms();
+                encode::array(out, 2);
+                encode::bulk(out, (ms / 1000).to_string().as_bytes());
+                encode::bulk(out, (ms % 1000 * 1000).to_string().as_bytes());
+            }
             "DEL" | "UNLINK" => {
                 let gone = words[1..].iter().filter_map(|key| self.remove(key)).count();
                 encode::integer(out, gone as i64);
@@ -97,7 +130,8 @@ impl Redis {
                 encode::integer(out, i64::from(there));
             }
             "SCAN" => self.scan(words, out),
-            "EVAL" | "EVALSHA" => guarded::run(self, words, out),
+            "EVAL" | "EVALSHA" => script::eval(self, words, out),
+            "SCRIPT" => script::script(self, words, out),
             _ => panic!("the simulated Redis does not know {}", shown(words)),
         }
     }
@@ -133,6 +167,15 @@ impl Redis {
         if sets {
             self.put(key, value, ttl_ms);
         }
+    }
+
+    fn set_all(&mut self, pairs: &[Vec<u8>], out: &mut Vec<u8>) {
+        let pairs = pairs.chunks_exact(2);
+        let is_free = pairs.clone().all(|pair| !self.data.contains_key(&pair[0]));
+        if is_free {
+            pairs.for_each(|pair| self.put(&pair[0], &pair[1], None));
+        }
+        encode::integer(out, i64::from(is_free));
     }
 
     pub(super) fn pttl(&self, key: &[u8]) -> i64 {
@@ -171,6 +214,18 @@ impl Redis {
         encode::bulk(out, ((cursor + 1) % 4).to_string().as_bytes());
         encode::array(out, keys.len());
         keys.into_iter().for_each(|key| encode::bulk(out, key));
+    }
+}
+
+/// What Redis says to who may not do this.
+fn refusal(user: Option<User>, name: &str, words: &[Vec<u8>]) -> Option<&'static str> {
+    let is_lock = |word: &Vec<u8>| word.starts_with(b"lock:");
+    match user {
+        None if name != "AUTH" => Some("NOAUTH Authentication required."),
+        Some(User::Guest) if words[1..].iter().any(is_lock) => {
+            Some("NOPERM this user has no permissions to access one of the keys used as arguments")
+        }
+        _ => None,
     }
 }
 

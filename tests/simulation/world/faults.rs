@@ -70,7 +70,8 @@ impl World {
     /// is slow, was or will be the only one that knows.
     pub(crate) fn may_be_behind(&self, key: &[u8]) -> bool {
         let is_slow = |slot: &Slot| slot.mood != Mood::Fast || slot.is_cut || slot.hole.is_some();
-        if self.checks.has_returned(key)
+        if self.checks.may_be_lost(key)
+            || self.checks.has_returned(key)
             || self.now() < self.behind_until
             || self.slots.iter().any(is_slow)
         {

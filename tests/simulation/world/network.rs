@@ -112,7 +112,8 @@ impl World {
         if is_cut || !self.redis.is_up || self.redis.refuses {
             return self.send_to_sidecar(id, Event::LinkDown(id, "connection refused"));
         }
-        self.redis.connect(id);
+        let is_own = !matches!(link.owner, Owner::Conn(_));
+        self.redis.connect(id, is_own);
         self.send_to_sidecar(id, Event::LinkUp(id));
     }
 

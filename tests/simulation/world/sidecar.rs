@@ -4,15 +4,19 @@ use std::time::Duration;
 
 use lockside::ledger::memory;
 use lockside::ledger::store::Store;
-use lockside::ledger::{Entry, Row};
+use lockside::ledger::{Claim, Entry, Row};
+use lockside::lock::record::LockKey;
 
 use super::network::Owner;
 use super::{Event, Mood, Point, Side, World};
 use crate::clock;
-use crate::process::Process;
-use crate::process::books::{self, Asked};
+use crate::process::books::{self, Asked, Bug};
 use crate::process::conn::{Act, Happened};
 use crate::process::health::Pulse;
+use crate::process::{Fleet, Process};
+
+/// Between two looks for what has run out.
+const SWEEP: Duration = Duration::from_secs(1);
 
 impl World {
     /// Starts a sidecar anew, unless it runs.
@@ -20,13 +24,16 @@ impl World {
         if self.slots[sidecar].process.is_some() {
             return;
         }
-        let process = Process::new(sidecar, self.medium.clone(), self.bug);
+        let process = Process::new(sidecar, self.medium.clone(), self.fleet, self.bug);
         let side = (sidecar, process.pid);
         self.note(|| format!("side {sidecar}: starts"));
         self.slots[sidecar].process = Some(Box::new(process));
         self.at(self.now(), Event::OpenLog(side));
         self.at(self.now(), Event::Health(side));
         self.at(self.now(), Event::Mend(side));
+        if self.fleet == Fleet::Ttl {
+            self.after(SWEEP, Event::Sweep(side));
+        }
     }
 
     /// Ends a process at once: nothing of its memory is left.
@@ -117,6 +124,10 @@ impl World {
                 process.mend();
             }
             Event::Mend(_) => process.mend(),
+            Event::Sweep(_) => {
+                process.sweep();
+                self.after(SWEEP, Event::Sweep(side));
+            }
             Event::OpenLog(_) => self.open_log(side, process),
             Event::Exchange(_, rows) => self.exchange(side, process, &rows),
             Event::Exchanged(_, result) => return self.exchanged(side, process, result),
@@ -291,7 +302,11 @@ impl World {
             let books = &mut *books;
             books.busy_since = None;
             match result {
-                Ok(seen) => books.committer.seen(seen, &mut books.fold, books::now()),
+                Ok(seen) => {
+                    let done = books.committer.seen(seen, &mut books.fold, books::now());
+                    books.show();
+                    done
+                }
                 Err(error) => {
                     books.committer.failed(&error, books::now());
                     return Vec::new();
@@ -299,7 +314,11 @@ impl World {
             }
         };
         process.tell(&done);
-        for (_, (conn, _), answer) in done.answers {
+        if self.bug != Some(Bug::SilentConflict) {
+            done.disputes.iter().for_each(|dispute| self.checks.reported(&dispute.key));
+        }
+        for (_, (conn, _), mut answer) in done.answers {
+            process.desk.books().complete(&mut answer);
             let delay = self.rng.micros(1, 200);
             self.after(delay, Event::Conn(side, conn, Happened::Answer(answer)));
         }
@@ -324,24 +343,24 @@ impl Reminder {
 
 fn shown(row: &Row) -> String {
     let at = format!("{}/{}", row.at.log, row.at.seq);
+    let key = |key: &LockKey| String::from_utf8_lossy(key.key()).into_owned();
+    let token = |claim: &Claim| {
+        String::from_utf8_lossy(&claim.stored[..claim.stored.len().min(18)]).into_owned()
+    };
     match &row.entry {
-        Entry::Claim(claim) => {
-            let (key, stored) = (claim.key.key(), &claim.stored[..]);
-            let token = String::from_utf8_lossy(&stored[..stored.len().min(18)]).into_owned();
-            format!("{at} CLAIM {} {token}", String::from_utf8_lossy(key))
+        Entry::Claim(claim) => format!("{at} CLAIM {} {}", key(&claim.key), token(claim)),
+        Entry::Grant(claim, fence) => {
+            format!("{at} GRANT {} {} {fence}", key(&claim.key), token(claim))
         }
-        Entry::Observe(claim) => {
-            let token =
-                String::from_utf8_lossy(&claim.stored[..claim.stored.len().min(18)]).into_owned();
-            format!("{at} OBSERVE {} {token}", String::from_utf8_lossy(claim.key.key()))
+        Entry::Observe(claim) => format!("{at} OBSERVE {} {}", key(&claim.key), token(claim)),
+        Entry::Release { key: lock, claim, cause, .. } => {
+            format!("{at} RELEASE {} {}/{} {}", key(lock), claim.log, claim.seq, cause.word())
         }
-        Entry::Release { key, claim, cause, .. } => {
-            let key = String::from_utf8_lossy(key.key()).into_owned();
-            format!("{at} RELEASE {key} {}/{} {}", claim.log, claim.seq, cause.word())
+        Entry::Withdraw { key: lock, claim } => {
+            format!("{at} WITHDRAW {} {}/{}", key(lock), claim.log, claim.seq)
         }
-        Entry::Withdraw { key, claim } => {
-            let key = String::from_utf8_lossy(key.key()).into_owned();
-            format!("{at} WITHDRAW {key} {}/{}", claim.log, claim.seq)
+        Entry::Extend { key: lock, claim, .. } => {
+            format!("{at} EXTEND {} {}/{}", key(lock), claim.log, claim.seq)
         }
         Entry::Degraded => format!("{at} DEGRADED"),
         Entry::Healthy(_) => format!("{at} HEALTHY"),

@@ -109,6 +109,23 @@ fn a_lock_is_looked_at() {
     }
 }
 
+/// What is no lock is refused at once, with the reason (SPEC 6).
+#[test]
+fn other_keys_are_refused_with_the_reason() {
+    let Some(mut stage) = Stage::start() else { return };
+    stage.take("lock:a", A);
+    stage.redis.kill();
+    stage.wait_mode("degraded");
+    let start =
+        format!("-MASTERDOWN lockside: upstream 127.0.0.1:{} is unavailable (", stage.relay.port());
+    for line in ["GET plain", "SUBSCRIBE news", "MGET lock:a plain", "FLUSHALL", "BLPOP plain 0"] {
+        let reply = answer(&mut stage.stranger, line);
+        let is_right =
+            reply.starts_with(&start) && reply.ends_with("); only lock keys are served\r\n");
+        assert!(is_right, "{line}: {reply}");
+    }
+}
+
 /// The same where Redis answers and has lost the lock: what it lacks is no answer.
 #[test]
 fn a_lock_is_looked_at_where_redis_is_behind() {

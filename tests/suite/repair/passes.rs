@@ -166,6 +166,7 @@ impl Rig {
             fence_counter: b"lockside:fence:test".to_vec(),
             interval,
             unix_ms,
+            observed: None,
         };
         let repair = Repair::start(parts).unwrap();
         Self { redis, book, board, dirty, databases, repair, ended, runs }

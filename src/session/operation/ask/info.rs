@@ -79,6 +79,8 @@ fn section(shared: &Shared) -> String {
     if let Some(after) = outages.filter_map(|event| event.change.detected_after).next() {
         let _ = write!(text, "lockside_last_outage_detected_after_ms:{}\r\n", after.as_millis());
     }
+    let observing = shared.repairs.observing().unwrap_or_else(|| "off".into());
+    let _ = write!(text, "lockside_observe:{observing}\r\n");
     for (name, count) in shared.repairs.counts() {
         let _ = write!(text, "lockside_{name}:{count}\r\n");
     }

@@ -2,11 +2,10 @@
 //!
 //! No reply shows more than the first 8 characters of a token (SPEC 9).
 
-use crate::ledger::entry::{Claim, Entry, Row};
+use crate::ledger::entry::{Claim, Entry, OBSERVED, OBSERVED_ANEW, Row};
 use crate::lock::record::{Confidence, LockKey, Position, Record};
 use crate::lock::value;
 use crate::mode::{Event, Mode};
-use crate::repair::pass::OBSERVED;
 use crate::resp::encode::{self, Protocol};
 use crate::session::Shared;
 
@@ -63,7 +62,7 @@ enum Field {
 fn origin(record: &Record) -> &'static str {
     match &record.marker {
         Some(_) => "degraded",
-        None if *record.client == *OBSERVED => "observed",
+        None if [OBSERVED, OBSERVED_ANEW].contains(&&*record.client) => "observed",
         None => "redis",
     }
 }
@@ -103,9 +102,13 @@ pub(super) fn mode_line(shared: &Shared) -> String {
     let redis = shared.history.lost().filter(|_| mode != Mode::Healthy);
     let ledger = ledger.map(|trouble| format!("the ledger does not answer ({trouble})"));
     let causes: Vec<_> = ledger.into_iter().chain(redis.map(|cause| cause.to_string())).collect();
-    match causes.is_empty() {
+    let line = match causes.is_empty() {
         true => mode.word().to_owned(),
         false => format!("{}: {}", mode.word(), causes.join("; ")),
+    };
+    match shared.repairs.observing() {
+        Some(observing) => format!("{line}; observes: {observing}"),
+        None => line,
     }
 }
 

@@ -35,6 +35,7 @@ impl Process {
                 }
             }
             Waits::Answer(_) => self.answered(Answer::Failed(why.into())),
+            Waits::Counter(run, _) => self.shared.reports.pass_ended(run, false),
             waits => self.mender.waits = waits,
         }
     }
@@ -61,6 +62,13 @@ impl Process {
                     (None, None) => {}
                 }
             }
+            Waits::Counter(run, command) => match &reply {
+                Reply::Error(text) if text.starts_with(b"NOSCRIPT") => {
+                    self.mender.acts.push(Act::Send(id, encoded(&command, true)));
+                    self.mender.waits = Waits::Counter(run, command);
+                }
+                _ => self.shared.reports.pass_ended(run, true),
+            },
             Waits::Answer(command) => match &reply {
                 Reply::Error(text) if text.starts_with(b"NOSCRIPT") => {
                     self.mender.acts.push(Act::Send(id, encoded(&command, true)));

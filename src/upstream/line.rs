@@ -1,4 +1,5 @@
-//! A connection to Redis for one question at a time, each answered by a deadline or given up.
+//! A connection to Redis for one question at a time, each answered by a deadline or given up: for
+//! probes, and for what Redis says unasked.
 //!
 //! The workers' links never wait, and the `redis` crate has no deadline over a connect and its
 //! replies together: so this is a socket with time-outs, and `resp` to read by.
@@ -13,12 +14,12 @@ use crate::mode::Sign;
 use crate::resp::reply::ReplyScanner;
 use crate::upstream::Upstream;
 
-/// Bytes of a reply; `INFO server` has about 2 KiB.
+/// Bytes of a reply to a question; `INFO server` has about 2 KiB.
 const MAX_REPLY: usize = 64 * 1024;
 
 /// Why there is no reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// The connection has ended.
     Ended,
     /// The deadline has passed.
@@ -29,7 +30,7 @@ pub(super) enum Fault {
 
 impl Fault {
     /// What it says of a connection that was made just now.
-    pub(super) fn sign(self) -> Sign {
+    pub(crate) fn sign(self) -> Sign {
         match self {
             Self::Ended => Sign::Reset,
             Self::Late => Sign::Silent,
@@ -40,17 +41,17 @@ impl Fault {
 
 /// A connected socket and what has come on it.
 #[derive(Debug)]
-pub(super) struct Link {
+pub(crate) struct Line {
     socket: Socket,
     buffer: Vec<u8>,
 }
 
-impl Link {
+impl Line {
     /// Connects to the first address of `upstream` that accepts.
     ///
     /// # Errors
     /// [`Sign::ConnectTimeout`], or [`Sign::Refused`] for whatever else hinders it.
-    pub(super) fn connect(upstream: &Upstream, deadline: Instant) -> Result<Self, Sign> {
+    pub(crate) fn connect(upstream: &Upstream, deadline: Instant) -> Result<Self, Sign> {
         let places = places(upstream);
         let mut sign = Sign::Refused;
         for (at, place) in places.iter().enumerate() {
@@ -70,7 +71,7 @@ impl Link {
 
     /// Sends commands. A failure shows when their replies are read, behind what came before it:
     /// a server that is full says so and closes.
-    pub(super) fn send(&mut self, commands: &[u8], deadline: Instant) {
+    pub(crate) fn send(&mut self, commands: &[u8], deadline: Instant) {
         // A zero time-out would mean none.
         let timeout = left(deadline).max(Duration::from_millis(1));
         let sent = self
@@ -83,7 +84,13 @@ impl Link {
     }
 
     /// The next reply's bytes.
-    pub(super) fn reply(&mut self, deadline: Instant) -> Result<Vec<u8>, Fault> {
+    pub(crate) fn reply(&mut self, deadline: Instant) -> Result<Vec<u8>, Fault> {
+        self.frame(MAX_REPLY, deadline)
+    }
+
+    /// The next frame's bytes, of which there are at most so many. What has come by the deadline
+    /// stays for the next call.
+    pub(crate) fn frame(&mut self, most: usize, deadline: Instant) -> Result<Vec<u8>, Fault> {
         let mut scanner = ReplyScanner::default();
         let mut scanned = 0;
         loop {
@@ -93,7 +100,7 @@ impl Link {
                 let rest = self.buffer.split_off(scanned);
                 return Ok(std::mem::replace(&mut self.buffer, rest));
             }
-            if self.buffer.len() > MAX_REPLY {
+            if self.buffer.len() > most {
                 return Err(Fault::Garbled);
             }
             self.fill(deadline)?;
@@ -105,7 +112,7 @@ impl Link {
         if timeout.is_zero() {
             return Err(Fault::Late);
         }
-        let mut chunk = [0; 4096];
+        let mut chunk = [0; 16 * 1024];
         let read =
             self.socket.set_read_timeout(Some(timeout)).and_then(|()| self.socket.read(&mut chunk));
         match read {

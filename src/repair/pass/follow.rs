@@ -1,0 +1,347 @@
+//! A pass that follows Redis on keys of observed rules (SPEC 6, `observe`): what it may conclude from
+//! what it sees, and when. No socket, no clock.
+//!
+//! One look proves little: a release through Lockside is seen in Redis before the ledger has it, what
+//! was read of the ledger may be a moment old, and a Redis that has just become a replica may have lost
+//! keys before anybody has noticed. So what would end a hold, delete or put something back is only a
+//! [`Sighting`] at first. It counts when the same is seen again, some time later, and Redis has taken
+//! a write in between that was asked for after the first look.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::super::Truth;
+use super::super::plan::Says;
+use super::super::plan::follow::{Follow, follow};
+use super::{Claim, Found, Guard, Holder, LockKey, Pass, Position, Repair};
+use crate::ledger::entry::{OBSERVED, OBSERVED_ANEW};
+
+/// Most sightings that wait to be confirmed. What is past it is met again.
+const MOST_SIGHTINGS: usize = 10_000;
+/// Good probes after which one of them has begun, and Redis has taken its write, since the first look.
+const PROBES: u64 = 2;
+/// How soon a look again says anything new.
+const SOON: Duration = Duration::from_millis(500);
+/// By then the ledger was read again, and a client's own claim is there.
+const READ: Duration = Duration::from_millis(1500);
+/// A release that was seen in Redis is in the ledger by then, be that a slow one.
+const RELEASED: Duration = Duration::from_secs(3);
+/// When it is looked at again what has become of a key that the ledger was told of.
+const RELOOK_MS: u64 = 500;
+/// What was seen so long ago says nothing any more.
+const STALE: Duration = Duration::from_secs(20);
+
+/// What was seen once, by key.
+pub type Sightings = BTreeMap<LockKey, Sighting>;
+
+/// One thing that was seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sighting {
+    what: Sight,
+    /// Under which holder.
+    holder: Option<Position>,
+    since: Duration,
+    probes: u64,
+}
+
+/// What was seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Sight {
+    /// An observed lock does not stand there any more.
+    Ended,
+    /// A lock that was granted is missing.
+    Missing,
+    /// A value that was released stands there.
+    Anew(Vec<u8>),
+    /// A lock with a TTL that the ledger does not know, under a `ttl` rule.
+    Taken(Vec<u8>),
+    /// Something is to be taken away.
+    Doomed(Vec<u8>),
+}
+
+impl Sight {
+    fn wait(&self) -> Duration {
+        match self {
+            Self::Ended => SOON,
+            Self::Missing => RELEASED,
+            Self::Anew(_) | Self::Taken(_) | Self::Doomed(_) => READ,
+        }
+    }
+}
+
+/// When, and whether Redis is followed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Moment {
+    /// Monotonic time.
+    pub now: Duration,
+    /// How many probes were good so far.
+    pub probes: u64,
+    /// The mode is healthy, and the link that the pass uses leads to the run that it is healthy for.
+    pub follows: bool,
+}
+
+/// What a pass that follows knows besides.
+#[derive(Debug)]
+pub(super) struct Following {
+    databases: Arc<BTreeSet<u32>>,
+    sightings: Sightings,
+    moment: Moment,
+    /// Keys that are to be looked at again, each after so many milliseconds.
+    revisits: Vec<(LockKey, u64)>,
+    endings: Vec<(LockKey, Position)>,
+    moves: Vec<(LockKey, Position, u64)>,
+    /// How many more locks may be taken in, once it was asked.
+    room: Option<usize>,
+    /// There was no room.
+    is_over: bool,
+}
+
+/// What the ledger is told of what others did in Redis.
+#[derive(Debug, Clone, PartialEq)]
+pub enum News {
+    /// The observed hold has ended.
+    Ended(LockKey, Position),
+    /// Its owner has moved its end to this time, in milliseconds since the Unix epoch.
+    Moved(LockKey, Position, u64),
+}
+
+impl Pass {
+    /// The same, following Redis on keys of observed rules in these databases. [`Pass::at`] is to be
+    /// called before every step.
+    pub fn following(mut self, databases: Arc<BTreeSet<u32>>, sightings: Sightings) -> Self {
+        self.following = Some(Box::new(Following {
+            databases,
+            sightings,
+            moment: Moment::default(),
+            revisits: Vec::new(),
+            endings: Vec::new(),
+            moves: Vec::new(),
+            room: None,
+            is_over: false,
+        }));
+        self
+    }
+
+    /// What holds now.
+    pub fn at(&mut self, moment: Moment) {
+        let Some(following) = &mut self.following else { return };
+        following.moment = moment;
+        if !moment.follows {
+            following.sightings.clear();
+        }
+    }
+
+    /// Keys to be looked at again, with the milliseconds after which, since the last call.
+    pub fn take_revisits(&mut self) -> Vec<(LockKey, u64)> {
+        self.following.as_mut().map(|it| std::mem::take(&mut it.revisits)).unwrap_or_default()
+    }
+
+    /// What the next pass that follows has to know.
+    pub fn take_sightings(&mut self) -> Sightings {
+        self.following.as_mut().map(|it| std::mem::take(&mut it.sightings)).unwrap_or_default()
+    }
+
+    /// What the ledger is to be told, since the last call.
+    pub(super) fn take_news(&mut self) -> Vec<News> {
+        let Some(following) = &mut self.following else { return Vec::new() };
+        let ended = following.endings.drain(..).map(|(key, at)| News::Ended(key, at));
+        let moved = following.moves.drain(..).map(|(key, at, to)| News::Moved(key, at, to));
+        ended.chain(moved).collect()
+    }
+
+    /// True if Redis is followed on this key now.
+    pub(super) fn follows(&self, key: &LockKey, truth: &dyn Truth) -> bool {
+        let Some(following) = &self.following else { return false };
+        following.moment.follows
+            && following.databases.contains(&key.db())
+            && self.policy.rules.find(key.key()).is_some_and(|rule| rule.observe)
+            && !truth.is_dirty(key)
+    }
+
+    /// What a followed key means; false if the table of repairs is to say it.
+    pub(super) fn follow(
+        &mut self,
+        key: &LockKey,
+        found: &Found,
+        holder: Option<&Holder>,
+        says: Says<'_>,
+        truth: &dyn Truth,
+        now_ms: u64,
+    ) -> bool {
+        if !self.follows(key, truth) {
+            return false;
+        }
+        let at = holder.map(|holder| holder.at);
+        let is_observed = at.is_some_and(|at| truth.is_observed(key, at));
+        match follow(found, says, is_observed, self.terms(key)) {
+            Follow::AsPlanned => return false,
+            Follow::Leave(ms) => {
+                self.settle(key, at, true);
+                self.revisit(key, ms);
+            }
+            Follow::Ended => match at.filter(|_| self.is_confirmed(key, Sight::Ended, at)) {
+                Some(at) => self.tell_and_look_again(key, News::Ended(key.clone(), at)),
+                None => drop(self.later.insert(key.clone())),
+            },
+            Follow::Moved(ms) => match at {
+                Some(at) => {
+                    let to = now_ms.saturating_add(ms);
+                    self.tell_and_look_again(key, News::Moved(key.clone(), at, to));
+                }
+                None => drop(self.later.insert(key.clone())),
+            },
+            Follow::Anew(stored) => {
+                let sight = Sight::Anew(stored.to_vec());
+                match self.is_confirmed(key, sight, at) {
+                    true => self.take_in(
+                        key,
+                        stored,
+                        truth,
+                        |claim| Claim { client: OBSERVED_ANEW.into(), ..claim },
+                        now_ms,
+                    ),
+                    false => self.doubt(key, stored, now_ms),
+                }
+            }
+            Follow::Taken(stored, ms) => {
+                let expires_at_ms = Some(now_ms.saturating_add(ms));
+                match self.is_confirmed(key, Sight::Taken(stored.to_vec()), at) {
+                    true => self.take_in(
+                        key,
+                        stored,
+                        truth,
+                        |claim| Claim { expires_at_ms, ..claim },
+                        now_ms,
+                    ),
+                    false => drop(self.later.insert(key.clone())),
+                }
+            }
+        }
+        true
+    }
+
+    /// True if this repair of a followed key is not to be made yet: it is looked at again.
+    pub(super) fn is_too_soon(
+        &mut self,
+        key: &LockKey,
+        repair: Repair<'_>,
+        holder: Option<Position>,
+        truth: &dyn Truth,
+        now_ms: u64,
+    ) -> bool {
+        if !self.follows(key, truth) {
+            return false;
+        }
+        let (sight, doomed) = match repair {
+            Repair::Set { .. } => (Sight::Missing, None),
+            Repair::Delete(there) | Repair::Replace { theirs: there, .. } => {
+                let (Guard::Value(bytes) | Guard::Other(bytes)) = there;
+                (Sight::Doomed(bytes.to_vec()), Some(there))
+            }
+            Repair::Persist(_) | Repair::Lengthen { .. } | Repair::Adopt(_) | Repair::Prefer(_) => {
+                return false;
+            }
+        };
+        if self.is_confirmed(key, sight, holder) {
+            return false;
+        }
+        match doomed {
+            Some(Guard::Value(stored)) => self.doubt(key, stored, now_ms),
+            Some(Guard::Other(_)) | None => drop(self.later.insert(key.clone())),
+        }
+        true
+    }
+
+    /// True if this pass follows, and as many locks are held as may be, so that what stands under this
+    /// key is not taken in; else there is one less that may be.
+    pub(super) fn is_too_much(&mut self, key: &LockKey, truth: &dyn Truth) -> bool {
+        if !self.follows(key, truth) {
+            return false;
+        }
+        let Some(following) = &mut self.following else { return false };
+        // What this pass has taken in already may not be counted there yet.
+        let room = following.room.get_or_insert_with(|| truth.room());
+        if let Some(left) = room.checked_sub(1) {
+            *room = left;
+            return false;
+        }
+        if !std::mem::replace(&mut following.is_over, true) {
+            self.notes.push(super::Note::TooMany);
+        }
+        self.settle(key, None, true);
+        true
+    }
+
+    /// Nothing is left to do about this key: what was seen of it before has passed.
+    pub(super) fn forget_sighting(&mut self, key: &LockKey) {
+        if let Some(following) = &mut self.following {
+            following.sightings.remove(key);
+        }
+    }
+
+    /// The ledger is asked what it knows of this value, which makes it read on; then it is looked at
+    /// again. An observation of a value that is dead changes nothing.
+    fn doubt(&mut self, key: &LockKey, stored: &[u8], now_ms: u64) {
+        self.observe(key, stored, now_ms);
+        self.later.insert(key.clone());
+    }
+
+    fn take_in(
+        &mut self,
+        key: &LockKey,
+        stored: &[u8],
+        truth: &dyn Truth,
+        make: impl FnOnce(Claim) -> Claim,
+        now_ms: u64,
+    ) {
+        if self.is_too_much(key, truth) {
+            return;
+        }
+        self.observe(key, stored, now_ms);
+        if let Some(claim) = self.observations.pop() {
+            debug_assert_eq!(*claim.client, *OBSERVED);
+            self.observations.push(make(claim));
+        }
+        self.notes.push(super::Note::Adopted(key.clone()));
+        self.settle(key, None, true);
+        self.revisit(key, Some(RELOOK_MS));
+    }
+
+    fn tell_and_look_again(&mut self, key: &LockKey, news: News) {
+        let (News::Ended(_, at) | News::Moved(_, at, _)) = &news;
+        self.settle(key, Some(*at), true);
+        self.revisit(key, Some(RELOOK_MS));
+        let Some(following) = &mut self.following else { return };
+        match news {
+            News::Ended(key, at) => following.endings.push((key, at)),
+            News::Moved(key, at, to) => following.moves.push((key, at, to)),
+        }
+    }
+
+    fn revisit(&mut self, key: &LockKey, ms: Option<u64>) {
+        if let (Some(following), Some(ms)) = (&mut self.following, ms) {
+            following.revisits.push((key.clone(), ms));
+        }
+    }
+
+    /// True if this was seen before under the same holder, long enough ago; else it is remembered.
+    fn is_confirmed(&mut self, key: &LockKey, what: Sight, holder: Option<Position>) -> bool {
+        let Some(following) = &mut self.following else { return false };
+        let Moment { now, probes, .. } = following.moment;
+        let is_same = |known: &Sighting| {
+            let age = now.saturating_sub(known.since);
+            known.what == what && known.holder == holder && age < STALE
+        };
+        match following.sightings.get(key) {
+            Some(known) if is_same(known) => {
+                let age = now.saturating_sub(known.since);
+                return age >= what.wait() && probes >= known.probes + PROBES;
+            }
+            None if following.sightings.len() >= MOST_SIGHTINGS => return false,
+            Some(_) | None => {}
+        }
+        following.sightings.insert(key.clone(), Sighting { what, holder, since: now, probes });
+        false
+    }
+}

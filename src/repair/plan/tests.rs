@@ -118,7 +118,7 @@ fn no_repair_takes_away_what_a_holder_has() {
             panic!("{found:?} {says:?} {terms:?}: {plan:?}");
         }
     });
-    assert_eq!(count, 13 * 17 * 3 * 8);
+    assert_eq!(count, 13 * 17 * 4 * 16);
 }
 
 #[test]

@@ -448,6 +448,26 @@ fn no_operation_begins_while_the_client_does_not_read() {
     rig.assert_sent(&[SENT_SET]);
 }
 
+/// A password that Redis refuses on a new link is the client's trouble, and no sign of an outage.
+#[test]
+fn a_wrong_password_on_a_new_link_is_no_refused_connection() {
+    for (error, reports) in [
+        ("-WRONGPASS invalid\r\n", vec![]),
+        ("-LOADING the data set\r\n", vec![Report::Error(Sign::Loading)]),
+    ] {
+        let mut rig = Rig::new();
+        rig.ask("AUTH bob secret", OK);
+        rig.sent();
+        rig.client(&[TAKE]);
+        rig.assert_sent(&[SENT_SET]);
+        rig.cut();
+        rig.assert_sent(&["AUTH bob", "GET lock:a"]);
+        rig.shared.reports.take(Duration::ZERO);
+        rig.redis(error);
+        assert_eq!(rig.shared.reports.take(Duration::ZERO).reports, reports, "{error}");
+    }
+}
+
 #[test]
 fn whom_redis_does_not_let_in_is_shown_no_locks() {
     let mut rig = Rig::new();

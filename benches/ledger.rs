@@ -4,6 +4,7 @@
 //! In one run, turn about. `cargo bench --bench ledger` measures; without `--bench` (a test run) it
 //! only shows that it works.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
@@ -65,9 +66,11 @@ impl Post for Answers {
 struct Nobody;
 
 impl Watcher for Nobody {
-    fn held(&self, _: &Arc<Holder>) {}
+    fn held(&self, _: &Arc<Holder>, _: bool) {}
     fn freed(&self, _: &LockKey, _: Position) {}
-    fn reset(&self, _: &[Arc<Holder>]) {}
+    fn reset(&self, _: &[Arc<Holder>], _: &BTreeSet<u64>) {}
+    fn doubted(&self, _: &LockKey) {}
+    fn turned(&self, _: &Arc<Holder>, _: bool) {}
 }
 
 fn start(group_rows: usize) -> (Ledger, Vec<Receiver<Answer>>) {

@@ -23,7 +23,7 @@ pub mod thread;
 pub use entry::{Cause, Claim, Entry, Guarantee, Position, Row, Start};
 
 /// Names one request; never used again within the process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Ticket(pub u64);
 
 /// Who gets the answer.
@@ -108,6 +108,17 @@ pub struct Answer {
     pub outcomes: Vec<Outcome>,
 }
 
+/// What there was to do for [`Door::withdraw`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Withdrawal {
+    /// Nothing: no claim of the request has won or ever will. It was not written, or has lost.
+    Done,
+    /// A claim of it may have won. What takes it back goes before everything else that waits to be
+    /// written; when that is durable an [`Answer`] follows, under the same ticket, in which every
+    /// claim has lost.
+    UnderWay,
+}
+
 /// Names one question; never used again within the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Query(pub u64);
@@ -143,9 +154,11 @@ pub trait Door: Send + Sync {
     /// Redis is told to a client after a claim that was made without Redis.
     fn submit(&self, asker: Asker, asks: Vec<Ask>) -> Result<Ticket, Unavailable>;
 
-    /// The asker does not wait any more, and has told its client that nothing was acquired: what
-    /// is not written yet never will be, and claims that win are withdrawn. No answer comes.
-    fn withdraw(&self, ticket: Ticket);
+    /// The asker gives up what it asked for: what is not written yet never will be, and claims that
+    /// win are withdrawn. Before [`Withdrawal::Done`], or the answer that follows
+    /// [`Withdrawal::UnderWay`], nobody may be told that nothing was acquired (SPEC 3). An answer of
+    /// before the call that was still on its way may come all the same: it has won, and is void.
+    fn withdraw(&self, ticket: Ticket) -> Withdrawal;
 
     /// The asker does not wait any more; what it asked for is still to be done.
     fn forget(&self, ticket: Ticket);

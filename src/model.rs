@@ -135,6 +135,21 @@ fn faults_together() {
     }
 }
 
+/// Somebody takes the lock past every sidecar and deletes it again, and is a client of one, too.
+#[test]
+fn others_take_it_in_redis() {
+    holds("others", Laws { others: 2, tells: 2, ..QUIET }, LEAST);
+}
+
+/// An observed hold that a client was told of since ends with its key.
+#[test]
+fn an_end_of_what_is_claimed_is_found() {
+    let laws = Laws { others: 2, tells: 1, ..QUIET };
+    let (violation, trace) = breaks(Twin::EndsWhatIsClaimed, laws);
+    assert_eq!(violation, Violation::HoldsWithoutLedger(1));
+    assert!(trace.iter().any(|step| matches!(step, Move::Vanish(_))));
+}
+
 /// PERSIST on whatever stands there, where Redis alone decides: a key that ran out and was taken by
 /// another is two clients' lock.
 #[test]
@@ -152,6 +167,14 @@ fn an_ok_before_the_claim_was_read_back_is_found() {
 #[test]
 fn an_unknown_claim_that_is_not_withdrawn_is_found() {
     let (violation, trace) = breaks(Twin::KeepsUnknownClaims, QUIET);
+    assert_eq!(violation, Violation::HeldByRefused(0, Outcome::Blocked));
+    assert!(trace.contains(&Move::GiveUp(0)));
+}
+
+/// A crash in between would leave a lock whose client was told no.
+#[test]
+fn a_no_before_the_claim_is_taken_back_is_found() {
+    let (violation, trace) = breaks(Twin::SaysNoTooSoon, QUIET);
     assert_eq!(violation, Violation::HeldByRefused(0, Outcome::Blocked));
     assert!(trace.contains(&Move::GiveUp(0)));
 }

@@ -3,6 +3,8 @@
 //! A [`DashMap`] that workers and the control thread share. No guard of it is ever held across a
 //! call that can wait: every method takes what it needs and lets go.
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use dashmap::{DashMap, Entry};
@@ -132,9 +134,16 @@ impl Table {
         }
     }
 
-    /// Forgets everything: the ledger is about to say what holds.
-    pub fn clear(&self) {
-        self.flush_all();
+    /// These are all locks that the ledger has. Whoever reads meanwhile finds each of them as it was
+    /// before, or as it is now. Grants that the ledger has still to hear of stay.
+    pub fn replace(&self, holders: &[Arc<Holder>], confidence: impl Fn(&Holder) -> Confidence) {
+        for holder in holders {
+            self.hold(holder, confidence(holder));
+        }
+        let all: HashMap<&LockKey, Position> =
+            holders.iter().map(|holder| (&holder.claim.key, holder.at)).collect();
+        self.releases.fetch_add(1, Ordering::Relaxed);
+        self.keep(|key, record| record.claim.is_none() || record.claim == all.get(key).copied());
     }
 
     /// A release: the key is free, whoever held it. Gives the record that was there.
@@ -288,6 +297,53 @@ mod tests {
             other: None,
             marker: None,
         }
+    }
+
+    fn holder(name: &str, seq: u64) -> Arc<Holder> {
+        let claim = crate::ledger::testing::claim(name, "v");
+        Arc::new(Holder { at: Position { log: 1, seq }, claim, fence: seq, heard: true })
+    }
+
+    /// A reader that looks all the time never finds a lock missing that is held before and after.
+    #[test]
+    fn a_lock_that_stays_is_never_missing_while_all_are_replaced() {
+        let table = Table::new(10_000);
+        let before: Vec<_> = (0..1_000).map(|n| holder(&format!("k{n}"), n)).collect();
+        table.replace(&before, |_| Confidence::Held);
+        let key = LockKey::new(0, b"k7");
+        let is_over = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let reader = scope.spawn(|| {
+                let mut looks = 0;
+                while !is_over.load(Ordering::Relaxed) {
+                    assert!(table.find(&key).is_some(), "after {looks} looks");
+                    looks += 1;
+                }
+            });
+            for round in 0..50 {
+                let (from, seq) = (round % 5, 1_000 * (round + 1));
+                let now: Vec<_> =
+                    (from..900 + from).map(|n| holder(&format!("k{n}"), seq + n)).collect();
+                table.replace(&now, |_| Confidence::Held);
+                assert_eq!(table.len(), 900);
+            }
+            is_over.store(true, Ordering::Relaxed);
+            reader.join().expect("it never missed it");
+        });
+    }
+
+    #[test]
+    fn what_the_ledger_has_still_to_hear_of_outlives_a_replacement() {
+        let table = Table::new(10);
+        table.replace(&[holder("a", 1), holder("b", 2)], |_| Confidence::Held);
+        table.grant(LockKey::new(0, b"c"), record(None));
+        table.set_confidence(&LockKey::new(0, b"b"), b"v", Confidence::Unconfirmed);
+        table.replace(&[holder("b", 2), holder("d", 3)], |_| Confidence::Held);
+        let names: Vec<_> = table.list(0, |_| true).into_iter().map(|(key, _)| key).collect();
+        assert_eq!(names, ["b", "c", "d"].map(|name| LockKey::new(0, name.as_bytes())));
+        let b = table.find(&LockKey::new(0, b"b")).map(|record| record.confidence);
+        assert_eq!(b, Some(Confidence::Held), "its client was heard of");
+        assert_eq!((table.len(), table.unconfirmed()), (3, 0));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Where the parts meet: what the ledger's, the health and the repair thread have to tell the
 //! workers and the lock table.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -66,8 +67,28 @@ pub(super) struct Follower {
 }
 
 impl Watcher for Follower {
-    fn held(&self, holder: &Arc<Holder>) {
-        self.table.hold(holder, Confidence::Held);
+    /// While Redis is not asked, a pass is to come that looks at all of them.
+    fn doubted(&self, key: &LockKey) {
+        if !matches!(self.board.view().mode, Mode::Healthy | Mode::Recovering) {
+            return;
+        }
+        match self.table.find(key).and_then(|record| record.other) {
+            Some(guard) => self.dirty.touch_ended(key.clone(), guard),
+            None => self.dirty.touch(key.clone()),
+        }
+    }
+
+    fn held(&self, holder: &Arc<Holder>, lives: bool) {
+        self.table.hold(holder, confidence(holder, lives));
+    }
+
+    fn turned(&self, holder: &Arc<Holder>, lives: bool) {
+        let Holder { claim, .. } = &**holder;
+        self.table.set_confidence(&claim.key, &claim.stored, confidence(holder, lives));
+        if !lives {
+            // It may have ended before it made the key permanent.
+            self.doubted(&claim.key);
+        }
     }
 
     fn freed(&self, key: &LockKey, claim: Position) {
@@ -82,15 +103,16 @@ impl Watcher for Follower {
         self.table.free(key, claim);
     }
 
-    /// What runs before this one have left: nobody knows whether a client that was not heard of
-    /// again was told of its grant (SPEC 3).
-    fn reset(&self, holders: &[Arc<Holder>]) {
-        self.table.clear();
-        for holder in holders {
-            let heard = if holder.heard { Confidence::Held } else { Confidence::Unconfirmed };
-            self.table.hold(holder, heard);
-        }
+    fn reset(&self, holders: &[Arc<Holder>], living: &BTreeSet<u64>) {
+        let lives = |holder: &Holder| living.contains(&holder.at.log);
+        self.table.replace(holders, |holder| confidence(holder, lives(holder)));
     }
+}
+
+/// What runs that do not live have left: nobody knows whether a client that was not heard of again
+/// was told of its grant (SPEC 3 and 8).
+fn confidence(holder: &Holder, lives: bool) -> Confidence {
+    if holder.heard || lives { Confidence::Held } else { Confidence::Unconfirmed }
 }
 
 /// The ledger as it is now, for repairs.

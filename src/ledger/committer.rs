@@ -17,33 +17,36 @@
 //!
 //! Time is handed in as [`Now`].
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::entry::{Entry, Position, Row};
-use super::fold::{Change, Fold, Token};
-use super::store::{Seen, StoreError};
+use super::entry::{Position, Row};
+use super::fold::{Change, Fold, Holder, Token};
+use super::store::{Applied, Seen, StoreError};
 use super::{Answer, Ask, Asker, Ticket, Unavailable};
 use crate::lock::record::LockKey;
 
 mod conflict;
 mod fleet;
+mod form;
 mod group;
 mod now;
 mod peers;
 mod queue;
 mod request;
 mod settle;
+mod withdraw;
 
-pub use conflict::Dispute;
 use conflict::Disputes;
+pub use conflict::{ALONE_KEPT, Dispute};
 use fleet::Fleet;
 use group::Group;
 pub use now::Now;
 use peers::Peers;
 use queue::Queue;
-use request::{Fate, Kind, Request, Size, Want};
+use request::{Kind, Request, Want};
+use withdraw::{Answered, Withdrawn};
 
 /// Rows of one group. A thousand rows are a few milliseconds of work beside the one sync that they
 /// share; more would make the first of them wait for the last.
@@ -112,15 +115,27 @@ pub enum Step {
     Ended,
 }
 
+/// An answer and where it goes: the worker, its name for the session.
+pub type Addressed = (usize, (usize, u32), Answer);
+
 /// What an exchange has come to. The changes are to be told before the answers.
 #[derive(Debug, Default)]
 pub struct Done {
     /// The reader started from a snapshot: whoever keeps a table begins anew from the fold.
     pub reset: bool,
+    /// Locks that were changed by sidecars that did not ask Redis: it may be wrong about them.
+    pub doubtful: BTreeSet<LockKey>,
     /// What has changed, in order.
     pub changes: Vec<Change>,
+    /// Runs that live, the own one among them. Of any other a claim that its client was not heard of
+    /// again is one that the client may have been told of or not (SPEC 8).
+    pub living: BTreeSet<u64>,
+    /// Such claims of runs that have turned out not to live any more.
+    pub left: Vec<Arc<Holder>>,
+    /// Such claims of runs that have turned out to live.
+    pub found: Vec<Arc<Holder>>,
     /// Answers: the worker, its name for the session, the answer.
-    pub answers: Vec<(usize, (usize, u32), Answer)>,
+    pub answers: Vec<Addressed>,
     /// Conflicts that have become certain (`fast`).
     pub disputes: Vec<Dispute>,
 }
@@ -144,7 +159,8 @@ pub struct Committer {
     /// Own grants that were no holders when they were read, by their values, for the releases
     /// that come after them.
     beaten: VecDeque<(Token, Position)>,
-    disputes: Disputes,
+    /// `fast` alone.
+    disputes: Option<Disputes>,
     /// Withdrawals, which go before everything else.
     urgent: VecDeque<Want>,
     /// Notes that wait for a group.
@@ -153,8 +169,12 @@ pub struct Committer {
     under_way: bool,
     /// For each lock, how many releases wait to become durable.
     releasing: HashMap<LockKey, usize>,
-    /// Claims that were answered as won, by request.
-    answered: BTreeMap<Ticket, Vec<(LockKey, Position)>>,
+    /// Requests that were answered with claims that have won.
+    answered: BTreeMap<Ticket, Answered>,
+    /// The last of them that was forgotten because there were too many.
+    answers_gone: Ticket,
+    /// Requests that were given up, until that is durable.
+    withdrawn: BTreeMap<Ticket, Withdrawn>,
     trouble: Option<Arc<str>>,
     failures: u32,
     retry_at: Duration,
@@ -175,7 +195,8 @@ impl Committer {
         let trouble = Some("it is being opened".into());
         let fleet = timing.mirror_interval.map(Fleet::new);
         let peers = Peers::new(timing.heartbeat);
-        Self { timing, trouble, fleet, peers, group_rows: GROUP_ROWS, ..Self::default() }
+        let disputes = timing.mirror_interval.map(|_| Disputes::default());
+        Self { timing, trouble, fleet, peers, disputes, group_rows: GROUP_ROWS, ..Self::default() }
     }
 
     /// The store has registered this log, and its first entry is written.
@@ -222,32 +243,6 @@ impl Committer {
         }
         self.queue.push(request);
         Ok(ticket)
-    }
-
-    /// As [`super::Door::withdraw`].
-    pub fn withdraw(&mut self, ticket: Ticket) {
-        if let Some(request) = self.queue.take(ticket) {
-            self.urgent.extend(request.withdrawals());
-            for key in request.open_releases() {
-                settle::release_is_over(&mut self.releasing, key);
-            }
-        } else if let Some(request) = self.group.as_mut().and_then(|group| group.request(ticket)) {
-            request.fate = Fate::Withdraw;
-        } else if let Some(claims) = self.answered.remove(&ticket) {
-            let withdraw = |(key, claim)| Want::Withdraw(key, claim);
-            self.urgent.extend(claims.into_iter().map(withdraw));
-        }
-    }
-
-    /// As [`super::Door::forget`].
-    pub fn forget(&mut self, ticket: Ticket) {
-        if let Some(request) = self.queue.find(ticket) {
-            request.forget();
-        } else if let Some(request) = self.group.as_mut().and_then(|group| group.request(ticket)) {
-            request.forget();
-        } else {
-            self.answered.remove(&ticket);
-        }
     }
 
     /// Why the ledger does not answer; none if it does.
@@ -312,10 +307,15 @@ impl Committer {
         }
     }
 
-    /// The exchange has failed: its rows are kept, and its fate is asked for by writing it again.
-    pub fn failed(&mut self, error: &StoreError, now: Now) {
+    /// The exchange has failed: its rows are kept, and its fate is asked for by writing it again. The
+    /// answers to what was given up and certainly not written.
+    pub fn failed(&mut self, error: &StoreError, now: Now) -> Vec<Addressed> {
         self.under_way = false;
         self.fail(error.text.as_str().into(), now);
+        if let Some(group) = self.group.as_mut().filter(|_| error.applied == Applied::Unknown) {
+            group.may_stand = true;
+        }
+        self.strike()
     }
 
     /// The log could not be opened (yet): sessions are refused for this reason.
@@ -333,15 +333,19 @@ impl Committer {
         if is_foreign {
             self.peers.look(fold, self.log, now.mono);
         }
-        if self.group.is_some() {
+        self.note_who_lives(fold, now, &mut done);
+        if let Some(group) = &mut self.group {
             // Never a false OK: rows that do not come back count as unknown.
+            group.may_stand = true;
             self.fail("the store does not return what was written".into(), now);
             return done;
         }
         (self.trouble, self.failures, self.read_at) = (None, 0, Some(now.mono));
         self.read_began = self.began;
         let patience = self.timing.mirror_interval.unwrap_or_default() * 2;
-        done.disputes = self.disputes.ripe(fold, patience, now.mono);
+        if let Some(disputes) = &mut self.disputes {
+            done.disputes = disputes.ripe(fold, patience, now.mono);
+        }
         if let Some(fleet) = &mut self.fleet {
             let last = self.log.and_then(|own| fold.log(own)).map_or(0, |log| log.last_seq);
             fleet.seen(&self.peers, last, self.began, now.mono);
@@ -359,13 +363,17 @@ impl Committer {
         self.rows_since_snapshot = 0;
     }
 
-    /// False for a note on a hold that has ended, or that is ended by what goes before it.
-    fn is_of_use(&self, want: &Want, fold: &Fold) -> bool {
-        match want {
-            Want::Heard(key, claim) => {
-                !self.releasing.contains_key(key) && fold.holder_named(key, *claim).is_some()
-            }
-            Want::Withdraw(..) => true,
+    /// The runs that live, the own one among them.
+    fn living(&self) -> BTreeSet<u64> {
+        self.peers.living().iter().copied().chain(self.log).collect()
+    }
+
+    fn note_who_lives(&mut self, fold: &Fold, now: Now, done: &mut Done) {
+        let turned = self.peers.turn(now.mono);
+        done.living = self.living();
+        if !done.reset {
+            done.left = fold.unheard_of(&turned.over);
+            done.found = fold.unheard_of(&turned.back);
         }
     }
 
@@ -436,58 +444,6 @@ impl Committer {
             && self.fleet.as_ref().is_some_and(Fleet::serves)
             && self.queue.has_only(Kind::Mirror)
             && self.queue.count(Kind::Mirror) < MIRROR_ROWS
-    }
-
-    fn position(&mut self) -> Position {
-        self.last_seq += 1;
-        // Groups form only when the log is open.
-        Position { log: self.log.unwrap_or_default(), seq: self.last_seq }
-    }
-
-    /// The next group: what is urgent, then requests in their order, then what rides along. With
-    /// nothing else to write, a heartbeat, or the last entry.
-    fn form(&mut self, fold: &Fold, now: Now) -> Group {
-        let mut group = Group::of(self.group_rows);
-        while group.has_room(Size::ONE)
-            && let Some(want) = self.urgent.pop_front()
-        {
-            group.add_alone(want.into_entry(), self.position());
-        }
-        let with_claims = self.is_delay_over();
-        while let Some(request) = self.queue.next(with_claims, |size| group.has_room(size)) {
-            let skew = self.timing.max_clock_skew;
-            let facts = group::Facts { fold, now, skew, beaten: &self.beaten };
-            let (log, mut seq) = (self.log.unwrap_or_default(), self.last_seq);
-            let says = request.parts.iter().any(|part| part.ask == Ask::Degraded);
-            group.add(request, facts, || {
-                seq += 1;
-                Position { log, seq }
-            });
-            self.last_seq = seq;
-            if let Some(fleet) = self.fleet.as_mut().filter(|_| says) {
-                fleet.written(seq);
-            }
-        }
-        self.mirror_since = None;
-        while group.has_room(Size::ONE)
-            && let Some(want) = self.lazy.pop_front()
-        {
-            if self.is_of_use(&want, fold) {
-                group.add_alone(want.into_entry(), self.position());
-            }
-        }
-        let is_drained =
-            self.queue.is_empty(with_claims) && self.urgent.is_empty() && self.lazy.is_empty();
-        if self.is_ending && is_drained && !group.has_requests() {
-            group.add_alone(Entry::End, self.position());
-            group.is_last = true;
-        } else if group.rows.is_empty() && !group.has_requests() {
-            group.add_alone(Entry::Heartbeat, self.position());
-        }
-        if !group.rows.is_empty() {
-            self.wrote_at = now.mono;
-        }
-        group
     }
 }
 

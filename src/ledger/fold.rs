@@ -18,26 +18,33 @@
 //! client may ask again with the value it lost with.
 //!
 //! Fences: one counter for the whole ledger. It grows with every hold, so it grows for each key, and
-//! a snapshot carries one number.
+//! a snapshot carries one number. In `fast` it leaves room when a sidecar loses Redis ([`FENCE_GAP`]).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::Outcome;
-use super::entry::{Cause, Claim, Entry, Position, Row, Start};
+use super::entry::{Cause, Claim, Entry, Guarantee, Position, Row, Start};
 use crate::lock::record::LockKey;
 
 mod dead;
+mod held;
 mod observed;
 mod prefer;
 mod snapshot;
 
 pub use dead::{DEAD_GENERATION, Dead, Token};
+use held::{Held, confirm, is_same};
 pub use snapshot::Snapshot;
 
 /// What a row has come to: the same words as the answer to whoever asked for it.
 pub use super::Outcome as Verdict;
 
+/// `fast`: when a sidecar loses Redis, fences go on at the next multiple of this. Redis's counter is
+/// ahead of the ledger by the grants that are not written yet, which are far fewer: so the fences of
+/// claims that are made without Redis are above all that it has given, also where that is never
+/// written. There is room for 2^29 such steps in what Lua counts exactly.
+pub const FENCE_GAP: u64 = 1 << 24;
 /// Logs that are remembered. Past that the oldest ended one goes, or else the oldest: a crash loop
 /// must not grow memory. Far more than sidecars that share one ledger.
 pub const LOGS_KEPT: usize = 1_000;
@@ -67,6 +74,16 @@ pub enum Change {
     Held(Arc<Holder>),
     /// This claim does not hold the key any more, and nobody does.
     Freed(LockKey, Position),
+}
+
+impl Change {
+    /// The lock.
+    pub fn key(&self) -> &LockKey {
+        match self {
+            Self::Held(holder) => &holder.claim.key,
+            Self::Freed(key, _) => key,
+        }
+    }
 }
 
 /// What the ledger knows of one value of a key.
@@ -116,19 +133,6 @@ pub struct Log {
     pub mode: LogMode,
 }
 
-/// A holder, and the other claims of its value.
-#[derive(Debug, Clone)]
-struct Held {
-    holder: Arc<Holder>,
-    /// Claims that were won by this holder's having the same value, oldest first. The holder's own
-    /// place stands among them once for each claim that was given up, and for an observation, which
-    /// is nobody's claim. Boxed, for nearly no lock has any.
-    confirmed_by: Option<Box<Confirmations>>,
-}
-
-#[derive(Debug, Clone, Default)]
-struct Confirmations(Vec<Position>);
-
 /// The state of all locks after the rows it was given.
 #[derive(Debug, Clone, Default)]
 pub struct Fold {
@@ -171,11 +175,8 @@ impl Fold {
                 self.amend(key, *claim, changes, |h| h.claim.expires_at_ms = Some(*expires_at_ms))
             }
             Entry::Heard { key, claim } => self.amend(key, *claim, changes, |h| h.heard = true),
-            Entry::Start(_)
-            | Entry::Degraded
-            | Entry::Healthy(_)
-            | Entry::Heartbeat
-            | Entry::End => Outcome::Noted,
+            Entry::Degraded => self.leave_room(row.at.log),
+            Entry::Start(_) | Entry::Healthy(_) | Entry::Heartbeat | Entry::End => Outcome::Noted,
         }
     }
 
@@ -192,6 +193,18 @@ impl Fold {
     /// All holders, oldest first.
     pub fn holders(&self) -> Vec<Arc<Holder>> {
         let mut all: Vec<_> = self.holders.values().map(|held| held.holder.clone()).collect();
+        all.sort_unstable_by_key(|holder| holder.at);
+        all
+    }
+
+    /// Holds of these logs whose clients were not heard of since, oldest first.
+    pub fn unheard_of(&self, logs: &BTreeSet<u64>) -> Vec<Arc<Holder>> {
+        if logs.is_empty() {
+            return Vec::new();
+        }
+        let is_one = |holder: &&Arc<Holder>| !holder.heard && logs.contains(&holder.at.log);
+        let mut all: Vec<_> =
+            self.holders.values().map(|held| &held.holder).filter(is_one).cloned().collect();
         all.sort_unstable_by_key(|holder| holder.at);
         all
     }
@@ -318,7 +331,7 @@ impl Fold {
         let Some(held) = self.holders.get_mut(&claim.key) else {
             // A client may take a lock again with the value that it has released: the later grant
             // has the higher fence. A late one has not.
-            if self.is_dead(claim) && fence <= self.fence_high {
+            if self.is_dead(claim) && self.is_old(fence) {
                 return Outcome::Lost { holder: None };
             }
             return self.hold(at, claim, fence, changes);
@@ -419,6 +432,23 @@ impl Fold {
         Outcome::Won { claim: at, fence }
     }
 
+    /// A sidecar that has lost Redis is going to claim: those claims' fences are above all that Redis
+    /// has given and that is not written yet.
+    fn leave_room(&mut self, log: u64) -> Verdict {
+        let start = self.logs.get(&log).and_then(|log| log.start.as_ref());
+        if start.is_none_or(|start| start.guarantee == Guarantee::Fast) {
+            self.fence_high = (self.fence_high / FENCE_GAP + 1) * FENCE_GAP;
+        }
+        Outcome::Noted
+    }
+
+    /// True for a fence that is not above all that were given before it. Of those before the last
+    /// [`FENCE_GAP`] nobody can tell: a grant may be written late.
+    fn is_old(&self, fence: u64) -> bool {
+        let start = self.fence_high / FENCE_GAP * FENCE_GAP;
+        (start..=self.fence_high).contains(&fence)
+    }
+
     fn bury(&mut self, claim: &Claim) {
         if let Some(token) = Token::of(claim) {
             self.dead.insert(token);
@@ -428,50 +458,6 @@ impl Fold {
     fn is_dead(&self, claim: &Claim) -> bool {
         Token::of(claim).is_some_and(|token| self.dead.has(&token))
     }
-}
-
-impl Held {
-    /// True if `claim` names this hold: it is the holder's, or one that it has confirmed.
-    fn is_named(&self, claim: Position) -> bool {
-        self.holder.at == claim
-            || self.confirmed_by.as_ref().is_some_and(|others| others.0.contains(&claim))
-    }
-}
-
-impl Held {
-    /// Claims of this value that nobody has given up.
-    fn standing(&self) -> usize {
-        let others = self.confirmed_by.as_ref().map_or(&[][..], |others| &others.0);
-        let struck = others.iter().filter(|other| **other == self.holder.at).count();
-        (1 + others.len()).saturating_sub(2 * struck)
-    }
-
-    /// One claim less stands behind this hold.
-    fn strike(&mut self) {
-        self.confirmed_by.get_or_insert_default().0.push(self.holder.at);
-    }
-}
-
-/// A claim of the holder's own value: it has won under the holder's name.
-fn confirm(held: &mut Held, at: Position, claim: &Claim, changes: &mut Vec<Change>) -> Verdict {
-    let others = &mut held.confirmed_by.get_or_insert_default().0;
-    if others.len() >= CONFIRMATIONS_KEPT {
-        others.remove(0);
-    }
-    others.push(at);
-    // The later one of two expiries is the one that its client counts on.
-    let expires = held.holder.claim.expires_at_ms.max(claim.expires_at_ms);
-    if expires != held.holder.claim.expires_at_ms && held.holder.claim.expires_at_ms.is_some() {
-        Arc::make_mut(&mut held.holder).claim.expires_at_ms = expires;
-        changes.push(Change::Held(held.holder.clone()));
-    }
-    Outcome::Won { claim: held.holder.at, fence: held.holder.fence }
-}
-
-/// True if the two are one value. Locks that nothing tells from the next never are.
-fn is_same(one: &Claim, other: &Claim) -> bool {
-    let has_identity = !one.stored.is_empty() || one.other.is_some();
-    has_identity && one.stored == other.stored && one.other == other.other
 }
 
 #[cfg(test)]

@@ -259,8 +259,21 @@ fn run<T>(
 
 /// Only at an exchange that says something of a lock: not at a heartbeat.
 fn crash_if_locks(own: &[Row], place: &str) {
-    if own.iter().any(|row| matches!(row.entry, Entry::Claim(..) | Entry::Release { .. })) {
+    let says_something = |row: &Row| {
+        matches!(
+            row.entry,
+            Entry::Claim(..) | Entry::Grant(..) | Entry::Release { .. } | Entry::Extend { .. }
+        )
+    };
+    if own.iter().any(says_something) {
         crash::here(place);
+    }
+    if own.iter().any(|row| matches!(row.entry, Entry::Withdraw { .. })) {
+        crash::here(if place == "exchange-begun" {
+            "withdrawal-begun"
+        } else {
+            "withdrawal-committed"
+        });
     }
 }
 

@@ -12,6 +12,7 @@
 //! locks when it succeeds. Only terms that do not fit are an error, for time does not heal them. If
 //! that is found out later, it stands in the trouble for ever.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::{Builder, JoinHandle};
@@ -21,7 +22,7 @@ use super::committer::{Committer, GROUP_ROWS, Now, Timing};
 use super::entry::{Position, Row, Start};
 use super::fold::{Fold, Holder, Standing};
 use super::store::{OpenError, Store, StoreError};
-use super::{Answer, Ask, Asker, Door, Query, Ticket, Told, Unavailable};
+use super::{Answer, Ask, Asker, Door, Query, Ticket, Told, Unavailable, Withdrawal};
 use crate::lock::record::LockKey;
 
 mod run;
@@ -42,12 +43,19 @@ pub trait Post: Send + Sync {
 /// Keeps a table of locks. Called on the ledger's thread, in the order of the ledger, before the
 /// answers of the same exchange are delivered; must not block.
 pub trait Watcher: Send + Sync {
+    /// A sidecar that did not ask Redis has changed this lock, as is told next: what Redis has may be
+    /// wrong.
+    fn doubted(&self, key: &LockKey);
     /// This holds the lock now, in place of whatever held it; or what is known of it has changed.
-    fn held(&self, holder: &Arc<Holder>);
+    /// `lives`: the run that made the claim is known to live.
+    fn held(&self, holder: &Arc<Holder>, lives: bool);
     /// This claim does not hold the lock any more, and nobody does.
     fn freed(&self, key: &LockKey, claim: Position);
-    /// These are all locks.
-    fn reset(&self, holders: &[Arc<Holder>]);
+    /// The run that made this claim is known to live, or not to live any more. Only for a client that
+    /// was not heard of since its claim.
+    fn turned(&self, holder: &Arc<Holder>, lives: bool);
+    /// These are all locks. `living`: the runs that are known to live.
+    fn reset(&self, holders: &[Arc<Holder>], living: &BTreeSet<u64>);
 }
 
 /// What a ledger is started with.
@@ -332,9 +340,10 @@ impl Door for Ledger {
         Ok(ticket)
     }
 
-    fn withdraw(&self, ticket: Ticket) {
-        self.shared.state().committer.withdraw(ticket);
+    fn withdraw(&self, ticket: Ticket) -> Withdrawal {
+        let withdrawal = self.shared.state().committer.withdraw(ticket);
         self.shared.changed.notify_all();
+        withdrawal
     }
 
     fn forget(&self, ticket: Ticket) {

@@ -8,8 +8,9 @@
 //!   link broke before the reply) or [`Input::TimedOut`] (no reply in time; the driver has dropped
 //!   the link, so that a late reply can never be read as the answer to something else), or
 //!   [`Input::ReopenFailed`] (the link never stood, and the request was not carried out).
-//! * `Claim` is answered by exactly one of [`Input::Won`], [`Input::Beaten`], [`Input::Unheard`] and
-//!   [`Input::NoLedger`]. Of a link that breaks meanwhile the machine need not hear.
+//! * `Claim` is answered by exactly one of [`Input::Won`], [`Input::Beaten`], [`Input::Unheard`],
+//!   [`Input::Undecided`] and [`Input::NoLedger`]. Of a link that breaks meanwhile the machine need
+//!   not hear.
 //! * `Reopen` is answered by [`Input::Reopened`], which may be hopeful (the link is being opened),
 //!   or [`Input::ReopenFailed`].
 //! * [`Input::ClientGone`] may come at any moment and is answered by `Wait`.
@@ -239,6 +240,7 @@ impl Acquire {
             }
             Input::Beaten => self.undo(Outcome::Held),
             Input::Unheard | Input::NoLedger => self.undo(Outcome::Blocked),
+            Input::Undecided => self.undo(Outcome::Undecided),
             _ => Effect::Wait,
         }
     }

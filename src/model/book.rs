@@ -44,6 +44,8 @@ pub(super) enum Say {
     Withdraw(Name),
     /// A release for which nobody was told OK.
     Undelivered(Name),
+    /// The end of what was only observed.
+    Vanish(Name),
 }
 
 /// What has become of a row.
@@ -69,6 +71,8 @@ struct Page {
     told: [bool; VALUES],
     /// What repairs by readers that are here or were here before may do, by what they have seen.
     repairs: Vec<(Option<Key>, Command)>,
+    /// Holds that were only observed, here or before.
+    observed: Vec<Name>,
 }
 
 /// All ledgers that have come up.
@@ -96,6 +100,7 @@ impl Book {
             fences: [0; VALUES],
             told: [false; VALUES],
             repairs: Vec::new(),
+            observed: Vec::new(),
         });
         book.pages[0].repairs = book.repairs_of(&book.pages[0]);
         book
@@ -146,6 +151,12 @@ impl Book {
         &self.page(place).repairs
     }
 
+    /// Holds that were only observed when somebody read them, who may say at any time that they have
+    /// ended.
+    pub(super) fn observed(&self, place: Place) -> &[Name] {
+        &self.page(place).observed
+    }
+
     /// The repair that a reader of everything makes of what it sees; whether it is content.
     pub(super) fn repair(&self, place: Place, seen: Option<Key>) -> (Option<Command>, bool) {
         self.plan(self.page(place), seen)
@@ -182,8 +193,15 @@ impl Book {
             fences: page.fences,
             told: page.told,
             repairs: Vec::new(),
+            observed: page.observed.clone(),
             fold,
         };
+        if let Some(holder) = new.fold.holder(&self.key)
+            && new.fold.is_observed(&self.key, holder.at)
+            && !new.observed.contains(&name(holder.at))
+        {
+            new.observed.push(name(holder.at));
+        }
         let came = match (say, outcome) {
             (Say::Claim { acquire, .. }, Outcome::Won { claim, fence }) => {
                 let acquire = usize::from(acquire);
@@ -229,7 +247,14 @@ impl Book {
                 let cause = Cause::Undelivered;
                 Entry::Release { key, claim: position(claim), cause, at_ms: 0 }
             }
-            Say::Withdraw(claim) | Say::Undelivered(claim) | Say::Release(claim) => {
+            Say::Vanish(claim) if self.twin != Twin::EndsWhatIsClaimed => {
+                let cause = Cause::Vanished;
+                Entry::Release { key, claim: position(claim), cause, at_ms: 0 }
+            }
+            Say::Withdraw(claim)
+            | Say::Undelivered(claim)
+            | Say::Release(claim)
+            | Say::Vanish(claim) => {
                 Entry::Release { key, claim: position(claim), cause: Cause::Client, at_ms: 0 }
             }
         }

@@ -11,6 +11,8 @@ pub(super) enum Twin {
     OkBeforeClaim,
     /// A claim of unknown fate is not withdrawn.
     KeepsUnknownClaims,
+    /// "Not acquired" goes out before what takes the claim back is written.
+    SaysNoTooSoon,
     /// Repairs are plain SET and DEL.
     UnguardedRepair,
     /// A repair takes a provisional key for a lock.
@@ -22,6 +24,8 @@ pub(super) enum Twin {
     ReleasesWhoever,
     /// A withdrawal ends the hold of its value, whoever else has claimed with it.
     WithdrawsTheValue,
+    /// What was observed ends with its key, though a client was told since that it holds it.
+    EndsWhatIsClaimed,
 }
 
 /// What can happen. Messages may always be late or lost, and TTLs run out at any time.
@@ -52,6 +56,9 @@ pub(super) struct Laws {
     pub(super) roams: bool,
     /// A client may release by DEL; else only by compare-and-delete, and without Redis.
     pub(super) deletes: bool,
+    /// How often somebody takes the lock past every sidecar, with the last acquire's value and where
+    /// nothing stands, or deletes what stands there for good (`observe`).
+    pub(super) others: u8,
     /// Acquire 1 is acquire 0's client again, with the same token, after it was not told OK.
     pub(super) again: bool,
 }
@@ -71,11 +78,17 @@ impl Laws {
         repeats: 1,
         roams: false,
         deletes: true,
+        others: 0,
         again: false,
     };
     /// Redis decides alone, and loses nothing.
     pub(super) const FAST: Self =
         Self { ledger: false, crashes: 0, losses: 0, tells: 0, ..Self::STRICT };
+
+    /// The value that is also taken past every sidecar, if there is one.
+    pub(super) fn foreign(self) -> Option<u8> {
+        (self.others > 0).then(|| self.value(self.acquires - 1))
+    }
 
     /// The value of an acquire.
     pub(super) fn value(self, acquire: u8) -> u8 {

@@ -11,6 +11,7 @@ use super::redis::{Command, Key};
 use super::world::{Back, Claim, How, Late, Left, Move, Stage, Violation, Wire, World};
 
 mod claims;
+mod others;
 mod properties;
 mod releases;
 
@@ -56,6 +57,7 @@ impl Steps {
         }
         self.repairs(world, out);
         self.redis(world, out);
+        self.others(world, out);
         for sidecar in 0..2 {
             if world.left.crashes > 0 {
                 out.push((Move::Crash(sidecar), crash(world, sidecar), None));
@@ -250,6 +252,9 @@ impl Steps {
                 acquire.stage = Stage::Refused(outcome);
                 if acquire.claim == Claim::Won {
                     acquire.claim = Claim::Owes(Back::Release);
+                    if self.laws.twin != Twin::SaysNoTooSoon {
+                        acquire.stage = Stage::Leaving(outcome);
+                    }
                 }
             }
         }
@@ -303,11 +308,12 @@ impl Steps {
             if next.key == world.key && next.ledger == world.ledger {
                 continue;
             }
-            // A value that has lost and is asked for again may be taken by a repair from before; the
-            // next repair puts it back.
+            // A value that has lost and is asked for again, or stood in a holder's place past every
+            // sidecar, may be taken by a repair from before; the next repair puts it back.
             let took = world.key.filter(|key| {
                 let holds = world.acquires[usize::from(key.value)].stage == Stage::Holding;
-                holds && !self.laws.again && next.key.is_none_or(|new| new.value != key.value)
+                let lost_before = self.laws.again || self.laws.foreign() == Some(key.value);
+                holds && !lost_before && next.key.is_none_or(|new| new.value != key.value)
             });
             let wrong = took.map(|key| Violation::RepairTook(key.value));
             out.push((Move::Repair { seen, command }, next, wrong));
@@ -367,7 +373,11 @@ impl World {
     fn was_told_ok(&self, who: u8) -> bool {
         !matches!(
             self.acquires[usize::from(who)].stage,
-            Stage::Before | Stage::Asking { .. } | Stage::Refused(_) | Stage::Cut
+            Stage::Before
+                | Stage::Asking { .. }
+                | Stage::Leaving(_)
+                | Stage::Refused(_)
+                | Stage::Cut
         )
     }
 }
@@ -385,6 +395,7 @@ fn crash(world: &World, sidecar: u8) -> World {
                 }
                 acquire.stage = Stage::Cut;
             }
+            Stage::Leaving(_) if acquire.sidecar == sidecar => acquire.stage = Stage::Cut,
             Stage::Releasing { sidecar: by, how, answered } if by == sidecar => {
                 if answered.is_none() {
                     acquire.late |= late_release(how);

@@ -47,6 +47,8 @@ pub(super) enum Move {
     Unqueue(u8),
     /// The row that takes the claim back is written.
     TakeBack(u8),
+    /// That has been waited for, too long.
+    Despair(u8),
     /// The client begins to release.
     Release {
         acquire: u8,
@@ -72,6 +74,10 @@ pub(super) enum Move {
     RunOut,
     /// Redis has lost its key, or has an older one again.
     Turn(Option<Key>),
+    /// Somebody sets this value past every sidecar, or deletes what stands there.
+    Foreign(Option<u8>),
+    /// Somebody who follows Redis says that this observed hold has ended.
+    Vanish(Name),
     /// The sidecar dies, and starts again.
     Crash(u8),
 }
@@ -146,6 +152,8 @@ pub(super) enum Stage {
         machine: u16,
         wire: Wire,
     },
+    /// The claim had won, and the client is told this once it is taken back.
+    Leaving(Outcome),
     /// Told something that is no OK.
     Refused(Outcome),
     /// The connection was lost, for the sidecar died.
@@ -240,6 +248,7 @@ pub(super) struct Left {
     pub(super) goes: u8,
     pub(super) tells: u8,
     pub(super) faults: u8,
+    pub(super) others: u8,
 }
 
 /// One state of everything.
@@ -280,6 +289,7 @@ impl World {
                 goes: laws.goes,
                 tells: laws.tells,
                 faults: laws.faults,
+                others: laws.others,
             },
             acquires: [acquire; VALUES],
         }
@@ -308,6 +318,7 @@ impl World {
                 Stage::Refused(_) | Stage::Cut | Stage::Released => true,
                 Stage::Before
                 | Stage::Asking { .. }
+                | Stage::Leaving(_)
                 | Stage::Holding
                 | Stage::Releasing { .. }
                 | Stage::Ending { .. }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use crate::config::Conflict;
 use crate::ledger::entry::OBSERVED;
 use crate::ledger::fold::Holder;
-use crate::ledger::{Claim, Guarantee, Position};
+use crate::ledger::{Ask, Claim, Guarantee, Position};
 use crate::lock::envelope::Guard;
 use crate::lock::record::LockKey;
 use crate::lock::rule::{Mode, Rules};
@@ -33,7 +33,7 @@ mod judge;
 mod prefer;
 
 use follow::Following;
-pub use follow::{Moment, News, Sightings};
+pub use follow::{Moment, Sightings};
 use judge::{doubtful, hold_of, standing};
 
 /// How often a pass asks for locks that were won since it began.
@@ -64,11 +64,7 @@ pub enum Step {
     /// Send this, and hand in its answer.
     Ask(Command),
     /// Hand these to the ledger, which decides; nobody waits for that.
-    Observe(Vec<Claim>),
-    /// The same of grants that lost by their fence, and that Redis has.
-    Prefer(Vec<(Claim, Position)>),
-    /// Tell the ledger what others did in Redis. Of a pass that follows.
-    Tell(Vec<News>),
+    Tell(Vec<Ask>),
     /// Some keys wait for something. Come again in a moment, or give the pass up.
     Later,
     /// Nothing is left. True if the pass is complete.
@@ -100,6 +96,8 @@ pub enum Note {
         /// Who it is, as far as its value tells.
         worker: Option<String>,
     },
+    /// An observed lock was deleted in Redis; the ledger was told.
+    Vanished(LockKey),
     /// As many locks are held as may be: a value was not taken in.
     TooMany,
     /// The holder can't be put into Redis.
@@ -134,8 +132,7 @@ pub struct Pass {
     catch_ups: u32,
     under_way: UnderWay,
     doubts: Doubts,
-    observations: Vec<Claim>,
-    preferences: Vec<(Claim, Position)>,
+    told: Vec<Ask>,
     done: Vec<LockKey>,
     notes: Vec<Note>,
     failure: Option<Arc<str>>,
@@ -213,8 +210,7 @@ impl Pass {
             catch_ups: 0,
             under_way: UnderWay::Nothing,
             doubts,
-            observations: Vec::new(),
-            preferences: Vec::new(),
+            told: Vec::new(),
             done: Vec::new(),
             notes: Vec::new(),
             failure: None,
@@ -241,15 +237,8 @@ impl Pass {
             if let Some(command) = self.decide(truth, now_ms) {
                 return Step::Ask(command);
             }
-            if !self.observations.is_empty() {
-                return Step::Observe(std::mem::take(&mut self.observations));
-            }
-            if !self.preferences.is_empty() {
-                return Step::Prefer(std::mem::take(&mut self.preferences));
-            }
-            let news = self.take_news();
-            if !news.is_empty() {
-                return Step::Tell(news);
+            if !self.told.is_empty() {
+                return Step::Tell(std::mem::take(&mut self.told));
             }
             if let Some(command) = self.look().or_else(|| self.scan()) {
                 return Step::Ask(command);
@@ -401,7 +390,7 @@ impl Pass {
         let hold = holder.as_deref().map(|holder| hold_of(holder, now_ms));
         let (value, releasing) = (standing(truth, key, found), truth.is_releasing(key));
         let says = Says { holder: hold, value, releasing };
-        if self.follow(key, found, holder.as_deref(), says, truth, now_ms) {
+        if self.is_followed(key, found, holder.as_deref(), says, truth, now_ms) {
             return None;
         }
         match plan(found, says, self.terms(key)) {
@@ -451,6 +440,9 @@ impl Pass {
         // After a deletion nothing stands where a holder should: its turn is next.
         let leaves_a_hole = kind == Kind::Delete && at.is_some();
         let puts = matches!(kind, Kind::Set | Kind::Replace);
+        if puts && applied {
+            self.note_put(&key);
+        }
         if !applied || at != planned_for || leaves_a_hole {
             self.look_again(key);
         } else if puts && !self.is_full {

@@ -350,11 +350,7 @@ impl Thread {
                     }
                     pass.answer(answer, &truth);
                 }
-                Step::Observe(claims) => self.observe(claims.into_iter().map(Ask::Observe)),
-                Step::Prefer(grants) => {
-                    self.observe(grants.into_iter().map(|(claim, lost)| Ask::Prefer(claim, lost)));
-                }
-                Step::Tell(news) => self.tell_news(news),
+                Step::Tell(asks) => self.tell(asks),
                 Step::Later => {
                     let (patience, pause) = purpose.waits();
                     let now = Instant::now();
@@ -459,8 +455,8 @@ impl Thread {
     }
 
     /// What the ledger can't take now is found again by the next pass.
-    fn observe(&self, asks: impl Iterator<Item = Ask>) {
-        if let Err(reason) = self.shared.parts.door.submit(Asker::Nobody, asks.collect()) {
+    fn tell(&self, asks: Vec<Ask>) {
+        if let Err(reason) = self.shared.parts.door.submit(Asker::Nobody, asks) {
             tracing::debug!(%reason, "the ledger was not told of what was found in Redis");
         }
     }
@@ -489,6 +485,7 @@ impl Thread {
             Note::Preferred { .. } => Counters::add(&counters.conflicts),
             // A dirty one is met again and again.
             Note::CannotRestore(_) if matches!(purpose, Purpose::Dirty | Purpose::Watched) => {}
+            Note::Vanished(_) => Counters::add(&counters.vanished),
             Note::NotSearched(_) | Note::TooMany => {}
             Note::CannotRestore(_) => Counters::add(&counters.not_restored),
         }

@@ -3,8 +3,8 @@
 //!
 //! What changes the connection's state is carried to the next link by `State::replay`.
 
-use crate::command::StateUse;
 use crate::command::subcommand::{self, ClientUse, ScriptUse};
+use crate::command::{StateUse, lookup};
 use crate::degraded;
 use crate::lock::record::LockKey;
 use crate::mode::{Mode, View};
@@ -55,7 +55,11 @@ impl Session {
             self.queued.clear();
             self.renew_link(cx);
         }
-        if self.state.held_back.is_some() {
+        if let Some(name) = misshapen(args) {
+            // Redis looks at this before anything else.
+            self.state.held_back.iter_mut().for_each(|held| held.aborted = true);
+            wrong_arguments(name, &mut out);
+        } else if self.state.held_back.is_some() {
             if self.hold_back(&route, args, cx, &mut out) {
                 self.run(operation::execute_held_back, cx);
                 return;
@@ -321,6 +325,12 @@ fn plain(args: Args<'_>, cx: &Cx<'_>, out: &mut Vec<u8>) {
         (b"command", _) => encode::array(out, 0),
         _ => away(cx, out),
     }
+}
+
+/// The name of a command that has a wrong number of arguments.
+fn misshapen(args: Args<'_>) -> Option<&'static str> {
+    let spec = lookup(args.get(0)?)?;
+    (!spec.takes(args.len())).then_some(spec.name)
 }
 
 fn away(cx: &Cx<'_>, out: &mut Vec<u8>) {

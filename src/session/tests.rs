@@ -4,6 +4,7 @@
 mod company;
 mod fast;
 mod strict;
+mod withdrawal;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,9 +17,10 @@ use super::{Clock, Cx, Session, Shared, Stamper, Wires};
 use crate::degraded::Companions;
 use crate::degraded::auth::{Proof, Who};
 use crate::health::Reports;
-use crate::ledger::{Ask, Asker, Door, Guarantee, Ticket, Unavailable};
+use crate::ledger::{Ask, Asker, Door, Guarantee, Ticket, Unavailable, Withdrawal};
 use crate::lock::record::{Confidence, LockKey};
 use crate::lock::rule::{Glob, Rule, Rules};
+use crate::mode::{Report, Sign};
 use crate::resp::request::Limits;
 use crate::scripts::{Bounds, Scripts};
 use crate::table::Table;
@@ -70,7 +72,9 @@ impl Door for Nobody {
     fn submit(&self, _: Asker, _: Vec<Ask>) -> Result<Ticket, Unavailable> {
         Ok(Ticket(0))
     }
-    fn withdraw(&self, _: Ticket) {}
+    fn withdraw(&self, _: Ticket) -> Withdrawal {
+        Withdrawal::Done
+    }
     fn forget(&self, _: Ticket) {}
     fn trouble(&self) -> Option<Arc<str>> {
         None

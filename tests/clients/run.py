@@ -3,13 +3,14 @@
 
 Each suite is one program under `python/`, `node/` or `rust/` with a private redis-server and a
 private Lockside; some run at the same time. A program prints `ok NAME` or `FAIL NAME: REASON` for
-each case, and `@restart` when it wants its Lockside killed and started again. A suite also fails
-when Lockside died, or does not end with 0 after SIGTERM, or when no case was seen.
+each case, `skip NAME: REASON` for one that has no meaning without Lockside, and a word of
+`DIRECTIVES` when it wants something done to its servers; it gets `done`, or what went wrong. A suite
+also fails when Lockside died, or does not end with 0 after SIGTERM, or when no case was seen.
 
     run.py [--direct] [--list] [--verbose] [FILTER ...]
 
-FILTER is a part of a suite's name. The last line is `N passed, N failed`; exit code 1 if any
-failed, 2 if nothing could be run.
+FILTER is a part of a suite's name. The last line is `N passed, N failed`, and `, N skipped` if any
+were; exit code 1 if any failed, 2 if nothing could be run.
 """
 
 import argparse
@@ -21,12 +22,14 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "support"))
 
 from servers import (  # noqa: E402
-    ROOT, TARGET, Directory, Lockside, Redis, ServerFailed, lockside_binary,
+    ROOT, TARGET, Directory, Lockside, Redis, RedisError, Resp, ServerFailed,
+    lockside_binary,
 )  # fmt: skip
 
 VENV = ROOT / ".venv"
@@ -40,6 +43,9 @@ TOGETHER = 3
 
 SUITE_DEADLINE = 90
 """Seconds for one suite; it is killed after that."""
+
+MODE_DEADLINE = 20.0
+"""Seconds until Lockside must have seen that its Redis is gone, or have it in line again."""
 
 KEYS = [
     "lock:*", "redlock:*", "mutex:*",
@@ -87,12 +93,67 @@ SUITES = {
 printing = threading.Lock()
 
 
+def await_mode(lockside, wanted):
+    """Return when `LOCKSIDE MODE` says `wanted`; ServerFailed if it does not in time."""
+    link, end = Resp(lockside.port), time.monotonic() + MODE_DEADLINE
+    try:
+        while (mode := link("LOCKSIDE", "MODE").decode()).partition(":")[0] != wanted:
+            if time.monotonic() > end:
+                raise ServerFailed(f"not {wanted} within {MODE_DEADLINE:.0f} s but {mode}")
+            time.sleep(0.02)
+    finally:
+        link.close()
+
+
+def restart(redis, lockside):
+    """kill -9 of Lockside and a new start; without Lockside: Redis forgets its scripts."""
+    if lockside:
+        lockside.kill()
+        lockside.start()
+    else:
+        redis.connect()("SCRIPT", "FLUSH")
+
+
+def redis_down(redis, lockside):
+    """kill -9 of Redis, until Lockside serves the locks without it."""
+    redis.kill()
+    await_mode(lockside, "degraded")
+
+
+def redis_up(redis, lockside):
+    """An empty Redis on the same port, until Lockside has put the locks into it."""
+    redis.start()
+    await_mode(lockside, "healthy")
+
+
+def redis_stop(redis, lockside):
+    """Redis hangs: its connections stay, nothing answers."""
+    redis.process.send_signal(signal.SIGSTOP)
+    await_mode(lockside, "degraded")
+
+
+def redis_continue(redis, lockside):
+    """It goes on, with the data and the requests that it had."""
+    redis.process.send_signal(signal.SIGCONT)
+    await_mode(lockside, "healthy")
+
+
+DIRECTIVES = {
+    "@restart": restart,
+    "@redis-down": redis_down,
+    "@redis-up": redis_up,
+    "@redis-stop": redis_stop,
+    "@redis-continue": redis_continue,
+}
+"""What a program can ask for; those about Redis have no meaning without Lockside."""
+
+
 class Suite:
     """One program with its servers; counts its cases."""
 
     def __init__(self, name, direct, verbose):
         self.name, self.direct, self.verbose = name, direct, verbose
-        self.passed = self.failed = 0
+        self.passed = self.failed = self.skipped = 0
         self.lines, self.noise = [], []
 
     def ok(self, text):
@@ -102,6 +163,10 @@ class Suite:
     def fail(self, text):
         self.failed += 1
         self.lines.append(f"FAIL {self.name}: {text}")
+
+    def skip(self, text):
+        self.skipped += 1
+        self.lines.append(f"skip {self.name}: {text}")
 
     def run(self):
         """Run to the end, print all lines at once, and return self."""
@@ -165,16 +230,20 @@ class Suite:
             self.ok(line[3:])
         elif line.startswith("FAIL "):
             self.fail(line[5:])
-        elif line == "@restart":
-            if lockside:
-                lockside.kill()
-                lockside.start()
-            else:
-                redis.connect()("SCRIPT", "FLUSH")
-            child.stdin.write("done\n")
+        elif line.startswith("skip "):
+            self.skip(line[5:])
+        elif line in DIRECTIVES:
+            child.stdin.write(self._obey(line, redis, lockside) + "\n")
             child.stdin.flush()
         elif line:
             self.noise.append(line)
+
+    def _obey(self, directive, redis, lockside):
+        try:
+            DIRECTIVES[directive](redis, lockside)
+        except (ServerFailed, RedisError, OSError) as problem:
+            return " ".join(f"{directive}: {problem}".split())
+        return "done"
 
     def _end(self, lockside):
         if not lockside.alive():
@@ -210,7 +279,8 @@ def main():
         run = lambda name: Suite(name, options.direct, options.verbose).run()  # noqa: E731
         done = list(pool.map(run, names))
     passed, failed = sum(s.passed for s in done), sum(s.failed for s in done)
-    print(f"{passed} passed, {failed} failed")
+    skipped = sum(s.skipped for s in done)
+    print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""))
     return 1 if failed else 0
 
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lockside::ledger::Guarantee;
-use lockside::ledger::fold::{Change, Fold};
+use lockside::ledger::fold::{Change, Fold, Standing};
 use lockside::ledger::memory::{Medium, Memory};
 use lockside::ledger::store::Store;
 use lockside::lock::record::LockKey;
@@ -13,6 +13,7 @@ use lockside::lock::value::{self, Stamp};
 
 use crate::clock;
 use crate::process::Fleet;
+use crate::redis::Data;
 
 mod fast;
 
@@ -111,6 +112,7 @@ impl Checks {
         assert!(seen.snapshot.is_none(), "the simulation reads before it has rows removed");
         let mut changes = Vec::new();
         for row in &seen.rows {
+            self.doubles.before(row, &self.fold);
             self.doubles.read(row);
             self.fold.follow(row, &mut changes);
         }
@@ -140,6 +142,11 @@ impl Checks {
         self.holder(key).is_some_and(returned)
     }
 
+    /// True for a value that has held this lock, and does not any more.
+    pub(crate) fn is_dead(&self, key: &[u8], stored: &[u8]) -> bool {
+        self.fold.standing(&LockKey::new(0, key), stored) == Standing::Dead
+    }
+
     /// Who holds a lock in the whole ledger, and by which fence.
     pub(crate) fn holder(&self, key: &[u8]) -> Option<(String, u64)> {
         let holder = self.fold.holder(&LockKey::new(0, key))?;
@@ -159,9 +166,22 @@ impl Checks {
         self.doubles.reported(key);
     }
 
+    /// True if nothing will settle, which is known ([`fast`]).
+    pub(crate) fn is_stuck(&self, data: &Data) -> bool {
+        !self.is_strict() && self.doubles.is_stuck(&self.fold, data)
+    }
+
     /// A double grant that is not reported (yet).
     pub(crate) fn unreported(&self) -> Option<String> {
-        self.doubles.unreported()
+        let lost = self.holders.iter().find(|(key, holding)| {
+            let own = name(key, &holding.token);
+            self.doubles.is_superseded(&own)
+                && !self.doubles.is_lost(&own)
+                && !self.doubles.is_known_lost(key, &own)
+                && self.holder(key).is_none_or(|(holder, _)| holder != holding.token)
+        });
+        let text = |(_, holding): (_, &Holding)| format!("{} is lost unseen", holding.token);
+        lost.map(text).or_else(|| self.doubles.unreported())
     }
 
     /// OK leaves a sidecar: it stands for the holder in the ledger, with a fence of its own.
@@ -222,7 +242,14 @@ impl Checks {
     /// True if a client may see another in the place of its lock: two were told that they hold it,
     /// or a sidecar died before it told the ledger of all that it did.
     pub(crate) fn may_be_lost(&self, key: &[u8]) -> bool {
-        !self.is_strict() && (self.doubles.is_double(key) || !self.dead.is_empty())
+        let is_known = |holding: &Holding| {
+            let own = name(key, &holding.token);
+            self.doubles.is_superseded(&own) || self.doubles.is_lost(&own)
+        };
+        !self.is_strict()
+            && (self.doubles.is_double(key)
+                || !self.dead.is_empty()
+                || self.holders.get(key).is_some_and(is_known))
     }
 
     /// A client sends its release.
@@ -233,9 +260,10 @@ impl Checks {
     }
 
     /// A client is told that its lock is released: it is.
-    pub(crate) fn release_read(&mut self, key: &[u8], token: &str) {
+    pub(crate) fn release_read(&mut self, key: &[u8], token: &str, pid: u64) {
         self.count("released");
         self.released.insert(name(key, token));
+        self.doubles.released(name(key, token), self.dead.contains(&pid));
         let holds = self.holder(key).is_some_and(|(holder, _)| holder == token);
         if self.is_strict() && holds {
             let name = String::from_utf8_lossy(key);
@@ -263,7 +291,9 @@ impl Checks {
         self.read();
         for (key, Holding { client, token, until }) in self.holders.clone() {
             let has_run_out = until <= clock::now();
+            let own = name(&key, &token);
             if has_run_out
+                || self.doubles.is_known_lost(&key, &own)
                 || self.doubles.is_double(&key)
                 || self.doubles.is_lost(&name(&key, &token))
             {

@@ -99,8 +99,10 @@ pub(crate) struct Client {
     until: Duration,
     /// What it asks for (`ttl` rules).
     ttl: Duration,
-    /// When it sent its last command.
+    /// When it sent its last command...
     sent: Duration,
+    /// ...and what is told of it may be old.
+    is_behind: bool,
     token: String,
     /// It was told OK and has sent no release.
     holds: bool,
@@ -138,6 +140,7 @@ impl Client {
             until: FOREVER,
             ttl: Duration::from_secs(30),
             sent: Duration::ZERO,
+            is_behind: false,
             token: String::new(),
             holds: false,
             tries: 0,
@@ -162,6 +165,11 @@ impl Client {
     fn keys(&self) -> Vec<Vec<u8>> {
         let others = self.others.iter().map(|other| &other.key);
         std::iter::once(&self.key).chain(others).cloned().collect()
+    }
+
+    /// When what it asks for runs out, to the milliseconds of a clock.
+    fn runs_out_at(&self) -> Duration {
+        (self.sent + self.ttl).saturating_sub(Duration::from_millis(5))
     }
 
     /// True if it holds all of them.
@@ -300,6 +308,11 @@ impl World {
             Doing::Idle | Doing::Retrying | Doing::Resolving | Doing::Holding | Doing::Keeping => {}
             Doing::Acquiring => self.acquire_unknown(id),
             Doing::Checking | Doing::Extending | Doing::Watching | Doing::Getting if holds => {
+                let client = &self.clients[id];
+                if self.fleet == Fleet::Ttl && client.doing == Doing::Extending {
+                    // An extension that Redis has may be booked later than a release that follows.
+                    self.checks.is_unknown(&client.key, &client.token);
+                }
                 self.rest(id, Doing::Holding, soon);
             }
             // It may still arrive, and deletes what stands there then, as in any Redis: who has let

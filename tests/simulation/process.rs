@@ -20,7 +20,7 @@ use lockside::ledger::memory::{Fault, Medium, Memory};
 use lockside::ledger::{self, Ask, Asker, Cause, Door, Guarantee, Row, Start};
 use lockside::lock::record::{Confidence, LockKey, Record};
 use lockside::lock::rule::{Glob, Mode, Rule, Rules};
-use lockside::mode::{Board, History, Machine, Terms};
+use lockside::mode::{self, Board, History, Machine, Terms};
 use lockside::repair::Dirty;
 use lockside::resp::request::Limits;
 use lockside::scripts::{Bounds, Scripts};
@@ -166,7 +166,7 @@ impl Process {
 
     /// True when clients are served: the ledger was read, and the mode had a moment.
     pub(crate) fn is_serving(&self) -> bool {
-        let is_settled = self.nurse.machine.shown().0 != lockside::mode::Mode::Recovering;
+        let is_settled = self.nurse.machine.shown().0 != mode::Mode::Recovering;
         self.has_read && (is_settled || clock::now() >= self.started + FIRST_MODE)
     }
 
@@ -217,7 +217,10 @@ impl Process {
         let is_over = |_: &LockKey, record: &Record| {
             record.claim.is_some() && record.expires_at_ms.is_some_and(|at| at + skew_ms < now_ms)
         };
-        for (key, record) in table.some_where(SWEPT, is_over) {
+        let mut over = table.some_where(SWEPT, is_over);
+        // The table has no order.
+        over.sort_by(|(one, _), (other, _)| one.cmp(other));
+        for (key, record) in over {
             let Some(claim) = record.claim.filter(|_| !Door::is_releasing(&*self.desk, &key))
             else {
                 continue;
@@ -254,25 +257,39 @@ impl Process {
     /// Follows what an exchange has shown, as `ledger::thread::run` and `app::parts::Follower`.
     pub(crate) fn tell(&mut self, done: &Done) {
         let table = &self.shared.table;
+        let confidence =
+            |holder: &Holder| match holder.heard || done.living.contains(&holder.at.log) {
+                true => Confidence::Held,
+                false => Confidence::Unconfirmed,
+            };
         if done.reset || !std::mem::replace(&mut self.has_read, true) {
-            table.clear();
+            let mut holders = self.desk.books().fold.holders();
             if self.desk.bug == Some(Bug::NoTable) {
-                return;
+                holders.clear();
             }
-            for holder in self.desk.books().fold.holders() {
-                let heard = if holder.heard { Confidence::Held } else { Confidence::Unconfirmed };
-                table.hold(&holder, heard);
-            }
+            table.replace(&holders, confidence);
             return;
+        }
+        let mode = self.shared.board.view().mode;
+        let looks = matches!(mode, mode::Mode::Healthy | mode::Mode::Recovering);
+        for key in done.doubtful.iter().filter(|_| looks) {
+            self.dirty.touch(key.clone());
         }
         for change in &done.changes {
             match change {
                 Change::Held(holder) => {
                     self.desk.books().ever.push(Arc::<Holder>::clone(holder));
-                    table.hold(holder, Confidence::Held);
+                    table.hold(holder, confidence(holder));
                 }
                 Change::Freed(key, claim) => table.free(key, *claim),
             }
+        }
+        for holder in done.left.iter().chain(&done.found) {
+            let Holder { claim, .. } = &**holder;
+            table.set_confidence(&claim.key, &claim.stored, confidence(holder));
+        }
+        for holder in done.left.iter().filter(|_| looks) {
+            self.dirty.touch(holder.claim.key.clone());
         }
     }
 }

@@ -130,6 +130,10 @@ impl Run {
                 return Some(format!("client {id} is {:?}", client.doing));
             }
         }
+        if world.checks.is_stuck(&world.redis.data) {
+            world.checks.count("stuck");
+            return None;
+        }
         for (sidecar, slot) in world.slots.iter().enumerate() {
             let Some(process) = &slot.process else { return Some(format!("{sidecar} is down")) };
             let (mode, _) = process.nurse.machine.shown();

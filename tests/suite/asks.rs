@@ -10,20 +10,9 @@ mod undecided;
 
 use std::process::{Command, Output};
 
+use crate::support::locks::{A as TOKEN, B as OTHER, NIL, OK, ONE, QUICK, ZERO};
 use crate::support::lockside::command;
 use crate::support::{Client, Redis, Settings, Subject, direct, wait_until};
-
-const TOKEN: &str = "550e8400-e29b-41d4-a716-446655440000";
-const OTHER: &str = "6ba7b810-9dad-41d1-80b4-00c04fd430c8";
-
-const OK: &str = "+OK\r\n";
-const NIL: &str = "$-1\r\n";
-const ONE: &str = ":1\r\n";
-const ZERO: &str = ":0\r\n";
-
-/// Lockside finds out, and recovers, sooner than by default.
-const QUICK: &str = "command_timeout = \"1s\"\nconnect_timeout = \"1s\"\n\
-    recover_after = \"300ms\"\nprobe_interval = \"100ms\"\nprobe_timeout = \"1s\"";
 
 /// One Redis, one Lockside before it, two clients of that.
 struct Stage {

@@ -2,13 +2,8 @@
 //!
 //! Each test lets users do things with Redis there, ends Redis as a crash does, and asks again.
 
-use crate::outage::QUICK;
+use crate::support::locks::{A, B, NIL, OK, QUICK};
 use crate::support::{Client, Redis, Settings, Subject, direct, poll_for, wait_until};
-
-const A: &str = "550e8400-e29b-41d4-a716-446655440000";
-const B: &str = "6ba7b810-9dad-41d1-80b4-00c04fd430c8";
-const OK: &str = "+OK\r\n";
-const NIL: &str = "$-1\r\n";
 
 const RULES: &str = "[[rule]]\nname = \"jobs\"\nkeys = [\"lock:*\"]\n\
     [[rule]]\nname = \"other\"\nkeys = [\"mutex:*\"]\n";

@@ -203,7 +203,7 @@ fn check_says_what_is_observed() {
             folder.path().display(),
             redis.url()
         );
-        std::fs::write(&name, text).unwrap();
+        fs::write(&name, text).unwrap();
         run(&["check", "--config", name.to_str().unwrap()])
     };
     let output = check("keys = [\"job:*\", \"lock:?\"]");
@@ -549,7 +549,7 @@ fn orderly_end() {
 fn redis_is_busy(redis: &Redis) -> bool {
     let mut client = redis.client();
     client.send_line("PING");
-    client.frame_within(std::time::Duration::from_millis(20)).is_err()
+    client.frame_within(std::time::Duration::from_millis(100)).is_err()
 }
 
 /// What does not finish within `drain_timeout` does not keep it from ending.

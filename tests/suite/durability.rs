@@ -8,8 +8,12 @@
 mod acquire;
 mod degraded;
 mod disk;
+mod fast;
 mod files;
 mod release;
 mod repairs;
 mod replies;
 mod rig;
+mod transaction;
+mod ttl;
+mod withdrawal;

@@ -6,20 +6,10 @@ mod coalesce;
 mod settle;
 mod strict;
 
+use crate::support::locks::{
+    A as TOKEN, B as OTHER, NIL, NO_TTL, OK, ONE, RELEASE, SHORT, ZERO, bulk, take,
+};
 use crate::support::{Client, FaultProxy, Redis, Settings, Subject, wait_until};
-
-/// Tokens that are unique by themselves, so that they are stored as they are.
-const TOKEN: &str = "550e8400-e29b-41d4-a716-446655440000";
-const OTHER: &str = "6ba7b810-9dad-41d1-80b4-00c04fd430c8";
-
-const OK: &str = "+OK\r\n";
-const NIL: &str = "$-1\r\n";
-const ONE: &str = ":1\r\n";
-const ZERO: &str = ":0\r\n";
-const NO_TTL: &str = ":-1\r\n";
-
-/// A lock that nobody finishes is gone soon.
-const SHORT: &str = "[[rule]]\nname = \"r\"\nkeys = [\"lock:*\"]\nsafety_ttl = \"1s\"\n";
 
 /// A Redis, a link to it that fails on purpose, and a Lockside before that.
 struct Stage {
@@ -83,14 +73,6 @@ impl Stage {
         client.fence();
         client.fence();
     }
-}
-
-fn bulk(text: &str) -> String {
-    format!("${}\r\n{text}\r\n", text.len())
-}
-
-fn take(key: &str, token: &str) -> String {
-    format!("SET {key} {token} NX PX 30000")
 }
 
 fn assert_unknown(reply: &str) {

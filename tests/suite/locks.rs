@@ -12,18 +12,8 @@ mod rules;
 mod transactions;
 mod values;
 
+use crate::support::locks::{A as TOKEN, B as OTHER, NIL, OK, ONE, ZERO, bulk as as_bulk};
 use crate::support::{Client, Redis, Settings, Subject, wait_until};
-
-/// A token that is unique by itself, so that it is stored as it is.
-const TOKEN: &str = "550e8400-e29b-41d4-a716-446655440000";
-
-/// Another client's token.
-const OTHER: &str = "6ba7b810-9dad-41d1-80b4-00c04fd430c8";
-
-const OK: &str = "+OK\r\n";
-const NIL: &str = "$-1\r\n";
-const ONE: &str = ":1\r\n";
-const ZERO: &str = ":0\r\n";
 
 /// One Redis, one Lockside before it, a client of each.
 struct Stage {
@@ -78,9 +68,4 @@ impl Stage {
 fn bulk(reply: &str) -> String {
     let body = reply.starts_with('$').then(|| reply.split_once("\r\n")).flatten();
     body.map_or(reply, |(_, body)| body.trim_end_matches("\r\n")).to_owned()
-}
-
-/// A text as a bulk reply.
-fn as_bulk(text: &str) -> String {
-    format!("${}\r\n{text}\r\n", text.len())
 }

@@ -9,6 +9,7 @@ mod architecture;
 mod asks;
 mod auth;
 mod cli;
+mod company;
 mod conflict;
 mod degraded;
 mod docs;

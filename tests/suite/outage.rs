@@ -18,39 +18,17 @@ mod unusable;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use crate::support::locks::{
+    A, B, C, D, EXTEND, NIL, NO_TTL, OK, ONE, QUICK, RELEASE, SHORT, STRANGER, ZERO, bulk,
+    locks_of, script, take, wait_mode,
+};
 use crate::support::{Client, PATIENCE, Redis, Relay, Settings, Subject, direct};
 
 /// Whether this version serves locks without Redis, and keeps them in a ledger.
 pub(crate) const WITHOUT_REDIS: bool = true;
 
-/// Tokens that are unique by themselves, so that they are stored as they are.
-const A: &str = "550e8400-e29b-41d4-a716-446655440000";
-const B: &str = "6ba7b810-9dad-41d1-80b4-00c04fd430c8";
-const C: &str = "7c9e6679-7425-40de-944b-e07fc1f90ae7";
-const D: &str = "f47ac10b-58cc-4372-a567-0e02b2c3d479";
-const STRANGER: &str = "9b2d2c4e-3f0a-4f6e-8d53-0a4c8a1d2e7f";
-
-const OK: &str = "+OK\r\n";
-const NIL: &str = "$-1\r\n";
-const ONE: &str = ":1\r\n";
-const ZERO: &str = ":0\r\n";
-const NO_TTL: &str = ":-1\r\n";
-
-/// As most libraries release, and as redis-py extends.
-const RELEASE: &str = "if redis.call('get', KEYS[1]) == ARGV[1] then \
-    return redis.call('del', KEYS[1]) else return 0 end";
-const EXTEND: &str = "local token = redis.call('get', KEYS[1]) \
-    if not token or token ~= ARGV[1] then return 0 end \
-    redis.call('pexpire', KEYS[1], ARGV[2]) return 1";
-
-/// Lockside finds out, and recovers, sooner than by default: a test has not so much time.
-pub(crate) const QUICK: &str = "command_timeout = \"1s\"\nconnect_timeout = \"1s\"\n\
-    recover_after = \"300ms\"\nprobe_interval = \"100ms\"\nprobe_timeout = \"1s\"\n\
-    repair_interval = \"2s\"";
-/// A lock that nobody finishes is gone soon.
-const SHORT: &str = "[[rule]]\nname = \"r\"\nkeys = [\"lock:*\"]\nsafety_ttl = \"1s\"\n";
 /// Longest wait of a client for an answer, whatever has happened: a few time-outs of Lockside's.
-const ANSWER: Duration = Duration::from_secs(5);
+const ANSWER: Duration = Duration::from_secs(12);
 
 /// A Redis, a relay, Lockside, and two clients whose connections are never opened again.
 struct Stage {
@@ -67,14 +45,16 @@ impl Stage {
         Self::with(&[], Settings::default())
     }
 
-    /// With these arguments for Redis and more settings; the upstream's and the rule's are set.
+    /// With these arguments for Redis and more settings; the rule's are set, and the
+    /// upstream's where there are none.
     fn with(redis: &[&str], settings: Settings<'_>) -> Option<Self> {
         if direct() || !WITHOUT_REDIS {
             return None;
         }
         let redis = Redis::with(redis);
         let relay = Relay::before(redis.port());
-        let settings = Settings { upstream: QUICK, tables: SHORT, ..settings };
+        let upstream = if settings.upstream.is_empty() { QUICK } else { settings.upstream };
+        let settings = Settings { upstream, tables: SHORT, ..settings };
         let subject = Subject::before(relay.port(), settings);
         let (holder, stranger) = (subject.client(), subject.client());
         let mut stage = Self { redis, relay, subject, holder, stranger };
@@ -156,35 +136,6 @@ fn assert_locks(redis: &Redis, locks: &[(&str, &str)]) {
     assert_eq!(locks_of(redis), expected);
 }
 
-/// The locks in Redis: their values, with their TTL behind them if they have one.
-fn locks_of(redis: &Redis) -> BTreeMap<String, String> {
-    let mut client = redis.client();
-    let keys = client.ask("KEYS lock:*");
-    let keys: Vec<String> =
-        keys.lines().filter(|line| line.starts_with("lock:")).map(str::to_owned).collect();
-    let read = |key: String| {
-        let value = client.ask(&format!("GET {key}"));
-        let value = value.lines().nth(1).unwrap_or("none").to_owned();
-        let ttl = client.ask(&format!("PTTL {key}"));
-        let rest = if ttl == NO_TTL { "" } else { &ttl };
-        (key, format!("{value}{rest}"))
-    };
-    keys.into_iter().map(read).collect()
-}
-
-/// Waits until `LOCKSIDE MODE` has this word.
-fn wait_mode(port: u16, word: &str) {
-    let (end, mut client) = (Instant::now() + PATIENCE, Client::connect(port));
-    loop {
-        let mode = client.ask("LOCKSIDE MODE");
-        if mode.contains(word) {
-            return;
-        }
-        assert!(Instant::now() < end, "not {word} but {mode}");
-        std::thread::park_timeout(Duration::from_millis(5));
-    }
-}
-
 /// Asks on a connection that must stay open, and is answered in time.
 #[track_caller]
 fn answer(client: &mut Client, line: &str) -> String {
@@ -193,16 +144,4 @@ fn answer(client: &mut Client, line: &str) -> String {
         Ok(frame) => String::from_utf8_lossy(&frame).into_owned(),
         Err(error) => panic!("{line}: no answer: {error}"),
     }
-}
-
-fn bulk(text: &str) -> String {
-    format!("${}\r\n{text}\r\n", text.len())
-}
-
-fn take(key: &str, token: &str) -> String {
-    format!("SET {key} {token} NX PX 30000")
-}
-
-fn script(text: &str, key: &str, arguments: &str) -> String {
-    format!("EVAL \"{text}\" 1 {key} {arguments}")
 }

@@ -5,6 +5,7 @@
 
 pub(crate) mod client;
 pub(crate) mod fault_proxy;
+pub(crate) mod locks;
 pub(crate) mod lockside;
 pub(crate) mod monitor;
 pub(crate) mod process;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::super::Ask;
 use super::super::entry::{Cause, Claim, Entry, Position, Row};
 use super::super::fold::{Fold, Token};
-use super::request::{Part, Request, Size};
+use super::request::{Fate, Part, Request, Size};
 use super::{GROUP_BYTES, Now, Ticket};
 use crate::lock::record::LockKey;
 
@@ -39,6 +39,10 @@ pub(super) struct Group {
     pub(super) requests: Vec<Request>,
     bytes: usize,
     most_rows: usize,
+    /// For each withdrawal in it, the request that it is for.
+    pub(super) withdraws: Vec<Ticket>,
+    /// It may have been written, by an exchange of unknown fate.
+    pub(super) may_stand: bool,
     /// It has the log's last entry.
     pub(super) is_last: bool,
 }
@@ -103,6 +107,25 @@ impl Group {
             });
         }
         self.requests.push(request);
+    }
+
+    /// Takes out what was given up, where it is known that nothing was written yet: the rows' places
+    /// stay.
+    pub(super) fn strike(&mut self) -> Vec<Request> {
+        let mut struck = Vec::new();
+        for (place, request) in self.requests.iter_mut().enumerate() {
+            if request.fate != Fate::Withdraw {
+                continue;
+            }
+            let rows = Arc::make_mut(&mut self.rows).iter_mut().zip(&mut self.parts);
+            for (row, part) in rows.filter(|(_, part)| part.is_some_and(|(of, _)| of == place)) {
+                (row.entry, *part) = (Entry::Heartbeat, None);
+            }
+            struck.push(request.clone());
+            request.parts.clear();
+            request.fate = Fate::Forget;
+        }
+        struck
     }
 
     fn push(&mut self, entry: Entry, at: Position, part: Option<(usize, usize)>) {

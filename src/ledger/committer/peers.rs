@@ -4,7 +4,7 @@
 //! it saw the log change (SPEC 8). A wrong guess costs speed in strict, and a reported conflict in
 //! fast.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::super::fold::{Fold, LogMode};
@@ -18,6 +18,8 @@ struct Peer {
     last_seq: u64,
     changed: Duration,
     is_degraded: bool,
+    /// It was seen to change, and not only to be there.
+    has_moved: bool,
 }
 
 /// The other logs that have not ended.
@@ -26,11 +28,24 @@ pub(super) struct Peers {
     silence: Duration,
     /// As many as the fold remembers at most.
     logs: BTreeMap<u64, Peer>,
+    /// Something was read before: a log that is new now was begun since.
+    has_begun: bool,
+    /// Those that were seen to change, and live: as of the last exchange.
+    living: BTreeSet<u64>,
+}
+
+/// Runs of which something else is known since the last exchange.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Turned {
+    /// They were silent too long, or have ended.
+    pub(super) over: BTreeSet<u64>,
+    /// They have written, and live.
+    pub(super) back: BTreeSet<u64>,
 }
 
 impl Peers {
     pub(super) fn new(heartbeat: Duration) -> Self {
-        Self { silence: heartbeat * SILENT_HEARTBEATS, logs: BTreeMap::new() }
+        Self { silence: heartbeat * SILENT_HEARTBEATS, ..Self::default() }
     }
 
     /// Something was read that is not of the own log.
@@ -42,10 +57,31 @@ impl Peers {
                 last_seq: log.last_seq,
                 changed: known.map_or(now, |known| known.changed),
                 is_degraded: log.mode == LogMode::Degraded,
+                has_moved: known.map_or(self.has_begun, |known| known.has_moved),
             };
             (number, peer)
         });
         self.logs = peers.collect();
+    }
+
+    /// An exchange was followed. What is known now of who lives: who was only found there, when this
+    /// reader began, is no matter of this.
+    pub(super) fn turn(&mut self, now: Duration) -> Turned {
+        self.has_begun = true;
+        let lives = |peer: &Peer| now.saturating_sub(peer.changed) < self.silence;
+        let living = self.logs.iter().filter(|(_, peer)| peer.has_moved && lives(peer));
+        let living: BTreeSet<u64> = living.map(|(number, _)| *number).collect();
+        let turned = Turned {
+            over: self.living.difference(&living).copied().collect(),
+            back: living.difference(&self.living).copied().collect(),
+        };
+        self.living = living;
+        turned
+    }
+
+    /// The other runs that were seen to change, and live.
+    pub(super) fn living(&self) -> &BTreeSet<u64> {
+        &self.living
     }
 
     fn live(&self, now: Duration) -> impl Iterator<Item = &Peer> {

@@ -42,15 +42,24 @@ impl Sub for Size {
 /// Entries that are nobody's request.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Want {
-    Withdraw(LockKey, Position),
+    /// Of this request.
+    Withdraw(LockKey, Position, Ticket),
     Heard(LockKey, Position),
 }
 
 impl Want {
     pub(super) fn into_entry(self) -> Entry {
         match self {
-            Self::Withdraw(key, claim) => Entry::Withdraw { key, claim },
+            Self::Withdraw(key, claim, _) => Entry::Withdraw { key, claim },
             Self::Heard(key, claim) => Entry::Heard { key, claim },
+        }
+    }
+
+    /// The request that a withdrawal is for.
+    pub(super) fn ticket(&self) -> Option<Ticket> {
+        match self {
+            Self::Withdraw(_, _, ticket) => Some(*ticket),
+            Self::Heard(..) => None,
         }
     }
 }
@@ -130,7 +139,7 @@ impl Kind {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Request {
     pub(super) ticket: Ticket,
-    asker: Asker,
+    pub(super) asker: Asker,
     pub(super) parts: Vec<Part>,
     pub(super) fate: Fate,
     pub(super) kind: Kind,
@@ -185,11 +194,6 @@ impl Request {
     /// Claims of it that have won, by their own places.
     pub(super) fn won(&self) -> Vec<(LockKey, Position)> {
         self.parts.iter().filter_map(Part::won).collect()
-    }
-
-    /// What takes its won claims back.
-    pub(super) fn withdrawals(&self) -> Vec<Want> {
-        self.won().into_iter().map(|(key, claim)| Want::Withdraw(key, claim)).collect()
     }
 
     pub(super) fn is_complete(&self) -> bool {

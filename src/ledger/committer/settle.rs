@@ -4,18 +4,18 @@ use std::collections::HashMap;
 
 use super::super::Outcome;
 use super::super::entry::{Entry, Row};
-use super::super::fold::{Fold, Token};
+use super::super::fold::{Fold, LogMode, Token};
 use super::super::store::Seen;
-use super::conflict::Disputes;
 use super::group::Group;
 use super::request::Fate;
-use super::{ANSWERED_KEPT, Ask, BEATEN_KEPT, Committer, Done, Now, RELEASE_TRIES};
+use super::withdraw::Answered;
+use super::{Ask, BEATEN_KEPT, Committer, Done, Now, RELEASE_TRIES};
 use crate::lock::record::LockKey;
 
 impl Committer {
     /// Follows what was read, and answers the group if all of it is there; else the group stays.
     pub(super) fn settle(&mut self, seen: Seen, fold: &mut Fold, now: Now) -> Done {
-        let mut done = Done::default();
+        let mut done = Done { living: self.living(), ..Done::default() };
         let mut group = self.group.take();
         if let Some(snapshot) = seen.snapshot {
             done.reset = true;
@@ -25,15 +25,22 @@ impl Committer {
             }
         }
         for row in &seen.rows {
-            let before = Disputes::before(row, fold);
+            let before = self.disputes.as_ref().and_then(|disputes| disputes.before(row, fold));
+            let known = done.changes.len();
             let outcome = fold.follow(row, &mut done.changes);
-            self.disputes.note(row, before, fold, now.mono);
+            if self.is_without_redis(row, fold) {
+                done.doubtful.extend(done.changes[known..].iter().map(|c| c.key().clone()));
+            }
+            if let Some(disputes) = &mut self.disputes {
+                disputes.note(row, before, fold, &done.living, now.mono);
+            }
             if let Some(group) = &mut group {
                 group.read(row, outcome, fold);
             }
         }
         if done.reset {
             done.changes.clear();
+            done.doubtful.clear();
         }
         match group {
             Some(group) if !group.is_written(self.log, fold) => self.group = Some(group),
@@ -41,6 +48,12 @@ impl Committer {
             None => {}
         }
         done
+    }
+
+    /// True for an entry of another sidecar that has not said that it serves by Redis.
+    fn is_without_redis(&self, row: &Row, fold: &Fold) -> bool {
+        let says = || fold.log(row.at.log).map(|log| &log.mode);
+        Some(row.at.log) != self.log && !matches!(says(), Some(LogMode::Healthy(_)))
     }
 
     /// Answers a group of which every row was read.
@@ -69,26 +82,25 @@ impl Committer {
                 for key in request.open_releases() {
                     release_is_over(&mut self.releasing, key);
                 }
-                self.urgent.extend(request.withdrawals());
+                done.answers.extend(self.take_back(request));
             } else if !request.is_complete() {
                 self.queue.put_back(request);
             } else {
-                let (ticket, won) = (request.ticket, request.won());
+                let (ticket, answered) = (request.ticket, Answered::of(&request));
                 if let Some(answer) = request.into_answer() {
                     done.answers.push(answer);
-                    if !won.is_empty() {
-                        self.answered.insert(ticket, won);
-                    }
+                    self.answered.extend(answered.map(|answered| (ticket, answered)));
                 }
             }
         }
         done.answers.reverse();
+        for ticket in group.withdraws {
+            done.answers.extend(self.withdrawn_one(ticket));
+        }
         while self.beaten.len() > BEATEN_KEPT {
             self.beaten.pop_front();
         }
-        while self.answered.len() > ANSWERED_KEPT {
-            self.answered.pop_first();
-        }
+        self.forget_answers();
     }
 }
 

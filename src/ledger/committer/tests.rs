@@ -5,11 +5,11 @@ use std::sync::Mutex;
 mod fast;
 
 use super::*;
-use crate::ledger::Outcome;
-use crate::ledger::entry::{Cause, Claim};
+use crate::ledger::entry::{Cause, Claim, Entry, Guarantee, Start};
 use crate::ledger::memory::{Fault, Medium, Memory};
 use crate::ledger::store::Store;
 use crate::ledger::testing::{at, claim, key, start};
+use crate::ledger::{Outcome, Withdrawal};
 
 /// A committer with its store and its fold, and a clock that moves when told.
 struct Rig {
@@ -20,6 +20,11 @@ struct Rig {
     answers: Vec<Answer>,
     exchanges: usize,
     disputes: Vec<Dispute>,
+    doubtful: Vec<LockKey>,
+    /// The runs that were seen to live, whenever these were others.
+    lived: Vec<Vec<u64>>,
+    /// Claims whose runs have turned out not to live, or to do so.
+    turned: Vec<(LockKey, bool)>,
 }
 
 impl Rig {
@@ -29,13 +34,27 @@ impl Rig {
 
     fn under(medium: &Arc<Mutex<Medium>>, timing: Timing) -> Self {
         let mut store = Memory::new(medium.clone());
-        let log = store.open(&start()).unwrap();
+        let guarantee = match timing.mirror_interval {
+            Some(_) => Guarantee::Fast,
+            None => Guarantee::Strict,
+        };
+        let log = store.open(&Start { guarantee, ..start() }).unwrap();
         let mut committer = Committer::new(timing);
         committer.opened(log, Now::default());
         let now = Now { mono: Duration::ZERO, unix_ms: 1_000 };
-        let (answers, fold) = (Vec::new(), Fold::default());
-        let mut rig =
-            Self { committer, store, fold, now, answers, exchanges: 0, disputes: Vec::new() };
+        let fold = Fold::default();
+        let mut rig = Self {
+            committer,
+            store,
+            fold,
+            now,
+            answers: Vec::new(),
+            exchanges: 0,
+            disputes: Vec::new(),
+            doubtful: Vec::new(),
+            lived: Vec::new(),
+            turned: Vec::new(),
+        };
         rig.run();
         rig.exchanges = 0;
         rig
@@ -56,9 +75,21 @@ impl Rig {
             Ok(seen) => {
                 let done = self.committer.seen(seen, &mut self.fold, self.now);
                 self.disputes.extend(done.disputes);
+                self.doubtful.extend(done.doubtful);
+                let living: Vec<u64> = done.living.into_iter().collect();
+                if self.lived.last() != Some(&living) {
+                    self.lived.push(living);
+                }
+                let names = |all: Vec<Arc<Holder>>, lives| {
+                    all.into_iter().map(move |holder| (holder.claim.key.clone(), lives))
+                };
+                self.turned.extend(names(done.left, false).chain(names(done.found, true)));
                 self.answers.extend(done.answers.into_iter().map(|(.., answer)| answer));
             }
-            Err(error) => self.committer.failed(&error, self.now),
+            Err(error) => {
+                let answers = self.committer.failed(&error, self.now);
+                self.answers.extend(answers.into_iter().map(|(.., answer)| answer));
+            }
         }
     }
 
@@ -154,50 +185,161 @@ fn waits_between_tries_grow_up_to_a_second() {
     won(rig.outcome(ticket));
 }
 
+/// Nothing is said of a withdrawal before it is durable.
 #[test]
 fn a_claim_can_be_withdrawn_at_every_stage() {
+    let gone = Outcome::Lost { holder: None };
     // Before it is written.
     let mut rig = Rig::new(&medium());
     let ticket = rig.ask(take("a", "v"));
-    rig.committer.withdraw(ticket);
+    assert_eq!(rig.committer.withdraw(ticket), Withdrawal::Done);
     rig.run();
     assert_eq!((rig.rows(), rig.answers.len()), (1, 0));
     // While its fate is unknown.
     rig.store.script(Fault::Late);
     let ticket = rig.ask(take("a", "v"));
     rig.run();
-    rig.committer.withdraw(ticket);
+    assert_eq!(rig.committer.withdraw(ticket), Withdrawal::UnderWay);
     rig.store.medium().land();
+    assert!(rig.answers.is_empty());
     rig.pass(FIRST_RETRY);
-    assert!(rig.fold.is_empty() && rig.answers.is_empty());
-    assert_eq!(rig.rows(), 3);
-    // While it is under way.
+    assert!(rig.fold.is_empty() && rig.rows() == 3);
+    assert_eq!(rig.outcome(ticket), Some(&gone));
+    // While it is under way; the withdrawal's own exchange fails at first.
     let ticket = rig.ask(take("a", "w"));
     let Step::Exchange(rows) = rig.committer.next(&rig.fold, rig.now) else { panic!() };
-    rig.committer.withdraw(ticket);
+    assert_eq!(rig.committer.withdraw(ticket), Withdrawal::UnderWay);
     rig.finish(&rows);
+    assert!(rig.fold.len() == 1 && rig.outcome(ticket).is_none());
+    rig.store.script(Fault::Lost);
     rig.run();
-    assert!(rig.fold.is_empty() && rig.answers.is_empty());
+    assert!(rig.fold.len() == 1 && rig.outcome(ticket).is_none());
+    rig.pass(FIRST_RETRY);
+    assert!(rig.fold.is_empty());
+    assert_eq!(rig.outcome(ticket), Some(&gone));
     // After its answer.
     let ticket = rig.ask(take("a", "x"));
     rig.run();
     won(rig.outcome(ticket));
-    rig.committer.withdraw(ticket);
+    assert_eq!(rig.committer.withdraw(ticket), Withdrawal::UnderWay);
     rig.run();
     assert!(rig.fold.is_empty());
+    assert_eq!(rig.answers.last(), Some(&Answer { ticket, outcomes: vec![gone] }));
+    assert_eq!(rig.committer.withdraw(ticket), Withdrawal::Done, "it is withdrawn");
     // A lost claim needs no withdrawal.
     let holder = rig.ask(take("a", "y"));
     let loser = rig.ask(take("a", "z"));
     rig.committer.forget(holder);
     let rows = rig.rows();
     rig.committer.next(&rig.fold, rig.now);
-    rig.committer.withdraw(loser);
+    assert_eq!(rig.committer.withdraw(loser), Withdrawal::UnderWay);
     let Some(group) = rig.committer.group.as_ref().map(|group| group.rows.clone()) else {
         panic!()
     };
     rig.finish(&group);
     rig.run();
     assert_eq!((rig.rows() - rows, rig.fold.len()), (2, 1));
+    assert!(matches!(rig.outcome(loser), Some(Outcome::Lost { holder: Some(_) })));
+    assert_eq!(rig.committer.withdraw(loser), Withdrawal::Done, "it was told");
+}
+
+/// What the store says that it has not written is taken out at once; the others of its group are not
+/// harmed.
+#[test]
+fn what_was_certainly_not_written_need_not_be_withdrawn() {
+    let mut rig = Rig::new(&medium());
+    rig.store.script(Fault::Refused);
+    let [ticket, other] = ["a", "b"].map(|name| rig.ask(take(name, "v")));
+    rig.run();
+    assert_eq!(rig.committer.withdraw(ticket), Withdrawal::Done);
+    rig.pass(FIRST_RETRY);
+    assert!(rig.outcome(ticket).is_none());
+    assert_eq!(won(rig.outcome(other)), at(1, 3), "where it was");
+    // While it is under way, and then is refused.
+    let [ticket, other] = ["c", "d"].map(|name| rig.ask(take(name, "v")));
+    let Step::Exchange(rows) = rig.committer.next(&rig.fold, rig.now) else { panic!() };
+    assert_eq!(rig.committer.withdraw(ticket), Withdrawal::UnderWay);
+    rig.store.script(Fault::Refused);
+    rig.finish(&rows);
+    assert_eq!(rig.outcome(ticket), Some(&Outcome::Lost { holder: None }));
+    rig.pass(FIRST_RETRY);
+    won(rig.outcome(other));
+    assert!(rig.fold.holder(&key("a")).is_none() && rig.fold.holder(&key("c")).is_none());
+    // Once it may have been written it is not taken out any more.
+    rig.store.script(Fault::Ambiguous);
+    let ticket = rig.ask(take("e", "v"));
+    rig.run();
+    rig.store.script(Fault::Refused);
+    rig.pass(FIRST_RETRY);
+    assert_eq!(rig.committer.withdraw(ticket), Withdrawal::UnderWay);
+    rig.pass(LAST_RETRY);
+    assert_eq!(rig.outcome(ticket), Some(&Outcome::Lost { holder: None }));
+    assert!(rig.fold.holder(&key("e")).is_none());
+}
+
+/// Who lives is known by what was read of it: of the others the claims that nobody was heard of since
+/// are named, and of those that come back.
+#[test]
+fn claims_of_runs_that_do_not_live_are_named() {
+    let medium = medium();
+    let (mut rig, mut other) = (Rig::new(&medium), Rig::new(&medium));
+    rig.pass(Timing::default().poll);
+    let silence = 3 * Timing::default().heartbeat;
+    let held = other.ask(take("a", "v"));
+    other.ask(take("b", "v"));
+    other.run();
+    let heard = Ask::Heard(key("a"), won(other.outcome(held)));
+    other.committer.submit(Asker::Nobody, vec![heard, Ask::Degraded]).unwrap();
+    other.run();
+    rig.pass(Timing::default().poll);
+    assert_eq!(rig.lived, [vec![1], vec![1, 2]]);
+    assert!(rig.turned.is_empty());
+    for _ in 0..31 {
+        rig.pass(Timing::default().poll);
+    }
+    assert!(silence < Duration::from_secs(31));
+    assert_eq!(rig.turned, [(key("b"), false)]);
+    // It was only slow.
+    other.pass(Timing::default().heartbeat);
+    rig.pass(Timing::default().poll);
+    assert_eq!(rig.turned[1..], [(key("b"), true)]);
+    // It ends in order.
+    other.committer.end();
+    other.run();
+    rig.pass(Timing::default().poll);
+    assert_eq!(rig.turned[2..], [(key("b"), false)]);
+    // Who begins now knows of nobody.
+    let late = Rig::new(&medium);
+    assert_eq!(late.lived, [vec![3]]);
+}
+
+#[test]
+fn locks_that_were_changed_without_redis_are_doubtful() {
+    let medium = medium();
+    let (mut rig, mut other) = (Rig::new(&medium), Rig::new(&medium));
+    let say = |rig: &mut Rig, ask| {
+        rig.committer.submit(Asker::Nobody, vec![ask]).unwrap();
+    };
+    // It has said nothing yet.
+    other.ask(take("a", "v"));
+    other.run();
+    say(&mut other, Ask::Healthy("run".into()));
+    other.run();
+    other.ask(take("b", "v"));
+    other.run();
+    rig.pass(Timing::default().poll);
+    assert_eq!(rig.doubtful, [key("a")]);
+    say(&mut other, Ask::Degraded);
+    other.run();
+    other.ask(Ask::ReleaseAny(key("b"), Cause::Client));
+    other.ask(take("a", "lost"));
+    other.run();
+    rig.pass(Timing::default().poll);
+    assert_eq!(rig.doubtful[1..], [key("b")], "nothing has changed under the other");
+    // What this one does is its own matter.
+    rig.ask(take("c", "v"));
+    rig.run();
+    assert_eq!(rig.doubtful.len(), 2);
 }
 
 #[test]

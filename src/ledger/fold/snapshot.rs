@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Confirmations, Conflict, Dead, Fold, Held, Holder, Log, Position, Token};
+use super::held::{Confirmations, Held};
+use super::{Conflict, Dead, Fold, Holder, Log, Position, Token};
 
 /// The state at one place of the order, for readers that start there. All lists are in an order
 /// that the state alone gives: equal states have equal snapshots.

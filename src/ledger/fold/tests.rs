@@ -166,6 +166,31 @@ fn the_highest_fence_of_grants_holds() {
     assert_eq!((state.fence_high(), state.holder(&key(1)).unwrap().fence), (7, 7));
 }
 
+/// The fences of claims without Redis are above all that it can have given; a grant from before that is
+/// written late is still one, also by a value that was released before.
+#[test]
+fn fences_leave_room_when_a_sidecar_of_a_fast_fleet_loses_redis() {
+    let start = |guarantee| Entry::Start(Start { guarantee, ..crate::ledger::testing::start() });
+    let entries = |guarantee| {
+        [
+            start(guarantee),
+            Entry::Grant(claim(1, "a"), 5),
+            release(1, at(1, 2), Cause::Client, 0),
+            Entry::Degraded,
+            Entry::Degraded,
+            Entry::Claim(claim(2, "b")),
+            Entry::Grant(claim(1, "a"), 9),
+        ]
+    };
+    let (state, verdicts) = fold(&entries(Guarantee::Fast));
+    assert_eq!((&verdicts[5], &verdicts[6]), (&won(6, 2 * FENCE_GAP + 1), &won(7, 9)));
+    let again = Fold::from(state.snapshot());
+    assert_eq!(again.fence_high(), 2 * FENCE_GAP + 1);
+    // In strict Redis gives no fences.
+    let (_, verdicts) = fold(&entries(Guarantee::Strict));
+    assert_eq!(verdicts[5], won(6, 6));
+}
+
 #[test]
 fn what_was_extended_does_not_expire() {
     let ttl = Claim { expires_at_ms: Some(100), ..claim(1, "a") };

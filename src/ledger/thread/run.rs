@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::{Back, Opening, Post, Question, Shared, State, Watcher};
-use crate::ledger::committer::{Dispute, Done, FIRST_RETRY, LAST_RETRY, Step};
+use crate::ledger::committer::{Addressed, Dispute, Done, FIRST_RETRY, LAST_RETRY, Step};
 use crate::ledger::entry::{Row, Start};
 use crate::ledger::fold::Change;
 use crate::ledger::store::{OpenError, Seen, Store, StoreError};
@@ -186,19 +186,28 @@ impl Runner {
             let fold = self.shared.fold.read().unwrap_or_else(PoisonError::into_inner);
             let holders = fold.holders();
             drop(fold);
-            self.watcher.reset(&holders);
+            self.watcher.reset(&holders, &done.living);
             self.shared.state().opening = Opening::Done;
             self.shared.changed.notify_all();
         } else {
+            done.doubtful.iter().for_each(|key| self.watcher.doubted(key));
             for change in &done.changes {
                 match change {
-                    Change::Held(holder) => self.watcher.held(holder),
+                    Change::Held(holder) => {
+                        self.watcher.held(holder, done.living.contains(&holder.at.log));
+                    }
                     Change::Freed(key, claim) => self.watcher.freed(key, *claim),
                 }
             }
+            done.left.iter().for_each(|holder| self.watcher.turned(holder, false));
+            done.found.iter().for_each(|holder| self.watcher.turned(holder, true));
         }
+        self.deliver(done.answers);
+    }
+
+    fn deliver(&self, answers: Vec<Addressed>) {
         let mut by_worker = BTreeMap::<_, Vec<_>>::new();
-        for (worker, session, answer) in done.answers {
+        for (worker, session, answer) in answers {
             by_worker.entry(worker).or_default().push((session, answer));
         }
         for (worker, answers) in by_worker {
@@ -209,12 +218,13 @@ impl Runner {
     fn failed(&mut self, error: &StoreError) {
         let now = self.shared.now();
         let mut state = self.shared.state();
-        state.committer.failed(error, now);
+        let answers = state.committer.failed(error, now);
         if matches!(state.opening, Opening::Trying) {
             state.opening = Opening::Failing;
         }
         drop(state);
         self.shared.changed.notify_all();
+        self.deliver(answers);
         self.note_failure(&error.text);
     }
 

@@ -19,6 +19,8 @@ enum Heard {
     Reset(usize),
     Held(LockKey),
     Freed(LockKey),
+    Doubted(LockKey),
+    Turned(LockKey, bool),
     Answer(usize, Answer),
 }
 
@@ -52,7 +54,15 @@ impl Post for Ears {
 }
 
 impl Watcher for Ears {
-    fn held(&self, holder: &Arc<Holder>) {
+    fn doubted(&self, key: &LockKey) {
+        self.hear(Heard::Doubted(key.clone()));
+    }
+
+    fn turned(&self, holder: &Arc<Holder>, lives: bool) {
+        self.hear(Heard::Turned(holder.claim.key.clone(), lives));
+    }
+
+    fn held(&self, holder: &Arc<Holder>, _: bool) {
         self.hear(Heard::Held(holder.claim.key.clone()));
     }
 
@@ -60,7 +70,7 @@ impl Watcher for Ears {
         self.hear(Heard::Freed(key.clone()));
     }
 
-    fn reset(&self, holders: &[Arc<Holder>]) {
+    fn reset(&self, holders: &[Arc<Holder>], _: &BTreeSet<u64>) {
         self.hear(Heard::Reset(holders.len()));
     }
 }

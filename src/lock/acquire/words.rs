@@ -47,8 +47,12 @@ pub enum Input {
     Won,
     /// The claim has lost: another holds the lock.
     Beaten,
-    /// The ledger has not answered in time; the driver has had the claim withdrawn.
+    /// The ledger has not answered in time, and the claim is no more: it was never written, or its
+    /// withdrawal is durable.
     Unheard,
+    /// The ledger has not answered in time, nor has it said that the claim is withdrawn: that will
+    /// be done, and nobody knows when.
+    Undecided,
     /// The ledger does not take the claim: nothing was and nothing will be written.
     NoLedger,
     /// The client's connection has ended.
@@ -102,6 +106,9 @@ pub enum Outcome {
     TooFewReplicas,
     /// Not acquired, because the ledger did not answer: the claim is withdrawn, or was not made.
     Blocked,
+    /// The claim is being withdrawn, and may be the holder until that is done. The client gets an
+    /// error that says so.
+    Undecided,
 }
 
 /// What the driver does next.

@@ -51,6 +51,16 @@ pub static RAISE_COUNTER: LazyLock<Script> =
 pub static COMPARE_AND_DELETE: LazyLock<Script> =
     LazyLock::new(|| Script::guarded("redis.call('DEL', k)"));
 
+/// Keeps a provisional key while its claim is under way (SPEC 3): gives it so much time again. Behind
+/// the guards: milliseconds, one for each key. A key that was made permanent meanwhile stays so.
+/// Answers as [`PERSIST`].
+pub static REFRESH: LazyLock<Script> = LazyLock::new(|| {
+    Script::guarded(
+        "local left, ttl = redis.call('PTTL', k), tonumber(ARGV[#KEYS + i])
+    if left >= 0 and left < ttl then redis.call('PEXPIRE', k, ttl) end",
+    )
+});
+
 /// A repair: gives the holder's key at least so much time. Behind the guards: milliseconds, one for
 /// each key. Answers as [`PERSIST`].
 pub static LENGTHEN: LazyLock<Script> = LazyLock::new(|| {

@@ -4,7 +4,7 @@ use crate::lock::acquire::Outcome;
 use crate::model::book::Place;
 use crate::model::laws::Twin;
 use crate::model::redis::{Command, Key};
-use crate::model::world::{Claim, Stage, Violation, Wire, World};
+use crate::model::world::{Back, Claim, Stage, Violation, Wire, World};
 
 use super::Steps;
 
@@ -29,17 +29,26 @@ impl Steps {
                 Stage::Holding if !is_holder && self.laws.twin != Twin::OkBeforeClaim => {
                     Some(Violation::HoldsWithoutLedger(who))
                 }
+                // The lock that it has taken past every sidecar.
+                Stage::Refused(_) if Some(self.laws.value(who)) == self.laws.foreign() => None,
                 Stage::Refused(outcome) if is_holder && !is_open => {
                     Some(Violation::HeldByRefused(who, outcome))
                 }
-                Stage::Refused(outcome @ Outcome::Held) if is_holder && !self.laws.again => {
+                // Whoever was told for certain is not it for a moment.
+                Stage::Refused(outcome) if is_holder && is_certain(outcome) && !self.laws.again => {
                     Some(Violation::HeldByRefused(who, outcome))
                 }
                 Stage::Released if is_holder && !(self.laws.again && is_open) => {
                     Some(Violation::ReleasedHolds(who))
                 }
                 Stage::Asking { wire: Wire::Nothing, .. } => {
-                    let waits = matches!(acquire.claim, Claim::Asked | Claim::Landed(_));
+                    let waits = matches!(
+                        acquire.claim,
+                        Claim::Asked
+                            | Claim::Landed(_)
+                            | Claim::GivenUp
+                            | Claim::Owes(Back::Withdraw)
+                    );
                     (!waits).then_some(Violation::Stuck(who))
                 }
                 _ => None,
@@ -73,9 +82,11 @@ impl Steps {
         let mut comes = false;
         for _ in 0..6 {
             match self.book.repair(place, now) {
-                // The adopting twin is to be caught by what it does to clients.
-                (Some(Command::Tell(_)), _) => {
-                    comes = self.laws.twin == Twin::AdoptsProvisional;
+                // The adopting twin is to be caught by what it does to clients. What was taken past
+                // every sidecar is in line once the ledger is told of it.
+                (Some(Command::Tell(value)), _) => {
+                    let adopts = self.laws.twin == Twin::AdoptsProvisional;
+                    comes = adopts || self.laws.foreign() == Some(value);
                     break;
                 }
                 (Some(command), _) => now = command.on(now, self.laws.twin),
@@ -90,5 +101,18 @@ impl Steps {
         }
         self.in_line.insert((key, place), comes);
         comes
+    }
+}
+
+/// True for an answer that says that the client does not have the lock.
+fn is_certain(outcome: Outcome) -> bool {
+    match outcome {
+        Outcome::Held
+        | Outcome::Refused
+        | Outcome::RanOut
+        | Outcome::Abandoned
+        | Outcome::TooFewReplicas
+        | Outcome::Blocked => true,
+        Outcome::Granted | Outcome::Unknown | Outcome::Unconfirmed | Outcome::Undecided => false,
     }
 }

@@ -15,7 +15,8 @@ use super::super::Truth;
 use super::super::plan::Says;
 use super::super::plan::follow::{Follow, follow};
 use super::{Claim, Found, Guard, Holder, LockKey, Pass, Position, Repair};
-use crate::ledger::entry::{OBSERVED, OBSERVED_ANEW};
+use crate::ledger::Ask;
+use crate::ledger::entry::{Cause, OBSERVED_ANEW};
 
 /// Most sightings that wait to be confirmed. What is past it is met again.
 const MOST_SIGHTINGS: usize = 10_000;
@@ -89,21 +90,13 @@ pub(super) struct Following {
     moment: Moment,
     /// Keys that are to be looked at again, each after so many milliseconds.
     revisits: Vec<(LockKey, u64)>,
-    endings: Vec<(LockKey, Position)>,
-    moves: Vec<(LockKey, Position, u64)>,
+    /// Keys into which this pass has put something: a value there that is released by now is no new
+    /// lock of anybody.
+    put: BTreeSet<LockKey>,
     /// How many more locks may be taken in, once it was asked.
     room: Option<usize>,
     /// There was no room.
     is_over: bool,
-}
-
-/// What the ledger is told of what others did in Redis.
-#[derive(Debug, Clone, PartialEq)]
-pub enum News {
-    /// The observed hold has ended.
-    Ended(LockKey, Position),
-    /// Its owner has moved its end to this time, in milliseconds since the Unix epoch.
-    Moved(LockKey, Position, u64),
 }
 
 impl Pass {
@@ -115,8 +108,7 @@ impl Pass {
             sightings,
             moment: Moment::default(),
             revisits: Vec::new(),
-            endings: Vec::new(),
-            moves: Vec::new(),
+            put: BTreeSet::new(),
             room: None,
             is_over: false,
         }));
@@ -142,25 +134,25 @@ impl Pass {
         self.following.as_mut().map(|it| std::mem::take(&mut it.sightings)).unwrap_or_default()
     }
 
-    /// What the ledger is to be told, since the last call.
-    pub(super) fn take_news(&mut self) -> Vec<News> {
-        let Some(following) = &mut self.following else { return Vec::new() };
-        let ended = following.endings.drain(..).map(|(key, at)| News::Ended(key, at));
-        let moved = following.moves.drain(..).map(|(key, at, to)| News::Moved(key, at, to));
-        ended.chain(moved).collect()
-    }
-
     /// True if Redis is followed on this key now.
     pub(super) fn follows(&self, key: &LockKey, truth: &dyn Truth) -> bool {
         let Some(following) = &self.following else { return false };
         following.moment.follows
             && following.databases.contains(&key.db())
             && self.policy.rules.find(key.key()).is_some_and(|rule| rule.observe)
+            && !following.put.contains(key)
             && !truth.is_dirty(key)
     }
 
-    /// What a followed key means; false if the table of repairs is to say it.
-    pub(super) fn follow(
+    /// This pass has put a holder's value there.
+    pub(super) fn note_put(&mut self, key: &LockKey) {
+        if let Some(following) = &mut self.following {
+            following.put.insert(key.clone());
+        }
+    }
+
+    /// What a followed key means, and what comes of it; false if the table of repairs is to say it.
+    pub(super) fn is_followed(
         &mut self,
         key: &LockKey,
         found: &Found,
@@ -180,45 +172,50 @@ impl Pass {
                 self.settle(key, at, true);
                 self.revisit(key, ms);
             }
-            Follow::Ended => match at.filter(|_| self.is_confirmed(key, Sight::Ended, at)) {
-                Some(at) => self.tell_and_look_again(key, News::Ended(key.clone(), at)),
-                None => drop(self.later.insert(key.clone())),
-            },
-            Follow::Moved(ms) => match at {
-                Some(at) => {
-                    let to = now_ms.saturating_add(ms);
-                    self.tell_and_look_again(key, News::Moved(key.clone(), at, to));
-                }
-                None => drop(self.later.insert(key.clone())),
-            },
+            Follow::Ended => self.ended(key, at),
+            Follow::Moved(ms) => {
+                let to = now_ms.saturating_add(ms);
+                self.tell_of(at.map(|at| (at, Ask::Extend(key.clone(), at, to))), key);
+            }
             Follow::Anew(stored) => {
-                let sight = Sight::Anew(stored.to_vec());
-                match self.is_confirmed(key, sight, at) {
-                    true => self.take_in(
-                        key,
-                        stored,
-                        truth,
-                        |claim| Claim { client: OBSERVED_ANEW.into(), ..claim },
-                        now_ms,
-                    ),
+                let as_new = |claim| Claim { client: OBSERVED_ANEW.into(), ..claim };
+                match self.is_confirmed(key, Sight::Anew(stored.to_vec()), at) {
+                    true => self.take_in(key, stored, truth, now_ms, as_new),
                     false => self.doubt(key, stored, now_ms),
                 }
             }
             Follow::Taken(stored, ms) => {
                 let expires_at_ms = Some(now_ms.saturating_add(ms));
+                let with_end = |claim| Claim { expires_at_ms, ..claim };
                 match self.is_confirmed(key, Sight::Taken(stored.to_vec()), at) {
-                    true => self.take_in(
-                        key,
-                        stored,
-                        truth,
-                        |claim| Claim { expires_at_ms, ..claim },
-                        now_ms,
-                    ),
+                    true => self.take_in(key, stored, truth, now_ms, with_end),
                     false => drop(self.later.insert(key.clone())),
                 }
             }
         }
         true
+    }
+
+    /// The observed holder does not stand there any more.
+    fn ended(&mut self, key: &LockKey, at: Option<Position>) {
+        let confirmed = self.is_confirmed(key, Sight::Ended, at);
+        if confirmed {
+            self.notes.push(super::Note::Vanished(key.clone()));
+        }
+        let ask = |at| (at, Ask::Release(key.clone(), at, Cause::Vanished));
+        self.tell_of(at.filter(|_| confirmed).map(ask), key);
+    }
+
+    /// Tells the ledger what others did to the holder; what came of it is seen later, as is what is
+    /// not to be told yet.
+    fn tell_of(&mut self, ask: Option<(Position, Ask)>, key: &LockKey) {
+        let Some((at, ask)) = ask else {
+            self.later.insert(key.clone());
+            return;
+        };
+        self.told.push(ask);
+        self.settle(key, Some(at), true);
+        self.revisit(key, Some(RELOOK_MS));
     }
 
     /// True if this repair of a followed key is not to be made yet: it is looked at again.
@@ -287,36 +284,25 @@ impl Pass {
         self.later.insert(key.clone());
     }
 
+    /// Has the ledger told of this value, with what is special about it.
     fn take_in(
         &mut self,
         key: &LockKey,
         stored: &[u8],
         truth: &dyn Truth,
-        make: impl FnOnce(Claim) -> Claim,
         now_ms: u64,
+        make: impl FnOnce(Claim) -> Claim,
     ) {
         if self.is_too_much(key, truth) {
             return;
         }
         self.observe(key, stored, now_ms);
-        if let Some(claim) = self.observations.pop() {
-            debug_assert_eq!(*claim.client, *OBSERVED);
-            self.observations.push(make(claim));
+        if let Some(Ask::Observe(claim)) = self.told.pop() {
+            self.told.push(Ask::Observe(make(claim)));
         }
         self.notes.push(super::Note::Adopted(key.clone()));
         self.settle(key, None, true);
         self.revisit(key, Some(RELOOK_MS));
-    }
-
-    fn tell_and_look_again(&mut self, key: &LockKey, news: News) {
-        let (News::Ended(_, at) | News::Moved(_, at, _)) = &news;
-        self.settle(key, Some(*at), true);
-        self.revisit(key, Some(RELOOK_MS));
-        let Some(following) = &mut self.following else { return };
-        match news {
-            News::Ended(key, at) => following.endings.push((key, at)),
-            News::Moved(key, at, to) => following.moves.push((key, at, to)),
-        }
     }
 
     fn revisit(&mut self, key: &LockKey, ms: Option<u64>) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::ledger::fold::Holder;
-use crate::ledger::{Claim, Position};
+use crate::ledger::{Ask, Claim, Position};
 use crate::lock::envelope::Guard;
 use crate::lock::record::LockKey;
 use crate::lock::value;
@@ -26,7 +26,7 @@ impl Pass {
         // None: its release has come since it was planned.
         let Some(lost) = lost else { return };
         let claim = self.found_in_redis(key, stored, now_ms);
-        self.preferences.push((claim, lost));
+        self.told.push(Ask::Prefer(claim, lost));
         let rule = self.policy.rules.find(key.key());
         let client_value = rule.map_or(stored, |rule| value::strip(stored, rule.stamp));
         let worker = value::worker_id(client_value).map(str::to_owned);
@@ -52,7 +52,7 @@ impl Pass {
     /// The ledger is told of a value.
     pub(super) fn observe(&mut self, key: &LockKey, stored: &[u8], now_ms: u64) {
         let claim = self.found_in_redis(key, stored, now_ms);
-        self.observations.push(claim);
+        self.told.push(Ask::Observe(claim));
     }
 
     /// True if this repair is doubtful and what it is about has not been met before: it is

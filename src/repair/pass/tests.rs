@@ -23,6 +23,8 @@ struct Pages {
     dead: BTreeSet<(LockKey, Vec<u8>)>,
     releasing: BTreeSet<LockKey>,
     observed: BTreeSet<LockKey>,
+    /// What it was told beside observations.
+    told: Vec<Ask>,
     last: u64,
 }
 
@@ -195,8 +197,12 @@ fn drive(
                 let answer = store.borrow_mut().answer(&command);
                 pass.answer(answer, book);
             }
-            Step::Observe(claims) => {
-                for claim in claims {
+            Step::Tell(asks) => {
+                for ask in asks {
+                    let Ask::Observe(claim) = ask else {
+                        book.0.lock().unwrap().told.push(ask);
+                        continue;
+                    };
                     if book.holder(&claim.key).is_none() {
                         book.grant(&claim.key, std::str::from_utf8(&claim.stored).unwrap());
                     }

@@ -49,6 +49,14 @@ pub(super) fn tell(note: &Note, purpose: Purpose) -> bool {
         }
         // Who observes expects it; the count tells how many there were.
         Note::Adopted(_) if purpose == Purpose::Watched => return false,
+        Note::Vanished(key) => {
+            tracing::debug!(
+                key = name(key),
+                db = key.db(),
+                "an observed lock was deleted in Redis by its owner"
+            );
+            return false;
+        }
         Note::TooMany => {
             tracing::warn!(
                 "limits.locks locks are held: what others lock in Redis is not taken in"

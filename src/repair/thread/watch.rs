@@ -4,11 +4,9 @@
 use std::time::{Duration, Instant};
 
 use super::{Purpose, ROUND, Thread};
-use crate::ledger::entry::Cause;
-use crate::ledger::{Ask, Asker};
 use crate::lock::record::LockKey;
 use crate::repair::Observed;
-use crate::repair::pass::{Moment, News, Pass};
+use crate::repair::pass::{Moment, Pass};
 
 /// How long a key is left alone whose meaning was not clear at the first look.
 const RELOOK: Duration = Duration::from_millis(500);
@@ -77,27 +75,6 @@ impl Thread {
             now: parts.observed.as_ref().map_or(Duration::ZERO, |it| it.origin.elapsed()),
             probes: parts.events.good_probes(),
             follows: self.is_healthy() && run.is_some_and(|run| parts.events.is_served(run)),
-        }
-    }
-
-    /// Hands to the ledger what others did in Redis.
-    pub(super) fn tell_news(&self, news: Vec<News>) {
-        let parts = &self.shared.parts;
-        let asks = news.into_iter().map(|news| match news {
-            News::Ended(key, at) => {
-                tracing::debug!(
-                    key = %String::from_utf8_lossy(key.key()),
-                    db = key.db(),
-                    "an observed lock was deleted in Redis"
-                );
-                super::Counters::add(&parts.counters.vanished);
-                Ask::Release(key, at, Cause::Vanished)
-            }
-            News::Moved(key, at, to) => Ask::Extend(key, at, to),
-        });
-        // What the ledger can't take now is seen again.
-        if let Err(reason) = parts.door.submit(Asker::Nobody, asks.collect()) {
-            tracing::debug!(%reason, "the ledger was not told of what others did in Redis");
         }
     }
 }

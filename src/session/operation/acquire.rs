@@ -3,7 +3,9 @@
 mod ask;
 mod claim;
 mod fence;
+mod refresh;
 mod replicas;
+mod replies;
 mod words;
 
 use std::time::Duration;
@@ -25,8 +27,9 @@ use super::script::Scripting;
 use super::settle;
 use super::{Flow, Grant, Operation, Scope, TIMED, UNTIMED};
 pub(super) use ask::{Ask, Form, Read, read};
+use refresh::Refresh;
 pub(super) use replicas::{LINK_LOST, are_wanted, judge as judge_replicas, send as send_wait};
-pub(super) use words::{CLIENT_GONE, TABLE_FULL, UNCONFIRMED, is_error, is_forbidden, is_unusable};
+pub(super) use words::{CLIENT_GONE, TABLE_FULL, UNCONFIRMED, is_error, is_forbidden};
 use words::{HELD_BY_OTHER_TYPE, RAN_OUT, UNKNOWN};
 
 /// An acquire under way.
@@ -51,8 +54,13 @@ pub(in crate::session) struct Acquiring {
     held_value: Option<Vec<u8>>,
     /// The claim is with the ledger under this name.
     ticket: Option<Ticket>,
-    /// When the claim is given up.
+    /// When the claim is given up, or what takes it back is waited for no more.
     until: Duration,
+    /// The claim is being withdrawn.
+    withdrawing: bool,
+    /// The claim had won, and is being released under this name; the acquire ends so then.
+    leaving: Option<(Ticket, Outcome)>,
+    refresh: Refresh,
     /// The claim that has won; the grant that it goes on with.
     won: Option<Position>,
     resumes: Option<Position>,
@@ -123,6 +131,9 @@ impl Acquiring {
             held_value: None,
             ticket: None,
             until: Duration::ZERO,
+            withdrawing: false,
+            leaving: None,
+            refresh: Refresh::default(),
             won: None,
             resumes: None,
             trouble: None,
@@ -227,10 +238,14 @@ impl Acquiring {
     }
 
     fn waiting(&self) -> Flow {
-        if self.machine.is_claiming() { Flow::Ledger { until: self.until } } else { TIMED }
+        let is_booked = self.machine.is_claiming() || self.leaving.is_some();
+        if is_booked { Flow::Ledger { until: self.refresh.or(self.until) } } else { TIMED }
     }
 
     pub(super) fn reply(&mut self, frame: &[u8], scope: &mut Scope<'_, '_>) -> Flow {
+        if self.refresh.is_answered() {
+            return self.waiting();
+        }
         if self.skip > 0 {
             self.skip -= 1;
             return TIMED;
@@ -260,6 +275,7 @@ impl Acquiring {
     }
 
     pub(super) fn timed_out(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
+        self.refresh.stop();
         self.feed(Input::TimedOut, scope)
     }
 
@@ -273,7 +289,8 @@ impl Acquiring {
             // Another session's link asks for both; this one's own is not needed yet.
             return UNTIMED;
         }
-        if self.machine.is_claiming() {
+        self.refresh.stop();
+        if self.machine.is_claiming() || self.leaving.is_some() {
             self.link_lost = true;
             return self.waiting();
         }
@@ -337,92 +354,6 @@ impl Acquiring {
         scope.send(&[name, script, b"1", &self.ask.key, &settle::value_guard(&self.ask.stored)]);
     }
 
-    fn read_reply(&mut self, reply: &Reply<'_>, frame: &[u8], scope: &Scope<'_, '_>) -> Input {
-        match self.sent {
-            Request::SetNx => self.read_set(reply, frame, scope),
-            Request::Replicas => self.read_replicas(reply, scope),
-            Request::ReadBack => self.read_value(reply, scope),
-            Request::Persist => self.read_guarded(reply, frame),
-            Request::PlainPersist => match reply {
-                Reply::Integer(1) => Input::TtlRemoved,
-                Reply::Integer(_) => Input::TtlAbsent,
-                _ => self.refused(frame),
-            },
-            Request::Confirm => self.read_confirmation(reply, frame, scope),
-            Request::CompareAndDelete => match self.read_guarded(reply, frame) {
-                Input::Ours | Input::Anothers | Input::Gone => Input::Undone,
-                error => error,
-            },
-        }
-    }
-
-    fn read_set(&mut self, reply: &Reply<'_>, frame: &[u8], scope: &Scope<'_, '_>) -> Input {
-        match (reply, self.ask.form) {
-            (Reply::Simple(b"OK"), _) | (Reply::Null, Form::SetGet) => Input::Taken,
-            (Reply::Null, _) => Input::Occupied,
-            (Reply::Bulk(there), Form::SetGet) => {
-                self.note_holder(there, scope);
-                Input::Occupied
-            }
-            (reply, _) if is_unusable(reply) => {
-                self.error = frame.to_vec();
-                Input::Unusable
-            }
-            _ => self.refused(frame),
-        }
-    }
-
-    fn note_holder(&mut self, stored: &[u8], scope: &Scope<'_, '_>) {
-        let stamp = scope.shared().stamp_of(&self.ask.key);
-        self.held_value = Some(value::strip(stored, stamp).to_vec());
-    }
-
-    fn read_value(&mut self, reply: &Reply<'_>, scope: &Scope<'_, '_>) -> Input {
-        match reply {
-            Reply::Bulk(there) if **there == *self.ask.stored => Input::Ours,
-            Reply::Null => Input::Gone,
-            Reply::Bulk(there) => {
-                self.note_holder(there, scope);
-                Input::Anothers
-            }
-            // Another's key, of another type.
-            reply if is_error(reply, b"WRONGTYPE") => Input::Anothers,
-            _ => Input::Refused,
-        }
-    }
-
-    fn read_guarded(&mut self, reply: &Reply<'_>, frame: &[u8]) -> Input {
-        let first = reply.elements().next().and_then(Reply::parse).map(|(reply, _)| reply);
-        match first {
-            Some(Reply::Integer(1)) => Input::Ours,
-            Some(Reply::Integer(0)) => Input::Anothers,
-            Some(Reply::Integer(_)) => Input::Gone,
-            _ if is_forbidden(reply) => Input::Forbidden,
-            _ => self.refused(frame),
-        }
-    }
-
-    fn read_confirmation(
-        &mut self,
-        reply: &Reply<'_>,
-        frame: &[u8],
-        scope: &Scope<'_, '_>,
-    ) -> Input {
-        let mut parts = reply.elements().filter_map(Reply::parse).map(|(part, _)| part);
-        match (parts.next(), parts.next()) {
-            (Some(value), Some(ttl)) => match self.read_value(&value, scope) {
-                Input::Ours if ttl != Reply::Integer(-1) => Input::Provisional,
-                there => there,
-            },
-            _ => self.refused(frame),
-        }
-    }
-
-    fn refused(&mut self, frame: &[u8]) -> Input {
-        self.error = frame.to_vec();
-        Input::Refused
-    }
-
     fn finish(&mut self, outcome: Outcome, scope: &mut Scope<'_, '_>) -> Flow {
         // Looked for again: the end of the client's earlier connection may have been noticed
         // only while Redis was being asked.
@@ -431,6 +362,16 @@ impl Acquiring {
         {
             return flow;
         }
+        if let Some(flow) = self.leave(outcome, scope) {
+            return flow;
+        }
+        // A claim that has won can't be released now: it will be.
+        let is_open = self.won.is_some() && outcome != Outcome::Granted;
+        self.end(if is_open { Outcome::Undecided } else { outcome }, scope)
+    }
+
+    /// Says how it has ended: to the table, to those who wait for it, and to the client.
+    fn end(&mut self, outcome: Outcome, scope: &mut Scope<'_, '_>) -> Flow {
         self.tidy(outcome, scope);
         let ended = match outcome {
             Outcome::Granted => Ended::Granted,
@@ -457,6 +398,7 @@ impl Acquiring {
             Outcome::Abandoned => scope.answer_error(CLIENT_GONE),
             Outcome::TooFewReplicas => self.answer_too_few(scope),
             Outcome::Blocked => self.answer_blocked(scope),
+            Outcome::Undecided => scope.answer_error(super::durable::WITHDRAWING),
         }
     }
 

@@ -66,6 +66,13 @@ impl Scope<'_, '_> {
         self.cx.now + self.shared().acquire_timeout.unwrap_or(lifetime)
     }
 
+    /// When an acquire that begins to wait for its withdrawal now gives that up too: as long again as
+    /// it has waited for its claim, but no more than [`WITHDRAWAL_WAIT`].
+    pub(super) fn withdrawal_until(&self) -> Duration {
+        let patience = self.shared().acquire_timeout.unwrap_or(WITHDRAWAL_WAIT);
+        self.cx.now + patience.min(WITHDRAWAL_WAIT)
+    }
+
     /// When a release that begins to wait for the ledger now gives up (SPEC 5).
     pub(super) fn release_until(&self) -> Duration {
         self.cx.now + self.shared().release_wait
@@ -204,9 +211,16 @@ pub(super) fn release_of_value(key: &LockKey, record: &Record, cause: Cause) -> 
     Ask::ReleaseValue { key: key.clone(), stored, other, cause }
 }
 
+/// Longest wait for a withdrawal to be durable. A ledger that answers at all needs less, and the
+/// client has waited already for as long as it was told to.
+const WITHDRAWAL_WAIT: Duration = Duration::from_secs(1);
+
 /// The error of an acquire whose claim was withdrawn (SPEC 3).
 pub(super) const NOT_ACQUIRED: &str =
     "TRYAGAIN lockside: the ledger has not answered in time; not acquired";
+/// The error of an acquire whose claim is still being withdrawn.
+pub(super) const WITHDRAWING: &str = "TRYAGAIN lockside: unknown outcome: the ledger has not answered \
+    in time; the claim is being withdrawn; ask again";
 /// The error of a release that is still being written (SPEC 5).
 pub(super) const RELEASING: &str = "TRYAGAIN lockside: releasing: the lock is released as soon as \
     the ledger answers; until then it is shown as releasing and stays taken";

@@ -207,17 +207,27 @@ impl Scripting {
     /// Claims of the script have lost: with the holders in Redis the same script says no in its
     /// own words (SPEC 5).
     fn run_again(&mut self, losses: &[Loss], scope: &mut Scope<'_, '_>) -> Flow {
-        let here = scope.state.db;
+        let (here, now_ms) = (scope.state.db, scope.shared().clock.unix_ms());
         let known = |loss: &Loss| {
             let holder = loss.holder.as_ref().map(|holder| &holder.claim);
-            holder.is_some_and(|claim| claim.other.is_none()) && loss.lock.db() == here
+            let is_string = holder.is_some_and(|claim| claim.other.is_none());
+            is_string && loss.lock.db() == here && !loss.has_run_out(now_ms)
         };
         if self.ran_again || !losses.iter().all(known) {
             return scope.answer_error(&lost_to(losses, scope));
         }
         self.ran_again = true;
         for holder in losses.iter().filter_map(|loss| loss.holder.as_ref()) {
-            scope.send(&[b"SET", holder.claim.key.key(), &holder.claim.stored, b"NX"]);
+            let claim = &holder.claim;
+            match claim.expires_at_ms {
+                None => scope.send(&[b"SET", claim.key.key(), &claim.stored, b"NX"]),
+                // It has not run out, see above.
+                Some(at_ms) => {
+                    let left = at_ms.saturating_sub(now_ms).to_string();
+                    let (key, stored) = (claim.key.key(), &claim.stored);
+                    scope.send(&[b"SET", key, stored, b"NX", b"PX", left.as_bytes()]);
+                }
+            }
         }
         self.step = Step::Seating(losses.len());
         TIMED

@@ -277,6 +277,9 @@ impl Serving {
         if !under_way.booking.answered(answer, &under_way.taken) {
             return None;
         }
+        if under_way.booking.is_withdrawn() {
+            return Some(self.leave(durable::NOT_ACQUIRED, scope));
+        }
         if !under_way.booking.is_done() {
             return Some(Flow::Ledger { until: under_way.booking.until });
         }
@@ -314,12 +317,11 @@ impl Serving {
             scope.shared().door.forget(ticket);
             return scope.answer_error(&nothing_done("the ledger has not answered in time"));
         }
-        let Some(mut under_way) = self.under_way.take() else { return Flow::Close };
-        under_way.booking.give_up(scope);
-        under_way.touched.iter().for_each(|key| scope.shared().repairs.touch(key));
-        let releasing = under_way.taken.is_empty();
-        under_way.give_up(scope);
-        scope.answer_error(if releasing { durable::RELEASING } else { durable::NOT_ACQUIRED })
+        let Some(under_way) = &mut self.under_way else { return Flow::Close };
+        match under_way.booking.late(scope) {
+            Ok(until) => Flow::Ledger { until },
+            Err(text) => self.leave(text, scope),
+        }
     }
 
     fn finish(

@@ -167,6 +167,11 @@ impl Settlement {
         if !booking.answered(answer, &self.locks) {
             return None;
         }
+        if booking.is_withdrawn() {
+            booking.give_up(scope);
+            let text = durable::NOT_ACQUIRED.to_owned();
+            return Some(self.take_back(Next::Blocked(text), scope));
+        }
         if !booking.is_done() {
             return Some(Next::Ledger(booking.until));
         }
@@ -186,10 +191,11 @@ impl Settlement {
 
     /// The ledger has not answered in time.
     pub(super) fn ledger_late(&mut self, scope: &mut Scope<'_, '_>) -> Next {
-        if let Some(booking) = &mut self.booking {
-            booking.give_up(scope);
-        }
-        let text = if self.locks.is_empty() { durable::RELEASING } else { durable::NOT_ACQUIRED };
+        let text = match self.booking.as_mut().map(|booking| booking.late(scope)) {
+            Some(Ok(until)) => return Next::Ledger(until),
+            Some(Err(text)) => text,
+            None => durable::RELEASING,
+        };
         self.take_back(Next::Blocked(text.to_owned()), scope)
     }
 

@@ -3,6 +3,7 @@
 
 mod queueing;
 
+use crate::crash;
 use crate::ledger::{self, Answer, Ticket};
 use crate::lock::record::LockKey;
 use crate::resp::encode;
@@ -101,6 +102,7 @@ impl Executing {
     fn send(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
         self.step = Step::Executing;
         scope.send(&[b"EXEC"]);
+        crash::here("exec-sent");
         TIMED
     }
 
@@ -159,6 +161,7 @@ impl Executing {
         }
         scope.state.executed(executed);
         let Some(reply) = reply.filter(|_| executed) else { return scope.answer(frame) };
+        crash::here("exec-answered");
         self.elements = reply.elements().map(<[u8]>::to_vec).collect();
         for queued in std::mem::take(&mut self.queued) {
             self.translate(queued, &seen, scope);
@@ -270,6 +273,7 @@ impl Executing {
                     self.elements[*place] = error;
                 }
                 let flow = self.answer(scope);
+                crash::here("exec-told");
                 let end = scope.cx.wires.client_accepted();
                 if let Step::Settling(settlement) = &self.step {
                     scope.grants.extend(settlement.grants(&held, end));

@@ -29,6 +29,8 @@ pub(super) struct Scripted {
     did: Mutex<Vec<Did>>,
     tickets: std::sync::atomic::AtomicU64,
     trouble: Mutex<Option<Arc<str>>>,
+    /// Claims have left the queue when they are given up.
+    pub(super) has_written: std::sync::atomic::AtomicBool,
     pub(super) is_uncalm: std::sync::atomic::AtomicBool,
     pub(super) refuses_grants: std::sync::atomic::AtomicBool,
     pub(super) has_company: std::sync::atomic::AtomicBool,
@@ -47,8 +49,10 @@ impl Door for Scripted {
         let ticket = self.tickets.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         Ok(Ticket(ticket + 1))
     }
-    fn withdraw(&self, ticket: Ticket) {
+    fn withdraw(&self, ticket: Ticket) -> Withdrawal {
         self.did.lock().unwrap().push(Did::Withdrew(ticket));
+        let is_written = self.has_written.load(std::sync::atomic::Ordering::Relaxed);
+        if is_written { Withdrawal::UnderWay } else { Withdrawal::Done }
     }
     fn forget(&self, ticket: Ticket) {
         self.did.lock().unwrap().push(Did::Forgot(ticket));
@@ -116,6 +120,8 @@ impl Strict {
         rig.shared.door = ledger.clone();
         rig.shared.repairs = ledger.clone();
         rig.shared.guarantee = Guarantee::Strict;
+        // Less than half a safety TTL: nothing is refreshed meanwhile.
+        rig.shared.acquire_timeout = Some(Duration::from_secs(1));
         Self { rig, ledger }
     }
 
@@ -168,7 +174,7 @@ impl Strict {
 
     pub(super) fn given_up(&self) -> Did {
         let release = Ask::Release(LockKey::new(0, b"lock:a"), CLAIM, Cause::Undelivered);
-        Did::Asked(Asker::Nobody, vec![release])
+        Did::Asked(Asker::Session(0, (1, 1)), vec![release])
     }
 }
 
@@ -376,6 +382,7 @@ fn a_claim_of_a_client_that_has_gone_is_given_up() {
     strict.assert_sent(&[CAD]);
     strict.redis("*1\r\n:1\r\n");
     assert_eq!(strict.did(), [strict.given_up(), touched()]);
+    strict.answer(2, Outcome::Released);
     assert!(!strict.session.has_operation());
 }
 

@@ -1,8 +1,10 @@
 /** ioredis by hand: `set NX`, a release defined by `defineCommand`, MULTI, and reconnection. */
 
+import { randomUUID } from 'node:crypto';
 import { createRequire } from 'node:module';
-import { PORT, THROUGH, TOKENS, WORKER_TOKEN } from './case.js';
+import { PORT, Skipped, THROUGH, TOKENS, WORKER_TOKEN, redisAway } from './case.js';
 import { atEnd, free, fresh, held, past, real, restartLockside, run, same, test } from './case.js';
+import { stories } from './outage.js';
 
 const library = createRequire(import.meta.url)(process.argv[2]);
 const Redis = library.Redis ?? library;
@@ -97,6 +99,46 @@ test('a lock outlives a restart', async () => {
   same(await here.get(key), WORKER_TOKEN, 'get');
   same(await here.release(key, WORKER_TOKEN), 1, 'release');
   await free(key);
+});
+
+stories({
+  client: async () => {
+    const redis = client();
+    await redis.ping();
+    return redis;
+  },
+  async take(redis, key) {
+    const token = `93:${randomUUID()}`;
+    const answer = await redis.set(key, token, 'PX', 20_000, 'NX');
+    return answer === null ? null : { redis, key, token };
+  },
+  owns: async ({ redis, key, token }) => (await redis.get(key)) === token,
+  async extend(lock) {
+    same(await lock.redis.pexpire(lock.key, 30_000), 1, 'pexpire');
+    return lock;
+  },
+  async release({ redis, key, token }) {
+    same(await redis.release(key, '94:other'), 0, 'release by a stranger');
+    same(await redis.release(key, token), 1, 'release');
+  },
+  token: ({ token }) => token,
+});
+
+test('an automatic pipeline and multi in an outage', async () => {
+  if (!THROUGH) throw new Skipped('plain Redis has nobody who answers while it is away');
+  const auto = client({ enableAutoPipelining: true });
+  await auto.ping();
+  const keys = Array.from({ length: 30 }, () => fresh());
+  const acquire = () => Promise.all(keys.map((key) => auto.set(key, WORKER_TOKEN, 'EX', 20, 'NX')));
+  await redisAway(false, async () => {
+    same(await acquire(), keys.map(() => 'OK'), 'acquires');
+    same(await acquire(), keys.map(() => null), 'second acquires');
+    const release = await here.multi().release(keys[0], WORKER_TOKEN).get(keys[0]).exec();
+    same(release, [[null, 1], [null, null]], 'exec');
+  });
+  await free(keys[0], 'released in the outage');
+  for (const key of keys.slice(1)) await held(key, WORKER_TOKEN, 'after the outage');
+  same(await auto.del(...keys), 29, 'del of all');
 });
 
 run();

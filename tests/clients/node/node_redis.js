@@ -1,8 +1,10 @@
 /** node-redis by hand: `SET NX` with options, EVAL and EVALSHA, MULTI, Buffers. */
 
+import { randomUUID } from 'node:crypto';
 import { createRequire } from 'node:module';
-import { PORT, THROUGH, TOKENS, WORKER_TOKEN } from './case.js';
+import { PORT, Skipped, THROUGH, TOKENS, WORKER_TOKEN, redisAway } from './case.js';
 import { atEnd, free, fresh, held, past, run, same, test } from './case.js';
+import { stories } from './outage.js';
 
 const name = process.argv[2];
 const library = createRequire(import.meta.url)(name);
@@ -94,5 +96,38 @@ if (name !== 'redis4') {
     }
   });
 }
+
+stories({
+  client,
+  async take(redis, key) {
+    const token = `93:${randomUUID()}`;
+    const answer = await redis.set(key, token, nx);
+    return answer === null ? null : { redis, key, token };
+  },
+  owns: async ({ redis, key, token }) => (await redis.get(key)) === token,
+  async extend(lock) {
+    same(Boolean(await lock.redis.pExpire(lock.key, 30_000)), true, 'pExpire');
+    return lock;
+  },
+  async release({ redis, key, token }) {
+    same(await redis.release(key, '94:other'), 0, 'release by a stranger');
+    same(await redis.release(key, token), 1, 'release');
+  },
+  token: ({ token }) => token,
+}, { hangs: true });
+
+test('a pipeline of one tick and multi in an outage', async () => {
+  if (!THROUGH) throw new Skipped('plain Redis has nobody who answers while it is away');
+  const keys = Array.from({ length: 30 }, () => fresh());
+  const acquire = () => Promise.all(keys.map((key) => here.set(key, WORKER_TOKEN, nx)));
+  await redisAway(false, async () => {
+    same(await acquire(), keys.map(() => 'OK'), 'acquires');
+    same(await acquire(), keys.map(() => null), 'second acquires');
+    same(await there.multi().get(keys[0]).del(keys[0]).exec(), [WORKER_TOKEN, 1], 'exec');
+  });
+  await free(keys[0], 'released in the outage');
+  for (const key of keys.slice(1)) await held(key, WORKER_TOKEN, 'after the outage');
+  same(await here.del(keys), 29, 'del of all');
+});
 
 run();

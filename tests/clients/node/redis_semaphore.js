@@ -1,8 +1,9 @@
 /** redis-semaphore's Mutex: refreshed at 0.8 of its timeout; its Semaphore is a sorted set. */
 
 import { createRequire } from 'node:module';
-import { PORT, THROUGH } from './case.js';
+import { PORT, Skipped, THROUGH, redisAway, until } from './case.js';
 import { atEnd, free, fresh, held, past, persistent, run, same, test } from './case.js';
+import { stories } from './outage.js';
 
 const require = createRequire(import.meta.url);
 const { Redis } = require('ioredis');
@@ -87,6 +88,50 @@ test('a semaphore, which is no lock key, keeps its TTL', async () => {
   same((await there.pttl(`semaphore:${name}`)) > 0, true, 'the TTL of its set');
   await one.release();
   same(await three.tryAcquire(), true, 'the third after a release');
+});
+
+/** With the client's refresh, which goes on through the outage. */
+const refreshed = (redis, name, options) => {
+  const onLockLost = (problem) => (mutex.lost = problem);
+  const mutex = new Mutex(redis, name, { lockTimeout: 500, onLockLost, ...options });
+  return mutex;
+};
+
+stories({
+  name: () => fresh(''),
+  key: (name) => `mutex:${name}`,
+  async client() {
+    const redis = new Redis(PORT, '127.0.0.1');
+    atEnd(() => redis.disconnect());
+    await redis.ping();
+    return redis;
+  },
+  async take(redis, name) {
+    const mutex = refreshed(redis, name, { acquireAttemptsLimit: 1 });
+    return (await mutex.tryAcquire()) ? mutex : null;
+  },
+  async wait(redis, name) {
+    const mutex = refreshed(redis, name);
+    await mutex.acquire();
+    return mutex;
+  },
+  owns: (mutex) => mutex.isAcquired && mutex.lost === undefined,
+  release: (mutex) => mutex.release(),
+  token: (mutex) => mutex.identifier,
+});
+
+test('a refreshed lock through an outage of several TTLs', async () => {
+  if (!THROUGH) throw new Skipped('plain Redis has nobody who answers while it is away');
+  const name = fresh('');
+  const mutex = refreshed(here, name, { lockTimeout: 300, acquireAttemptsLimit: 1 });
+  same(await mutex.tryAcquire(), true, 'acquire');
+  await redisAway(false, async () => {
+    const end = Date.now() + 1000;
+    await until(() => Date.now() > end, 'three TTLs');
+    same([mutex.isAcquired, mutex.lost], [true, undefined], 'isAcquired, lost');
+  });
+  await held(`mutex:${name}`, mutex.identifier, 'after the outage');
+  await mutex.release();
 });
 
 run();

@@ -3,6 +3,7 @@
 import { createRequire } from 'node:module';
 import { PORT, THROUGH } from './case.js';
 import { atEnd, free, fresh, held, past, refused, run, same, test } from './case.js';
+import { stories } from './outage.js';
 
 const require = createRequire(import.meta.url);
 const Redis = require('ioredis5');
@@ -57,6 +58,31 @@ test('work past the TTL', async () => {
   await refused(there.lock(key, 1000), 'second acquire');
   await lock.unlock();
   await free(key);
+});
+
+stories({
+  async client() {
+    const redis = new Redis(PORT, '127.0.0.1');
+    atEnd(() => redis.disconnect());
+    await redis.ping();
+    const of = (retryCount) => new Redlock([redis], { retryCount, retryDelay: 20, retryJitter: 0 });
+    const [once, patient] = [of(0), of(700)];
+    // A refusal is a count of keys; an error of Redis is told beside it.
+    const client = { once, patient, problem: null };
+    for (const each of [once, patient]) each.on('clientError', (e) => (client.problem ??= e));
+    return client;
+  },
+  async take(client, key) {
+    const lock = await client.once.lock(key, 20_000).catch((problem) => {
+      if (client.problem || !(problem instanceof Redlock.LockError)) throw client.problem ?? problem;
+      return null;
+    });
+    return lock;
+  },
+  wait: (client, key) => client.patient.lock(key, 20_000),
+  extend: (lock) => lock.extend(30_000),
+  release: (lock) => lock.unlock(),
+  token: (lock) => lock.value,
 });
 
 run();

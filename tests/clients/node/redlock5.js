@@ -1,8 +1,9 @@
 /** node-redlock 5 and @sesamecare-oss/redlock, which has the same interface and SELECTs in Lua. */
 
 import { createRequire } from 'node:module';
-import { PORT, THROUGH } from './case.js';
+import { PORT, Skipped, THROUGH, redisAway, until } from './case.js';
 import { atEnd, free, fresh, held, past, persistent, real, refused, run, same, test } from './case.js';
+import { stories } from './outage.js';
 
 const require = createRequire(import.meta.url);
 const name = process.argv[2];
@@ -72,6 +73,52 @@ test('work past the TTL', async () => {
   await refused(there.acquire([key], 1000), 'second acquire');
   await lock.release();
   await free(key);
+});
+
+stories({
+  db: DB ?? 0,
+  async client() {
+    const redis = new Redis.Redis({ port: PORT, host: '127.0.0.1', db: DB });
+    atEnd(() => redis.disconnect());
+    await redis.ping();
+    const of = (retryCount) =>
+      new Redlock([redis], { retryCount, retryDelay: 20, retryJitter: 0, db: DB });
+    return { once: of(0), patient: of(700) };
+  },
+  async take(client, key) {
+    try {
+      return await client.once.acquire([key], 20_000);
+    } catch (problem) {
+      for (const attempt of problem.attempts ?? []) {
+        for (const error of (await attempt).votesAgainst.values()) {
+          if (!(error instanceof library.ResourceLockedError)) throw error;
+        }
+      }
+      if (!(problem instanceof library.ExecutionError)) throw problem;
+      return null;
+    }
+  },
+  wait: (client, key) => client.patient.acquire([key], 20_000),
+  extend: (lock) => lock.extend(30_000),
+  release: (lock) => lock.release(),
+  token: (lock) => lock.value,
+}, { hangs: true });
+
+test('using() extends by itself through an outage', async () => {
+  if (!THROUGH) throw new Skipped('plain Redis has nobody who answers while it is away');
+  const key = fresh();
+  await here.using([key], 1000, { automaticExtensionThreshold: 600 }, async (signal) => {
+    await redisAway(false, async () => {
+      const end = Date.now() + 1500;
+      await until(() => Date.now() > end, 'more than a TTL');
+      same(signal.aborted, false, 'aborted');
+      await refused(there.acquire([key], 1000), 'second acquire');
+    });
+    same(signal.aborted, false, 'aborted');
+    await real('SELECT', DB ?? 0);
+    await persistent(key, 'after the outage');
+  });
+  await until(async () => (await real('GET', key)) === null, 'the released lock goes from Redis');
 });
 
 run();

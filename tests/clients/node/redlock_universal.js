@@ -1,14 +1,15 @@
 /** redlock-universal: `set NX`, batches in a script, and an extend that reads PTTL first. */
 
 import { createRequire } from 'node:module';
-import { PORT, THROUGH } from './case.js';
+import { PORT, Skipped, THROUGH, real, redisAway, until } from './case.js';
 import { atEnd, free, fresh, held, past, persistent, refused, run, same, test } from './case.js';
+import { stories } from './outage.js';
 
 const require = createRequire(import.meta.url);
 const { Redis } = require('ioredis');
 const { createClient } = require('redis');
-const { createLock, createRedlock, IoredisAdapter, LockManager, NodeRedisAdapter } =
-  require('redlock-universal');
+const { createLock, createRedlock, IoredisAdapter, LockAcquisitionError, LockManager,
+  NodeRedisAdapter } = require('redlock-universal');
 
 const silent = { debug() {}, info() {}, warn() {}, error() {} };
 const io = new Redis(PORT, '127.0.0.1');
@@ -100,6 +101,74 @@ test('work past the TTL', async () => {
   same(await lock.extend(handle, 1000), true, 'extend past the TTL');
   same(await lock.release(handle), true, 'release');
   await free(key);
+});
+
+for (const name of ['ioredis', 'node-redis']) {
+  const connect = {
+    async ioredis() {
+      const redis = new Redis(PORT, '127.0.0.1');
+      atEnd(() => redis.disconnect());
+      await redis.ping();
+      return new IoredisAdapter(redis);
+    },
+    async 'node-redis'() {
+      const redis = createClient({ socket: { host: '127.0.0.1', port: PORT } });
+      await redis.connect();
+      atEnd(() => redis.destroy());
+      return new NodeRedisAdapter(redis);
+    },
+  }[name];
+  const waits = { ttl: 20_000, retryAttempts: 700, retryDelay: 20, logger: silent };
+  stories({
+    client: connect,
+    async take(adapter, key) {
+      const lock = lockOf(adapter, key);
+      try {
+        return { lock, handle: await lock.acquire() };
+      } catch (problem) {
+        if (!(problem instanceof LockAcquisitionError && /is already held/.test(problem.message))) {
+          throw problem;
+        }
+        return null;
+      }
+    },
+    async wait(adapter, key) {
+      const lock = createLock({ adapter, key, ...waits });
+      return { lock, handle: await lock.acquire() };
+    },
+    owns: ({ lock, handle }) => lock.isLocked(handle.key),
+    async extend({ lock, handle }) {
+      same(await lock.extend(handle, 30_000), true, 'extend');
+      return { lock, handle };
+    },
+    async release({ lock, handle }) {
+      same(await lock.release({ ...handle, value: 'stranger' }), false, "a stranger's release");
+      same(await lock.release(handle), true, 'release');
+    },
+    token: ({ handle }) => handle.value,
+  }, { name: `${name}: ` });
+}
+
+test('a batch in an outage', async () => {
+  if (!THROUGH) throw new Skipped('plain Redis has nobody who answers while it is away');
+  const keys = [fresh(), fresh(), fresh()];
+  const [one, two] = [here, there].map(
+    (adapter) => new LockManager({ nodes: [adapter], defaultTTL: 20_000, defaultRetryAttempts: 0 }),
+  );
+  let handles;
+  await redisAway(false, async () => {
+    handles = await one.acquireBatch(keys);
+    await refused(two.acquireBatch([fresh(), keys[1]]), 'an overlapping batch');
+    const seen = await there.inspect(handles[0].key);
+    same(seen?.value, handles[0].value, 'inspect');
+    const extended = await here.atomicExtend(handles[0].key, handles[0].value, 1000, 30_000);
+    same(extended.resultCode, 1, JSON.stringify(extended));
+  });
+  for (const handle of handles) await held(handle.key, handle.value, 'after the outage');
+  await one.releaseBatch(handles);
+  for (const key of keys) {
+    await until(async () => (await real('GET', key)) === null, 'the released lock goes from Redis');
+  }
 });
 
 run();

@@ -5,6 +5,7 @@ import asyncio
 from aioredlock import Aioredlock, LockError
 
 import case as t
+import outage
 from case import PORT, THROUGH, case, fresh, held, same
 
 SERVERS = [{"host": "127.0.0.1", "port": PORT}]
@@ -115,6 +116,48 @@ async def work_past_the_ttl(here, there):
     await refused(there.lock(key, lock_timeout=1))
     await here.unlock(lock)
     t.free(key)
+
+
+class Outage(outage.Library):
+    """aioredlock, in an event loop of its own that runs in a thread."""
+
+    def __init__(self):
+        self.run = outage.event_loop()
+
+    def client(self):
+        manager = Aioredlock(SERVERS, retry_count=1, retry_delay_min=0.01, retry_delay_max=0.02)
+        same(self.run(manager.is_locked(fresh())), False, "is_locked of nothing")
+        return manager
+
+    def take(self, client, name):
+        try:
+            return client, self.run(client.lock(name, lock_timeout=20))
+        except LockError:
+            return None
+
+    def wait(self, client, name):
+        client.retry_count = 1000
+        return self.take(client, name)
+
+    def owns(self, held):
+        client, lock = held
+        known = self.run(client.get_lock(lock.resource, lock.id))
+        return self.run(client.is_locked(lock)) and known.id == lock.id
+
+    def extend(self, held):
+        client, lock = held
+        self.run(client.extend(lock, lock_timeout=30))
+        return True
+
+    def release(self, held):
+        client, lock = held
+        self.run(client.unlock(lock))
+
+    def token(self, held):
+        return held[1].id
+
+
+outage.stories(Outage())
 
 
 t.run()

@@ -6,6 +6,7 @@ a held lock, the stamp) is switched by the functions of this file. It prints one
 case for `run.py`. Standard library only: it is imported in every virtual environment.
 """
 
+import contextlib
 import os
 import pathlib
 import re
@@ -43,6 +44,10 @@ TOKENS = {
 
 STAMP = rb"\d\d-\d\d-\d{4} \d\d:\d\d:\d\d"
 
+TCP_TABLE = pathlib.Path("/proc/self/net/tcp")
+ESTABLISHED = "01"
+"""The kernel's table of TCP connections, and its word for one that is open."""
+
 cases = []
 real_link = None
 
@@ -51,10 +56,28 @@ class Failed(Exception):
     """A case that did not go as it should."""
 
 
+class Skipped(Exception):
+    """A case that has no meaning here; says why."""
+
+
 def case(function):
     """Register a case under its function's name."""
     cases.append((function.__name__.replace("_", " "), function))
     return function
+
+
+class Count:
+    """Counts the calls of an object's method, which goes on as it was."""
+
+    def __init__(self, target, method):
+        self.seen, original = 0, getattr(target, method)
+
+        def counted(*args, **kwargs):
+            result = original(*args, **kwargs)
+            self.seen += 1
+            return result
+
+        setattr(target, method, counted)
 
 
 def cases_of(prefix, table):
@@ -75,6 +98,8 @@ def run():
         try:
             function()
             print(f"ok {name}", flush=True)
+        except Skipped as reason:
+            print(f"skip {name}: {reason}", flush=True)
         except BaseException as problem:  # noqa: BLE001 - a library may raise anything
             failed += 1
             where = traceback.extract_tb(problem.__traceback__)[-1]
@@ -166,29 +191,69 @@ def held(key, value, what="the lock", db=0, ttl=True):
     In direct mode: the value as it is, and a TTL unless `ttl` is false.
     """
     value = value if isinstance(value, bytes) else str(value).encode()
-    real("SELECT", db)
-    stored, pttl = real("GET", key), real("PTTL", key)
-    real("SELECT", 0)
-    if stored is None:
+    found = stored(key, db)
+    if found is None:
         raise Failed(f"{what}: {key} is not in Redis")
+    real("SELECT", db)
+    pttl = real("PTTL", key)
+    real("SELECT", 0)
     if not THROUGH:
-        same(stored, value, f"{what}: the value in Redis")
+        same(found, value, f"{what}: the value in Redis")
         same(pttl > 0, ttl, f"{what}: has a TTL (PTTL {pttl})")
         return
-    if not stored_pattern(value).fullmatch(stored):
-        raise Failed(f"{what}: {stored!r} is not the stored form of {value!r}")
+    if not stored_pattern(value).fullmatch(found):
+        raise Failed(f"{what}: {found!r} is not the stored form of {value!r}")
     same(pttl, -1, f"{what}: PTTL in Redis")
+
+
+def stored(key, db=0):
+    """What real Redis has at the key."""
+    real("SELECT", db)
+    value = real("GET", key)
+    real("SELECT", 0)
+    return value
 
 
 def free(key, what="the lock", db=0):
     """Real Redis does not have the key."""
-    real("SELECT", db)
-    stored = real("GET", key)
-    real("SELECT", 0)
-    same(stored, None, f"{what}: {key} in Redis")
+    same(stored(key, db), None, f"{what}: {key} in Redis")
+
+
+def asked(directive):
+    """Have the runner do something to the servers, and wait until it is done."""
+    print(directive, flush=True)
+    same(sys.stdin.readline().strip(), "done", "the runner's answer")
 
 
 def restart_lockside():
     """kill -9 and a new start on the same port; in direct mode: Redis forgets its scripts."""
-    print("@restart", flush=True)
-    same(sys.stdin.readline().strip(), "done", "the runner's answer")
+    asked("@restart")
+
+
+@contextlib.contextmanager
+def redis_away(stopped=False):
+    """Redis is gone within the `with`, and Lockside knows; after it Redis is back and in line.
+
+    It is killed with -9 and comes back empty; with `stopped` it hangs and comes back as it was.
+    Also after a failure it is brought back, for the cases that follow.
+    """
+    global real_link
+    down, up = ("@redis-stop", "@redis-continue") if stopped else ("@redis-down", "@redis-up")
+    try:
+        asked(down)
+        yield
+    finally:
+        if real_link is not None:
+            real_link.close()
+            real_link = None
+        asked(up)
+
+
+def open_connections():
+    """The local ports of all TCP connections to `PORT` that are open.
+
+    Those of earlier cases, which nobody closes, end whenever their objects are collected.
+    """
+    rows = [line.split() for line in TCP_TABLE.read_text().splitlines()[1:]]
+    port = lambda address: int(address.rpartition(":")[2], 16)  # noqa: E731
+    return {port(row[1]) for row in rows if row[3] == ESTABLISHED and port(row[2]) == PORT}

@@ -4,6 +4,7 @@ import redis
 from pottery import ExtendUnlockedLock, Redlock, ReleaseUnlockedLock
 
 import case as t
+import outage
 from case import PORT, THROUGH, case, fresh, held, raises, same
 
 here, there = (redis.Redis(host="127.0.0.1", port=PORT) for _ in range(2))
@@ -71,6 +72,47 @@ def work_past_the_ttl():
     mine.extend()
     mine.release()
     t.free(f"redlock:{name}")
+
+
+class Outage(outage.Library):
+    """pottery: `locked()` is the rest of its time, 0 for whoever does not hold it."""
+
+    def name(self):
+        return fresh("")
+
+    def key(self, name):
+        return f"redlock:{name}"
+
+    def client(self):
+        client = redis.Redis(host="127.0.0.1", port=PORT)
+        client.ping()
+        return client
+
+    def take(self, client, name):
+        mine = lock(client, name)
+        return mine if mine.acquire(blocking=False) else None
+
+    def wait(self, client, name):
+        mine = lock(client, name)
+        return mine if mine.acquire(timeout=t.DEADLINE) else None
+
+    def owns(self, mine):
+        return mine.locked() > 0
+
+    def extend(self, mine):
+        # A lock of pottery refuses the fourth extend of its life.
+        mine._extension_num = 0
+        mine.extend()
+        return True
+
+    def release(self, mine):
+        mine.release()
+
+    def token(self, mine):
+        return mine._uuid
+
+
+outage.stories(Outage())
 
 
 t.run()

@@ -6,6 +6,7 @@ import redis
 import redis_lock
 
 import case as t
+import outage
 from case import PORT, THROUGH, case, cases_of, fresh, held, raises, same
 
 here, there = (redis.Redis(host="127.0.0.1", port=PORT) for _ in range(2))
@@ -134,6 +135,65 @@ def a_lock_without_an_expiry():
         mine.extend(30)
     else:
         raises(redis_lock.NotExpirable, mine.extend, 30)
+    mine.release()
+    t.free(f"lock:{name}")
+
+
+class Outage(outage.Library):
+    """python-redis-lock; its waiters block in BLPOP on the signal list."""
+
+    def name(self):
+        return fresh("")
+
+    def key(self, name):
+        return f"lock:{name}"
+
+    def client(self):
+        client = redis.Redis(host="127.0.0.1", port=PORT)
+        client.ping()
+        return client
+
+    def take(self, client, name):
+        mine = lock(client, name)
+        return mine if mine.acquire(blocking=False) else None
+
+    def wait(self, client, name):
+        mine = lock(client, name)
+        return mine if mine.acquire(timeout=10) else None
+
+    def waiting(self, _name):
+        return b"cmd=blpop" in t.real("CLIENT", "LIST").lower()
+
+    def owns(self, mine):
+        return mine.locked() and mine.get_owner_id() == mine.id
+
+    def extend(self, mine):
+        mine.extend(30)
+        return True
+
+    def release(self, mine):
+        mine.release()
+
+    def token(self, mine):
+        return mine.id
+
+
+outage.stories(Outage())
+
+
+@case
+def auto_renewal_through_an_outage():
+    if not THROUGH:
+        raise t.Skipped("plain Redis has nobody who answers while it is away")
+    name = fresh("")
+    mine = taken(name, expire=1, auto_renewal=True)
+    with t.redis_away():
+        renewals = t.Count(mine, "extend")
+        t.until(lambda: renewals.seen >= 2, "two renewals in the outage")
+        same(mine._lock_renewal_thread.is_alive(), True, "the renewal thread lives")
+        same(lock(there, name).acquire(blocking=False), False, "second acquire")
+    held(f"lock:{name}", mine.id, "after the outage")
+    same(mine._lock_renewal_thread.is_alive(), True, "the renewal thread lives")
     mine.release()
     t.free(f"lock:{name}")
 

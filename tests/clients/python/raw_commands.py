@@ -1,10 +1,12 @@
 """Locks by hand: every form of `SET NX` and of release that people write without a library."""
 
 import hashlib
+import uuid
 
 import redis
 
 import case as t
+import outage
 from case import PORT, REDIS_PORT, THROUGH, case, cases_of, fresh, held, same
 
 COMPARE_AND_DELETE = (
@@ -267,6 +269,135 @@ def keys_outside_the_rules_are_untouched():
     same(here.set(key, TOKEN, nx=True, px=20000), True, "SET NX")
     same(t.real("GET", key), TOKEN, "the value in Redis")
     same(0 < t.real("PTTL", key) <= 20000, True, "the TTL in Redis")
+
+
+class Outage(outage.Library):
+    """`SET NX PX`, EXPIRE, and compare-and-delete, by hand."""
+
+    def client(self):
+        client = redis.Redis(host="127.0.0.1", port=PORT)
+        client.ping()
+        return client
+
+    def take(self, client, name):
+        token = b"93:" + str(uuid.uuid4()).encode()
+        taken = client.set(name, token, nx=True, px=20_000)
+        same(client.set(name, token, nx=True, px=20_000), None, "the same once more")
+        return (client, name, token) if taken else None
+
+    def owns(self, lock):
+        client, name, token = lock
+        return client.get(name) == token and client.exists(name) == 1
+
+    def extend(self, lock):
+        client, name, token = lock
+        return client.expire(name, 30) and client.set(name, token, xx=True, px=30_000)
+
+    def release(self, lock):
+        client, name, token = lock
+        same(client.eval(COMPARE_AND_DELETE, 1, name, b"94:other"), 0, "another's token")
+        same(client.eval(COMPARE_AND_DELETE, 1, name, token), 1, "compare-and-delete")
+
+    def token(self, lock):
+        return lock[2]
+
+
+outage.stories(Outage(), hangs=True)
+
+
+
+def dialogue(client, key):
+    """What a client sees of a lock by every form that people write; the same on plain Redis."""
+    ask, answers = client.execute_command, []
+
+    def note(*words):
+        try:
+            answers.append((words, ask(*words)))
+        except redis.ResponseError as problem:
+            answers.append((words, str(problem)))
+
+    for words in ACQUIRES.values():
+        words = [key if word is None else word for word in words]
+        note(*words)
+        note(*words)
+        note("GET", key)
+        note("DEL", key)
+    for words in (["SETNX", key, TOKEN], ["SET", key, TOKEN, "NX", "KEEPTTL"]):
+        note(*words)
+        note(*words)
+        note("GETDEL", key)
+        note("UNLINK", key)
+    for release in (["EXPIRE", key, 0], ["PEXPIREAT", key, 1000], ["DEL", key, key]):
+        note("SET", key, TOKEN, "NX", "GET", "EX", 20)
+        note("SET", key, b"94:other", "NX", "GET", "EX", 20)
+        note(*release)
+        note("EXISTS", key)
+    note("SET", key, "v", "NX", "XX")
+    note("SET", key, "v", "NX", "EX", "0")
+    note("SETNX", key)
+    note("EXPIRE", key, 20)
+    note("SET", key, TOKEN, "NX", "PX", 20_000)
+    for words in (
+        ["EXPIRE", key, 30], ["EXPIRE", key, "abc"], ["PEXPIREAT", key, 4102444800000],
+        ["GETEX", key, "EX", 30], ["SET", key, TOKEN, "XX", "PX", 30_000], ["STRLEN", key],
+        ["GETRANGE", key, 0, -1], ["TYPE", key], ["MGET", key, key],
+    ):  # fmt: skip
+        note(*words)
+    text = COMPARE_AND_DELETE + " -- " + key
+    sha = hashlib.sha1(text.encode()).hexdigest()
+    note("EVALSHA", sha, 1, key, TOKEN)
+    note("SCRIPT LOAD", text)
+    note("SCRIPT EXISTS", sha, "0" * 40)
+    note("EVALSHA", sha, 1, key, b"94:other")
+    for words in (["WATCH", key], ["GET", key], ["MULTI"], ["DEL", key], ["EXEC"]):
+        note(*words)
+    for words in (["MULTI"], ["SET", key, TOKEN, "NX", "EX", 20], ["GET", key], ["EXEC"]):
+        note(*words)
+    for words in (["MULTI"], ["SET", key], ["EXEC"]):
+        note(*words)
+    note("EVALSHA", sha, 1, key, TOKEN)
+    note("EVAL", "return redis.call('SET', KEYS[1], ARGV[1], 'PX', 20000)", 1, key, TOKEN)
+    note("EVAL", "return redis.call('SETNX', KEYS[1], ARGV[1])", 1, key, b"94:other")
+    note("GETDEL", key)
+    return answers
+
+
+@case
+def every_form_in_an_outage_answers_as_redis():
+    if not THROUGH:
+        raise t.Skipped("plain Redis has nobody who answers while it is away")
+    one = lambda port: redis.Redis(port=port, single_connection_client=True)  # noqa: E731
+    keys, mine = [fresh(), fresh()], one(PORT)
+    wanted = [dialogue(one(REDIS_PORT), key) for key in keys]
+    with t.redis_away():
+        seen = [dialogue(mine, keys[0]), dialogue(one(PORT), keys[1])]
+    for answers, right in zip(seen, wanted, strict=True):
+        pairs = zip(answers, right, strict=True)
+        same([pair for pair in pairs if pair[0] != pair[1]], [], "answers and those of Redis")
+    for key in keys:
+        t.free(key, "released in the outage")
+
+
+@case
+def ordinary_keys_in_an_outage_get_a_clear_error():
+    if not THROUGH:
+        raise t.Skipped("plain Redis has nobody who answers while it is away")
+    key, plain = fresh(), fresh("plain:")
+    here.set(plain, "1")
+    with t.redis_away():
+        for ask in (
+            lambda: here.get(plain),
+            lambda: here.set(plain, "2", nx=True),
+            lambda: here.delete(key, plain),
+            lambda: here.eval("return redis.call('SET', KEYS[1], 'v', 'NX')", 2, key, plain),
+        ):
+            problem = t.raises(redis.ResponseError, ask)
+            same("is unavailable" in str(problem), True, f"a clear error ({problem})")
+        with here.pipeline(transaction=True) as pipe:
+            pipe.set(key, TOKEN, nx=True).set(plain, "2")
+            t.raises(redis.ResponseError, pipe.execute)
+        same(here.get(key), None, "the lock that such a transaction asked for")
+    same((here.get(plain), t.stored(key)), (None, None), "nothing was applied")
 
 
 t.run()

@@ -6,6 +6,7 @@ import redis.asyncio as redis
 from redis.exceptions import LockNotOwnedError
 
 import case as t
+import outage
 from case import PORT, THROUGH, case, cases_of, fresh, held, same
 
 
@@ -124,6 +125,41 @@ async def fifty_tasks_never_hold_it_together(here, there):
     await asyncio.gather(*(worker(here if i % 2 else there) for i in range(50)))
     same((most, done), (1, 50), "most at one time, done")
     t.free(key)
+
+
+class Outage(outage.Library):
+    """The asyncio Lock, in an event loop of its own that runs in a thread."""
+
+    def __init__(self):
+        self.run = outage.event_loop()
+
+    def client(self):
+        client = redis.Redis(host="127.0.0.1", port=PORT)
+        self.run(client.ping())
+        return client
+
+    def take(self, client, name):
+        lock = client.lock(name, timeout=20, thread_local=False)
+        return lock if self.run(lock.acquire(blocking=False)) else None
+
+    def wait(self, client, name):
+        lock = client.lock(name, timeout=20, sleep=0.01, thread_local=False)
+        return lock if self.run(lock.acquire(blocking_timeout=t.DEADLINE)) else None
+
+    def owns(self, lock):
+        return self.run(lock.owned()) and self.run(lock.reacquire())
+
+    def extend(self, lock):
+        return self.run(lock.extend(30))
+
+    def release(self, lock):
+        self.run(lock.release())
+
+    def token(self, lock):
+        return lock.local.token
+
+
+outage.stories(Outage(), hangs=True)
 
 
 t.run()

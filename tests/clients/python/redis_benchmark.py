@@ -65,4 +65,21 @@ def a_script():
     benchmark("EVAL", "return redis.call('GET', KEYS[1])", "1", "lock:bench")
 
 
+@case
+def locks_in_an_outage():
+    if not t.THROUGH:
+        raise t.Skipped("plain Redis has nobody who answers while it is away")
+    key = "lock:bench:outage"
+    with t.redis_away():
+        benchmark("-n", "200", "SET", key, "1", "NX", "EX", "20")
+        benchmark("-n", "200", "EXPIRE", key, "20")
+        benchmark("-n", "200", "-P", "16", "SET", key, "2", "NX", "EX", "20")
+        benchmark("-n", "200", "EVAL", "return redis.call('GET', KEYS[1])", "1", key)
+        benchmark("-n", "200", "-r", "100", "SET", "lock:bench:__rand_int__", "1", "NX", "EX", "20")
+        benchmark("-n", "200", "-r", "100", "DEL", "lock:bench:__rand_int__")
+    t.held(key, "1", "after the outage")
+    benchmark("-n", "200", "DEL", key)
+    t.until(lambda: t.stored(key) is None, "the released lock goes from Redis")
+
+
 t.run()

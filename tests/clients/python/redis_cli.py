@@ -1,8 +1,10 @@
 """redis-cli, as people use it: one command, a script, RESP3, `--pipe`, and its built-in modes."""
 
 import subprocess
+import uuid
 
 import case as t
+import outage
 from case import PORT, REDIS_PORT, THROUGH, case, fresh, held, same
 
 TOKEN = t.WORKER_TOKEN.decode()
@@ -104,6 +106,57 @@ def built_in_modes():
     same(cli("--raw", "--no-auth-warning", "PING"), "PONG", "PING")
     same(cli("-n", "3", "SET", "plain:key", "v"), "OK", "another database")
     same(cli("-n", "3", "GET", "plain:key"), "v", "another database")
+
+
+class Session:
+    """A redis-cli that stays, reads commands from its standard input, and answers in one line."""
+
+    def __init__(self):
+        self.process = subprocess.Popen(
+            ["redis-cli", "-p", str(PORT)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        same(self("PING"), "PONG", "PING")
+
+    def __call__(self, line):
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        return self.process.stdout.readline().rstrip("\n")
+
+
+class Outage(outage.Library):
+    """A person at a redis-cli: `SET NX`, `GET`, `EXPIRE`, and the usual script for the release."""
+
+    RELEASE = (
+        "if redis.call('get',KEYS[1])==ARGV[1] then return redis.call('del',KEYS[1]) end return 0"
+    )
+
+    def client(self):
+        return Session()
+
+    def take(self, session, name):
+        token = str(uuid.uuid4())
+        answer = session(f"SET {name} {token} NX EX 20")
+        same(answer in ("OK", ""), True, f"the answer to SET NX ({answer})")
+        return (session, name, token) if answer else None
+
+    def owns(self, lock):
+        session, name, token = lock
+        return session(f"GET {name}") == token
+
+    def extend(self, lock):
+        session, name, _ = lock
+        return session(f"EXPIRE {name} 30") == "1"
+
+    def release(self, lock):
+        session, name, token = lock
+        same(session(f'EVAL "{self.RELEASE}" 1 {name} {token}'), "1", "release")
+
+    def token(self, lock):
+        return lock[2]
+
+
+outage.stories(Outage())
 
 
 t.run()

@@ -11,6 +11,7 @@ import sys
 import threading
 
 import case as t
+import outage
 from case import PORT, case, cases_of, fresh, held, raises, same
 
 LIBRARY = importlib.import_module(sys.argv[1])
@@ -237,6 +238,38 @@ def scripts_are_forgotten_and_loaded_again():
     held(key, lock.local.token, "after the restart")
     lock.release()
     t.free(key)
+
+
+class Outage(outage.Library):
+    """redis-py's Lock: `acquire` once or waiting, `owned`, `extend`."""
+
+    def client(self):
+        one = client()
+        one.ping()
+        return one
+
+    def take(self, client, name):
+        lock = client.lock(name, timeout=20, thread_local=False)
+        return lock if lock.acquire(blocking=False) else None
+
+    def wait(self, client, name):
+        lock = client.lock(name, timeout=20, sleep=0.01, thread_local=False)
+        return lock if lock.acquire(blocking_timeout=t.DEADLINE) else None
+
+    def owns(self, lock):
+        return lock.owned() and lock.locked() and lock.reacquire()
+
+    def extend(self, lock):
+        return lock.extend(30)
+
+    def release(self, lock):
+        lock.release()
+
+    def token(self, lock):
+        return lock.local.token
+
+
+outage.stories(Outage(), hangs=True)
 
 
 t.run()

@@ -1,8 +1,9 @@
 """redlock (the other package of that name): `SET NX PX`, a registered script for the release."""
 
-from redlock import ReentrantRedLock, RedLock
+from redlock import ReentrantRedLock, RedLock, RedLockFactory
 
 import case as t
+import outage
 from case import PORT, THROUGH, case, fresh, held, same
 
 SERVERS = [{"host": "127.0.0.1", "port": PORT}]
@@ -53,6 +54,31 @@ def work_past_the_ttl():
     same(bool(lock(key).acquire()), False, "second acquire")
     mine.release()
     t.free(key)
+
+
+class Outage(outage.Library):
+    """redlock: a factory shares its connections; there is neither a look nor an extend."""
+
+    def client(self):
+        factory = RedLockFactory([dict(SERVERS[0])])
+        factory.redis_nodes[0].ping()
+        return factory
+
+    def take(self, client, name, tries=1):
+        mine = client.create_lock(name, retry_times=tries, retry_delay=20, ttl=20_000)
+        return mine if mine.acquire() else None
+
+    def wait(self, client, name):
+        return self.take(client, name, tries=1000)
+
+    def release(self, mine):
+        mine.release()
+
+    def token(self, mine):
+        return mine.lock_key
+
+
+outage.stories(Outage())
 
 
 t.run()

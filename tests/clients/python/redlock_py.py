@@ -4,6 +4,7 @@ import redis
 from redlock import Lock, Redlock
 
 import case as t
+import outage
 from case import PORT, THROUGH, case, cases_of, fresh, held, same
 
 SERVERS = [{"host": "127.0.0.1", "port": PORT}]
@@ -62,6 +63,33 @@ def tokens(token):
     same(there.lock(key, 20_000), False, "second acquire")
     here.unlock(lock)
     t.free(key)
+
+
+class Outage(outage.Library):
+    """redlock-py: it has neither a look nor an extend, and its release hides errors."""
+
+    def client(self):
+        manager = Redlock(SERVERS, retry_count=1, retry_delay=0.01)
+        manager.servers[0].ping()
+        return manager
+
+    def take(self, client, name):
+        lock = client.lock(name, 20_000)
+        return (client, lock) if lock else None
+
+    def wait(self, client, name):
+        client.retry_count = 1000
+        return self.take(client, name)
+
+    def release(self, held):
+        client, lock = held
+        client.unlock(lock)
+
+    def token(self, held):
+        return held[1].key
+
+
+outage.stories(Outage())
 
 
 t.run()

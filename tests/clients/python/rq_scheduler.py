@@ -4,6 +4,7 @@ import redis
 from rq.scheduler import RQScheduler
 
 import case as t
+import outage
 from case import PORT, case, fresh, held, same
 
 
@@ -87,6 +88,63 @@ def scripts_unknown_to_one_side_are_loaded_again():
     mine.heartbeat()
     same(mine.acquired_locks, {queue}, "owned after Redis forgot its scripts")
     held(key(queue), mine.name)
+
+
+class Outage(outage.Library):
+    """rq's scheduler: a token of its own for each scheduler, an acquire that is the extend too.
+
+    Each opens connections of its own, like those of the one that it is given. Its heartbeat also
+    writes a hash that is no lock key: what that is in an outage is the next case.
+    """
+
+    def __init__(self):
+        self.schedulers = []  # kept, so that none of their connections ends by itself
+
+    def name(self):
+        return fresh("")
+
+    def key(self, name):
+        return key(name)
+
+    def client(self):
+        connection = redis.Redis(host="127.0.0.1", port=PORT)
+        connection.ping()
+        return connection
+
+    def take(self, client, name):
+        mine = RQScheduler([name], connection=client)
+        self.schedulers.append(mine)
+        return mine if mine.acquire_locks() else None
+
+    def extend(self, mine):
+        return mine.acquire_locks()
+
+    def release(self, mine):
+        mine.release_locks()
+
+    def token(self, mine):
+        return mine.name
+
+
+outage.stories(Outage())
+
+
+@case
+def a_heartbeat_in_an_outage_is_refused_whole():
+    if not t.THROUGH:
+        raise t.Skipped("plain Redis has nobody who answers while it is away")
+    queue = fresh("")
+    mine = taken(queue)
+    with t.redis_away():
+        problem = t.raises(redis.RedisError, mine.heartbeat)
+        same("is unavailable" in str(problem), True, f"a clear error ({problem})")
+        same(mine.acquired_locks, {queue}, "owned")
+        same(scheduler(queue).acquire_locks(), set(), "second acquire")
+    mine.heartbeat()
+    same(mine.acquired_locks, {queue}, "owned after the outage")
+    held(key(queue), mine.name, "after the outage")
+    mine.release_locks()
+    t.free(key(queue))
 
 
 t.run()

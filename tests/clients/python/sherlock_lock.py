@@ -4,6 +4,7 @@ import redis
 import sherlock
 
 import case as t
+import outage
 from case import PORT, THROUGH, case, fresh, held, raises, same
 
 here, there = (redis.Redis(host="127.0.0.1", port=PORT) for _ in range(2))
@@ -63,6 +64,39 @@ def work_past_the_ttl():
     same(mine.renew(), True, "renew past the TTL")
     mine.release()
     t.free(key)
+
+
+class Outage(outage.Library):
+    """sherlock: the same object acquires once or waits."""
+
+    def client(self):
+        client = redis.Redis(host="127.0.0.1", port=PORT)
+        client.ping()
+        return client
+
+    def take(self, client, name):
+        mine = lock(client, name)
+        return mine if mine.acquire(blocking=False) else None
+
+    def wait(self, client, name):
+        mine = lock(client, name)
+        mine.timeout = t.DEADLINE
+        return mine if mine.acquire() else None
+
+    def owns(self, mine):
+        return mine.locked()
+
+    def extend(self, mine):
+        return mine.renew()
+
+    def release(self, mine):
+        mine.release()
+
+    def token(self, mine):
+        return mine._owner
+
+
+outage.stories(Outage())
 
 
 t.run()

@@ -1,16 +1,29 @@
 //! `guarantee = "fast"`: two clients may be told that they hold one lock, and then it is reported as a
 //! conflict, but for what SPEC 8 names: a sidecar that died with a grant or a release that was not
 //! mirrored, and a grant whose release follows it into the ledger.
+//!
+//! What is known to be wrong still, and is told apart here from what is not known ("open"):
+//!
+//! 1. A release by value that a sidecar writes before it has read the grant, which another sidecar has
+//!    made and not mirrored yet, is dropped: the ledger holds the lock for ever.
+//! 2. A grant of a value that is dead in the ledger is dropped if the ledger has read a higher fence, of
+//!    any key, meanwhile: then Redis alone has the lock, and a repair takes it away. A value is dead
+//!    because it was released before, or because its own claim, whose fence is not Redis's counter's,
+//!    was superseded by an older grant that was mirrored later.
+//! 3. A sidecar that dies with a release and the next grant of one lock not mirrored leaves a value in
+//!    Redis that no repair touches: no pass is complete, and nobody gets healthy any more.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use lockside::ledger::fold::{Fold, Standing};
 use lockside::ledger::{Entry, Position, Row};
 use lockside::lock::record::LockKey;
 
 use super::{name, token};
 use crate::clock;
 use crate::process::books::MIRROR_INTERVAL;
+use crate::redis::{Data, Entry as Stored};
 
 /// A release that is in the ledger so soon after its grant settles the dispute (twice the interval,
 /// and the exchanges).
@@ -36,12 +49,32 @@ pub(super) struct Doubles {
     places: BTreeMap<Position, String>,
     /// A process has died before it wrote this grant, or this release.
     lost: BTreeSet<String>,
+    /// When clients were told of their release.
+    told_released: BTreeMap<String, Duration>,
+    /// Granted while the ledger took them for dead (open, 2).
+    again: BTreeSet<String>,
+    /// A grant with a higher fence has come after them.
+    superseded: BTreeSet<String>,
     reported: BTreeSet<LockKey>,
 }
 
 impl Doubles {
     pub(super) fn granted(&mut self, own: String, pid: u64) {
         self.granted_by.insert(own, pid);
+    }
+
+    /// A row comes behind all these.
+    pub(super) fn before(&mut self, row: &Row, fold: &Fold) {
+        let Entry::Grant(claim, fence) = &row.entry else { return };
+        if fold.standing(&claim.key, &claim.stored) == Standing::Dead {
+            self.again.insert(name(claim.key.key(), &token(&claim.stored)));
+        }
+        if let Some(holder) = fold.holder(&claim.key)
+            && holder.fence < *fence
+            && holder.claim.stored != claim.stored
+        {
+            self.superseded.insert(name(claim.key.key(), &token(&holder.claim.stored)));
+        }
     }
 
     /// A row is in the ledger.
@@ -69,8 +102,44 @@ impl Doubles {
         self.lost.extend(grants.chain(releases).cloned());
     }
 
+    /// A client was told so, by a process that may have died meanwhile.
+    pub(super) fn released(&mut self, own: String, by_dead: bool) {
+        if by_dead && !self.ended.contains_key(&own) {
+            self.lost.insert(own.clone());
+        }
+        self.told_released.insert(own, clock::now());
+    }
+
+    /// A hold that the ledger has given to another, which it reports.
+    pub(super) fn is_known_lost(&self, key: &[u8], own: &str) -> bool {
+        self.superseded.contains(own) && self.reported.contains(&LockKey::new(0, key))
+    }
+
+    pub(super) fn is_superseded(&self, own: &str) -> bool {
+        self.superseded.contains(own)
+    }
+
+    /// The ledger need not have this grant, or its release.
     pub(super) fn is_lost(&self, own: &str) -> bool {
-        self.lost.contains(own)
+        self.lost.contains(own) || self.again.contains(own) || self.is_overtaken(own)
+    }
+
+    /// Its release was told before its grant was in the ledger (open, 1).
+    fn is_overtaken(&self, own: &str) -> bool {
+        let (told, written) = (self.told_released.get(own), self.written.get(own));
+        told.is_some_and(|told| written.is_none_or(|written| told <= written))
+    }
+
+    /// Open, 3: of all values in Redis, one that the ledger does not know stands in another's place.
+    pub(super) fn is_stuck(&self, fold: &Fold, data: &Data) -> bool {
+        let in_place = |(key, entry): (&Vec<u8>, &Stored)| {
+            let lock = LockKey::new(0, key);
+            let own = name(key, &token(&entry.value));
+            fold.holder(&lock).is_some()
+                && fold.standing(&lock, &entry.value) == Standing::Unknown
+                && self.lost.contains(&own)
+        };
+        data.iter().any(in_place)
     }
 
     pub(super) fn met(&mut self, key: &[u8], first: String, second: String) {

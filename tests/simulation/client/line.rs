@@ -59,10 +59,12 @@ impl World {
         }
         self.note(|| format!("client {id}: {doing:?} {}", crate::world::words(&bytes)));
         let now = self.now();
+        let keys = self.clients[id].keys();
+        let is_behind = keys.iter().any(|key| self.may_be_behind(key));
         let client = &mut self.clients[id];
         let Some(line) = client.line else { return };
         client.expects = greeting.iter().len() + commands.len();
-        client.sent = now;
+        (client.sent, client.is_behind) = (now, is_behind);
         client.told.clear();
         let is_hasty = client.rng.percent(4);
         let patience = match is_hasty {
@@ -115,7 +117,7 @@ impl World {
         }
         let keys = client.keys();
         let told = client.form.read(keys.len(), &replies);
-        let (token, until) = (client.token.clone(), client.sent + client.ttl);
+        let (token, until) = (client.token.clone(), client.runs_out_at());
         if self.fleet == Fleet::Ttl && self.now() >= until {
             // It has run out before its client hears of it.
             return;

@@ -67,7 +67,7 @@ impl World {
         let told = client.form.read(keys.len(), replies);
         let pid = client.line.map_or(0, |line| line.side.1);
         let until = match self.fleet {
-            Fleet::Ttl => client.sent + client.ttl,
+            Fleet::Ttl => client.runs_out_at(),
             _ => FOREVER,
         };
         let mut left = Vec::new();
@@ -99,7 +99,9 @@ impl World {
             return self.acquire_unknown(id);
         }
         client.tries = 0;
-        let long = if client.rng.percent(10) { 3000 } else { 150 };
+        // Long holds are what double grants are seen by.
+        let often = if self.fleet == Fleet::Fast { 30 } else { 10 };
+        let long = if client.rng.percent(often) { 3000 } else { 150 };
         let hold = client.rng.millis(0, long);
         self.rest(id, Doing::Holding, hold);
     }
@@ -134,7 +136,7 @@ impl World {
         self.checks.count("extended");
         let client = &mut self.clients[id];
         if client.until != FOREVER {
-            client.until = client.until.max(client.sent + client.ttl);
+            client.until = client.until.max(client.runs_out_at());
             self.checks.extended(&client.key, &client.token, client.until);
         }
     }
@@ -143,13 +145,14 @@ impl World {
         let client = &self.clients[id];
         let (keys, token) = (client.keys(), client.token.clone());
         if keys.len() as i64 == count {
+            let pid = client.line.map_or(0, |line| line.side.1);
             self.clients[id].others.clear();
-            keys.iter().for_each(|key| self.checks.release_read(key, &token));
+            keys.iter().for_each(|key| self.checks.release_read(key, &token, pid));
             return self.think(id);
         }
         let others = client.others.iter().map(|other| other.until);
         let has_run_out = others.chain([client.until]).any(|until| until <= self.now());
-        if !has_run_out && !keys.iter().any(|key| self.may_be_behind(key)) {
+        if !has_run_out && !client.is_behind && !keys.iter().any(|key| self.may_be_behind(key)) {
             let keys = keys.len();
             self.checks.fail(format!("client {id}: {token}: {count} of {keys} locks released"));
         }
@@ -212,7 +215,8 @@ impl World {
 
     fn released(&mut self, id: usize) {
         let (key, token) = (self.clients[id].key.clone(), self.clients[id].token.clone());
-        self.checks.release_read(&key, &token);
+        let pid = self.clients[id].line.map_or(0, |line| line.side.1);
+        self.checks.release_read(&key, &token, pid);
         self.think(id);
     }
 
@@ -222,7 +226,11 @@ impl World {
         if client.until <= self.now() {
             return self.checks.count("ran out");
         }
-        if self.may_be_behind(&client.key) {
+        // What a repair of a sidecar that was behind has put back runs out, or is undone.
+        let stands = self.redis.data.get(&client.key);
+        let is_stale = self.fleet == Fleet::Ttl
+            && stands.is_some_and(|entry| self.checks.is_dead(&client.key, &entry.value));
+        if is_stale || client.is_behind || self.may_be_behind(&client.key) {
             self.checks.count("looked lost for a moment");
             return;
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lockside::ledger::{Ask, Asker, Door};
+use lockside::ledger::{Asker, Door};
 use lockside::lock::record::LockKey;
 use lockside::mode::Mode;
 use lockside::repair::command::{self, Answer, Body, Command};
@@ -347,16 +347,10 @@ impl Process {
                 self.mender.frames.push(frame);
                 return self.send(command);
             }
-            Step::Observe(claims) => {
-                let asks = claims.into_iter().map(Ask::Observe).collect();
+            Step::Tell(asks) => {
                 // What the ledger can't take now is found again by the next pass.
                 drop(self.desk.submit(Asker::Nobody, asks));
             }
-            Step::Prefer(grants) => {
-                let ask = |(claim, lost)| Ask::Prefer(claim, lost);
-                drop(self.desk.submit(Asker::Nobody, grants.into_iter().map(ask).collect()));
-            }
-            Step::Tell(_) => unreachable!("no rule of the simulation is observed"),
             Step::Later => return self.later(frame),
             Step::Done(complete) => return self.finish(frame, complete),
         }

@@ -297,7 +297,7 @@ impl World {
         result: Result<lockside::ledger::store::Seen, lockside::ledger::store::StoreError>,
     ) -> Vec<usize> {
         process.is_exchanging = false;
-        let done = {
+        let seen = {
             let mut books = process.desk.books();
             let books = &mut *books;
             books.busy_since = None;
@@ -305,19 +305,18 @@ impl World {
                 Ok(seen) => {
                     let done = books.committer.seen(seen, &mut books.fold, books::now());
                     books.show();
-                    done
+                    Ok(done)
                 }
-                Err(error) => {
-                    books.committer.failed(&error, books::now());
-                    return Vec::new();
-                }
+                Err(error) => Err(books.committer.failed(&error, books::now())),
             }
         };
-        process.tell(&done);
-        if self.bug != Some(Bug::SilentConflict) {
-            done.disputes.iter().for_each(|dispute| self.checks.reported(&dispute.key));
+        if let Ok(done) = &seen {
+            process.tell(done);
+            if self.bug != Some(Bug::SilentConflict) {
+                done.disputes.iter().for_each(|dispute| self.checks.reported(&dispute.key));
+            }
         }
-        for (_, (conn, _), mut answer) in done.answers {
+        for (_, (conn, _), mut answer) in seen.map_or_else(|answers| answers, |done| done.answers) {
             process.desk.books().complete(&mut answer);
             let delay = self.rng.micros(1, 200);
             self.after(delay, Event::Conn(side, conn, Happened::Answer(answer)));

@@ -11,8 +11,8 @@ use super::rig::{A, B, NIL, OK, ONE, QUICK, SHORT, STRANGER, bulk, give, locks_o
 use crate::support::{Client, PATIENCE, Redis, Settings, Subject, direct, poll_for, wait_until};
 
 /// Longest wait for an error: `acquire_timeout`, which is the safety TTL of a second, `release_wait`
-/// of another, and a machine that has other things to do.
-const ERROR: Duration = Duration::from_secs(3);
+/// of another; as long again for the withdrawal; and a machine that has other things to do.
+const ERROR: Duration = Duration::from_secs(12);
 const LEDGER: &str = "[ledger]\nrelease_wait = \"1s\"\n";
 
 struct Stage {
@@ -306,8 +306,11 @@ fn what_was_refused_does_not_appear_after_a_crash() {
     let Some(mut stage) = Stage::start(&[], LEDGER) else { return };
     let other = rusqlite::Connection::open(stage.state().join("ledger.db")).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    // With the claim at a store that does not answer nobody knows; a little later it says that it
+    // has written nothing.
     let (last, error) = stage.use_up();
-    assert!(error.contains("not acquired"), "{error}");
+    assert!(error.contains("the ledger has not answered in time"), "{error}");
+    assert!(error.contains("not acquired") || error.contains("unknown outcome"), "{error}");
     stage.refused(&take("lock:new", STRANGER));
     stage.redis.kill();
     stage.subject.kill();

@@ -2,34 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use tempfile::TempDir;
 
+pub(super) use crate::support::locks::{
+    A, B, C, NIL, OK, ONE, QUICK, SHORT, STRANGER, ZERO, bulk, give, locks_of, take, wait_gone,
+};
 use crate::support::process::directory;
 use crate::support::{Client, PATIENCE, Redis, Settings, Subject, direct, poll_for, wait_until};
-
-/// Tokens that are unique by themselves, so that they are stored as they are.
-pub(super) const A: &str = "550e8400-e29b-41d4-a716-446655440000";
-pub(super) const B: &str = "6ba7b810-9dad-41d1-80b4-00c04fd430c8";
-pub(super) const C: &str = "7c9e6679-7425-40de-944b-e07fc1f90ae7";
-pub(super) const STRANGER: &str = "9b2d2c4e-3f0a-4f6e-8d53-0a4c8a1d2e7f";
-
-pub(super) const OK: &str = "+OK\r\n";
-pub(super) const NIL: &str = "$-1\r\n";
-pub(super) const ONE: &str = ":1\r\n";
-pub(super) const ZERO: &str = ":0\r\n";
-const NO_TTL: &str = ":-1\r\n";
-
-/// As most libraries release.
-const RELEASE: &str = "if redis.call('get', KEYS[1]) == ARGV[1] then \
-    return redis.call('del', KEYS[1]) else return 0 end";
-
-/// Lockside finds out, and recovers, sooner than by default: a test has not so much time.
-pub(super) const QUICK: &str = "command_timeout = \"500ms\"\nconnect_timeout = \"300ms\"\n\
-    recover_after = \"300ms\"\nprobe_interval = \"100ms\"\nprobe_timeout = \"300ms\"";
-/// A lock that nobody finishes is gone soon.
-pub(super) const SHORT: &str = "[[rule]]\nname = \"r\"\nkeys = [\"lock:*\"]\nsafety_ttl = \"1s\"\n";
 
 /// What a client was told when its Lockside died.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,6 +47,11 @@ impl Stage {
 
     /// As `start`, with these tables of the configuration.
     pub(super) fn with(tables: &str) -> Option<Self> {
+        Self::of(Settings { tables, ..Settings::default() })
+    }
+
+    /// As `start`, with this configuration.
+    pub(super) fn of(settings: Settings<'_>) -> Option<Self> {
         let other_binary = std::env::var_os("LOCKSIDE_BIN").is_some();
         if direct() || other_binary || !cfg!(debug_assertions) {
             return None;
@@ -75,8 +60,7 @@ impl Stage {
         let variable = format!("LOCKSIDE_CRASH_FILE={}", crash.path().join("place").display());
         let redis = Redis::start();
         let through = ["env", &variable];
-        let settings =
-            Settings { upstream: QUICK, tables, through: &through, ..Settings::default() };
+        let settings = Settings { upstream: QUICK, through: &through, ..settings };
         let subject = Subject::with(&redis, settings);
         let mut stage = Self { redis, subject, crash };
         stage.wait_mode("healthy");
@@ -84,6 +68,9 @@ impl Stage {
         assert_eq!(stage.client().ask(&take("lock:always", C)), OK);
         assert_eq!(stage.client().ask(&take("lock:never", C)), OK);
         assert_eq!(stage.client().ask("DEL lock:never"), ONE);
+        // Written beside the path of a command, and needed by the next run where Redis is gone.
+        let open = stage.subject.process()?.path("state/without-password.json");
+        wait_until("it is kept that clients need no password", || open.exists());
         Some(stage)
     }
 
@@ -99,6 +86,11 @@ impl Stage {
         Some(stage)
     }
 
+    /// Where the ledger is.
+    pub(super) fn ledger(&self) -> PathBuf {
+        self.subject.process().unwrap().path("state").join("ledger.db")
+    }
+
     fn place(&self) -> PathBuf {
         self.crash.path().join("place")
     }
@@ -106,6 +98,13 @@ impl Stage {
     /// Lockside will end at this place, and not before somebody comes there.
     pub(super) fn arm(&self, place: &str) {
         std::fs::write(self.place(), place).unwrap();
+    }
+
+    /// Waits until Lockside has come to this place, where it goes on.
+    pub(super) fn wait_passed(&self, place: &str, by: impl FnOnce()) {
+        self.arm(&format!("pass {place}"));
+        by();
+        wait_until("Lockside comes to the place", || !self.place().exists());
     }
 
     /// Waits until Lockside has ended at the place that it was armed for.
@@ -122,6 +121,23 @@ impl Stage {
         assert_eq!(client.ask("GET lock:never"), NIL);
         self.arm(place);
         client.send_line(line);
+        self.last_answer(client)
+    }
+
+    /// As `last_words`, for the EXEC of a transaction of these commands.
+    pub(super) fn last_exec(&mut self, client: &mut Client, place: &str, lines: &[&str]) -> Told {
+        assert_eq!(client.ask("GET lock:never"), NIL);
+        assert_eq!(client.ask("MULTI"), OK);
+        for line in lines {
+            assert_eq!(client.ask(line), "+QUEUED\r\n", "{line}");
+        }
+        self.arm(place);
+        client.send_line("EXEC");
+        self.last_answer(client)
+    }
+
+    /// What the client hears from a Lockside that ends.
+    fn last_answer(&mut self, client: &mut Client) -> Told {
         let told = match client.frame_within(PATIENCE) {
             Ok(frame) => Told::Reply(String::from_utf8_lossy(&frame).into_owned()),
             Err(error) => {
@@ -149,10 +165,7 @@ impl Stage {
     }
 
     pub(super) fn wait_mode(&mut self, word: &str) {
-        let port = self.subject.port();
-        poll_for(&format!("mode {word}"), PATIENCE, || {
-            Client::connect(port).ask("LOCKSIDE MODE").contains(word).then_some(())
-        });
+        crate::support::locks::wait_mode(self.subject.port(), word);
     }
 
     /// Whether Lockside says that this token has the lock; all its ways to say so agree.
@@ -186,43 +199,4 @@ impl Stage {
         assert_eq!(there(), expected);
         self.assert_others_unharmed();
     }
-}
-
-/// The locks in Redis: their values, with their TTL behind them if they have one.
-pub(super) fn locks_of(redis: &Redis) -> BTreeMap<String, String> {
-    let mut client = redis.client();
-    let keys = client.ask("KEYS lock:*");
-    let keys: Vec<String> =
-        keys.lines().filter(|line| line.starts_with("lock:")).map(str::to_owned).collect();
-    let mut locks = BTreeMap::new();
-    for key in keys {
-        let value = client.ask(&format!("GET {key}"));
-        let ttl = client.ask(&format!("PTTL {key}"));
-        // It may run out between two questions.
-        if let Some(value) = value.lines().nth(1).filter(|_| ttl != ":-2\r\n") {
-            let rest = if ttl == NO_TTL { "" } else { &ttl };
-            locks.insert(key, format!("{value}{rest}"));
-        }
-    }
-    locks
-}
-
-/// Waits until the key is gone from Redis; a safety TTL is a second.
-pub(super) fn wait_gone(redis: &Redis, key: &str) {
-    poll_for("the provisional key runs out", Duration::from_secs(5), || {
-        (redis.ask(&format!("EXISTS {key}")) == ZERO).then_some(())
-    });
-}
-
-pub(super) fn bulk(text: &str) -> String {
-    format!("${}\r\n{text}\r\n", text.len())
-}
-
-pub(super) fn take(key: &str, token: &str) -> String {
-    format!("SET {key} {token} NX PX 30000")
-}
-
-/// A release by token.
-pub(super) fn give(key: &str, token: &str) -> String {
-    format!("EVAL \"{RELEASE}\" 1 {key} {token}")
 }

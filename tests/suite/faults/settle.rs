@@ -1,11 +1,8 @@
 //! Releases, scripts and transactions over a bad link.
 
-use super::{NIL, NO_TTL, OK, ONE, OTHER, Stage, TOKEN, ZERO, assert_unknown, bulk, take};
+use super::{NIL, NO_TTL, OK, ONE, OTHER, RELEASE, Stage, TOKEN, ZERO, assert_unknown, bulk, take};
 use crate::support::{Fault, Settings};
 
-/// As most libraries release.
-const RELEASE: &str = "if redis.call('get', KEYS[1]) == ARGV[1] then \
-    return redis.call('del', KEYS[1]) else return 0 end";
 /// As node-redlock takes its lock.
 const ACQUIRE: &str = "if redis.call('set', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then \
     return 1 else return 0 end";

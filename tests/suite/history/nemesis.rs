@@ -7,7 +7,7 @@ use super::random::Random;
 use crate::support::{Client, Redis, Relay, Subject, Trouble, poll_for};
 
 /// How long Lockside may take to be healthy again once nothing is wrong any more.
-const RECOVERY: Duration = Duration::from_secs(20);
+const RECOVERY: Duration = Duration::from_secs(60);
 
 /// What can go wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,15 +10,14 @@ use super::journal::Journal;
 use super::nemesis::{Fault, Nemesis, wait_healthy};
 use super::player::{Plan, Player, name};
 use super::random::Random;
-use crate::outage::{QUICK, WITHOUT_REDIS};
+use crate::outage::WITHOUT_REDIS;
+use crate::support::locks::{QUICK, SHORT};
 use crate::support::process::directory;
 use crate::support::{Client, Redis, Relay, Settings, Subject};
 
-/// A lock that nobody finishes is gone soon; the list of locks shows each.
-const SHORT: &str = "[[rule]]\nname = \"r\"\nkeys = [\"lock:*\"]\nsafety_ttl = \"1s\"\n";
 /// How long Redis may take to be as clients were told, once Lockside says that it is healthy:
 /// what nobody finished runs out.
-const SETTLING: Duration = Duration::from_secs(10);
+const SETTLING: Duration = Duration::from_secs(30);
 /// A pause between two looks.
 const LOOK: Duration = Duration::from_millis(100);
 

@@ -30,9 +30,7 @@ fn max_clients() {
     wait_until("a place is free again", || {
         let mut client = subject.client();
         client.try_send(b"PING\r\n").is_ok()
-            && client
-                .frame_within(std::time::Duration::from_secs(5))
-                .is_ok_and(|r| r == b"+PONG\r\n")
+            && client.frame_within(crate::support::PATIENCE).is_ok_and(|r| r == b"+PONG\r\n")
     });
 }
 

@@ -3,8 +3,6 @@
 //! not told OK leaves no lock behind for longer than the safety TTL. Redis decides here (`fast`);
 //! `faults::strict` has a ledger that does.
 
-use std::time::Duration;
-
 use super::{OK, ONE, OTHER, TOKEN, ZERO};
 use crate::support::wire::Wire;
 use crate::support::{Client, PATIENCE, Redis, Settings, Subject, wait_until};
@@ -184,7 +182,7 @@ fn redis_is_silent_between_the_steps() {
     wire.hold(SETTLE);
     client.send_line(TAKE);
     wire.wait_held();
-    let told = client.frame_within(Duration::from_secs(5));
+    let told = client.frame_within(PATIENCE);
     assert!(!told.is_ok_and(|reply| reply == OK.as_bytes()));
     wire.release();
     let mut direct = redis.client();

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::{A, ANSWER, B, C, NIL, OK, ONE, STRANGER, Stage, answer, bulk, take};
-use crate::support::{Client, PATIENCE, Trouble, poll_for};
+use crate::support::locks::PATIENT;
+use crate::support::{Client, PATIENCE, Settings, Trouble, poll_for};
 
 /// Ways to be out of reach, each with the links that stand cut or left as they are.
 const TROUBLES: [(Trouble, bool); 5] = [
@@ -141,7 +142,8 @@ fn the_first_script_of_a_pause_is_answered() {
 /// Links break and Redis is there: no outage, and nobody notices.
 #[test]
 fn broken_links_are_no_outage() {
-    let Some(mut stage) = Stage::start() else { return };
+    let settings = Settings { upstream: PATIENT, ..Settings::default() };
+    let Some(mut stage) = Stage::with(&[], settings) else { return };
     stage.take("lock:a", A);
     for _ in 0..20 {
         stage.relay.reset();

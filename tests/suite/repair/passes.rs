@@ -8,7 +8,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use lockside::config::Conflict;
 use lockside::ledger::fold::Holder;
-use lockside::ledger::{Ask, Asker, Claim, Door, Guarantee, Position, Ticket, Unavailable};
+use lockside::ledger::{
+    Ask, Asker, Claim, Door, Guarantee, Position, Ticket, Unavailable, Withdrawal,
+};
 use lockside::lock::record::LockKey;
 use lockside::lock::rule::Rules;
 use lockside::mode::{Board, Mode};
@@ -90,7 +92,9 @@ impl Door for Book {
         Ok(Ticket(1))
     }
 
-    fn withdraw(&self, _: Ticket) {}
+    fn withdraw(&self, _: Ticket) -> Withdrawal {
+        Withdrawal::Done
+    }
 
     fn forget(&self, _: Ticket) {}
 

@@ -142,7 +142,7 @@ impl Subject {
         command.arg("--config").arg(directory.path().join(FILE));
         command.env("LOCKSIDE_STATE_DIR", directory.path().join("state"));
         let mut process = Process::start_in("lockside", &mut command, directory);
-        poll_for("lockside answers", Duration::from_secs(10), || {
+        poll_for("lockside answers", PATIENCE, || {
             if let Some(code) = process.exit_code() {
                 let output = process.output();
                 assert!(output.contains("in use"), "lockside ended with {code}: {output}");

@@ -15,7 +15,7 @@ use crate::support::words::encode_line;
 
 /// How long one answer may take. Shorter than elsewhere, because a failure is tried again and
 /// again, to make it smaller.
-const PROMPT: Duration = Duration::from_secs(3);
+const PROMPT: Duration = Duration::from_secs(10);
 
 /// What the pipelines are made of. Nothing here names a time, an id or an address.
 const COMMANDS: &[&str] = &[

@@ -167,3 +167,97 @@ fn an_unwritten_grant_that_is_heard_of_and_released_ends_at_once() {
     rig.run();
     assert_eq!((rig.exchanges, rig.fence("b")), (1, None));
 }
+
+/// `one` has lost Redis and the other has not read that; `one` may claim.
+fn apart() -> (Rig, Rig) {
+    let medium = medium();
+    let (mut one, mut other) = (serving(&medium), serving(&medium));
+    one.pass(Timing::default().poll);
+    other.pass(Timing::default().poll);
+    one.note(Ask::Degraded);
+    one.run();
+    one.pass(MIRROR);
+    assert!(one.committer.is_delay_over());
+    (one, other)
+}
+
+fn disputed(rig: &Rig) -> Vec<(&[u8], &str)> {
+    rig.disputes.iter().map(|dispute| (dispute.key.key(), &*dispute.lost)).collect()
+}
+
+/// The sidecar that still reaches Redis grants a lock that was claimed without it, and released: both
+/// clients may have held it at one time. Also if the grant's own release follows, and long after.
+#[test]
+fn a_late_grant_is_compared_with_claims_that_are_over() {
+    let (mut one, mut other) = apart();
+    for name in ["a", "b", "c"] {
+        let ticket = one.ask(take(name, "claimed"));
+        one.run();
+        one.ask(Ask::Release(key(name), won(one.outcome(ticket)), Cause::Client));
+        one.run();
+    }
+    // Its counter is ahead of what the ledger has.
+    other.grant("a", "late", 70);
+    other.grant("b", "late", 71);
+    other.release("b", "late");
+    other.grant("free", "late", 72);
+    other.run();
+    other.pass(MIRROR_WAIT);
+    one.pass(MIRROR);
+    for rig in [&one, &other] {
+        assert_eq!(disputed(rig), [(&b"a"[..], "tests"), (&b"b"[..], "tests")]);
+    }
+    // The pass has set the counter above them all.
+    one.note(Ask::Healthy("run".into()));
+    one.run();
+    let high = one.fold.fence_high();
+    other.pass(MIRROR);
+    other.grant("b", "later", high + 1);
+    other.grant("c", "late", 73);
+    other.run();
+    other.pass(MIRROR_WAIT);
+    one.pass(2 * MIRROR);
+    assert_eq!(disputed(&one)[2..], [(&b"c"[..], "tests")], "only the one from before");
+    assert_eq!(one.fence("b"), Some(high + 1));
+    assert_eq!(disputed(&other), disputed(&one));
+}
+
+/// A sidecar that died before it could write its grant, which the pass then finds in Redis; not one that
+/// the ledger knew before the claim, nor one that is found later.
+#[test]
+fn a_grant_that_a_pass_finds_is_compared_too() {
+    let (mut one, _) = apart();
+    one.note(Ask::Observe(claim("known", "early")));
+    one.ask(Ask::ReleaseAny(key("known"), Cause::Client));
+    one.run();
+    for name in ["a", "b", "known"] {
+        let ticket = one.ask(take(name, "claimed"));
+        one.run();
+        one.ask(Ask::Release(key(name), won(one.outcome(ticket)), Cause::Client));
+        one.run();
+    }
+    one.note(Ask::Observe(claim("a", "found")));
+    one.note(Ask::Observe(claim("known", "early")));
+    one.run();
+    one.note(Ask::Healthy("run".into()));
+    one.note(Ask::Observe(claim("b", "found")));
+    one.run();
+    assert_eq!(disputed(&one), [(&b"a"[..], "tests")]);
+}
+
+/// Claims of sidecars that have asked Redis are in its order with all grants.
+#[test]
+fn a_claim_with_redis_disputes_nothing_that_is_released() {
+    let medium = medium();
+    let (mut one, mut other) = (serving(&medium), serving(&medium));
+    other.grant("a", "early", 1);
+    other.release("a", "early");
+    other.run();
+    let ticket = one.ask(take("a", "claimed"));
+    one.run();
+    one.ask(Ask::Release(key("a"), won(one.outcome(ticket)), Cause::Client));
+    one.run();
+    other.pass(MIRROR_WAIT);
+    one.pass(3 * MIRROR);
+    assert!(one.disputes.is_empty() && other.disputes.is_empty());
+}

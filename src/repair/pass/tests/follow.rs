@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::ledger::Cause;
 
 /// A rule that is observed.
 fn observed() -> Policy {
@@ -22,22 +23,19 @@ struct Stage {
 
 impl Stage {
     /// One look at `key` at `ms` after so many good probes; what the ledger is told.
-    fn look(&mut self, key: &LockKey, ms: u64, probes: u64) -> Vec<News> {
+    fn look(&mut self, key: &LockKey, ms: u64, probes: u64) -> Vec<Ask> {
         self.look_if(true, key, ms, probes)
     }
 
-    fn look_if(&mut self, follows: bool, key: &LockKey, ms: u64, probes: u64) -> Vec<News> {
+    fn look_if(&mut self, follows: bool, key: &LockKey, ms: u64, probes: u64) -> Vec<Ask> {
         let sightings = std::mem::take(&mut self.sightings);
         let mut pass = Pass::of_keys(observed(), [key.clone()], Doubts::new())
             .following(Arc::new([0].into()), sightings);
         pass.at(Moment { now: Duration::from_millis(ms), probes, follows });
-        let mut all = Vec::new();
-        while let Step::Tell(news) = drive(&mut pass, &self.book, &self.store, |_, _| {}) {
-            all.extend(news);
-        }
+        drive(&mut pass, &self.book, &self.store, |_, _| {});
         self.revisits = pass.take_revisits();
         self.sightings = pass.take_sightings();
-        all
+        std::mem::take(&mut self.book.0.lock().unwrap().told)
     }
 
     fn observe(&self, key: &LockKey, value: &str) {
@@ -76,7 +74,7 @@ fn an_observed_lock_ends_at_the_second_look() {
     assert_eq!(stage.look(&key, 100, 10), []);
     assert_eq!(stage.look(&key, 400, 12), [], "too soon");
     assert_eq!(stage.look(&key, 700, 11), [], "a probe may have begun before the first look");
-    assert_eq!(stage.look(&key, 800, 12), [News::Ended(key.clone(), at)]);
+    assert_eq!(stage.look(&key, 800, 12), [Ask::Release(key.clone(), at, Cause::Vanished)]);
     assert!(stage.store.borrow().0.is_empty(), "nothing was put back");
 }
 
@@ -117,7 +115,7 @@ fn a_granted_lock_is_put_back_after_its_time() {
 /// A released value that stands there anew is the next lock of its owner.
 #[test]
 fn a_dead_value_is_a_lock_again() {
-    let mut stage = Stage::default();
+    let stage = Stage::default();
     let key = lock("a");
     stage.book.grant(&key, "a");
     stage.book.release(&key);
@@ -127,14 +125,16 @@ fn a_dead_value_is_a_lock_again() {
     let mut pass = Pass::of_keys(observed(), [key.clone()], Doubts::new())
         .following(Arc::new([0].into()), Sightings::new());
     pass.at(Moment { now: Duration::ZERO, probes: 0, follows: true });
-    let mut told = |pass: &mut Pass| loop {
+    let told = |pass: &mut Pass| loop {
         match pass.next(&stage.book, NOW) {
             Step::Ask(command) => {
                 assert!(!command.is_repair(), "it is not deleted");
                 let answer = stage.store.borrow_mut().answer(&command);
                 pass.answer(answer, &stage.book);
             }
-            Step::Observe(claims) => return claims[0].is_anew(),
+            Step::Tell(asks) => {
+                return matches!(&asks[..], [Ask::Observe(claim)] if claim.is_anew());
+            }
             step => panic!("{step:?}"),
         }
     };
@@ -173,4 +173,22 @@ fn other_keys_are_not_followed() {
     stage.store.borrow_mut().0.clear();
     assert_eq!(stage.look(&key, 0, 0), []);
     assert_eq!(stage.store.borrow().value(&key).as_deref(), Some(&b"a"[..]), "it is put back");
+}
+
+/// The lock is released while it is being put back: what this pass has put there is nobody's lock.
+#[test]
+fn what_a_pass_has_put_back_too_late_is_deleted() {
+    let mut stage = Stage::default();
+    let key = lock("a");
+    stage.book.grant(&key, "a");
+    assert_eq!(stage.look(&key, 0, 0), []);
+    let mut pass = Pass::of_keys(observed(), [key.clone()], Doubts::new())
+        .following(Arc::new([0].into()), std::mem::take(&mut stage.sightings));
+    pass.at(Moment { now: Duration::from_secs(4), probes: 9, follows: true });
+    drive(&mut pass, &stage.book, &stage.store, |_, command| {
+        if command.is_repair() {
+            stage.book.release(&key);
+        }
+    });
+    assert_eq!(stage.store.borrow().value(&key), None);
 }

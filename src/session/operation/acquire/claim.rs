@@ -1,7 +1,7 @@
 //! The ledger's part of an acquire: the claim, its answer, and what is left to do after it.
 
 use crate::crash;
-use crate::ledger::{Answer, Guarantee, Outcome as Booked};
+use crate::ledger::{Answer, Ask, Cause, Guarantee, Outcome as Booked, Withdrawal};
 use crate::lock::acquire::{Acquire, Effect, Input, Ledger, Outcome};
 use crate::lock::record::{Confidence, Position};
 use crate::mode::Mode;
@@ -27,8 +27,9 @@ impl Acquiring {
             Ok(ticket) => {
                 self.ticket = Some(ticket);
                 self.until = scope.claim_until(self.ask.safety_ttl);
+                self.expect_refresh(scope);
                 crash::here("ledger-asked");
-                Flow::Ledger { until: self.until }
+                self.waiting()
             }
             Err(error) => {
                 self.trouble = Some(error.to_string());
@@ -43,10 +44,17 @@ impl Acquiring {
         answer: &Answer,
         scope: &mut Scope<'_, '_>,
     ) -> Option<Flow> {
+        if let Some((_, outcome)) = self.leaving.take_if(|(ticket, _)| *ticket == answer.ticket) {
+            return Some(self.end(outcome, scope));
+        }
         if self.ticket != Some(answer.ticket) || !self.machine.is_claiming() {
             return None;
         }
+        self.refresh.at_rest();
         let input = match answer.outcomes.first() {
+            // From before it was given up: it is void.
+            Some(Booked::Won { .. }) if self.withdrawing => return None,
+            Some(Booked::Lost { holder: None }) if self.withdrawing => Input::Unheard,
             Some(Booked::Won { claim, fence }) => {
                 (self.won, self.won_fence) = (Some(*claim), *fence);
                 crash::here("ledger-answered");
@@ -65,12 +73,39 @@ impl Acquiring {
         Some(self.feed(input, scope))
     }
 
-    /// `acquire_timeout` has passed (SPEC 3).
+    /// `acquire_timeout` has passed: the claim is withdrawn, and when that is durable the client is told
+    /// "not acquired" (SPEC 3). It gets an answer in bounded time all the same, which says what is
+    /// not known.
     pub(in crate::session::operation) fn ledger_late(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
-        if let Some(ticket) = self.ticket.take() {
-            scope.shared().door.withdraw(ticket);
+        if self.refresh.is_due() {
+            return self.send_refresh(scope);
         }
-        self.feed(Input::Unheard, scope)
+        if let Some((ticket, _)) = self.leaving.take() {
+            scope.shared().door.forget(ticket);
+            return self.end(Outcome::Undecided, scope);
+        }
+        if std::mem::replace(&mut self.withdrawing, true) {
+            return self.feed(Input::Undecided, scope);
+        }
+        let door = &scope.shared().door;
+        if self.ticket.map(|ticket| door.withdraw(ticket)) != Some(Withdrawal::UnderWay) {
+            return self.feed(Input::Unheard, scope);
+        }
+        self.until = scope.withdrawal_until();
+        crash::here("withdrawal-asked");
+        self.waiting()
+    }
+
+    /// A claim that has won and whose client is told no is released before it is told. None if there is
+    /// nothing to wait for.
+    pub(super) fn leave(&mut self, outcome: Outcome, scope: &mut Scope<'_, '_>) -> Option<Flow> {
+        let claim = self.won.filter(|_| outcome != Outcome::Granted)?;
+        let release = Ask::Release(self.lock.clone(), claim, Cause::Undelivered);
+        let ticket = scope.book(vec![release]).ok()?;
+        scope.shared().repairs.touch(&self.lock);
+        (self.won, self.leaving) = (None, Some((ticket, outcome)));
+        self.until = scope.withdrawal_until();
+        Some(self.waiting())
     }
 
     /// The claim is withdrawn, or was not made.
@@ -80,7 +115,11 @@ impl Acquiring {
                 let text = format!("TRYAGAIN lockside: not acquired: {trouble}");
                 scope.answer_error(&text)
             }
-            None => scope.answer_error(durable::NOT_ACQUIRED),
+            None => {
+                let flow = scope.answer_error(durable::NOT_ACQUIRED);
+                crash::here("refusal-told");
+                flow
+            }
         }
     }
 
@@ -94,6 +133,7 @@ impl Acquiring {
             }
             Some(_) if outcome == Outcome::Granted && self.machine.is_in_line() => {}
             Some(_) if outcome == Outcome::Granted => scope.shared().repairs.touch(&self.lock),
+            // The ledger does not answer.
             Some(claim) => scope.give_up(&self.lock, claim),
             None => {}
         }

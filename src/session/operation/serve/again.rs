@@ -40,6 +40,15 @@ impl Serving {
         flow
     }
 
+    /// The ledger has not made it true in time.
+    pub(super) fn leave(&mut self, text: &str, scope: &mut Scope<'_, '_>) -> Flow {
+        let Some(mut under_way) = self.under_way.take() else { return Flow::Close };
+        under_way.booking.give_up(scope);
+        under_way.touched.iter().for_each(|key| scope.shared().repairs.touch(key));
+        under_way.give_up(scope);
+        scope.answer_error(text)
+    }
+
     /// Has the ledger read before a command that may end a hold is told that there is nothing for it
     /// to do, or one that looks for a holder that there is none: what another sidecar has granted a
     /// moment ago may be this client's. False where that is of no use.

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use crate::crash;
 use crate::ledger::fold::Holder;
-use crate::ledger::{Answer, Ask, Cause, Outcome, Ticket};
+use crate::ledger::{Answer, Ask, Cause, Outcome, Ticket, Withdrawal};
 use crate::lock::record::{LockKey, Position};
-use crate::session::operation::Scope;
+use crate::session::operation::{Scope, durable};
 
 use super::Provisional;
 
@@ -44,6 +44,8 @@ pub(in crate::session::operation) struct Booking {
     /// Releases of locks that the table does not know.
     guesses: Option<Ticket>,
     claims: Option<Ticket>,
+    /// The claims are being withdrawn.
+    withdrawing: bool,
     pub(in crate::session::operation) until: Duration,
     /// The claims that have won, by their lock's place.
     pub(in crate::session::operation) won: Vec<Option<Position>>,
@@ -69,6 +71,7 @@ impl Booking {
             asked: Vec::new(),
             guesses: None,
             claims: None,
+            withdrawing: false,
             until: Duration::ZERO,
             won: vec![None; taken.len()],
             lost: Vec::new(),
@@ -142,6 +145,12 @@ impl Booking {
         if self.claims != Some(answer.ticket) {
             return false;
         }
+        let has_won = answer.outcomes.iter().any(|outcome| matches!(outcome, Outcome::Won { .. }));
+        if self.withdrawing {
+            // What has won did so before it was given up: that is void.
+            self.claims.take_if(|_| !has_won);
+            return !has_won;
+        }
         self.claims = None;
         for (index, (outcome, taken)) in answer.outcomes.iter().zip(taken).enumerate() {
             match outcome {
@@ -162,6 +171,38 @@ impl Booking {
     /// lock has another holder, which may be what Redis has let go.
     pub(super) fn was_behind(&self, scope: &Scope<'_, '_>) -> bool {
         self.ended_before.iter().any(|key| scope.shared().table.find(key).is_some())
+    }
+
+    /// True once the claims are withdrawn, durably.
+    pub(in crate::session::operation) fn is_withdrawn(&self) -> bool {
+        self.withdrawing && self.claims.is_none()
+    }
+
+    /// The ledger has not answered in time: until when its word on the withdrawal of the claims is
+    /// waited for; or what the client is told, while releases go on.
+    pub(in crate::session::operation) fn late(
+        &mut self,
+        scope: &Scope<'_, '_>,
+    ) -> Result<Duration, &'static str> {
+        let claims = self.claims.filter(|_| !self.withdrawing);
+        let withdrawal = claims.map(|ticket| scope.shared().door.withdraw(ticket));
+        if withdrawal == Some(Withdrawal::UnderWay) {
+            self.withdrawing = true;
+            self.until = scope.withdrawal_until();
+            return Ok(self.until);
+        }
+        let text = match withdrawal {
+            None if self.won.is_empty() => durable::RELEASING,
+            Some(_) => durable::NOT_ACQUIRED,
+            None if self.claims.is_none() && self.won.iter().all(Option::is_none) => {
+                durable::NOT_ACQUIRED
+            }
+            // They have won, or are being withdrawn.
+            None => durable::WITHDRAWING,
+        };
+        self.claims = None;
+        self.give_up(scope);
+        Err(text)
     }
 
     /// Nobody waits any more: claims are withdrawn, releases go on.

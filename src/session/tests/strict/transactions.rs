@@ -87,6 +87,19 @@ fn a_watch_of_redis_is_lost_when_exec_is_not_its_own() {
     assert_eq!(strict.did(), []);
 }
 
+/// Redis counts the arguments before it does anything, and a transaction with such a command is over.
+#[test]
+fn a_wrong_number_of_arguments_without_redis() {
+    let wrong = |name: &str| format!("-ERR wrong number of arguments for '{name}' command\r\n");
+    let mut strict = Strict::new();
+    strict.shared.board.show(Mode::Degraded, false);
+    strict.client(&["SETNX lock:a", "MULTI", "SET lock:a", "DEL lock:b", "EXEC", "EXEC"]);
+    let abort = "-EXECABORT Transaction discarded because of previous errors.\r\n";
+    let told = [wrong("setnx").as_str(), OK, &wrong("set"), QUEUED, abort].concat();
+    assert_eq!(strict.told(), told + "-ERR EXEC without MULTI\r\n");
+    assert_eq!(strict.did(), []);
+}
+
 #[test]
 fn replies_that_are_not_wanted_without_redis() {
     let mut strict = Strict::new();

@@ -1,8 +1,10 @@
 //! rslock, a Rust client of Redlock: tokens are 20 random bytes, an extend writes the value again.
 //!
-//! The twin of `python/case.py`, which says why; the lines that it prints are read by `run.py`.
+//! The twin of `python/case.py` and `python/outage.py`, which say why; the lines that it prints are
+//! read by `run.py`.
 
 use rslock::{Lock, LockManager};
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::ExitCode;
@@ -15,6 +17,7 @@ type Outcome = Result<(), String>;
 const DEADLINE: Duration = Duration::from_secs(15);
 const LONG: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_secs(1);
+const OUTAGE: &str = "Redis is killed and comes back empty";
 
 /// A reply of real Redis, as far as it is asked for here.
 #[derive(Debug, PartialEq)]
@@ -33,19 +36,29 @@ struct Stage {
     keys: u32,
 }
 
+/// A client of the library; `tries` is how often it asks before it gives up.
+fn manager(tries: u32) -> LockManager {
+    let mut manager = LockManager::new(vec![format!("redis://127.0.0.1:{}/", port("PORT"))]);
+    manager.set_retry(tries, Duration::from_millis(10));
+    manager
+}
+
+fn variable(name: &str) -> String {
+    std::env::var(format!("CLIENTS_{name}")).expect("run.py sets it")
+}
+
+fn port(name: &str) -> u16 {
+    variable(name).parse().expect("run.py sets a port")
+}
+
+fn redis() -> BufReader<TcpStream> {
+    BufReader::new(TcpStream::connect(("127.0.0.1", port("REDIS_PORT"))).expect("Redis runs"))
+}
+
 impl Stage {
     fn new() -> Self {
-        let variable = |name: &str| std::env::var(name).expect("run.py sets it");
-        let url = format!("redis://127.0.0.1:{}/", variable("CLIENTS_PORT"));
-        let manager = || {
-            let mut manager = LockManager::new(vec![url.as_str()]);
-            manager.set_retry(1, Duration::from_millis(10));
-            manager
-        };
-        let direct = format!("127.0.0.1:{}", variable("CLIENTS_REDIS_PORT"));
-        let real = BufReader::new(TcpStream::connect(direct).expect("Redis runs"));
-        let through = variable("CLIENTS_MODE") == "lockside";
-        Self { here: manager(), there: manager(), real, through, keys: 0 }
+        let through = variable("MODE") == "lockside";
+        Self { here: manager(1), there: manager(1), real: redis(), through, keys: 0 }
     }
 
     fn fresh(&mut self) -> String {
@@ -89,6 +102,26 @@ impl Stage {
     fn free(&mut self, key: &str) -> Outcome {
         let reply = self.ask(&["GET", key]);
         same(reply, Reply::Nil, &format!("{key} in Redis"))
+    }
+
+    /// Have the runner do something to the servers, and wait until it is done.
+    fn have(&mut self, directive: &str) -> Outcome {
+        println!("{directive}");
+        let mut answer = String::new();
+        std::io::stdin().read_line(&mut answer).map_err(said)?;
+        same(answer.trim(), "done", "the runner's answer")
+    }
+
+    /// Return when Redis has not the key any more.
+    async fn soon_free(&mut self, key: &str) -> Outcome {
+        let start = Instant::now();
+        while self.ask(&["GET", key]) != Reply::Nil {
+            if start.elapsed() > DEADLINE {
+                return Err(format!("{key}, which was released, does not go from Redis"));
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
     }
 
     /// Return when Redis itself has expired a key that was given this TTL just now.
@@ -169,6 +202,73 @@ async fn work_past_the_ttl(stage: &mut Stage) -> Outcome {
     stage.free(&key)
 }
 
+/// The local ports of the open connections to Lockside, by the kernel's table.
+fn open_connections() -> Result<BTreeSet<u16>, String> {
+    let table = std::fs::read_to_string("/proc/self/net/tcp").map_err(said)?;
+    let port_of = |address: &str| u16::from_str_radix(address.split(':').nth(1)?, 16).ok();
+    let open = table.lines().skip(1).filter_map(|row| {
+        let row: Vec<&str> = row.split_whitespace().collect();
+        let is_open = row[3] == "01" && port_of(row[2]) == Some(port("PORT"));
+        is_open.then(|| port_of(row[1])).flatten()
+    });
+    Ok(open.collect())
+}
+
+/// One outage: hold, extend, contend, release and acquire, by clients that were there before it and
+/// by one that connects in it.
+async fn an_outage(stage: &mut Stage) -> Outcome {
+    let [kept, given, awaited, new, passing] = std::array::from_fn(|_| stage.fresh());
+    let patient = manager(700);
+    let (here, there) = (stage.here.clone(), stage.there.clone());
+    let [one, two, three] = [kept.as_str(), given.as_str(), awaited.as_str()];
+    let kept_lock = here.lock(one, LONG).await.map_err(said)?;
+    let given_lock = here.lock(two, LONG).await.map_err(said)?;
+    let awaited_lock = here.lock(three, LONG).await.map_err(said)?;
+    same(there.lock(one, LONG).await.is_err(), true, "second acquire before")?;
+    let (name, asks) = (awaited.clone(), patient.clone());
+    let waiter = tokio::spawn(async move { asks.lock(name.as_str(), LONG).await });
+    tokio::task::yield_now().await;
+    let open = open_connections()?;
+
+    stage.have("@redis-down")?;
+    let owned = here.is_freed(&kept_lock).await.ok();
+    same(owned, Some(false), "is_freed, which compares the value")?;
+    let kept_lock = here.extend(&kept_lock, LONG).await.map_err(said)?;
+    let newcomer = manager(1);
+    for client in [&there, &newcomer] {
+        same(client.lock(one, LONG).await.is_err(), true, "second acquire")?;
+    }
+    here.unlock(&awaited_lock).await;
+    let waited = waiter.await.map_err(said)?.map_err(said)?;
+    same(here.lock(three, LONG).await.is_err(), true, "acquire of what the waiter has got")?;
+    here.unlock(&given_lock).await;
+    let given_lock = there.lock(two, LONG).await.map_err(said)?;
+    let new_lock = newcomer.lock(new.as_str(), LONG).await.map_err(said)?;
+    let passing_lock = here.lock(passing.as_str(), LONG).await.map_err(said)?;
+    here.unlock(&passing_lock).await;
+    stage.have("@redis-up")?;
+    stage.real = redis();
+
+    let now = open_connections()?;
+    let lost: Vec<_> = open.difference(&now).collect();
+    same(lost, vec![], "connections that did not outlive the outage")?;
+    stage.free(&passing)?;
+    let held = [(kept, kept_lock), (given, given_lock), (awaited, waited), (new, new_lock)];
+    for (key, lock) in &held {
+        stage.held(key, lock, "after the outage")?;
+    }
+    for (key, lock) in held {
+        let lock = newcomer.extend(&lock, LONG).await.map_err(said)?;
+        same(manager(1).lock(key.as_str(), LONG).await.is_err(), true, "second acquire after")?;
+        newcomer.unlock(&lock).await;
+        stage.soon_free(&key).await?;
+        let again = there.lock(key.as_str(), LONG).await.map_err(said)?;
+        stage.held(&key, &again, "re-acquire")?;
+        there.unlock(&again).await;
+    }
+    Ok(())
+}
+
 /// Print the line of a case, and whether it passed.
 fn report(name: &str, outcome: Outcome) -> bool {
     match &outcome {
@@ -186,6 +286,12 @@ async fn main() -> ExitCode {
         report("a stranger is refused", a_stranger_is_refused(&mut stage).await),
         report("using() extends by itself", using_extends_by_itself(&mut stage).await),
         report("work past the TTL", work_past_the_ttl(&mut stage).await),
+        if stage.through {
+            report(OUTAGE, an_outage(&mut stage).await)
+        } else {
+            println!("skip {OUTAGE}: plain Redis has nobody who answers while it is away");
+            true
+        },
     ];
     if passed.iter().all(|each| *each) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

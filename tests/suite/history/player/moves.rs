@@ -3,6 +3,7 @@
 use super::replies::{acquired, extended, is_not_done, number, released, seen};
 use super::{Player, Reply};
 use crate::history::event::{Acquired, Released, Token, What};
+use crate::support::locks::{EXTEND, RELEASE as GIVE};
 use crate::support::words::encode;
 
 /// As node-redlock takes its lock.
@@ -14,14 +15,6 @@ const ACQUIRES: [&str; 7] =
     ["EVALSHA", "EVAL", "EXEC", "SET PX NX", "set EX nx", "SET NX", "SETNX"];
 /// The ways to ask as a holder, for people.
 const ASKS: [&str; 6] = ["extend script", "PEXPIRE", "PTTL", "GET", "GET", "FENCE"];
-/// As most libraries release.
-const GIVE: &str = "if redis.call('get', KEYS[1]) == ARGV[1] then \
-    return redis.call('del', KEYS[1]) else return 0 end";
-/// As redis-py extends.
-const EXTEND: &str = "local token = redis.call('get', KEYS[1]) \
-    if not token or token ~= ARGV[1] then return 0 end \
-    redis.call('pexpire', KEYS[1], ARGV[2]) return 1";
-
 /// The name of a lock.
 pub(crate) fn name(key: usize) -> String {
     format!("lock:h{key}")

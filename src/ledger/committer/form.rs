@@ -1,0 +1,73 @@
+//! Which of what waits goes into the next exchange. Pure.
+
+use super::super::Ask;
+use super::super::entry::{Entry, Position};
+use super::super::fold::Fold;
+use super::group::{self, Group};
+use super::request::{Size, Want};
+use super::{Committer, Now};
+
+impl Committer {
+    fn position(&mut self) -> Position {
+        self.last_seq += 1;
+        // Groups form only when the log is open.
+        Position { log: self.log.unwrap_or_default(), seq: self.last_seq }
+    }
+
+    /// The next group: what is urgent, then requests in their order, then what rides along. With
+    /// nothing else to write, a heartbeat, or the last entry.
+    pub(super) fn form(&mut self, fold: &Fold, now: Now) -> Group {
+        let mut group = Group::of(self.group_rows);
+        while group.has_room(Size::ONE)
+            && let Some(want) = self.urgent.pop_front()
+        {
+            group.withdraws.extend(want.ticket());
+            group.add_alone(want.into_entry(), self.position());
+        }
+        let with_claims = self.is_delay_over();
+        while let Some(request) = self.queue.next(with_claims, |size| group.has_room(size)) {
+            let skew = self.timing.max_clock_skew;
+            let facts = group::Facts { fold, now, skew, beaten: &self.beaten };
+            let (log, mut seq) = (self.log.unwrap_or_default(), self.last_seq);
+            let says = request.parts.iter().any(|part| part.ask == Ask::Degraded);
+            group.add(request, facts, || {
+                seq += 1;
+                Position { log, seq }
+            });
+            self.last_seq = seq;
+            if let Some(fleet) = self.fleet.as_mut().filter(|_| says) {
+                fleet.written(seq);
+            }
+        }
+        self.mirror_since = None;
+        while group.has_room(Size::ONE)
+            && let Some(want) = self.lazy.pop_front()
+        {
+            if self.is_of_use(&want, fold) {
+                group.add_alone(want.into_entry(), self.position());
+            }
+        }
+        let is_drained =
+            self.queue.is_empty(with_claims) && self.urgent.is_empty() && self.lazy.is_empty();
+        if self.is_ending && is_drained && !group.has_requests() {
+            group.add_alone(Entry::End, self.position());
+            group.is_last = true;
+        } else if group.rows.is_empty() && !group.has_requests() {
+            group.add_alone(Entry::Heartbeat, self.position());
+        }
+        if !group.rows.is_empty() {
+            self.wrote_at = now.mono;
+        }
+        group
+    }
+
+    /// False for a note on a hold that has ended, or that is ended by what goes before it.
+    fn is_of_use(&self, want: &Want, fold: &Fold) -> bool {
+        match want {
+            Want::Heard(key, claim) => {
+                !self.releasing.contains_key(key) && fold.holder_named(key, *claim).is_some()
+            }
+            Want::Withdraw(..) => true,
+        }
+    }
+}

@@ -60,6 +60,9 @@ pub enum LockUse {
     Getdel,
     /// Answered by running it inside Lockside's envelope, which translates values and expiries.
     Computed,
+    /// Writes what is no string: [`LockUse::Computed`] on a held lock that is none, so that the ledger
+    /// hears of it; else forwarded as it came.
+    Content,
     /// `EVAL` and its kin; see [`script::ScriptCall::parse`].
     Script {
         /// The script is named by its SHA1 and not given as text.

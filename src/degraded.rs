@@ -20,6 +20,7 @@ use crate::table::Table;
 pub mod auth;
 mod companions;
 mod expiry;
+mod hashes;
 mod keys;
 mod lists;
 mod number;
@@ -27,6 +28,8 @@ mod overlay;
 mod reply;
 mod script;
 mod set;
+mod sets;
+mod sorted;
 mod strings;
 mod transaction;
 mod turn;
@@ -88,12 +91,17 @@ pub enum Change {
     Take {
         /// The lock.
         key: LockKey,
-        /// What is to stand in Redis.
-        stored: Arc<[u8]>,
-        /// The TTL that the client asked for.
-        asked_ttl_ms: Option<u64>,
-        /// `ttl` rules: when it runs out, in milliseconds since the Unix epoch.
-        expires_at_ms: Option<u64>,
+        /// What is claimed.
+        new: Taken,
+    },
+    /// The hold that was seen goes on with another content (a lock that is no string).
+    Content {
+        /// The lock.
+        key: LockKey,
+        /// The hold, as the table had it.
+        record: Record,
+        /// The mark of the new content ([`crate::lock::content::mark`]).
+        to: Arc<[u8]>,
     },
     /// The hold that was seen ends.
     Release {
@@ -111,6 +119,19 @@ pub enum Change {
         /// Milliseconds since the Unix epoch.
         expires_at_ms: u64,
     },
+}
+
+/// A lock that is to be taken.
+#[derive(Debug, Clone)]
+pub struct Taken {
+    /// What is to stand in Redis. Empty for a lock that is no string.
+    pub stored: Arc<[u8]>,
+    /// The mark of a lock that is no string.
+    pub other: Option<Arc<[u8]>>,
+    /// The TTL that the client asked for.
+    pub asked_ttl_ms: Option<u64>,
+    /// `ttl` rules: when it runs out, in milliseconds since the Unix epoch.
+    pub expires_at_ms: Option<u64>,
 }
 
 /// What a command comes to.

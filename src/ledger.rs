@@ -20,7 +20,7 @@ pub mod memory;
 pub mod sqlite;
 pub mod thread;
 
-pub use entry::{Cause, Claim, Entry, Guarantee, Position, Row, Start};
+pub use entry::{Cause, Claim, ContentChange, Entry, Guarantee, Position, Row, Start};
 
 /// Names one request; never used again within the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -67,6 +67,17 @@ pub enum Ask {
     },
     /// The holder's expiry moves (`ttl` rules).
     Extend(LockKey, Position, u64),
+    /// The content of the holder's lock, which is no string, has changed. [`Outcome::Noted`], or
+    /// [`Outcome::NotHeld`] if that can't be: another holds the lock, or it had another content.
+    Content {
+        /// The lock.
+        key: LockKey,
+        /// The claim that the asker has seen as the holder. None: whoever holds it, which in `fast`
+        /// may be a grant that is not written yet.
+        claim: Option<Position>,
+        /// From what to what.
+        change: ContentChange,
+    },
     /// The holder was heard of.
     Heard(LockKey, Position),
     /// The mode changed.

@@ -57,9 +57,9 @@ pub trait Truth: Send + Sync {
     /// What is known of a stored value of this lock.
     fn standing(&self, key: &LockKey, stored: &[u8]) -> Standing;
 
-    /// What is known of a lock that is not a string and not the holder's: `guard` as `look.lua` makes
-    /// it, `<expiry, 0 for none>:<sha1 of DUMP>`. `Dead` if the key's last claim had this content (the
-    /// part behind the colon; the expiry is that of its acquire) and has ended.
+    /// What is known of a lock that is not a string and not the holder's, by its mark
+    /// ([`crate::lock::content::mark`]). `Dead` if it is what a hold had that has ended, or what the
+    /// holder had before: the time in it is of no account.
     fn standing_other(&self, _key: &LockKey, _guard: &[u8]) -> Standing {
         Standing::Unknown
     }

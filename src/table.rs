@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use dashmap::{DashMap, Entry};
 
+use crate::ledger::ContentChange;
 use crate::ledger::fold::Holder;
+use crate::lock::content;
 use crate::lock::record::{Confidence, LockKey, Position, Record};
 
 /// All held locks of this process.
@@ -125,6 +127,16 @@ impl Table {
         }
     }
 
+    /// The content of a lock that is no string has changed in Redis; the ledger hears of it later.
+    pub fn change_content(&self, key: &LockKey, change: &ContentChange) {
+        if let Some(mut record) = self.records.get_mut(key)
+            && let Some(mark) = record.other.clone()
+            && let Some(after) = change.apply(content::split(&mark).1)
+        {
+            record.other = Some(content::renamed(&mark, &after));
+        }
+    }
+
     /// The ledger says that this claim's hold has ended; a later one of the same key stays.
     pub fn free(&self, key: &LockKey, claim: Position) {
         self.releases.fetch_add(1, Ordering::Relaxed);
@@ -197,14 +209,18 @@ impl Table {
         self.keep(|_, record| record.claim.is_some() || record.expires_at_ms.is_none_or(stands));
     }
 
-    /// Up to `most` locks of which this is true, in no order that means anything.
+    /// Up to `most` locks of which this is true, in key order; which of them, if there are more, means
+    /// nothing.
     pub fn some_where(
         &self,
         most: usize,
         is_so: impl Fn(&LockKey, &Record) -> bool,
     ) -> Vec<(LockKey, Record)> {
         let entries = self.records.iter().filter(|entry| is_so(entry.key(), entry.value()));
-        entries.take(most).map(|entry| (entry.key().clone(), entry.value().clone())).collect()
+        let mut some: Vec<_> =
+            entries.take(most).map(|entry| (entry.key().clone(), entry.value().clone())).collect();
+        some.sort_by(|(one, _), (other, _)| one.cmp(other));
+        some
     }
 
     /// FLUSHDB: every lock of one database is released.

@@ -92,8 +92,8 @@ impl Watcher for Follower {
     }
 
     fn freed(&self, key: &LockKey, claim: Position) {
-        // The ledger keeps no content of a lock that is not a string: what Redis still has of it is
-        // known by this guard alone. While Redis is asked, the release was made there.
+        // A content that the ledger does not have is known by this guard alone. While Redis is asked,
+        // the release was made there.
         if self.board.view().mode != Mode::Healthy
             && let Some(record) = self.table.find(key)
             && let Some(guard) = record.other.filter(|_| record.claim == Some(claim))
@@ -200,7 +200,7 @@ impl Eye for Scout {
         for key in keys.iter().filter(|key| is_observed(key)) {
             // Redis does not say in which database.
             for db in &**databases {
-                if !watched.look(LockKey::new(*db, key), at) {
+                if !watched.changed(LockKey::new(*db, key), at) {
                     return self.missed();
                 }
             }

@@ -35,6 +35,7 @@ pub(super) fn run(
     if let Ok(link) = &mut running {
         let known = known(link)?;
         found.locks.retain(|lock, _| !known.contains(lock));
+        found.others.retain(|lock| !known.contains(lock));
     }
     print(table(&shown(&found, settings)));
     remarks(&found);
@@ -94,8 +95,8 @@ fn shown(found: &Survey, settings: &Settings) -> Vec<Lock> {
 pub(super) fn remarks(found: &Survey) {
     if let Some(first) = found.others.first() {
         complain(format_args!(
-            "{} keys of other types than string match as well, such as {}; whether they are locks \
-             can't be seen",
+            "{} keys of other types than string match as well, such as {}; hashes, sorted sets, sets \
+             and lists of up to 4 KiB are adopted too, whether they are locks or data",
             found.others.len(),
             escape(first.key())
         ));

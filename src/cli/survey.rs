@@ -20,7 +20,8 @@ const BATCH: usize = 1000;
 pub(super) struct Survey {
     /// Permanent strings under persistent rules, with their values: locks, as they stand.
     pub(super) locks: BTreeMap<LockKey, Vec<u8>>,
-    /// Permanent keys of other types there: a lock of a library that has such ones, or data.
+    /// Permanent keys of other types there: a lock of a library that has such ones, or data. The
+    /// running Lockside adopts those whose content is small enough for its ledger.
     pub(super) others: BTreeSet<LockKey>,
     /// There are more than the limit; the rest was not looked at.
     pub(super) cut_off: bool,

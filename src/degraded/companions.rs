@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::overlay::{Entry, Value};
+use crate::lock::content::Content;
 use crate::lock::record::LockKey;
 
 /// How much is kept.
@@ -120,7 +121,7 @@ impl Companions {
         }
         let mut pushed = BTreeSet::new();
         for (key, entry) in effects.written {
-            if entry.as_ref().is_some_and(|entry| matches!(entry.value, Value::List(_))) {
+            if entry.as_ref().is_some_and(|entry| is_list(&entry.value)) {
                 pushed.insert(key.clone());
             }
             state.write(key, entry);
@@ -136,7 +137,7 @@ impl Companions {
         let mut state = self.state();
         let has_elements = |key| {
             let entry = state.alive(key, now_ms).map(|kept| &kept.entry.value);
-            matches!(entry, Some(Value::List(_)))
+            entry.is_some_and(is_list)
         };
         if keys.iter().any(has_elements) {
             return false;
@@ -252,12 +253,16 @@ impl State {
     }
 }
 
+fn is_list(value: &Value) -> bool {
+    matches!(value, Value::Content(Content::List(_)))
+}
+
 /// What a key costs, roughly: its bytes, and some for each element.
 fn size(key: &LockKey, entry: &Entry) -> usize {
     const OVERHEAD: usize = 32;
     let value = match &entry.value {
         Value::String(text) => text.len(),
-        Value::List(items) => items.iter().map(|item| item.len() + OVERHEAD).sum(),
+        Value::Content(content) => content.to_bytes().len() + content.len() * OVERHEAD,
         Value::Elsewhere => 0,
     };
     key.key().len() + OVERHEAD + value

@@ -34,7 +34,7 @@ impl Turn<'_> {
         let name: &[u8] = match self.overlay.find(&self.key(arg(args, 1))).map(|key| &key.value) {
             None => b"none",
             Some(Value::String(_)) => b"string",
-            Some(Value::List(_)) => b"list",
+            Some(Value::Content(content)) => content.type_name().as_bytes(),
             Some(Value::Elsewhere) => return Err(Stop::NotServed),
         };
         Ok(Reply::Status(name.into()))

@@ -1,14 +1,12 @@
 //! Commands on lists: companions by which lock libraries signal (SPEC 6), blocking ones included.
-//!
-//! A lock that is a list is in Redis alone, so a push to a lock key is not served.
 
 use std::collections::VecDeque;
 
 use super::number::int;
-use super::overlay::{Entry, Value};
 use super::reply::Reply;
 use super::turn::{NOT_FROM_SCRIPT, Outcome, SYNTAX, Stop, Turn, WRONG_TYPE, arg};
 use crate::command::number::integer;
+use crate::lock::content::Content;
 use crate::lock::record::LockKey;
 use crate::resp::Args;
 
@@ -43,21 +41,15 @@ pub(super) fn run(turn: &mut Turn<'_>, name: &str, args: Args<'_>) -> Option<Out
 
 impl Turn<'_> {
     fn list(&self, key: &LockKey) -> Result<Option<&VecDeque<Vec<u8>>>, Stop> {
-        match self.overlay.find(key).map(|entry| &entry.value) {
+        match self.content(key)? {
             None => Ok(None),
-            Some(Value::List(items)) => Ok(Some(items)),
-            Some(Value::String(_)) => Err(Stop::error(WRONG_TYPE)),
-            Some(Value::Elsewhere) => Err(Stop::NotServed),
+            Some(Content::List(items)) => Ok(Some(items)),
+            Some(_) => Err(Stop::error(WRONG_TYPE)),
         }
     }
 
     fn put_list(&mut self, key: &LockKey, items: VecDeque<Vec<u8>>) {
-        if items.is_empty() {
-            self.overlay.remove(key);
-            return;
-        }
-        let expires_at_ms = self.overlay.find(key).and_then(|entry| entry.expires_at_ms);
-        self.overlay.put(key, Entry::new(Value::List(items), expires_at_ms));
+        self.overlay.put_content(key, Content::List(items));
     }
 
     fn push_items<'b>(

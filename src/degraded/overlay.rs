@@ -4,11 +4,13 @@
 //! value is the client value. The expiry of a persistent lock is its virtual TTL, so that Redis's
 //! own rules for expiries give the answers of SPEC 5; nothing of it is kept.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::companions::CompanionEffects;
 use super::turn::Stop;
-use super::{Change, World};
+use super::{Change, Taken, World};
+use crate::lock::content::{self, Content};
 use crate::lock::record::{Confidence, LockKey, Record};
 use crate::lock::rule::{Mode, Rule};
 use crate::lock::value;
@@ -18,9 +20,10 @@ use crate::lock::value;
 pub(super) enum Value {
     /// A string: a lock's client value.
     String(Vec<u8>),
-    /// A list; never empty.
-    List(VecDeque<Vec<u8>>),
-    /// A lock that is not a string: its content is in Redis alone.
+    /// A hash, sorted set, set or list; never empty.
+    Content(Content),
+    /// A lock that is no string and whose content the ledger does not have: too large for it, or of
+    /// an older version.
     Elsewhere,
 }
 
@@ -75,6 +78,9 @@ pub(super) struct Overlay<'a> {
     slots: BTreeMap<LockKey, Slot<'a>>,
     /// Arguments of the command or script: a lock is shown in the form that they present.
     presented: Vec<Vec<u8>>,
+    /// A script has run: locks that are no strings are taken by scripts, and what commands write under
+    /// such a key by themselves is their client's own matter (`command::table`).
+    pub(super) has_scripts: bool,
 }
 
 /// The hold of a lock that has not run out.
@@ -87,7 +93,7 @@ pub(super) fn standing(world: &World<'_>, key: &LockKey) -> Option<Record> {
 impl<'a> Overlay<'a> {
     /// An overlay over nothing.
     pub(super) fn new(world: World<'a>) -> Self {
-        Self { world, slots: BTreeMap::new(), presented: Vec::new() }
+        Self { world, slots: BTreeMap::new(), presented: Vec::new(), has_scripts: false }
     }
 
     /// Makes a key known; a key that is neither a lock nor a companion is not served.
@@ -140,6 +146,21 @@ impl<'a> Overlay<'a> {
         if let Some(slot) = self.slots.get_mut(key) {
             slot.now = Some(entry).filter(|_| alive);
         }
+    }
+
+    /// The key holds this content, or nothing if that is empty, with the expiry that stands. A hold
+    /// that was loaded is still the same.
+    pub(super) fn put_content(&mut self, key: &LockKey, content: Content) {
+        if content.is_empty() {
+            self.remove(key);
+            return;
+        }
+        let value = Value::Content(content);
+        let entry = match self.find(key) {
+            Some(entry) => Entry { value, ..entry.clone() },
+            None => Entry::new(value, None),
+        };
+        self.put(key, entry);
     }
 
     /// The key holds this string. The token that a lock has already is the same hold.
@@ -199,7 +220,8 @@ impl<'a> Overlay<'a> {
         for (key, slot) in self.slots {
             match slot.origin {
                 Origin::Lock { rule, record } => {
-                    let ending = Ending { world: &self.world, rule, key, record };
+                    let (world, has_scripts) = (&self.world, self.has_scripts);
+                    let ending = Ending { world, rule, key, record, has_scripts };
                     ending.changes(slot.now, &mut changes)?;
                 }
                 Origin::Companion { entry, generation } => {
@@ -229,10 +251,9 @@ impl<'a> Slot<'a> {
 }
 
 fn loaded(record: &Record, rule: &Rule, now_ms: u64) -> Entry {
-    let value = if record.stored.is_empty() && record.other.is_some() {
-        Value::Elsewhere
-    } else {
-        Value::String(value::strip(&record.stored, rule.stamp).to_vec())
+    let value = match &record.other {
+        Some(mark) => content::of_mark(mark).map_or(Value::Elsewhere, Value::Content),
+        None => Value::String(value::strip(&record.stored, rule.stamp).to_vec()),
     };
     let expires_at_ms = match rule.mode {
         Mode::Ttl => record.expires_at_ms,
@@ -248,12 +269,25 @@ fn default_ttl_ms(rule: &Rule) -> u64 {
     u64::try_from(rule.default_ttl.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// True if the record is of this string, or of this content.
+fn is_same(record: &Record, stored: &[u8], other: Option<&[u8]>) -> bool {
+    match (&record.other, other) {
+        (Some(one), Some(other)) => content::is_same_content(one, other),
+        (None, None) => *record.stored == *stored,
+        _ => false,
+    }
+}
+
+/// What is to stand in Redis; for a lock that is no string nothing, and its mark.
+type Claimed = (Arc<[u8]>, Option<Arc<[u8]>>);
+
 /// A lock at the end of a turn.
 struct Ending<'a> {
     world: &'a World<'a>,
     rule: &'a Rule,
     key: LockKey,
     record: Option<Box<Record>>,
+    has_scripts: bool,
 }
 
 impl Ending<'_> {
@@ -263,17 +297,13 @@ impl Ending<'_> {
             return Ok(());
         };
         if entry.is_loaded_hold {
+            self.change(&entry.value, out)?;
             self.extend(&entry, out);
             return Ok(());
         }
-        let stored = match &entry.value {
-            Value::String(value) if value.len() <= self.world.limits.max_lock_value => {
-                (self.world.stamp)(value, self.rule.stamp)
-            }
-            _ => return Err(Unfinished::NotServed),
-        };
+        let (stored, other) = self.taken(&entry)?;
         // Deleted and set again with a token that is unique by itself: the same claim.
-        if self.record.as_ref().is_some_and(|record| record.stored == stored) {
+        if self.record.as_ref().is_some_and(|record| is_same(record, &stored, other.as_deref())) {
             self.extend(&entry, out);
             return Ok(());
         }
@@ -283,8 +313,43 @@ impl Ending<'_> {
         self.release(out);
         let asked_ttl_ms = entry.expires_at_ms.map(|at_ms| at_ms - self.world.now_ms);
         let expires_at_ms = self.expiry(&entry);
-        out.push(Change::Take { key: self.key, stored, asked_ttl_ms, expires_at_ms });
+        let new = Taken { stored, other, asked_ttl_ms, expires_at_ms };
+        out.push(Change::Take { key: self.key, new });
         Ok(())
+    }
+
+    /// What a lock that this turn has made is claimed with.
+    fn taken(&self, entry: &Entry) -> Result<Claimed, Unfinished> {
+        match &entry.value {
+            Value::String(value) if value.len() <= self.world.limits.max_lock_value => {
+                Ok(((self.world.stamp)(value, self.rule.stamp), None))
+            }
+            Value::Content(content) if self.has_scripts && self.fits(content) => {
+                let at_ms = entry.expires_at_ms.unwrap_or(self.world.now_ms).max(1);
+                Ok(([].into(), Some(content::mark(at_ms, Some(content)))))
+            }
+            _ => Err(Unfinished::NotServed),
+        }
+    }
+
+    /// The hold goes on: what stands there may be another content.
+    fn change(&self, value: &Value, out: &mut Vec<Change>) -> Result<(), Unfinished> {
+        let (Value::Content(content), Some(record)) = (value, &self.record) else { return Ok(()) };
+        let Some(mark) = &record.other else { return Ok(()) };
+        if content::of_mark(mark).as_ref() == Some(content) {
+            return Ok(());
+        }
+        if !self.fits(content) {
+            return Err(Unfinished::NotServed);
+        }
+        let to = content::renamed(mark, &content.to_bytes());
+        out.push(Change::Content { key: self.key.clone(), record: (**record).clone(), to });
+        Ok(())
+    }
+
+    fn fits(&self, content: &Content) -> bool {
+        let largest = self.world.limits.max_lock_value.min(content::LARGEST);
+        content.len() <= content::MOST && content.to_bytes().len() <= largest
     }
 
     fn release(&mut self, out: &mut Vec<Change>) {

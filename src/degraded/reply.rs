@@ -40,6 +40,8 @@ pub(crate) enum Reply {
     Map(Vec<(Reply, Reply)>),
     /// Members.
     Set(Vec<Reply>),
+    /// Members with their scores: in RESP2 one behind the other, in RESP3 as pairs.
+    Scored(Vec<(Vec<u8>, f64)>),
 }
 
 impl Reply {
@@ -86,11 +88,24 @@ impl Reply {
                     value.write(protocol, out);
                 }
             }
+            Self::Scored(members) => scored(members, protocol, out),
             Self::Set(members) => {
                 encode::set(out, protocol, members.len());
                 members.iter().for_each(|member| member.write(protocol, out));
             }
         }
+    }
+}
+
+fn scored(members: &[(Vec<u8>, f64)], protocol: Protocol, out: &mut Vec<u8>) {
+    let flat = protocol == Protocol::Resp2;
+    encode::array(out, if flat { members.len() * 2 } else { members.len() });
+    for (member, score) in members {
+        if !flat {
+            encode::array(out, 2);
+        }
+        encode::bulk(out, member);
+        double(*score, protocol, out);
     }
 }
 

@@ -62,6 +62,7 @@ pub(super) fn run_script(turn: &mut Turn<'_>, args: Args<'_>) -> Outcome {
     let (keys, argv): (Vec<&[u8]>, Vec<&[u8]>) =
         (call.keys().collect(), call.arguments().collect());
     turn.overlay.present(argv.iter().copied());
+    turn.overlay.has_scripts = true;
     let (outer_db, before) = (turn.db, turn.overlay.held());
     (turn.in_script, turn.is_read_only) = (true, call.read_only || text.no_writes);
     let reply = machine::run(turn, &text, &keys, &argv);

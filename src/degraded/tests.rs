@@ -103,33 +103,39 @@ impl Rig {
                 self.table.grant(key.clone(), record);
                 format!("~{}@{}", name(&key), expires_at_ms - NOW)
             }
-            Change::Take { key, stored, asked_ttl_ms, expires_at_ms } => {
+            Change::Content { key, record, to } => {
+                let text = String::from_utf8_lossy(&to).into_owned();
+                let words = format!("*{}={}", name(&key), text.split_once(':').unwrap().1);
+                self.table.grant(key, Record { other: Some(to), ..record });
+                words
+            }
+            Change::Take { key, new } => {
                 assert!(standing_in(&self.table, &key, self.now_ms).is_none());
-                let ends = expires_at_ms.map_or(String::new(), |at| format!("@{}", at - NOW));
-                let asked = asked_ttl_ms.map_or(String::new(), |ms| format!("/{ms}"));
+                let ends = new.expires_at_ms.map_or(String::new(), |at| format!("@{}", at - NOW));
+                let asked = new.asked_ttl_ms.map_or(String::new(), |ms| format!("/{ms}"));
                 let words = format!("+{}{asked}{ends}", name(&key));
-                self.grant(key, stored, asked_ttl_ms, expires_at_ms);
+                self.grant(key, new);
                 words
             }
         }
     }
 
-    fn grant(&self, key: LockKey, stored: Arc<[u8]>, asked: Option<u64>, ends: Option<u64>) {
+    fn grant(&self, key: LockKey, new: Taken) {
         self.claims.set(self.claims.get() + 1);
         let at = crate::lock::record::Position { log: 1, seq: self.claims.get() };
         self.table.grant(
             key,
             Record {
-                stored,
+                stored: new.stored,
                 rule: "default".into(),
                 granted_at_ms: self.now_ms,
-                asked_ttl_ms: asked,
+                asked_ttl_ms: new.asked_ttl_ms,
                 confidence: Confidence::Held,
                 client: "c".into(),
-                expires_at_ms: ends,
+                expires_at_ms: new.expires_at_ms,
                 claim: Some(at),
                 fence: None,
-                other: None,
+                other: new.other,
                 marker: Some("DEGRADED:c:now:0011223344556677".into()),
             },
         );
@@ -357,7 +363,9 @@ fn a_version_changes_with_what_is_there() {
 fn a_lock_that_is_no_string_is_held_and_can_be_released() {
     let rig = Rig::persistent();
     let key = LockKey::new(0, b"lock:a");
-    rig.grant(key.clone(), [][..].into(), Some(500), None);
+    let new =
+        Taken { stored: [].into(), other: None, asked_ttl_ms: Some(500), expires_at_ms: None };
+    rig.grant(key.clone(), new);
     let mut record = rig.table.find(&key).unwrap();
     record.other = Some(b"0:hash"[..].into());
     rig.table.grant(key, record);

@@ -5,7 +5,9 @@
 
 use super::overlay::{Overlay, Unfinished};
 use super::reply::Reply;
-use super::{Caller, Evaluation, World, expiry, keys, lists, script, strings};
+use super::{
+    Caller, Evaluation, World, expiry, hashes, keys, lists, script, sets, sorted, strings,
+};
 use crate::command::{Class, LockUse, Spec, lookup};
 use crate::lock::record::LockKey;
 use crate::resp::encode::Protocol;
@@ -49,26 +51,48 @@ pub(super) const NOT_FROM_SCRIPT: &str = "ERR This Redis command is not allowed 
 /// Redis's answer to a write of a script that may only read.
 const READ_ONLY: &str = "ERR Write commands are not allowed from read-only scripts.";
 /// What is served and writes nothing.
-const READS: [&str; 19] = [
+const READS: [&str; 41] = [
     "echo",
     "exists",
     "expiretime",
     "get",
     "getrange",
+    "hexists",
+    "hget",
+    "hgetall",
+    "hkeys",
+    "hlen",
+    "hmget",
+    "hstrlen",
+    "hvals",
     "llen",
     "lrange",
     "mget",
     "pexpiretime",
     "ping",
     "pttl",
+    "publish",
+    "scard",
     "select",
+    "sismember",
+    "smembers",
+    "smismember",
     "strlen",
     "substr",
     "time",
     "touch",
     "ttl",
     "type",
-    "publish",
+    "zcard",
+    "zcount",
+    "zmscore",
+    "zrange",
+    "zrangebyscore",
+    "zrank",
+    "zrevrange",
+    "zrevrangebyscore",
+    "zrevrank",
+    "zscore",
 ];
 /// What a script's `redis.call` gets for a command that is not served. The client never sees it:
 /// the whole evaluation is [`Evaluation::NotServed`].
@@ -169,6 +193,9 @@ impl<'a> Turn<'a> {
             .or_else(|| expiry::run(self, name, args))
             .or_else(|| keys::run(self, name, args))
             .or_else(|| lists::run(self, name, args))
+            .or_else(|| hashes::run(self, name, args))
+            .or_else(|| sorted::run(self, name, args))
+            .or_else(|| sets::run(self, name, args))
             .unwrap_or(Err(Stop::NotServed))
     }
 

@@ -28,6 +28,7 @@ use super::{Answer, Ask, Asker, Ticket, Unavailable};
 use crate::lock::record::LockKey;
 
 mod conflict;
+mod early;
 mod fleet;
 mod form;
 mod group;
@@ -40,6 +41,7 @@ mod withdraw;
 
 use conflict::Disputes;
 pub use conflict::{ALONE_KEPT, Dispute};
+use early::Early;
 use fleet::Fleet;
 use group::Group;
 pub use now::Now;
@@ -161,6 +163,8 @@ pub struct Committer {
     beaten: VecDeque<(Token, Position)>,
     /// `fast` alone.
     disputes: Option<Disputes>,
+    /// Values that were released before their grants were read (`fast`).
+    early: Early,
     /// Withdrawals, which go before everything else.
     urgent: VecDeque<Want>,
     /// Notes that wait for a group.

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use crate::lock::content::{self, Content};
 use crate::lock::record::LockKey;
 pub use crate::lock::record::Position;
 
@@ -40,6 +41,15 @@ pub enum Entry {
         claim: Position,
         /// Milliseconds since the Unix epoch.
         expires_at_ms: u64,
+    },
+    /// The content of a held lock that is no string is another now; the hold goes on.
+    Content {
+        /// The lock.
+        key: LockKey,
+        /// The claim that holds it.
+        claim: Position,
+        /// From what to what.
+        change: ContentChange,
     },
     /// The holder's end: no claim of the same key and value is ever a holder after it.
     Release {
@@ -93,8 +103,48 @@ pub struct Start {
     pub at_ms: u64,
 }
 
-/// Version of the entries' format that is written.
-pub const FORMAT: u32 = 1;
+/// Version of the entries' format that is written. 2 has [`Entry::Content`], and contents in the names
+/// of locks that are no strings; 1 had a SHA1 in their place.
+pub const FORMAT: u32 = 2;
+
+/// What becomes of a lock's content ([`crate::lock::content`]); empty bytes are a content that is not
+/// known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContentChange {
+    /// What it was.
+    pub from: Arc<[u8]>,
+    /// What it is.
+    pub to: Arc<[u8]>,
+    /// Counts only if all of the content is what it was: for what was decided without Redis by looking
+    /// at all of it. Else what has not changed may be different, and stays as it is.
+    pub whole: bool,
+}
+
+impl ContentChange {
+    /// The content after this change of `current`; none if it does not count.
+    pub fn apply(&self, current: &[u8]) -> Option<Arc<[u8]>> {
+        let parsed = |bytes: &[u8]| Content::parse(bytes);
+        let unknown = self.from.is_empty() || self.to.is_empty() || current.is_empty();
+        if self.whole || unknown {
+            let counts = !self.whole || *self.from == *current;
+            return counts.then(|| self.to.clone());
+        }
+        let followed =
+            content::follow(&parsed(current)?, &parsed(&self.from)?, &parsed(&self.to)?)?;
+        Some(followed.to_bytes().into())
+    }
+
+    /// True if a lock with this mark is as this change leaves it. None: nobody holds the lock.
+    pub fn is_done(&self, mark: Option<&[u8]>) -> bool {
+        let current = mark.map(|mark| content::split(mark).1);
+        match (Content::parse(&self.from), Content::parse(&self.to)) {
+            (Some(from), Some(to)) if !self.whole => {
+                content::is_followed(current.and_then(Content::parse).as_ref(), &from, &to)
+            }
+            _ => current == Some(&*self.to),
+        }
+    }
+}
 
 /// What OK means (SPEC 2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -123,7 +173,8 @@ pub struct Claim {
     pub key: LockKey,
     /// What stands in Redis. Empty for a lock that is not a string.
     pub stored: Arc<[u8]>,
-    /// What tells a lock that is not a string from the next: as the guarded scripts take it.
+    /// What tells a lock that is not a string from the next, and what stands there:
+    /// [`crate::lock::content::mark`].
     pub other: Option<Arc<[u8]>>,
     /// The rule's name.
     pub rule: Arc<str>,

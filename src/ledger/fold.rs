@@ -12,6 +12,7 @@
 //! | observation | as a claim, but never holds by a dead value, and makes none dead by losing |
 //! | grant (fast) | the highest fence holds; the lower one is dead, and a conflict unless its release comes |
 //! | preference (fast) | a grant that is dead by its fence alone holds all the same, with a new fence: Redis has it |
+//! | content | the hold goes on with it, if what has changed was as the change says; what stood there is dead |
 //! | release, withdrawal | ends the hold of that claim, and of a holder that it confirmed |
 //!
 //! *Dead* binds observations, grants and repairs. It does not bind a claim that is made later: a
@@ -25,8 +26,10 @@ use std::sync::Arc;
 
 use super::Outcome;
 use super::entry::{Cause, Claim, Entry, Guarantee, Position, Row, Start};
+use crate::lock::content::is_same_content;
 use crate::lock::record::LockKey;
 
+mod content;
 mod dead;
 mod held;
 mod observed;
@@ -174,6 +177,7 @@ impl Fold {
             Entry::Extend { key, claim, expires_at_ms } => {
                 self.amend(key, *claim, changes, |h| h.claim.expires_at_ms = Some(*expires_at_ms))
             }
+            Entry::Content { key, claim, change } => self.change(key, *claim, change, changes),
             Entry::Heard { key, claim } => self.amend(key, *claim, changes, |h| h.heard = true),
             Entry::Degraded => self.leave_room(row.at.log),
             Entry::Start(_) | Entry::Healthy(_) | Entry::Heartbeat | Entry::End => Outcome::Noted,
@@ -228,7 +232,12 @@ impl Fold {
     /// `other` is what tells it from the next.
     pub fn standing_of(&self, key: &LockKey, stored: &[u8], other: Option<&[u8]>) -> Standing {
         let holds = |held: &Held| {
-            *held.holder.claim.stored == *stored && held.holder.claim.other.as_deref() == other
+            let claim = &held.holder.claim;
+            *claim.stored == *stored
+                && match (claim.other.as_deref(), other) {
+                    (Some(one), Some(other)) => one == other || is_same_content(one, other),
+                    (one, other) => one == other,
+                }
         };
         if self.holders.get(key).is_some_and(holds) {
             return Standing::Holder;

@@ -112,6 +112,7 @@ pub fn key_of(entry: &super::Entry) -> Option<&LockKey> {
             Some(&claim.key)
         }
         E::Extend { key, .. }
+        | E::Content { key, .. }
         | E::Release { key, .. }
         | E::Withdraw { key, .. }
         | E::Heard { key, .. } => Some(key),

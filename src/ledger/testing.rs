@@ -42,6 +42,10 @@ pub(crate) fn row(log: u64, seq: u64, entry: Entry) -> Row {
     Row { at: at(log, seq), entry }
 }
 
+pub(crate) fn content_change(from: &str, to: &str, whole: bool) -> super::ContentChange {
+    super::ContentChange { from: from.as_bytes().into(), to: to.as_bytes().into(), whole }
+}
+
 /// One entry of each kind, all fields set.
 pub(crate) fn one_of_each() -> Vec<Entry> {
     use super::entry::Cause;
@@ -63,6 +67,12 @@ pub(crate) fn one_of_each() -> Vec<Entry> {
         Entry::Observe(full.clone()),
         Entry::Prefer(full, at(1, 2)),
         Entry::Extend { key: key("a"), claim: at(1, 2), expires_at_ms: 5 },
+        Entry::Content {
+            key: key("a"),
+            claim: at(1, 2),
+            change: content_change("h1:a1:1", "h1:a1:\u{e9}", false),
+        },
+        Entry::Content { key: key("a"), claim: at(1, 2), change: content_change("", "", true) },
         Entry::Withdraw { key: key("a"), claim: at(1, 2) },
         Entry::Heard { key: key("a"), claim: at(1, 2) },
         Entry::Degraded,

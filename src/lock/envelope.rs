@@ -8,7 +8,7 @@
 //! ```text
 //! local redis=redis local client=function() <the client's text>
 //! end local LINES,TAIL,RO,G,STRICT=<what is known of the text>
-//! <start.lua, values.lua, commands.lua, run.lua, settle.lua>
+//! <start.lua, values.lua, commands.lua (content.lua in it), run.lua, settle.lua>
 //! ```
 //!
 //! The client's text begins on the first line, so that line numbers in errors are its own; a
@@ -38,7 +38,8 @@
 //! - GETBIT, BITCOUNT, BITPOS, BITFIELD_RO, LCS, DUMP and OBJECT meet the stored value; RENAME and
 //!   COPY take it along, with the real TTL.
 //! - Without permission for TYPE, GET, PTTL and PEXPIRE the state of a lock can't be settled; the
-//!   client's own commands still get their own errors.
+//!   client's own commands still get their own errors. Without permission to read a hash (HGETALL and
+//!   its kin) its content is not known, so that it can't be put back.
 
 mod call;
 mod reply;
@@ -50,7 +51,7 @@ use std::sync::LazyLock;
 use sha1::{Digest, Sha1};
 
 pub use call::{Call, KeyTerms, Run};
-pub use reply::{Guard, Malformed, Outcome, Released, Taken, unwrap};
+pub use reply::{Changed, Guard, Malformed, Outcome, Released, Taken, unwrap};
 
 /// A script that Redis runs in place of a client's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,7 +114,7 @@ static BEHIND: LazyLock<String> = LazyLock::new(|| {
         include_str!("envelope/run.lua"),
         include_str!("envelope/settle.lua"),
     ];
-    squeeze(&parts.concat())
+    squeeze(&parts.concat().replace("CONTENT", include_str!("envelope/content.lua")))
 });
 
 /// The text that runs its arguments as a command. Redis says an arity error in other words to

@@ -90,7 +90,8 @@ pub struct Record {
     pub claim: Option<Position>,
     /// Higher than that of every earlier holder (SPEC 8).
     pub fence: Option<u64>,
-    /// What tells a lock that is not a string from the next, as the guarded scripts take it.
+    /// What tells a lock that is not a string from the next, and what stands there:
+    /// [`crate::lock::content::mark`].
     pub other: Option<Arc<[u8]>>,
     /// Granted without Redis: the grant's marker (SPEC 6).
     pub marker: Option<Arc<str>>,

@@ -17,8 +17,10 @@ pub use glob::Glob;
 pub const DEFAULT_NAME: &str = "default";
 /// Keys of the rule that is in force when no rule is configured (SPEC 10).
 pub const DEFAULT_KEYS: [&str; 3] = ["lock:*", "redlock:*", "mutex:*"];
-/// Companions of a rule that names none (SPEC 1): the list that python-redis-lock signals by.
-pub const DEFAULT_COMPANIONS: [&str; 1] = ["lock-signal:*"];
+/// Companions of a rule that names none (SPEC 1): the list that python-redis-lock signals by; the channel
+/// that Redisson names among the keys of its unlock script, and the key in which that keeps its outcome.
+pub const DEFAULT_COMPANIONS: [&str; 3] =
+    ["lock-signal:*", "redisson_lock__channel*", "redisson_unlock_latch:*"];
 /// How long an acquire that nobody finished may live in Redis (`REDIS_SAFETY_TTL`, SPEC 3).
 pub const DEFAULT_SAFETY_TTL: Duration = Duration::from_secs(10);
 /// TTL of a lock whose client names none (`REDIS_LOCK_TTL_SECONDS`, SPEC 3).

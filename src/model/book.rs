@@ -301,8 +301,12 @@ impl Book {
         let hold =
             holder.as_ref().map(|what| Hold { what: Guard::Value(what), left: Left::Forever });
         let says = Says { holder: hold, value, releasing: false };
-        let terms =
-            Terms { persistent: true, guarantee: Guarantee::Strict, conflict: Conflict::Ledger };
+        let terms = Terms {
+            persistent: true,
+            guarantee: Guarantee::Strict,
+            conflict: Conflict::Ledger,
+            is_asked: false,
+        };
         let adopts = self.twin == Twin::AdoptsProvisional;
         match (plan(&found, says, terms), seen) {
             (Plan::Nothing(Rest::Provisional), Some(key))
@@ -348,12 +352,13 @@ fn command(repair: Repair<'_>) -> Command {
     };
     match repair {
         Repair::Delete(guard) => Command::Delete(value(guard)),
-        Repair::Set { stored, .. } => Command::Set(number_of(stored)),
+        Repair::Set { what, .. } => Command::Set(value(what)),
         Repair::Persist(guard) => Command::Persist(value(guard)),
         Repair::Replace { theirs, ours, .. } => {
-            Command::Replace { theirs: value(theirs), ours: number_of(ours) }
+            Command::Replace { theirs: value(theirs), ours: value(ours) }
         }
-        Repair::Adopt(stored) => Command::Tell(number_of(stored)),
+        Repair::Adopt(theirs) => Command::Tell(value(theirs)),
+        Repair::Follow(_) => panic!("all locks of this world are strings"),
         Repair::Prefer(_) => panic!("no fence of this world is of Redis's own"),
         Repair::Lengthen { .. } => panic!("no lock of this world has a TTL to keep"),
     }

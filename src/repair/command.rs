@@ -132,7 +132,7 @@ pub struct Order {
 }
 
 impl Order {
-    /// What Redis is to do for `repair`; none for an adoption, of which Redis hears nothing.
+    /// What Redis is to do for `repair`; none for what only the ledger is told.
     pub fn new(key: LockKey, holder: Option<Position>, repair: Repair<'_>) -> Option<Self> {
         let ttl = |ttl_ms: Option<u64>| ttl_ms.map_or_else(Vec::new, decimal);
         let guarded = |guard: crate::lock::envelope::Guard<'_>| {
@@ -142,17 +142,17 @@ impl Order {
         };
         let (kind, columns, conflict) = match repair {
             Repair::Delete(guard) => (Kind::Delete, vec![guarded(guard)], false),
-            Repair::Set { stored, ttl_ms } => {
-                (Kind::Set, vec![stored.to_vec(), ttl(ttl_ms)], false)
+            Repair::Set { what, ttl_ms } => {
+                (Kind::Set, vec![b"-".to_vec(), guarded(what), ttl(ttl_ms)], false)
             }
             Repair::Persist(guard) => (Kind::Persist, vec![guarded(guard)], false),
             Repair::Lengthen { guard, ttl_ms } => {
                 (Kind::Lengthen, vec![guarded(guard), decimal(ttl_ms)], false)
             }
             Repair::Replace { theirs, ours, ttl_ms, conflict } => {
-                (Kind::Replace, vec![guarded(theirs), ours.to_vec(), ttl(ttl_ms)], conflict)
+                (Kind::Replace, vec![guarded(theirs), guarded(ours), ttl(ttl_ms)], conflict)
             }
-            Repair::Adopt(_) | Repair::Prefer(_) => return None,
+            Repair::Adopt(_) | Repair::Follow(_) | Repair::Prefer(_) => return None,
         };
         Some(Self { key, holder, kind, conflict, columns })
     }

@@ -11,6 +11,7 @@ use redis::{
 };
 
 use crate::config::{Address, Upstream};
+use crate::lock::content;
 use crate::lock::envelope::scripts;
 
 use super::command::{Answer, Body, Command, SCAN_COUNT};
@@ -151,13 +152,13 @@ fn read(command: &Command, value: Value) -> Option<Answer> {
 
 /// The three elements of `look.lua`.
 fn read_found(items: &[Value]) -> Option<Found> {
-    let [kind, content, ttl] = items else { return None };
+    let [kind, held, ttl] = items else { return None };
     let ttl_ms = u64::try_from(integer(ttl)?).ok();
-    let content = bytes(content)?.to_vec();
+    let held = bytes(held)?.to_vec();
     match bytes(kind)? {
         b"n" => Some(Found::Missing),
-        b"s" => Some(Found::Value { stored: content, ttl_ms }),
-        b"o" => Some(Found::Other { guard: content, ttl_ms }),
+        b"s" => Some(Found::Value { stored: held, ttl_ms }),
+        b"o" => Some(Found::Other { guard: content::canonical(&held).to_vec(), ttl_ms }),
         _ => None,
     }
 }

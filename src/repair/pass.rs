@@ -17,7 +17,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::config::Conflict;
-use crate::ledger::entry::OBSERVED;
 use crate::ledger::fold::Holder;
 use crate::ledger::{Ask, Claim, Guarantee, Position};
 use crate::lock::envelope::Guard;
@@ -31,9 +30,10 @@ use super::plan::{Found, Plan, Repair, Says, Terms, plan};
 mod follow;
 mod judge;
 mod prefer;
+mod told;
 
 use follow::Following;
-pub use follow::{Moment, Sightings};
+pub use follow::{Moment, Signs};
 use judge::{doubtful, hold_of, standing};
 
 /// How often a pass asks for locks that were won since it began.
@@ -96,6 +96,8 @@ pub enum Note {
         /// Who it is, as far as its value tells.
         worker: Option<String>,
     },
+    /// A held lock that is no string has another content than the ledger knew; it was told.
+    Followed(LockKey),
     /// An observed lock was deleted in Redis; the ledger was told.
     Vanished(LockKey),
     /// As many locks are held as may be: a value was not taken in.
@@ -402,8 +404,8 @@ impl Pass {
                 self.settle(key, at, self.policy.guarantee == Guarantee::Strict);
             }
             Plan::Act(Repair::Adopt(_)) if self.is_too_much(key, truth) => {}
-            Plan::Act(Repair::Adopt(stored)) => {
-                self.observe(key, stored, now_ms);
+            Plan::Act(Repair::Adopt(theirs)) => {
+                self.observe(key, theirs, now_ms);
                 self.notes.push(Note::Adopted(key.clone()));
             }
             Plan::Act(Repair::Prefer(stored)) => {
@@ -412,11 +414,12 @@ impl Pass {
             }
             Plan::Act(repair) if self.is_too_soon(key, repair, at, truth, now_ms) => {}
             Plan::Act(repair) if self.is_new_doubt(key, repair) => {
-                if let Some(Guard::Value(stored)) = doubtful(repair) {
-                    self.observe(key, stored, now_ms);
+                if let Some(theirs @ Guard::Value(_)) = doubtful(repair) {
+                    self.observe(key, theirs, now_ms);
                 }
                 self.later.insert(key.clone());
             }
+            Plan::Act(Repair::Follow(theirs)) => self.note_change(holder.as_deref(), theirs),
             Plan::Act(Repair::Set { .. })
                 if self.is_careful
                     && !self.follows(key, truth)
@@ -479,8 +482,12 @@ impl Pass {
     fn terms(&self, key: &LockKey) -> Terms {
         // A key that no rule claims any more is handled with the greater care.
         let mode = self.policy.rules.find(key.key()).map_or(Mode::Persistent, |rule| rule.mode);
-        let Policy { guarantee, conflict, .. } = self.policy;
-        Terms { persistent: mode == Mode::Persistent, guarantee, conflict }
+        Terms {
+            persistent: mode == Mode::Persistent,
+            guarantee: self.policy.guarantee,
+            conflict: self.policy.conflict,
+            is_asked: self.is_careful || self.is_following(),
+        }
     }
 }
 

@@ -10,6 +10,7 @@
 
 use crate::config::Conflict;
 use crate::ledger::Guarantee;
+use crate::lock::content;
 use crate::lock::envelope::Guard;
 
 use super::Standing;
@@ -34,8 +35,8 @@ pub enum Found {
     },
     /// Another type, or a string too long for a lock.
     Other {
-        /// `<expiry>:<sha1 of DUMP>` as [`Guard::Other`] has it; a part is `0` or empty where it
-        /// can't be told or costs too much to be looked at.
+        /// Its mark as [`Guard::Other`] has it ([`crate::lock::content::mark`]); the time is `0` or
+        /// the content empty where it can't be told or costs too much to be looked at.
         guard: Vec<u8>,
         /// Its remaining time in milliseconds; none for a permanent one.
         ttl_ms: Option<u64>,
@@ -82,6 +83,8 @@ pub struct Terms {
     pub guarantee: Guarantee,
     /// Who is right where Redis and the ledger name two holders (`fast`).
     pub conflict: Conflict,
+    /// Redis is asked first meanwhile, so that what stands there may be younger than the ledger.
+    pub is_asked: bool,
 }
 
 /// What is to be done about one key.
@@ -91,8 +94,8 @@ pub enum Plan<'a> {
     Nothing(Rest),
     /// Nothing now; look again.
     Wait(Why),
-    /// Redis can't be brought in line: the holder's content is not in the ledger (a hash, a sorted
-    /// set), or what is in its place could not be put back if that were wrong. Redis stays as it is.
+    /// Redis can't be brought in line: the holder's content is not in the ledger (too large), or what
+    /// is in its place could not be put back if that were wrong. Redis stays as it is.
     CannotRestore,
     /// This.
     Act(Repair<'a>),
@@ -107,10 +110,11 @@ pub enum Rest {
     Right,
     /// A key that will be finished by its acquire, or runs out.
     Provisional,
-    /// Not a string, and unknown: nobody can say whose it is.
+    /// Not a string, unknown, and too large to be a lock; or (`fast`) one that was released once, and
+    /// may have been granted again.
     Foreign,
-    /// The holder is not a string, and neither is what stands there: its content has changed since
-    /// (a reentrant lock counts), so it is taken for the holder's.
+    /// The holder is not a string, and neither is what stands there, but what that is can't be told:
+    /// it is taken for the holder's.
     Changed,
     /// The holder's time has passed; the ledger will say so.
     RunOut,
@@ -136,8 +140,8 @@ pub enum Repair<'a> {
     Delete(Guard<'a>),
     /// Set the holder's value where nothing stands.
     Set {
-        /// The holder's stored value.
-        stored: &'a [u8],
+        /// What the holder has there.
+        what: Guard<'a>,
         /// Its remaining time; none for a persistent lock.
         ttl_ms: Option<u64>,
     },
@@ -154,15 +158,18 @@ pub enum Repair<'a> {
     Replace {
         /// What stands there.
         theirs: Guard<'a>,
-        /// The holder's stored value.
-        ours: &'a [u8],
+        /// What the holder has there.
+        ours: Guard<'a>,
         /// Its remaining time; none for a persistent lock.
         ttl_ms: Option<u64>,
         /// What stands there is not known to be dead: two were perhaps told that they hold the lock.
         conflict: bool,
     },
-    /// Tell the ledger of the value. Nothing is written to Redis.
-    Adopt(&'a [u8]),
+    /// Tell the ledger of what stands there. Nothing is written to Redis.
+    Adopt(Guard<'a>),
+    /// Tell the ledger that the holder, a lock that is no string, has this mark now. Nothing is
+    /// written to Redis.
+    Follow(&'a [u8]),
     /// Have the ledger take this value's grant for the holder's, though another has the higher fence.
     /// Nothing is written to Redis.
     Prefer(&'a [u8]),
@@ -188,21 +195,9 @@ pub fn plan<'a>(found: &'a Found, says: Says<'a>, terms: Terms) -> Plan<'a> {
 pub fn is_same(hold: Guard<'_>, there: Guard<'_>) -> bool {
     match (hold, there) {
         (Guard::Value(hold), Guard::Value(there)) => hold == there,
-        (Guard::Other(hold), Guard::Other(there)) => is_same_content(hold, there),
+        (Guard::Other(hold), Guard::Other(there)) => content::is_same_hold(hold, there),
         (Guard::Value(_), Guard::Other(_)) | (Guard::Other(_), Guard::Value(_)) => false,
     }
-}
-
-/// The same expiry, or the same hash of the content, where they are known.
-fn is_same_content(one: &[u8], other: &[u8]) -> bool {
-    let ((one_at, one_sum), (other_at, other_sum)) = (split(one), split(other));
-    let is_time = !one_at.is_empty() && one_at != b"0" && one_at.iter().all(u8::is_ascii_digit);
-    is_time && one_at == other_at || !one_sum.is_empty() && one_sum == other_sum
-}
-
-fn split(guard: &[u8]) -> (&[u8], &[u8]) {
-    let colon = guard.iter().position(|byte| *byte == b':').unwrap_or(guard.len());
-    (&guard[..colon], guard.get(colon + 1..).unwrap_or_default())
 }
 
 /// What stands under the key.
@@ -214,11 +209,12 @@ struct There<'a> {
 
 fn missing(holder: Option<Hold<'_>>) -> Plan<'_> {
     let Some(hold) = holder else { return Plan::Nothing(Rest::Free) };
-    match (hold.what, hold.left) {
-        (Guard::Value(stored), Left::Forever) => Plan::Act(Repair::Set { stored, ttl_ms: None }),
-        (Guard::Value(stored), Left::Ms(ms)) => Plan::Act(Repair::Set { stored, ttl_ms: Some(ms) }),
-        (Guard::Value(_) | Guard::Other(_), Left::RunOut) => Plan::Nothing(Rest::RunOut),
-        (Guard::Other(_), Left::Forever | Left::Ms(_)) => Plan::CannotRestore,
+    let what = hold.what;
+    match (is_known(what), hold.left) {
+        (true, Left::Forever) => Plan::Act(Repair::Set { what, ttl_ms: None }),
+        (true, Left::Ms(ms)) => Plan::Act(Repair::Set { what, ttl_ms: Some(ms) }),
+        (true | false, Left::RunOut) => Plan::Nothing(Rest::RunOut),
+        (false, Left::Forever | Left::Ms(_)) => Plan::CannotRestore,
     }
 }
 
@@ -229,34 +225,35 @@ fn standing<'a>(there: There<'a>, says: Says<'a>, terms: Terms) -> Plan<'a> {
         (Some(_), Standing::Dead | Standing::Disputed) | (None, Standing::Holder) => {
             Plan::Wait(Why::Moved)
         }
-        (None, Standing::Disputed) => disputed(there, says.holder, terms),
+        (None, Standing::Disputed) => disputed(there, says, terms),
         (None, Standing::Dead) if !may_be_new(there, terms) => dead(there, says.holder, terms),
+        (None, Standing::Dead) if says.holder.is_none() => Plan::Nothing(Rest::Foreign),
         (None, Standing::Dead | Standing::Unknown) => unknown(there, says.holder, terms),
     }
 }
 
 /// A grant that has lost by its fence. Where the ledger is right it is as dead as what was released.
 /// One that is not for good is no lock of a rule whose locks are.
-fn disputed<'a>(there: There<'a>, holder: Option<Hold<'a>>, terms: Terms) -> Plan<'a> {
-    match (there.guard, there.ttl_ms, terms) {
-        (
-            Guard::Value(stored),
-            None,
-            Terms { conflict: Conflict::Upstream, guarantee: Guarantee::Fast, persistent: true },
-        ) => Plan::Act(Repair::Prefer(stored)),
-        (Guard::Other(_), _, Terms { guarantee: Guarantee::Fast, .. }) => {
-            unknown(there, holder, terms)
+fn disputed<'a>(there: There<'a>, says: Says<'a>, terms: Terms) -> Plan<'a> {
+    let is_redis_right = terms.conflict == Conflict::Upstream
+        && terms.guarantee == Guarantee::Fast
+        && terms.persistent
+        && there.ttl_ms.is_none();
+    match there.guard {
+        Guard::Value(stored) if is_redis_right => Plan::Act(Repair::Prefer(stored)),
+        Guard::Value(_) | Guard::Other(_) => {
+            standing(there, Says { value: Standing::Dead, ..says }, terms)
         }
-        (Guard::Value(_) | Guard::Other(_), _, _) => dead(there, holder, terms),
     }
 }
 
 /// The content of a lock that is not a string may be the same at its client's next acquire. In strict
-/// that one is in the ledger by the time it is permanent; in fast it may be a grant whose mirror is on
-/// its way, which no repair touches.
+/// that one is in the ledger by the time it is permanent. In fast it may be a grant whose mirror is on
+/// its way, which no repair touches; but not once Redis is not asked any more, for what was granted
+/// before is mirrored by then (SPEC 8, lock-delay).
 fn may_be_new(there: There<'_>, terms: Terms) -> bool {
     match (there.guard, terms.guarantee) {
-        (Guard::Other(_), Guarantee::Fast) => true,
+        (Guard::Other(_), Guarantee::Fast) => terms.is_asked,
         (Guard::Other(_), Guarantee::Strict)
         | (Guard::Value(_), Guarantee::Strict | Guarantee::Fast) => false,
     }
@@ -289,11 +286,10 @@ fn dead<'a>(there: There<'a>, holder: Option<Hold<'a>>, terms: Terms) -> Plan<'a
 }
 
 fn in_place_of_dead<'a>(theirs: Guard<'a>, hold: Hold<'a>) -> Plan<'a> {
-    match (hold.what, hold.left) {
-        (Guard::Value(ours), Left::Forever) => replace(theirs, ours, None, false),
-        (Guard::Value(ours), Left::Ms(ms)) => replace(theirs, ours, Some(ms), false),
-        (Guard::Value(_), Left::RunOut)
-        | (Guard::Other(_), Left::Forever | Left::Ms(_) | Left::RunOut) => {
+    match (is_known(hold.what), hold.left) {
+        (true, Left::Forever) => replace(theirs, hold.what, None, false),
+        (true, Left::Ms(ms)) => replace(theirs, hold.what, Some(ms), false),
+        (true, Left::RunOut) | (false, Left::Forever | Left::Ms(_) | Left::RunOut) => {
             Plan::Act(Repair::Delete(theirs))
         }
     }
@@ -304,34 +300,65 @@ fn unknown<'a>(there: There<'a>, holder: Option<Hold<'a>>, terms: Terms) -> Plan
     match (holder, there.ttl_ms) {
         (None, Some(_)) => Plan::Nothing(Rest::Provisional),
         (Some(_), Some(_)) => Plan::Wait(Why::Provisional),
-        (None, None) => match there.guard {
-            Guard::Value(stored) => Plan::Act(Repair::Adopt(stored)),
-            Guard::Other(_) => Plan::Nothing(Rest::Foreign),
+        (None, None) => match is_known(there.guard) {
+            true => Plan::Act(Repair::Adopt(there.guard)),
+            false => Plan::Nothing(Rest::Foreign),
         },
-        (Some(hold), None) => against(there.guard, hold, terms.guarantee),
+        (Some(hold), None) => against(there.guard, hold, terms),
     }
 }
 
 /// A permanent value that the ledger does not know, in the place of its holder.
-fn against<'a>(theirs: Guard<'a>, hold: Hold<'a>, guarantee: Guarantee) -> Plan<'a> {
-    match (hold.what, theirs, guarantee) {
-        (Guard::Other(_), Guard::Other(_), Guarantee::Strict | Guarantee::Fast) => {
-            Plan::Nothing(Rest::Changed)
-        }
-        (Guard::Value(_), Guard::Value(_) | Guard::Other(_), Guarantee::Fast)
-        | (Guard::Other(_), Guard::Value(_), Guarantee::Fast) => Plan::Wait(Why::Mirror),
-        (Guard::Value(_), Guard::Other(_), Guarantee::Strict)
-        | (Guard::Other(_), Guard::Value(_), Guarantee::Strict) => Plan::CannotRestore,
-        (Guard::Value(ours), Guard::Value(_), Guarantee::Strict) => match hold.left {
-            Left::Forever => replace(theirs, ours, None, true),
-            Left::Ms(ms) => replace(theirs, ours, Some(ms), true),
-            Left::RunOut => Plan::Nothing(Rest::RunOut),
-        },
+fn against<'a>(theirs: Guard<'a>, hold: Hold<'a>, terms: Terms) -> Plan<'a> {
+    if let (Guard::Other(ours), Guard::Other(theirs)) = (hold.what, theirs)
+        && let Some(plan) = changed(theirs, ours, hold, terms)
+    {
+        return plan;
+    }
+    match terms.guarantee {
+        Guarantee::Fast => Plan::Wait(Why::Mirror),
+        Guarantee::Strict if !is_known(theirs) || !is_known(hold.what) => Plan::CannotRestore,
+        Guarantee::Strict => in_place_of(theirs, hold, true),
     }
 }
 
-fn replace<'a>(theirs: Guard<'a>, ours: &'a [u8], ttl_ms: Option<u64>, conflict: bool) -> Plan<'a> {
+/// What stands there may be what the holder's content has become. While Redis is asked first it is:
+/// by a command that the ledger did not hear of. In `strict` that is not so while the ledger alone
+/// answers: then it was made late, of something old. None: it has nothing of the holder's.
+fn changed<'a>(theirs: &'a [u8], ours: &[u8], hold: Hold<'a>, terms: Terms) -> Option<Plan<'a>> {
+    let follow = Plan::Act(Repair::Follow(theirs));
+    Some(match (content::of_mark(ours), content::of_mark(theirs)) {
+        (_, None) => Plan::Nothing(Rest::Changed),
+        (None, Some(_)) => follow,
+        (Some(ours), Some(theirs)) if !content::shares_a_part(&ours, &theirs) => return None,
+        (Some(_), Some(_)) if terms.is_asked || terms.guarantee == Guarantee::Fast => follow,
+        (Some(_), Some(_)) => in_place_of(Guard::Other(theirs), hold, false),
+    })
+}
+
+fn in_place_of<'a>(theirs: Guard<'a>, hold: Hold<'a>, conflict: bool) -> Plan<'a> {
+    match hold.left {
+        Left::Forever => replace(theirs, hold.what, None, conflict),
+        Left::Ms(ms) => replace(theirs, hold.what, Some(ms), conflict),
+        Left::RunOut => Plan::Nothing(Rest::RunOut),
+    }
+}
+
+fn replace<'a>(
+    theirs: Guard<'a>,
+    ours: Guard<'a>,
+    ttl_ms: Option<u64>,
+    conflict: bool,
+) -> Plan<'a> {
     Plan::Act(Repair::Replace { theirs, ours, ttl_ms, conflict })
+}
+
+/// True if it could be set again: a string, or a content that is known.
+fn is_known(guard: Guard<'_>) -> bool {
+    match guard {
+        Guard::Value(_) => true,
+        Guard::Other(mark) => content::of_mark(mark).is_some(),
+    }
 }
 
 #[cfg(test)]

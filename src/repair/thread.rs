@@ -18,7 +18,7 @@ use super::command::{self, Answer, Command};
 use super::counters::Counters;
 use super::dirty::Touch;
 use super::link::Link;
-use super::pass::{Doubts, Note, Pass, Sightings, Step};
+use super::pass::{Doubts, Note, Pass, Signs, Step};
 use super::{Dirty, Parts, Shared};
 
 mod known;
@@ -59,7 +59,7 @@ pub(super) struct Thread {
     run: Option<Arc<str>>,
     doubts: Doubts,
     /// What was seen once of keys that others have changed.
-    sightings: Sightings,
+    signs: Signs,
     /// The last dirty key that was looked at.
     last: Option<LockKey>,
     next_background: Instant,
@@ -118,7 +118,7 @@ impl Thread {
             link: None,
             run: None,
             doubts: Doubts::new(),
-            sightings: Sightings::new(),
+            signs: Signs::default(),
             last: None,
             is_refused: false,
             is_active: false,
@@ -283,11 +283,13 @@ impl Thread {
         if purpose == Purpose::Background {
             pass = pass.carefully();
             if let Some(observed) = &parts.observed {
-                pass = pass.following(observed.databases.clone(), Sightings::new());
+                let signs = self.signs.clone().with_changed([]);
+                pass = pass.following(observed.databases.clone(), signs);
             }
+        } else {
+            // Whatever was seen before an outage says nothing after it.
+            self.signs = Signs::default();
         }
-        // Whatever was seen once before an outage says nothing after it.
-        self.sightings.clear();
         self.lines = 0;
         let complete = self.drive(&mut pass, purpose);
         let failure = pass.failure().cloned();
@@ -481,7 +483,7 @@ impl Thread {
         let counters = &self.shared.parts.counters;
         match note {
             Note::Repaired { kind, conflict, .. } => counters.repaired(*kind, *conflict),
-            Note::Adopted(_) => Counters::add(&counters.adopted),
+            Note::Adopted(_) | Note::Followed(_) => Counters::add(&counters.adopted),
             Note::Preferred { .. } => Counters::add(&counters.conflicts),
             // A dirty one is met again and again.
             Note::CannotRestore(_) if matches!(purpose, Purpose::Dirty | Purpose::Watched) => {}

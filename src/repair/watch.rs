@@ -25,8 +25,8 @@ pub struct Watched {
 
 #[derive(Debug, Default)]
 struct State {
-    /// When each key is to be looked at.
-    due: BTreeMap<LockKey, Duration>,
+    /// When each key is to be looked at, and whether it was seen to change.
+    due: BTreeMap<LockKey, (Duration, bool)>,
     /// The same, soonest first.
     order: BTreeSet<(Duration, LockKey)>,
 }
@@ -43,13 +43,25 @@ impl Watched {
         Self { state: Mutex::default(), limit, overflows: AtomicU64::new(0) }
     }
 
-    /// Has this key looked at, at `at` or before. False if there is no room: then nothing waits any
-    /// more, and all keys are to be searched.
+    /// This key was seen to change: it is looked at, at `at` or before. False if there is no room:
+    /// then nothing waits any more, and all keys are to be searched.
+    #[must_use]
+    pub fn changed(&self, key: LockKey, at: Duration) -> bool {
+        self.put(key, at, true)
+    }
+
+    /// The same for a key that is looked at again, whether it has changed or not.
     #[must_use]
     pub fn look(&self, key: LockKey, at: Duration) -> bool {
+        self.put(key, at, false)
+    }
+
+    fn put(&self, key: LockKey, at: Duration, has_changed: bool) -> bool {
         let mut state = self.state();
         let known = state.due.get(&key).copied();
-        if known.is_some_and(|due| due <= at) {
+        let has_changed = has_changed || known.is_some_and(|(_, changed)| changed);
+        if let Some((due, _)) = known.filter(|(due, _)| *due <= at) {
+            state.due.insert(key, (due, has_changed));
             return true;
         }
         if known.is_none() && state.due.len() >= self.limit {
@@ -57,22 +69,22 @@ impl Watched {
             self.overflows.fetch_add(1, Ordering::Relaxed);
             return false;
         }
-        if let Some(due) = known {
+        if let Some((due, _)) = known {
             state.order.remove(&(due, key.clone()));
         }
         state.order.insert((at, key.clone()));
-        state.due.insert(key, at);
+        state.due.insert(key, (at, has_changed));
         true
     }
 
-    /// Up to `most` keys whose time has come; they wait no more.
-    pub fn take_due(&self, now: Duration, most: usize) -> Vec<LockKey> {
+    /// Up to `most` keys whose time has come, and whether they were seen to change; they wait no more.
+    pub fn take_due(&self, now: Duration, most: usize) -> Vec<(LockKey, bool)> {
         let mut state = self.state();
         let mut taken = Vec::new();
         while taken.len() < most && state.order.first().is_some_and(|(at, _)| *at <= now) {
             let Some((_, key)) = state.order.pop_first() else { break };
-            state.due.remove(&key);
-            taken.push(key);
+            let has_changed = state.due.remove(&key).is_some_and(|(_, changed)| changed);
+            taken.push((key, has_changed));
         }
         taken
     }
@@ -122,8 +134,9 @@ mod tests {
         assert!(watched.look(key("a"), ms(10)) && watched.look(key("a"), ms(40)));
         assert_eq!((watched.next_due(), watched.len()), (Some(ms(10)), 2));
         assert!(watched.take_due(ms(9), 10).is_empty());
-        assert_eq!(watched.take_due(ms(30), 1), [key("a")]);
-        assert_eq!(watched.take_due(ms(30), 10), [key("b")]);
+        assert!(watched.changed(key("b"), ms(50)));
+        assert_eq!(watched.take_due(ms(30), 1), [(key("a"), false)]);
+        assert_eq!(watched.take_due(ms(30), 10), [(key("b"), true)]);
         assert!(watched.is_empty() && watched.next_due().is_none());
     }
 

@@ -3,7 +3,7 @@
 use super::operation::Operation;
 use super::state::Change;
 use super::{Cx, End, Session, change};
-use crate::command::StateUse;
+use crate::command::{LockUse, StateUse};
 use crate::lock::record::LockKey;
 use crate::mode::{Mode, View};
 use crate::resp::Args;
@@ -136,7 +136,10 @@ impl Session {
 
     /// Decides what happens to a complete command, and notes its reply if it is forwarded.
     fn decide(&mut self, args: Args<'_>, cx: &mut Cx<'_>) -> Taken {
-        let route = router::route(args, &cx.shared.rules);
+        let route = match router::route(args, &cx.shared.rules) {
+            Route::Lock(LockUse::Content) if !self.writes_held_content(args, cx) => Route::Upstream,
+            route => route,
+        };
         let view = cx.shared.board.view();
         if view.reachable {
             // Redis may be back since the first of these commands.
@@ -190,6 +193,12 @@ impl Session {
             }
             _ => Taken::Later,
         }
+    }
+
+    /// True for a command on a held lock that is no string.
+    fn writes_held_content(&self, args: Args<'_>, cx: &Cx<'_>) -> bool {
+        let key = LockKey::new(self.state.next_db(), args.get(1).unwrap_or_default());
+        cx.shared.table.find(&key).is_some_and(|record| record.other.is_some())
     }
 
     /// True for a look at locks (EXISTS, PTTL, TYPE, ...) that Redis may not have as the ledger has

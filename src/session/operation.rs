@@ -7,6 +7,7 @@
 mod acquire;
 mod ask;
 mod carry;
+mod counter;
 mod durable;
 mod exchange;
 mod fresh;
@@ -257,7 +258,7 @@ impl Operation {
         }
         match lock_use {
             LockUse::Set | LockUse::Setnx => Acquiring::begin(lock_use, args, scope),
-            LockUse::Computed => Scripting::begin_command(args, scope),
+            LockUse::Computed | LockUse::Content => Scripting::begin_command(args, scope),
             LockUse::Script { .. } => Scripting::begin_script(args, scope),
             lock_use if fresh::is_blind(lock_use) => match Reading::begin(args, scope) {
                 Some((reading, flow)) => (Some(reading), flow),

@@ -3,6 +3,7 @@
 
 mod company;
 mod fast;
+mod serve;
 mod strict;
 mod withdrawal;
 

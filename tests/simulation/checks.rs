@@ -289,6 +289,8 @@ impl Checks {
     /// When all is over: each lock is held by somebody who was told so, or can't know.
     pub(crate) fn end(&mut self) {
         self.read();
+        let again = self.doubles.again().count() as u64;
+        *self.counts.entry("dead values granted").or_default() += again;
         for (key, Holding { client, token, until }) in self.holders.clone() {
             let has_run_out = until <= clock::now();
             let own = name(&key, &token);
@@ -308,7 +310,9 @@ impl Checks {
         }
         for holder in self.fold.holders() {
             let own = name(holder.claim.key.key(), &token(&holder.claim.stored));
-            if self.released.contains(&own) && !self.doubles.is_lost(&own) {
+            if self.released.contains(&own) && self.doubles.is_lost(&own) {
+                self.count("releases lost");
+            } else if self.released.contains(&own) {
                 self.fail(format!("{own} was released, and holds its lock in the end"));
             }
             let is_known = self.granted.contains(&own) || self.unknown.contains(&own);

@@ -1,6 +1,7 @@
 //! The degraded engine against a real redis-server: the same commands get the same replies, byte
 //! for byte, but for what `known` names.
 
+mod contents;
 mod engine;
 mod known;
 mod random;

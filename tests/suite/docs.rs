@@ -157,6 +157,7 @@ fn kind(class: Class) -> &'static str {
             LockUse::Setnx => "acquire",
             LockUse::Delete | LockUse::Getdel => "release",
             LockUse::Computed => "computed",
+            LockUse::Content => "content",
             LockUse::Script { .. } => "script",
             LockUse::Refused(_) => "refused",
             LockUse::StoreRefused(_) => "refused as destination",

@@ -7,7 +7,7 @@ mod ttl;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::support::{Client, Redis, Settings, Subject, direct, poll_for, wait_until};
+use crate::support::{Client, Redis, Relay, Settings, Subject, direct, poll_for, wait_until};
 
 const A: &str = "550e8400-e29b-41d4-a716-446655440000";
 const B: &str = "6ba7b810-9dad-41d1-80b4-00c04fd430c8";
@@ -45,13 +45,27 @@ impl Stage {
         if direct() {
             return None;
         }
-        let subject = Subject::with(&redis, Settings { upstream: QUICK, ..*settings });
+        let port = redis.port();
+        Some(Self::at(port, redis, settings))
+    }
+
+    /// As `before`, by a relay that leads there.
+    fn through(relay: &Relay, redis: Redis, settings: &Settings<'_>) -> Option<Self> {
+        (!direct()).then(|| Self::at(relay.port(), redis, settings))
+    }
+
+    fn at(port: u16, redis: Redis, settings: &Settings<'_>) -> Self {
+        let subject = Subject::before(port, Settings { upstream: QUICK, ..*settings });
         let stage = Self { redis, subject };
         stage.wait_mode("healthy; observes");
         // Redis was seen to let clients use locks: so they may in an outage.
         assert_eq!(stage.client().ask(&take("lock:warm", B)), OK);
         assert_eq!(stage.client().ask("DEL lock:warm"), ONE);
-        Some(stage)
+        let open = stage.subject.process().map(|it| it.path("state/without-password.json"));
+        wait_until("it is kept that clients need no password", || {
+            open.as_ref().is_none_or(|open| open.exists())
+        });
+        stage
     }
 
     fn client(&self) -> Client {

@@ -11,6 +11,7 @@ mod flapping;
 mod ledger;
 mod links;
 mod lost;
+mod others;
 mod rig;
 mod transactions;
 mod unusable;

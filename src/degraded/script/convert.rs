@@ -3,7 +3,7 @@
 use mlua::{Lua, LuaString, Table, Value};
 
 use super::budget::Budget;
-use super::number::truncated;
+use super::number::{all_digits, truncated};
 use crate::degraded::reply::Reply;
 
 /// How deep a script's reply may be nested. Redis goes on to some 8,000; a table inside itself
@@ -64,14 +64,67 @@ pub(super) fn to_lua(lua: &Lua, reply: &Reply, resp3: bool) -> mlua::Result<Valu
             }
             Value::Table(table)
         }
+        Reply::Double(number) => double(lua, *number, resp3)?,
+        Reply::Map(pairs) => map(lua, pairs, resp3)?,
+        Reply::Set(members) => set(lua, members, resp3)?,
+        Reply::Scored(members) => scored(lua, members, resp3)?,
         // No command that a script may call answers these.
-        Reply::Boolean(_)
-        | Reply::Double(_)
-        | Reply::BigNumber(_)
-        | Reply::Verbatim { .. }
-        | Reply::Map(_)
-        | Reply::Set(_) => Value::Nil,
+        Reply::Boolean(_) | Reply::BigNumber(_) | Reply::Verbatim { .. } => Value::Nil,
     })
+}
+
+/// A table with one field, as scripts get what only RESP3 has.
+fn tagged(lua: &Lua, name: &str, value: impl mlua::IntoLua) -> mlua::Result<Value> {
+    let table = lua.create_table()?;
+    table.raw_set(name, value)?;
+    Ok(Value::Table(table))
+}
+
+fn double(lua: &Lua, number: f64, resp3: bool) -> mlua::Result<Value> {
+    match resp3 {
+        true => tagged(lua, "double", number),
+        false => lua.create_string(all_digits(number)).map(Value::String),
+    }
+}
+
+fn map(lua: &Lua, pairs: &[(Reply, Reply)], resp3: bool) -> mlua::Result<Value> {
+    let table = lua.create_table()?;
+    for (name, value) in pairs {
+        let (name, value) = (to_lua(lua, name, resp3)?, to_lua(lua, value, resp3)?);
+        if resp3 {
+            table.raw_set(name, value)?;
+        } else {
+            table.raw_push(name)?;
+            table.raw_push(value)?;
+        }
+    }
+    if resp3 { tagged(lua, "map", table) } else { Ok(Value::Table(table)) }
+}
+
+fn set(lua: &Lua, members: &[Reply], resp3: bool) -> mlua::Result<Value> {
+    let table = lua.create_table()?;
+    for member in members {
+        let member = to_lua(lua, member, resp3)?;
+        if resp3 { table.raw_set(member, true)? } else { table.raw_push(member)? }
+    }
+    if resp3 { tagged(lua, "set", table) } else { Ok(Value::Table(table)) }
+}
+
+fn scored(lua: &Lua, members: &[(Vec<u8>, f64)], resp3: bool) -> mlua::Result<Value> {
+    let table = lua.create_table()?;
+    for (member, score) in members {
+        let (member, score) = (lua.create_string(member)?, double(lua, *score, resp3)?);
+        if resp3 {
+            let pair = lua.create_table()?;
+            pair.raw_push(member)?;
+            pair.raw_push(score)?;
+            table.raw_push(pair)?;
+        } else {
+            table.raw_push(member)?;
+            table.raw_push(score)?;
+        }
+    }
+    Ok(Value::Table(table))
 }
 
 /// Makes replies of what scripts return.

@@ -9,6 +9,7 @@ use super::super::entry::{Cause, Claim, Entry, Position, Row};
 use super::super::fold::{Fold, Token};
 use super::request::{Fate, Part, Request, Size};
 use super::{GROUP_BYTES, Now, Ticket};
+use crate::lock::content;
 use crate::lock::record::LockKey;
 
 /// What a group is formed by.
@@ -158,6 +159,10 @@ fn entry(part: &Part, facts: Facts<'_>, earlier: &[Row]) -> Option<Entry> {
         Ask::Extend(key, claim, expires_at_ms) => {
             Entry::Extend { key: key.clone(), claim: *claim, expires_at_ms: *expires_at_ms }
         }
+        Ask::Content { key, claim, change } => {
+            let claim = claim.or_else(|| holder_of(key, facts, earlier))?;
+            Entry::Content { key: key.clone(), claim, change: change.clone() }
+        }
         Ask::Heard(key, claim) => Entry::Heard { key: key.clone(), claim: *claim },
         Ask::Degraded => Entry::Degraded,
         Ask::Healthy(run_id) => Entry::Healthy(run_id.clone()),
@@ -176,8 +181,20 @@ impl Value<'_> {
     fn is_of(&self, claim: &Claim) -> bool {
         claim.key == *self.key
             && *claim.stored == *self.stored
-            && claim.other.as_deref() == self.other
+            && match (claim.other.as_deref(), self.other) {
+                // What stands there may have changed since.
+                (Some(one), Some(other)) => content::is_same_hold(one, other),
+                (one, other) => one == other,
+            }
     }
+}
+
+/// Who holds the lock: a grant in the group that forms, or the holder.
+fn holder_of(key: &LockKey, facts: Facts<'_>, earlier: &[Row]) -> Option<Position> {
+    let own = earlier.iter().rev().find(
+        |row| matches!(&row.entry, Entry::Grant(claim, _) | Entry::Claim(claim) if claim.key == *key),
+    );
+    own.map(|row| row.at).or_else(|| Some(facts.fold.holder(key)?.at))
 }
 
 /// The claim of this value: in the group that forms, as the holder, or one that was beaten.

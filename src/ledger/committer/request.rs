@@ -123,7 +123,10 @@ impl Kind {
         let is_claim = |part: &Part| matches!(part.ask, Ask::Claim(_) | Ask::ClaimExpiring(_));
         let is_mirror = |part: &Part| {
             part.releases().is_some()
-                || matches!(part.ask, Ask::Grant(..) | Ask::Extend(..) | Ask::Heard(..))
+                || matches!(
+                    part.ask,
+                    Ask::Grant(..) | Ask::Extend(..) | Ask::Heard(..) | Ask::Content { .. }
+                )
         };
         if parts.iter().any(is_claim) {
             Self::Claim
@@ -227,6 +230,9 @@ fn size_of(ask: &Ask) -> Size {
         | Ask::ReleaseValue { key, .. }
         | Ask::Extend(key, ..)
         | Ask::Heard(key, _) => (1, key.key().len()),
+        Ask::Content { key, change, .. } => {
+            (1, key.key().len() + change.from.len() + change.to.len())
+        }
         Ask::Degraded | Ask::Healthy(_) => (1, 0),
     };
     Size { rows, bytes: bytes + FIXED_BYTES }

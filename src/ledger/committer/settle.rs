@@ -2,15 +2,18 @@
 
 use std::collections::HashMap;
 
-use super::super::Outcome;
 use super::super::entry::{Entry, Row};
 use super::super::fold::{Fold, LogMode, Token};
 use super::super::store::Seen;
+use super::super::{Asker, Outcome};
 use super::group::Group;
 use super::request::Fate;
 use super::withdraw::Answered;
 use super::{Ask, BEATEN_KEPT, Committer, Done, Now, RELEASE_TRIES};
 use crate::lock::record::LockKey;
+
+/// For so many `mirror_interval`s the grant of a value is waited for that was released before.
+const MIRRORS_AWAITED: u32 = 10;
 
 impl Committer {
     /// Follows what was read, and answers the group if all of it is there; else the group stays.
@@ -37,6 +40,10 @@ impl Committer {
             if let Some(group) = &mut group {
                 group.read(row, outcome, fold);
             }
+            let is_own = Some(row.at.log) == self.log;
+            if let Some(release) = self.early.met(row, is_own, fold, now.mono) {
+                self.follow_up(release);
+            }
         }
         if done.reset {
             done.changes.clear();
@@ -44,10 +51,16 @@ impl Committer {
         }
         match group {
             Some(group) if !group.is_written(self.log, fold) => self.group = Some(group),
-            Some(group) => self.close(group, fold, &mut done),
+            Some(group) => self.close(group, fold, now, &mut done),
             None => {}
         }
         done
+    }
+
+    /// Writes this as soon as it can be; nobody waits.
+    fn follow_up(&mut self, ask: Ask) {
+        // With too much waiting, or at the end, it is left: the lock is shown as held.
+        let _ = self.submit(Asker::Nobody, vec![ask]);
     }
 
     /// True for an entry of another sidecar that has not said that it serves by Redis.
@@ -57,7 +70,7 @@ impl Committer {
     }
 
     /// Answers a group of which every row was read.
-    fn close(&mut self, mut group: Group, fold: &Fold, done: &mut Done) {
+    fn close(&mut self, mut group: Group, fold: &Fold, now: Now, done: &mut Done) {
         group.read_end(fold);
         self.has_ended = group.is_last;
         // Backwards, so that those that go on stand in the queue in the order of their tickets.
@@ -68,6 +81,11 @@ impl Committer {
                 if let Some(key) = part.releases() {
                     release_is_over(&mut self.releasing, key);
                 }
+            }
+            if let Some(interval) = self.timing.mirror_interval {
+                let until = now.mono + interval * MIRRORS_AWAITED;
+                let news = request.parts.iter().filter(|part| part.is_news);
+                news.for_each(|part| self.early.note(part, until));
             }
             for part in &request.parts {
                 if let (Ask::Grant(claim, _), Some(Outcome::Lost { .. }), Some(at)) =
@@ -169,6 +187,11 @@ fn outcome_after(row: &Row, fold: &Fold) -> Outcome {
             Some(holder) => Outcome::Won { claim: holder.at, fence: holder.fence },
             None => Outcome::Lost { holder: fold.holder(&claim.key).cloned() },
         },
+        Entry::Content { key, claim, change } => {
+            let holder = fold.holder_named(key, *claim);
+            let mark = holder.and_then(|holder| holder.claim.other.as_deref());
+            if mark.is_some() && change.is_done(mark) { Outcome::Noted } else { Outcome::NotHeld }
+        }
         Entry::Release { key, claim, .. } | Entry::Withdraw { key, claim } => {
             match fold.holder_named(key, *claim) {
                 Some(_) => Outcome::NotHeld,

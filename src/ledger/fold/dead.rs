@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use sha1::{Digest, Sha1};
 
 use super::super::entry::Claim;
+use crate::lock::content;
 use crate::lock::record::LockKey;
 
 /// Dead values in one generation; two are kept. So the last 220,000 to 440,000 are known, in about
@@ -34,7 +35,12 @@ impl Token {
         digest.update(key.key());
         digest.update(length(stored));
         digest.update(stored);
-        digest.update(other.unwrap_or_default());
+        // The time of an acquire is not seen in Redis any more; a SHA1 (format 1) is no content.
+        let other = other.unwrap_or_default();
+        digest.update(match content::of_mark(other) {
+            Some(_) => content::split(other).1,
+            None => other,
+        });
         let all: [u8; 20] = digest.finalize().into();
         let mut token = [0; 16];
         token.copy_from_slice(&all[..16]);

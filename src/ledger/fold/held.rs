@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::super::Outcome;
 use super::super::entry::{Claim, Position};
 use super::{CONFIRMATIONS_KEPT, Change, Holder, Verdict};
+use crate::lock::content;
 
 /// A holder, and the other claims of its value.
 #[derive(Debug, Clone)]
@@ -62,6 +63,9 @@ pub(super) fn confirm(
 
 /// True if the two are one value. Locks that nothing tells from the next never are.
 pub(super) fn is_same(one: &Claim, other: &Claim) -> bool {
-    let has_identity = !one.stored.is_empty() || one.other.is_some();
-    has_identity && one.stored == other.stored && one.other == other.other
+    match (&one.other, &other.other) {
+        (Some(one), Some(other)) => content::is_same_take(one, other),
+        (None, None) => !one.stored.is_empty() && one.stored == other.stored,
+        _ => false,
+    }
 }

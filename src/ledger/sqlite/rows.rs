@@ -9,7 +9,7 @@ use rusqlite::{Error, Row as SqlRow, Transaction, named_params};
 
 use super::failure::{Step, explain};
 use super::{StoreError, schema};
-use crate::ledger::entry::{Cause, Claim, Entry, Position, Row, Start};
+use crate::ledger::entry::{Cause, Claim, ContentChange, Entry, Position, Row, Start};
 use crate::lock::record::LockKey;
 
 /// Names that are kept once: rules, and clients as far as they fit.
@@ -130,6 +130,8 @@ struct Columns<'a> {
     at_ms: Option<u64>,
     expires_at_ms: Option<u64>,
     run_id: Option<&'a str>,
+    /// A content before and after: `value` and `other`.
+    change: Option<&'a ContentChange>,
 }
 
 impl<'a> Columns<'a> {
@@ -164,6 +166,10 @@ fn columns(entry: &Entry) -> Columns<'_> {
         Entry::Extend { key, claim, expires_at_ms } => {
             Columns { expires_at_ms: Some(*expires_at_ms), ..on_key("extend", key, claim) }
         }
+        Entry::Content { key, claim, change } => {
+            let kind = if change.whole { "content" } else { "content_parts" };
+            Columns { change: Some(change), ..on_key(kind, key, claim) }
+        }
         Entry::Release { key, claim, cause, at_ms } => {
             Columns { cause: Some(*cause), at_ms: Some(*at_ms), ..on_key("release", key, claim) }
         }
@@ -185,14 +191,17 @@ fn insert(transaction: &Transaction<'_>, row: &Row) -> rusqlite::Result<()> {
     )?;
     let columns = columns(&row.entry);
     let claim = columns.claim;
+    let value = claim.map(|claim| &*claim.stored).or(columns.change.map(|change| &*change.from));
+    let other =
+        claim.map_or(columns.change.map(|change| &*change.to), |claim| claim.other.as_deref());
     insert.execute(named_params! {
         ":log": signed(row.at.log),
         ":seq": signed(row.at.seq),
         ":kind": columns.kind,
         ":db": columns.key.map(LockKey::db),
         ":key": columns.key.map(|key| Shown(key.key())),
-        ":value": claim.map(|claim| Shown(&claim.stored)),
-        ":other": claim.and_then(|claim| claim.other.as_deref()).map(Shown),
+        ":value": value.map(Shown),
+        ":other": other.map(Shown),
         ":claim_log": columns.names.map(|at| signed(at.log)),
         ":claim_seq": columns.names.map(|at| signed(at.seq)),
         ":cause": columns.cause.map(Cause::word),
@@ -275,6 +284,15 @@ fn entry(
             key: key(row)?,
             claim: named()?,
             expires_at_ms: number("expires_at_ms")?,
+        },
+        "content" | "content_parts" => Entry::Content {
+            key: key(row)?,
+            claim: named()?,
+            change: ContentChange {
+                from: bytes(row, "value")?.unwrap_or_default().into(),
+                to: bytes(row, "other")?.unwrap_or_default().into(),
+                whole: kind == "content",
+            },
         },
         "release" => Entry::Release {
             key: key(row)?,

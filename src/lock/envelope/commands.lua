@@ -12,6 +12,11 @@ local function make()
     return v
   end
 
+CONTENT
+  function contents(k)
+    return content(rpcall, k, rpcall('TYPE', k).ok)
+  end
+
   -- What stands there. TYPE before GET: a GET on another type is an error that INFO counts.
   function look(st)
     local c = st.c
@@ -32,11 +37,15 @@ local function make()
 
   local function touch(st)
     local c = look(st)
-    if st.b == nil then st.b = c end
+    if st.b == nil then
+      st.b = c
+      if c == true then st.x = contents(st.k) end
+    end
     return c
   end
 
   local function mark(st, c)
+    if c == false and st.b == true then st.g = true end
     if st.b == false or c == false then st.w = true end
     st.c = c
     if not st.d then

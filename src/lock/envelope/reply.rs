@@ -5,6 +5,8 @@
 //! taken or released, and the client's value last. So the bytes of the value are the rest of the
 //! frame, whatever they are; a value that is missing was nil.
 
+use crate::lock::content;
+
 /// What came back for an envelope.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outcome<'a> {
@@ -16,6 +18,8 @@ pub enum Outcome<'a> {
         taken: Vec<Taken<'a>>,
         /// To be recorded.
         released: Vec<Released<'a>>,
+        /// To be recorded.
+        changed: Vec<Changed<'a>>,
         /// The client's reply. `None`: null, in the client's protocol (`$-1` or `_`).
         reply: Option<&'a [u8]>,
     },
@@ -48,12 +52,25 @@ pub struct Released<'a> {
     pub guard: Guard<'a>,
 }
 
+/// A lock that is no string and that the script has changed: the same hold goes on.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Changed<'a> {
+    /// Place in the call's keys, from 0.
+    pub index: usize,
+    /// The database that it is in.
+    pub database: u32,
+    /// The content before, in any order; empty if it is not known.
+    pub from: &'a [u8],
+    /// The content now.
+    pub to: &'a [u8],
+}
+
 /// What tells one lock from the next under the same key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Guard<'a> {
     /// A string: the stored value.
     Value(&'a [u8]),
-    /// Another type: expiry time and hash of the content, `<ms>:<sha1 of DUMP>`; empty for a
+    /// Another type: expiry time and content, as [`crate::lock::content`] has it; empty for a
     /// released one.
     Other(&'a [u8]),
 }
@@ -61,9 +78,10 @@ pub enum Guard<'a> {
 impl Guard<'_> {
     /// Appends the guard as the scripts in [`super::scripts`] take it.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        let (kind, bytes) = match self {
+        let (kind, bytes): (u8, &[u8]) = match self {
             Guard::Value(bytes) => (b's', bytes),
-            Guard::Other(bytes) => (b'o', bytes),
+            // Ledgers of format 1 have the letter in it.
+            Guard::Other(bytes) => (b'o', bytes.strip_prefix(b"o").unwrap_or(bytes)),
         };
         out.push(kind);
         out.extend_from_slice(bytes);
@@ -83,17 +101,20 @@ pub fn unwrap<'a>(frame: &'a [u8], marker: &[u8; 16]) -> Result<Outcome<'a>, Mal
     if rest.is_empty() != reply.is_none() {
         return Err(Malformed);
     }
-    let (mut taken, mut released) = (Vec::new(), Vec::new());
+    let (mut taken, mut released, mut changed) = (Vec::new(), Vec::new(), Vec::new());
+    let mut before = None;
     while let Some((kind, entry)) = report.split_first() {
         let (entry, rest) = Entry::parse(entry).ok_or(Malformed)?;
         report = rest;
         match kind {
             b't' => taken.push(entry.taken()),
             b'r' => released.push(entry.released()),
+            b'x' => before = Some(entry),
+            b'c' => changed.push(entry.changed(before.take().ok_or(Malformed)?)),
             _ => return Err(Malformed),
         }
     }
-    Ok(Outcome::Wrapped { taken, released, reply })
+    Ok(Outcome::Wrapped { taken, released, changed, reply })
 }
 
 /// The rest behind `*2` or `*3` and the marker.
@@ -149,6 +170,16 @@ impl<'a> Entry<'a> {
         Taken { index, database, fresh, ttl_ms: u64::try_from(ttl).ok(), guard }
     }
 
+    /// `before`: the entry with what stood there.
+    fn changed(self, before: Self) -> Changed<'a> {
+        let content = |guard: Guard<'a>| match guard {
+            Guard::Other(mark) => content::split(mark).1,
+            Guard::Value(_) => &[],
+        };
+        let (from, to) = (content(before.guard), content(self.guard));
+        Changed { index: self.index, database: self.database, from, to }
+    }
+
     fn released(self) -> Released<'a> {
         Released { index: self.index, database: self.database, guard: self.guard }
     }
@@ -180,15 +211,31 @@ mod tests {
                 guard: Guard::Value(b"ab"),
             }],
             released: vec![Released { index: 1, database: 7, guard: Guard::Other(b"") }],
+            changed: vec![],
             reply: Some(b"*2\r\n:1\r\n$1\r\nx\r\n"),
         };
         assert_eq!(unwrap(&frame, MARKER), Ok(expected));
     }
 
     #[test]
+    fn a_change_has_what_stood_there_before_it() {
+        let frame = b"*2\r\n$16\r\n0123456789abcdef\r\n$46\r\n\
+            x2 3 0 -1 10 o0:h1:a1:1c2 3 0 -1 10 o0:h1:a1:2\r\n";
+        let changed = Changed { index: 1, database: 3, from: b"h1:a1:1", to: b"h1:a1:2" };
+        let expected = Outcome::Wrapped {
+            taken: vec![],
+            released: vec![],
+            changed: vec![changed],
+            reply: None,
+        };
+        assert_eq!(unwrap(frame, MARKER), Ok(expected));
+    }
+
+    #[test]
     fn a_missing_value_is_null() {
         let frame = b"*2\r\n$16\r\n0123456789abcdef\r\n$0\r\n\r\n";
-        let expected = Outcome::Wrapped { taken: vec![], released: vec![], reply: None };
+        let expected =
+            Outcome::Wrapped { taken: vec![], released: vec![], changed: vec![], reply: None };
         assert_eq!(unwrap(frame, MARKER), Ok(expected));
     }
 

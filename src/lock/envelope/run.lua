@@ -23,7 +23,7 @@ local function run(...)
       local r = rpcall(...)
       if r == 1 then
         if st.b == nil then st.b = c end
-        st.c, st.w = false, true
+        st.c, st.w, st.g = false, true, c == true
         if not st.d then
           st.d = true
           D[#D + 1] = st

@@ -17,14 +17,22 @@ pub struct Script {
 
 impl Script {
     fn guarded(then: &str) -> Self {
-        let text = include_str!("guarded.lua").replace("THEN", then);
-        Self::of(text)
+        Self::of(guarded(then))
     }
 
     fn of(text: impl Into<String>) -> Self {
         let text = text.into();
         Self { sha: sha1_hex(text.as_bytes()), text }
     }
+}
+
+/// Whether what stands under a key is what its guard says, and what is done then.
+fn guarded(then: &str) -> String {
+    let write = if then.contains("write(") { include_str!("write.lua") } else { "" };
+    let text = include_str!("guarded.lua")
+        .replace("CONTENT", include_str!("content.lua"))
+        .replace("WRITE", write);
+    super::squeeze(&text).replace("THEN", then)
 }
 
 /// Step 4 of an acquire (SPEC section 3): takes the TTL off. 1 if the lock is ours (persistent
@@ -37,8 +45,7 @@ pub static PERSIST: LazyLock<Script> =
 /// above. Answers the fence where [`PERSIST`] answers 1, and -2 for each key, with nothing done, if
 /// there is no counter. The counter is in database 0, whatever the keys' is.
 pub static PERSIST_FENCED: LazyLock<Script> = LazyLock::new(|| {
-    let guarded = include_str!("guarded.lua")
-        .replace("THEN", "redis.call('PERSIST', k)\n    fence = fence + 1")
+    let guarded = guarded("redis.call('PERSIST', k)\n    fence = fence + 1")
         .replace("out[i] = 1", "out[i] = fence");
     Script::of(format!("{}{guarded}", include_str!("fenced.lua")))
 });
@@ -46,6 +53,12 @@ pub static PERSIST_FENCED: LazyLock<Script> = LazyLock::new(|| {
 /// Sets the counter of fences to at least this number. Answers 1.
 pub static RAISE_COUNTER: LazyLock<Script> =
     LazyLock::new(|| Script::of(include_str!("raise.lua")));
+
+/// [`RAISE_COUNTER`] from any database: the number, then which one that is.
+pub static RESTORE_COUNTER: LazyLock<Script> = LazyLock::new(|| {
+    let select = "if ARGV[2] ~= '0' then redis.call('SELECT', '0') end";
+    Script::of(format!("{select}\n{}", include_str!("raise.lua")))
+});
 
 /// Withdraws a lock. 1 if it was ours and is deleted, 0 if the key is another's, -1 if it is gone.
 pub static COMPARE_AND_DELETE: LazyLock<Script> =
@@ -70,24 +83,21 @@ pub static LENGTHEN: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// A repair: sets another value in place of the one that is guarded. Behind the guards: a value for
-/// each key, then milliseconds or nothing for each key. 1 if it was set, 0 if something else stands
-/// there, -1 if nothing does.
+/// A repair: sets something else in place of what is guarded. Behind the guards: for each key what it
+/// is to have, as a guard ([`super::Guard::encode`]), then milliseconds or nothing for each key. 1 if
+/// it was set, 0 if something else stands there, -1 if nothing does.
 pub static REPLACE: LazyLock<Script> = LazyLock::new(|| {
     Script::guarded(
-        "local value, ttl = ARGV[#KEYS + i], ARGV[2 * #KEYS + i]
-    if ttl == '' then
-      redis.call('SET', k, value)
-    else
-      redis.call('SET', k, value, 'PX', ttl)
-    end",
+        "redis.call('DEL', k)
+    write(k, ARGV[#KEYS + i], ARGV[2 * #KEYS + i])",
     )
 });
 
-/// A repair: sets values where nothing stands. Takes a value for each key, then milliseconds or
-/// nothing for each key, and no guards. 1 if it was set, 0 if something stands there.
+/// A repair: sets what is missing. In place of the guards `-` for each key, then the same as
+/// [`REPLACE`]. 1 if it was set, 0 if something stands there.
 pub static SET_MISSING: LazyLock<Script> =
-    LazyLock::new(|| Script::of(include_str!("set_missing.lua")));
+    LazyLock::new(|| Script::guarded("write(k, ARGV[#KEYS + i], ARGV[2 * #KEYS + i])"));
 
 /// Reads: three elements for each key, in the place of one integer (`look.lua`).
-pub static LOOK: LazyLock<Script> = LazyLock::new(|| Script::of(include_str!("look.lua")));
+pub static LOOK: LazyLock<Script> =
+    LazyLock::new(|| Script::of([include_str!("content.lua"), include_str!("look.lua")].concat()));

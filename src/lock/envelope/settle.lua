@@ -18,7 +18,14 @@ for i = 1, #D do
   if c == nil then c = look(st) end
   local pttl = c and rpcall('PTTL', k)
   if pttl == -2 then c = false end
-  local fresh = c and c ~= b
+  local fresh = c and (c ~= b or st.g)
+  local after = c == true and contents(k)
+  -- The same hold has another content now.
+  if after and not fresh and st.x and after ~= st.x then
+    local x, to = 'o0:' .. st.x, 'o0:' .. after
+    meta[#meta + 1] = 'x' .. st.i .. ' ' .. db .. ' 0 -1 ' .. #x .. ' ' .. x
+    meta[#meta + 1] = 'c' .. st.i .. ' ' .. db .. ' 0 -1 ' .. #to .. ' ' .. to
+  end
   if b and (not c or fresh) then
     local guard = b == true and 'o' or 's' .. b
     meta[#meta + 1] = 'r' .. st.i .. ' ' .. db .. ' 0 -1 ' .. #guard .. ' ' .. guard
@@ -33,9 +40,9 @@ for i = 1, #D do
       rpcall('PEXPIRE', k, default)
     end
     local guard
-    if c == true then
-      local at, dump = rpcall('PEXPIRETIME', k), rpcall('DUMP', k)
-      guard = 'o' .. (type(at) == 'number' and string.format('%.0f', at) or '0') .. ':' .. (type(dump) == 'string' and real.sha1hex(dump) or '')
+    if after then
+      local at = rpcall('PEXPIRETIME', k)
+      guard = 'o' .. (type(at) == 'number' and string.format('%.0f', at) or '0') .. ':' .. after
     else
       guard = 's' .. c
     end

@@ -16,11 +16,12 @@ local db = string.sub(head, 100)
 local real, rpcall = redis, redis.pcall
 -- Databases that were selected, each with its S; the locks that may have been written; the line
 -- of the last error; what is made when it is needed.
-local all, D, line, view, rest, look = nil, {}
+local all, D, line, view, rest, look, contents = nil, {}
 -- State of a lock key. k key, i index, p persistent rule, m stamp mode, t its terms; c what
 -- stands there (nil unknown, false nothing, string the stored value, true another type);
 -- b the same before the first write; d may have been written; w written by this script, so that
--- its real TTL is the client's; v virtual TTL in ms (-1 none).
+-- its real TTL is the client's; v virtual TTL in ms (-1 none). Of another type: x its content before
+-- the first write; g it was gone in between, so that what stands there is another's.
 local S = {}
 for i = n - 1, n - tonumber(string.sub(head, 93, 99)), -1 do
   local t = argv[i]

@@ -33,12 +33,31 @@ const RELOOK_MS: u64 = 500;
 /// What was seen so long ago says nothing any more.
 const STALE: Duration = Duration::from_secs(20);
 
-/// What was seen once, by key.
-pub type Sightings = BTreeMap<LockKey, Sighting>;
+/// Most keys that are remembered to have been empty. What is forgotten is a released value that its
+/// owner takes its next lock with: that is deleted as if it had come back by itself.
+const MOST_ABSENT: usize = 10_000;
+
+/// What was seen of keys: from one pass to the next.
+#[derive(Debug, Clone, Default)]
+pub struct Signs {
+    /// What was seen once, and is to be confirmed.
+    sightings: BTreeMap<LockKey, Sighting>,
+    /// Keys without the holder's value when they were last looked at.
+    absent: BTreeSet<LockKey>,
+    /// Keys that were seen to change since the last pass.
+    changed: BTreeSet<LockKey>,
+}
+
+impl Signs {
+    /// The same, and these keys were seen to change since: no others.
+    pub fn with_changed(self, changed: impl IntoIterator<Item = LockKey>) -> Self {
+        Self { changed: changed.into_iter().collect(), ..self }
+    }
+}
 
 /// One thing that was seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sighting {
+struct Sighting {
     what: Sight,
     /// Under which holder.
     holder: Option<Position>,
@@ -86,7 +105,7 @@ pub struct Moment {
 #[derive(Debug)]
 pub(super) struct Following {
     databases: Arc<BTreeSet<u32>>,
-    sightings: Sightings,
+    signs: Signs,
     moment: Moment,
     /// Keys that are to be looked at again, each after so many milliseconds.
     revisits: Vec<(LockKey, u64)>,
@@ -102,10 +121,10 @@ pub(super) struct Following {
 impl Pass {
     /// The same, following Redis on keys of observed rules in these databases. [`Pass::at`] is to be
     /// called before every step.
-    pub fn following(mut self, databases: Arc<BTreeSet<u32>>, sightings: Sightings) -> Self {
+    pub fn following(mut self, databases: Arc<BTreeSet<u32>>, signs: Signs) -> Self {
         self.following = Some(Box::new(Following {
             databases,
-            sightings,
+            signs,
             moment: Moment::default(),
             revisits: Vec::new(),
             put: BTreeSet::new(),
@@ -120,7 +139,7 @@ impl Pass {
         let Some(following) = &mut self.following else { return };
         following.moment = moment;
         if !moment.follows {
-            following.sightings.clear();
+            following.signs = Signs::default();
         }
     }
 
@@ -130,8 +149,13 @@ impl Pass {
     }
 
     /// What the next pass that follows has to know.
-    pub fn take_sightings(&mut self) -> Sightings {
-        self.following.as_mut().map(|it| std::mem::take(&mut it.sightings)).unwrap_or_default()
+    pub fn take_signs(&mut self) -> Signs {
+        self.following.as_mut().map(|it| std::mem::take(&mut it.signs)).unwrap_or_default()
+    }
+
+    /// True while Redis is followed on observed keys.
+    pub(super) fn is_following(&self) -> bool {
+        self.following.as_ref().is_some_and(|following| following.moment.follows)
     }
 
     /// True if Redis is followed on this key now.
@@ -166,6 +190,7 @@ impl Pass {
         }
         let at = holder.map(|holder| holder.at);
         let is_observed = at.is_some_and(|at| truth.is_observed(key, at));
+        self.note_absence(key, found, says);
         match follow(found, says, is_observed, self.terms(key)) {
             Follow::AsPlanned => return false,
             Follow::Leave(ms) => {
@@ -177,6 +202,7 @@ impl Pass {
                 let to = now_ms.saturating_add(ms);
                 self.tell_of(at.map(|at| (at, Ask::Extend(key.clone(), at, to))), key);
             }
+            Follow::Anew(_) if !self.has_come_again(key) => return false,
             Follow::Anew(stored) => {
                 let as_new = |claim| Claim { client: OBSERVED_ANEW.into(), ..claim };
                 match self.is_confirmed(key, Sight::Anew(stored.to_vec()), at) {
@@ -194,6 +220,33 @@ impl Pass {
             }
         }
         true
+    }
+
+    /// Notes whether the key has lost the value that the ledger has for it. A release goes to Redis
+    /// first: what is there while it waits for the ledger, in a key that has changed, came after it.
+    fn note_absence(&mut self, key: &LockKey, found: &Found, says: Says<'_>) {
+        let Some(Following { signs, .. }) = self.following.as_deref_mut() else { return };
+        let came_after = says.releasing && signs.changed.contains(key);
+        if *found == Found::Missing || came_after {
+            if signs.absent.len() >= MOST_ABSENT {
+                signs.absent.pop_first();
+            }
+            signs.absent.insert(key.clone());
+        } else if says.holder.is_some() {
+            signs.absent.remove(key);
+        }
+    }
+
+    /// True if the released value that stands there has come anew, as far as can be told: it was not
+    /// there before, or the key was just seen to change. Else nobody has deleted it yet: a sidecar
+    /// that can't reach Redis has released it, for one.
+    fn has_come_again(&self, key: &LockKey) -> bool {
+        self.following.as_deref().is_some_and(|Following { signs, .. }| {
+            let sighting = signs.sightings.get(key).map(|sighting| &sighting.what);
+            matches!(sighting, Some(Sight::Anew(_)))
+                || signs.absent.contains(key)
+                || signs.changed.contains(key)
+        })
     }
 
     /// The observed holder does not stand there any more.
@@ -236,7 +289,11 @@ impl Pass {
                 let (Guard::Value(bytes) | Guard::Other(bytes)) = there;
                 (Sight::Doomed(bytes.to_vec()), Some(there))
             }
-            Repair::Persist(_) | Repair::Lengthen { .. } | Repair::Adopt(_) | Repair::Prefer(_) => {
+            Repair::Persist(_)
+            | Repair::Lengthen { .. }
+            | Repair::Adopt(_)
+            | Repair::Follow(_)
+            | Repair::Prefer(_) => {
                 return false;
             }
         };
@@ -273,14 +330,14 @@ impl Pass {
     /// Nothing is left to do about this key: what was seen of it before has passed.
     pub(super) fn forget_sighting(&mut self, key: &LockKey) {
         if let Some(following) = &mut self.following {
-            following.sightings.remove(key);
+            following.signs.sightings.remove(key);
         }
     }
 
     /// The ledger is asked what it knows of this value, which makes it read on; then it is looked at
     /// again. An observation of a value that is dead changes nothing.
     fn doubt(&mut self, key: &LockKey, stored: &[u8], now_ms: u64) {
-        self.observe(key, stored, now_ms);
+        self.observe(key, Guard::Value(stored), now_ms);
         self.later.insert(key.clone());
     }
 
@@ -296,7 +353,7 @@ impl Pass {
         if self.is_too_much(key, truth) {
             return;
         }
-        self.observe(key, stored, now_ms);
+        self.observe(key, Guard::Value(stored), now_ms);
         if let Some(Ask::Observe(claim)) = self.told.pop() {
             self.told.push(Ask::Observe(make(claim)));
         }
@@ -319,15 +376,18 @@ impl Pass {
             let age = now.saturating_sub(known.since);
             known.what == what && known.holder == holder && age < STALE
         };
-        match following.sightings.get(key) {
+        match following.signs.sightings.get(key) {
             Some(known) if is_same(known) => {
                 let age = now.saturating_sub(known.since);
                 return age >= what.wait() && probes >= known.probes + PROBES;
             }
-            None if following.sightings.len() >= MOST_SIGHTINGS => return false,
+            None if following.signs.sightings.len() >= MOST_SIGHTINGS => return false,
             Some(_) | None => {}
         }
-        following.sightings.insert(key.clone(), Sighting { what, holder, since: now, probes });
+        following
+            .signs
+            .sightings
+            .insert(key.clone(), Sighting { what, holder, since: now, probes });
         false
     }
 }

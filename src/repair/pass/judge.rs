@@ -22,6 +22,8 @@ pub(super) fn doubtful(repair: Repair<'_>) -> Option<Guard<'_>> {
         | Repair::Lengthen { .. }
         | Repair::Adopt(_)
         | Repair::Prefer(_) => None,
+        // A change that is on its way to the ledger is there by the second look.
+        Repair::Follow(theirs) => Some(Guard::Other(theirs)),
     }
 }
 

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
+use crate::ledger::entry::OBSERVED;
 use crate::ledger::fold::Holder;
 use crate::ledger::{Ask, Claim, Position};
-use crate::lock::envelope::Guard;
 use crate::lock::record::LockKey;
 use crate::lock::value;
 
-use super::judge::doubtful;
-use super::{MOST_DOUBTS, Note, OBSERVED, Pass, Repair};
+use super::{Note, Pass};
 
 impl Pass {
     /// Redis has a grant that lost by its fence, at `lost`, and Redis is right: the ledger is told,
@@ -47,23 +46,5 @@ impl Pass {
             expires_at_ms: None,
             marker: None,
         }
-    }
-
-    /// The ledger is told of a value.
-    pub(super) fn observe(&mut self, key: &LockKey, stored: &[u8], now_ms: u64) {
-        let claim = self.found_in_redis(key, stored, now_ms);
-        self.told.push(Ask::Observe(claim));
-    }
-
-    /// True if this repair is doubtful and what it is about has not been met before: it is
-    /// remembered. Doubts are bounded; past that there are none.
-    pub(super) fn is_new_doubt(&mut self, key: &LockKey, repair: Repair<'_>) -> bool {
-        let Some(Guard::Value(doubted) | Guard::Other(doubted)) = doubtful(repair) else {
-            return false;
-        };
-        if self.doubts.len() >= MOST_DOUBTS {
-            return false;
-        }
-        self.doubts.insert(key.clone(), doubted.to_vec()).is_none_or(|known| known != doubted)
     }
 }

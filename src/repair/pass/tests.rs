@@ -141,11 +141,12 @@ impl Store {
     fn apply(&mut self, sha: &[u8; 40], key: &LockKey, columns: &[&Vec<u8>]) -> i64 {
         let there = self.value(key);
         if *sha == scripts::SET_MISSING.sha {
-            assert!(columns[1].is_empty(), "no test has ttl rules");
+            assert!(columns[2].is_empty(), "no test has ttl rules");
+            let value = columns[1].strip_prefix(b"s").unwrap().to_vec();
             return match there {
                 Some(_) => 0,
                 None => {
-                    self.0.insert(key.clone(), (columns[0].clone(), None));
+                    self.0.insert(key.clone(), (value, None));
                     1
                 }
             };
@@ -161,7 +162,8 @@ impl Store {
                     self.0.entry(key.clone()).and_modify(|(_, ttl)| *ttl = None);
                 } else {
                     assert_eq!(*sha, scripts::REPLACE.sha);
-                    self.0.insert(key.clone(), (columns[1].clone(), None));
+                    let value = columns[1].strip_prefix(b"s").unwrap().to_vec();
+                    self.0.insert(key.clone(), (value, None));
                 }
                 1
             }
@@ -203,7 +205,8 @@ fn drive(
                         book.0.lock().unwrap().told.push(ask);
                         continue;
                     };
-                    if book.holder(&claim.key).is_none() {
+                    let is_dead = book.standing(&claim.key, &claim.stored) == Standing::Dead;
+                    if book.holder(&claim.key).is_none() && (!is_dead || claim.is_anew()) {
                         book.grant(&claim.key, std::str::from_utf8(&claim.stored).unwrap());
                     }
                 }

@@ -102,7 +102,7 @@ mod tests {
 
     fn terms(persistent: bool) -> Terms {
         let conflict = crate::config::Conflict::Ledger;
-        Terms { persistent, guarantee: Guarantee::Strict, conflict }
+        Terms { persistent, guarantee: Guarantee::Strict, conflict, is_asked: true }
     }
 
     /// Every kind of content, with and without a TTL.
@@ -149,7 +149,7 @@ mod tests {
         assert_eq!(follow(&permanent, unknown, false, persistent), Follow::AsPlanned);
         assert_eq!(
             plan(&permanent, unknown, persistent),
-            Plan::Act(Repair::Adopt(b"theirs")),
+            Plan::Act(Repair::Adopt(Guard::Value(b"theirs"))),
             "the one place that takes a lock in"
         );
         assert_eq!(follow(&permanent, dead, false, persistent), Follow::Anew(b"theirs"));

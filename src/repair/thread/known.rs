@@ -27,9 +27,10 @@ impl Truth for Ledger<'_> {
     fn standing_other(&self, key: &LockKey, guard: &[u8]) -> Standing {
         let ended = self.dirty.ended(key);
         let is_same = |ended: &[u8]| plan::is_same(Guard::Other(ended), Guard::Other(guard));
-        match ended.as_deref().is_some_and(is_same) {
-            true => Standing::Dead,
-            false => self.truth.standing_other(key, guard),
+        match self.truth.standing_other(key, guard) {
+            // Of a content that the ledger does not have.
+            Standing::Unknown if ended.as_deref().is_some_and(is_same) => Standing::Dead,
+            standing => standing,
         }
     }
 

@@ -34,7 +34,8 @@ pub(super) fn tell(note: &Note, purpose: Purpose) -> bool {
             tracing::warn!(
                 key = name(key),
                 db = key.db(),
-                "Redis lacks a lock that is not a string: its content can't be put back"
+                "Redis lacks a lock that is not a string and was too large for the ledger: it can't be \
+                 put back"
             );
         }
         Note::Preferred { key, holder, worker } => {
@@ -67,6 +68,13 @@ pub(super) fn tell(note: &Note, purpose: Purpose) -> bool {
                 key = name(key),
                 db = key.db(),
                 "found a lock in Redis that the ledger did not know"
+            );
+        }
+        Note::Followed(key) => {
+            tracing::info!(
+                key = name(key),
+                db = key.db(),
+                "a lock that is not a string has changed in Redis; the ledger has it now"
             );
         }
         Note::NotSearched(reason) => {

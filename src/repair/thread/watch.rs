@@ -30,15 +30,17 @@ impl Thread {
     /// Looks at keys that were changed, once each.
     pub(super) fn watch_round(&mut self) {
         let Some(observed) = self.shared.parts.observed.clone() else { return };
-        let keys = observed.watched.take_due(observed.origin.elapsed(), ROUND);
-        if keys.is_empty() {
+        let due = observed.watched.take_due(observed.origin.elapsed(), ROUND);
+        if due.is_empty() {
             return;
         }
+        let changed = due.iter().filter(|(_, changed)| *changed).map(|(key, _)| key.clone());
+        let signs = std::mem::take(&mut self.signs).with_changed(changed);
+        let keys: Vec<_> = due.into_iter().map(|(key, _)| key).collect();
         let doubts = std::mem::take(&mut self.doubts);
-        let sightings = std::mem::take(&mut self.sightings);
         let policy = self.shared.parts.policy.clone();
         let mut pass = Pass::of_keys(policy, keys.iter().cloned(), doubts)
-            .following(observed.databases.clone(), sightings);
+            .following(observed.databases.clone(), signs);
         self.drive(&mut pass, Purpose::Watched);
         let done = pass.take_done();
         let at = observed.origin.elapsed() + RELOOK;
@@ -46,7 +48,7 @@ impl Thread {
         let undone: Vec<_> = undone.map(|key| (key, at)).collect();
         self.look_later(&observed, undone);
         self.revisit(&mut pass);
-        self.sightings = pass.take_sightings();
+        self.signs = pass.take_signs();
         self.doubts.extend(pass.into_doubts());
     }
 

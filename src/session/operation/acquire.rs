@@ -60,6 +60,8 @@ pub(in crate::session) struct Acquiring {
     withdrawing: bool,
     /// The claim had won, and is being released under this name; the acquire ends so then.
     leaving: Option<(Ticket, Outcome)>,
+    /// The fence that Redis has given to a claim is being written, under this name.
+    raising: Option<Ticket>,
     refresh: Refresh,
     /// The claim that has won; the grant that it goes on with.
     won: Option<Position>,
@@ -133,6 +135,7 @@ impl Acquiring {
             until: Duration::ZERO,
             withdrawing: false,
             leaving: None,
+            raising: None,
             refresh: Refresh::default(),
             won: None,
             resumes: None,
@@ -238,7 +241,8 @@ impl Acquiring {
     }
 
     fn waiting(&self) -> Flow {
-        let is_booked = self.machine.is_claiming() || self.leaving.is_some();
+        let is_booked =
+            self.machine.is_claiming() || self.leaving.is_some() || self.raising.is_some();
         if is_booked { Flow::Ledger { until: self.refresh.or(self.until) } } else { TIMED }
     }
 
@@ -290,7 +294,7 @@ impl Acquiring {
             return UNTIMED;
         }
         self.refresh.stop();
-        if self.machine.is_claiming() || self.leaving.is_some() {
+        if matches!(self.waiting(), Flow::Ledger { .. }) {
             self.link_lost = true;
             return self.waiting();
         }
@@ -362,7 +366,7 @@ impl Acquiring {
         {
             return flow;
         }
-        if let Some(flow) = self.leave(outcome, scope) {
+        if let Some(flow) = self.raise(outcome, scope).or_else(|| self.leave(outcome, scope)) {
             return flow;
         }
         // A claim that has won can't be released now: it will be.

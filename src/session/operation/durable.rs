@@ -107,6 +107,9 @@ impl Scope<'_, '_> {
                 Ask::ReleaseValue { key, stored, .. } => {
                     self.shared().table.release_if(key, stored);
                 }
+                Ask::Content { key, change, .. } => {
+                    self.shared().table.change_content(key, change);
+                }
                 _ => {}
             }
         }
@@ -131,15 +134,6 @@ impl Scope<'_, '_> {
             table.release_if(key, &record.stored);
         }
         taken
-    }
-
-    /// A claim has won, and Redis has given its lock a fence: that is the higher one.
-    pub(super) fn raise_fence(&self, key: &LockKey, record: &Record, fence: u64) {
-        self.shared().table.raise_fence(key, &record.stored, fence);
-        if let Ask::Claim(claim) | Ask::ClaimExpiring(claim) = self.claim_of(key, record) {
-            // Not while Redis does not decide: then the counter is raised above all of these.
-            let _ = self.shared().door.submit(Asker::Nobody, vec![Ask::Grant(claim, fence)]);
-        }
     }
 
     /// Redis has let go a grant whose reply was not written.
@@ -181,9 +175,10 @@ impl Scope<'_, '_> {
     /// The locks of these releases, which a repair may put back before the ledger has them.
     pub(super) fn doubtful(&self, releases: &[Ask]) -> Vec<LockKey> {
         let key = |ask: &Ask| match ask {
-            Ask::Release(key, ..) | Ask::ReleaseAny(key, _) | Ask::ReleaseValue { key, .. } => {
-                Some(key.clone())
-            }
+            Ask::Release(key, ..)
+            | Ask::ReleaseAny(key, _)
+            | Ask::ReleaseValue { key, .. }
+            | Ask::Content { key, .. } => Some(key.clone()),
             _ => None,
         };
         releases.iter().filter_map(key).collect()

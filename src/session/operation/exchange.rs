@@ -15,6 +15,7 @@ use crate::resp::reply::Reply;
 use crate::session::state::Seen;
 
 use super::ask;
+use super::counter::Behind;
 use super::durable;
 use super::grant;
 use super::settle::{self, Next, Settlement};
@@ -45,6 +46,7 @@ pub(in crate::session) struct Exchange {
     /// Kept only while it may be repeated.
     request: Vec<u8>,
     purpose: Purpose,
+    behind: Behind,
     /// Asking again does no harm, and it has not been asked again yet.
     may_repeat: bool,
     /// The client's reply, while the ledger writes what was released.
@@ -138,12 +140,16 @@ impl Exchange {
             return (None, scope.answer_error(SWAPDB_REFUSED));
         }
         scope.cx.wires.to_upstream(request);
+        let behind = match &purpose {
+            Purpose::Keyspace(flush, _) => scope.restore_counter(*flush),
+            _ => Behind::default(),
+        };
         if purpose.changes_something() {
             crash::here("release-sent");
         }
         let keep = may_repeat || purpose.is_on_locks();
         let request = if keep { request.to_vec() } else { Vec::new() };
-        let operation = Self { request, purpose, may_repeat, booked: None, doubted: None };
+        let operation = Self { request, purpose, behind, may_repeat, booked: None, doubted: None };
         let flow = operation.waiting();
         (Some(Box::new(Operation::Exchange(operation))), flow)
     }
@@ -157,6 +163,16 @@ impl Exchange {
     }
 
     pub(super) fn reply(&mut self, frame: &[u8], scope: &mut Scope<'_, '_>) -> Flow {
+        if !self.behind.is_owed() {
+            return self.read(frame, scope);
+        }
+        match self.behind.take(frame) {
+            Some(frame) => self.read(&frame, scope),
+            None => self.waiting(),
+        }
+    }
+
+    fn read(&mut self, frame: &[u8], scope: &mut Scope<'_, '_>) -> Flow {
         let Some((reply, _)) = Reply::parse(frame) else { return Flow::Close };
         let mut out = Vec::new();
         scope.witness_answer(&self.purpose, &reply);
@@ -288,6 +304,9 @@ impl Exchange {
         if let Some((settlement, _)) = &mut self.booked {
             let next = settlement.lost(scope);
             return self.go_on(next, scope);
+        }
+        if let Some(frame) = self.behind.lost() {
+            return self.read(&frame, scope);
         }
         if connected && self.may_repeat {
             self.may_repeat = false;

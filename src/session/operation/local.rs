@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use crate::degraded::Change;
-use crate::ledger::{Ask, Asker, Cause, Position, Ticket};
+use crate::ledger::{Ask, Asker, Cause, ContentChange, Position, Ticket};
+use crate::lock::content;
 use crate::lock::record::{LockKey, Record};
 use crate::lock::rule::Outage;
 use crate::session::Shared;
@@ -86,6 +87,18 @@ impl Scope<'_, '_> {
                     shared.table.grant(key.clone(), record.clone());
                     self.extend(&mut waiting, key, &record);
                 }
+                Change::Content { key, record, to } => {
+                    let record = Record { other: Some(to.clone()), ..record.clone() };
+                    shared.table.grant(key.clone(), record.clone());
+                    match record.claim {
+                        Some(_) => {
+                            self.book_unattended(content_change(change).into_iter().collect())
+                        }
+                        None => {
+                            self.note(&mut waiting, key, None, Some(self.claim_of(key, &record)));
+                        }
+                    }
+                }
                 // Below: its release, if there is one, stands before it.
                 Change::Take { .. } => {}
             }
@@ -133,12 +146,24 @@ impl Scope<'_, '_> {
     }
 }
 
+/// What the ledger is asked to write of a change of content: it counts only if all of the content is
+/// what was looked at.
+pub(super) fn content_change(change: &Change) -> Option<Ask> {
+    let Change::Content { key, record, to } = change else { return None };
+    let part = |mark: &[u8]| content::split(mark).1.into();
+    let from = record.other.as_deref().map_or_else(|| [].into(), part);
+    let change = ContentChange { from, to: part(to), whole: true };
+    Some(Ask::Content { key: key.clone(), claim: record.claim, change })
+}
+
 /// True while the table is as it was when the change was worked out.
 fn is_true_still(change: &Change, all: &[Change], shared: &Shared) -> bool {
     let key = key_of(change);
     let there = shared.table.find(key);
     match change {
-        Change::Release { record, .. } | Change::Extend { record, .. } => {
+        Change::Release { record, .. }
+        | Change::Extend { record, .. }
+        | Change::Content { record, .. } => {
             there.is_some_and(|there| there.stored == record.stored && there.other == record.other)
         }
         Change::Take { .. } => {
@@ -153,6 +178,9 @@ fn is_true_still(change: &Change, all: &[Change], shared: &Shared) -> bool {
 
 fn key_of(change: &Change) -> &LockKey {
     match change {
-        Change::Take { key, .. } | Change::Release { key, .. } | Change::Extend { key, .. } => key,
+        Change::Take { key, .. }
+        | Change::Release { key, .. }
+        | Change::Extend { key, .. }
+        | Change::Content { key, .. } => key,
     }
 }

@@ -10,6 +10,9 @@ use std::sync::Arc;
 use crate::command::script::{ScriptCall, Source};
 use crate::crash;
 use crate::ledger::Answer;
+use crate::lock::content;
+use crate::lock::envelope::{Guard, scripts};
+use crate::lock::record::LockKey;
 use crate::resp::Args;
 use crate::resp::encode;
 use crate::resp::reply::Reply;
@@ -36,8 +39,9 @@ enum Step {
     /// It has changed nothing, though it was given the token of a lock's holder: Redis is asked
     /// whether it has that holder at all. This is the client's reply.
     Doubting(Held, Vec<u8>),
-    /// The ledger's holders are being put into Redis; so many replies are still to come.
-    Seating(usize),
+    /// The ledger's holders are being put into Redis; for the last of these locks the reply is still
+    /// to come.
+    Seating { locks: Vec<LockKey>, replies: usize },
 }
 
 /// One script, or one computed command, under way.
@@ -128,11 +132,14 @@ impl Scripting {
                 }
                 scope.answer(own)
             }
-            Step::Seating(left) if *left > 1 => {
-                *left -= 1;
-                TIMED
+            Step::Seating { locks, replies } => {
+                *replies += 1;
+                if *replies < locks.len() {
+                    return Some(TIMED);
+                }
+                look_at(locks, scope);
+                self.send(false, scope)
             }
-            Step::Seating(_) => self.send(false, scope),
             Step::Replicating(_) => self.replicated(frame, scope),
             Step::Settling(settlement, _) => {
                 let next = settlement.reply(frame, scope);
@@ -170,7 +177,7 @@ impl Scripting {
             let Some(held) = Held::presented(&self.call, scope) else {
                 return scope.answer(&effect.reply);
             };
-            scope.send(&[b"GET", held.lock.key()]);
+            scope.send(&held.question());
             self.step = Step::Doubting(held, effect.reply);
             return TIMED;
         }
@@ -210,8 +217,9 @@ impl Scripting {
         let (here, now_ms) = (scope.state.db, scope.shared().clock.unix_ms());
         let known = |loss: &Loss| {
             let holder = loss.holder.as_ref().map(|holder| &holder.claim);
-            let is_string = holder.is_some_and(|claim| claim.other.is_none());
-            is_string && loss.lock.db() == here && !loss.has_run_out(now_ms)
+            let is_known = |mark: &Arc<[u8]>| content::of_mark(mark).is_some();
+            let known = holder.is_some_and(|claim| claim.other.as_ref().is_none_or(is_known));
+            known && loss.lock.db() == here && !loss.has_run_out(now_ms)
         };
         if self.ran_again || !losses.iter().all(known) {
             return scope.answer_error(&lost_to(losses, scope));
@@ -219,17 +227,24 @@ impl Scripting {
         self.ran_again = true;
         for holder in losses.iter().filter_map(|loss| loss.holder.as_ref()) {
             let claim = &holder.claim;
-            match claim.expires_at_ms {
-                None => scope.send(&[b"SET", claim.key.key(), &claim.stored, b"NX"]),
-                // It has not run out, see above.
-                Some(at_ms) => {
-                    let left = at_ms.saturating_sub(now_ms).to_string();
-                    let (key, stored) = (claim.key.key(), &claim.stored);
+            // It has not run out, see above.
+            let left = claim.expires_at_ms.map(|at| at.saturating_sub(now_ms).to_string());
+            let (key, stored) = (claim.key.key(), &claim.stored);
+            match (&claim.other, &left) {
+                (None, None) => scope.send(&[b"SET", key, stored, b"NX"]),
+                (None, Some(left)) => {
                     scope.send(&[b"SET", key, stored, b"NX", b"PX", left.as_bytes()]);
+                }
+                (Some(mark), left) => {
+                    let (mut guard, left) = (Vec::new(), left.as_deref().unwrap_or_default());
+                    Guard::Other(mark).encode(&mut guard);
+                    let script = scripts::SET_MISSING.text.as_bytes();
+                    scope.send(&[b"EVAL", script, b"1", key, b"-", &guard, left.as_bytes()]);
                 }
             }
         }
-        self.step = Step::Seating(losses.len());
+        let locks = losses.iter().map(|loss| loss.lock.clone()).collect();
+        self.step = Step::Seating { locks, replies: 0 };
         TIMED
     }
 
@@ -288,12 +303,21 @@ impl Scripting {
             },
             Step::Doubting(_, own) => return scope.answer(own),
             Step::Replicating(_) => return self.withdraw(LINK_LOST.to_owned(), scope),
-            Step::Seating(_) => NOT_HELD.to_owned(),
+            Step::Seating { locks, .. } => {
+                look_at(locks, scope);
+                NOT_HELD.to_owned()
+            }
             Step::Running { .. } if connected => return scope.answer_unknown(reason),
             _ => scope.shared().unavailable(reason),
         };
         scope.answer_error(&text)
     }
+}
+
+/// Holders were put into Redis that may have released meanwhile, and a repair that has looked before
+/// has found nothing to do: it is to look again.
+fn look_at(locks: &[LockKey], scope: &Scope<'_, '_>) {
+    locks.iter().for_each(|lock| scope.shared().repairs.touch(lock));
 }
 
 /// True for a command that can't be run in the envelope: too many arguments, or too large.

@@ -6,6 +6,7 @@
 
 mod again;
 mod blocked;
+mod steps;
 
 use std::time::Duration;
 
@@ -22,9 +23,10 @@ use crate::session::state::Watched;
 
 use super::acquire::{CLIENT_GONE, TABLE_FULL};
 use super::held::has_changed;
-use super::local::Locally;
-use super::settle::{Booking, Provisional};
+use super::local::{Locally, content_change};
+use super::settle::Provisional;
 use super::{Flow, Grant, Operation, Scope, durable};
+use steps::{Progress, Steps};
 
 /// How often an evaluation is made again before the client is told to.
 const TRIES: u8 = 8;
@@ -59,8 +61,7 @@ enum Work {
 
 /// An evaluation whose changes are with the ledger.
 struct UnderWay {
-    booking: Booking,
-    taken: Vec<Provisional>,
+    steps: Steps,
     touched: Vec<LockKey>,
     reply: Vec<u8>,
     companions: CompanionEffects,
@@ -178,13 +179,14 @@ impl Serving {
         if scope.is_local(&changes) {
             return self.make_true_here(&reply, &changes, companions, scope);
         }
-        let mut releases = Vec::new();
+        let (mut releases, mut freed) = (Vec::new(), Vec::new());
         let mut taken = Vec::new();
         let mut touched = Vec::new();
         for change in changes {
             match change {
                 Change::Release { key, record } => {
                     touched.push(key.clone());
+                    freed.push(key.clone());
                     match scope.release_of(&key, &record, Cause::Client) {
                         Some(release @ Ask::Release(..)) => releases.push(release),
                         release => {
@@ -202,9 +204,13 @@ impl Serving {
                         releases.push(Ask::Extend(key, claim, expires_at_ms));
                     }
                 }
-                Change::Take { key, stored, asked_ttl_ms, expires_at_ms } => {
+                Change::Content { ref key, .. } => {
+                    touched.push(key.clone());
+                    releases.extend(content_change(&change));
+                }
+                Change::Take { key, new } => {
                     let is_new = self.resumes.is_none();
-                    match take(key, stored, asked_ttl_ms, expires_at_ms, is_new, scope) {
+                    match take(key, new, is_new, scope) {
                         Ok(provisional) => {
                             touched.push(provisional.lock.clone());
                             taken.push(provisional);
@@ -220,15 +226,14 @@ impl Serving {
         if let Some(trouble) = scope.shared().door.trouble() {
             return scope.answer_error(&nothing_done(&trouble));
         }
-        match Booking::begin(&taken, releases, scope) {
-            Ok(booking) if booking.is_done() => {
+        match Steps::begin(taken, releases, &freed, scope) {
+            Ok(steps) if steps.is_done() => {
                 touched.iter().for_each(|key| scope.shared().repairs.touch(key));
                 self.finish(&reply, companions, scope)
             }
-            Ok(booking) => {
-                let until = booking.until;
-                let under_way = UnderWay { booking, taken, touched, reply, companions };
-                self.under_way = Some(under_way);
+            Ok(steps) => {
+                let until = steps.until();
+                self.under_way = Some(UnderWay { steps, touched, reply, companions });
                 Flow::Ledger { until }
             }
             Err(trouble) => scope.answer_error(&nothing_done(&trouble)),
@@ -245,11 +250,8 @@ impl Serving {
     ) -> Flow {
         let mut taken = Vec::new();
         for change in changes {
-            let Change::Take { key, stored, asked_ttl_ms, expires_at_ms } = change else {
-                continue;
-            };
-            let (key, stored) = (key.clone(), stored.clone());
-            match take(key, stored, *asked_ttl_ms, *expires_at_ms, true, scope) {
+            let Change::Take { key, new } = change else { continue };
+            match take(key.clone(), new.clone(), true, scope) {
                 Ok(provisional) => taken.push(provisional),
                 Err(text) => return scope.answer_error(&text),
             }
@@ -273,30 +275,29 @@ impl Serving {
         if self.reading.take_if(|(ticket, _)| *ticket == answer.ticket).is_some() {
             return Some(self.evaluate(scope));
         }
-        let under_way = self.under_way.as_mut()?;
-        if !under_way.booking.answered(answer, &under_way.taken) {
-            return None;
-        }
-        if under_way.booking.is_withdrawn() {
-            return Some(self.leave(durable::NOT_ACQUIRED, scope));
-        }
-        if !under_way.booking.is_done() {
-            return Some(Flow::Ledger { until: under_way.booking.until });
+        match self.under_way.as_mut()?.steps.answered(answer, scope)? {
+            Progress::Waits(until) => return Some(Flow::Ledger { until }),
+            Progress::Failed(text) => return Some(self.leave(&text, scope)),
+            Progress::Over => {}
         }
         let done = self.under_way.take()?;
         done.touched.iter().for_each(|key| scope.shared().repairs.touch(key));
-        let again = !done.booking.lost.is_empty() || done.booking.missed;
-        let now_ms = scope.shared().clock.unix_ms();
-        if done.booking.lost.iter().any(|loss| loss.has_run_out(now_ms)) {
+        let steps = done.steps;
+        let again = steps.has_missed();
+        if steps.has_lost_to_the_past(scope.shared().clock.unix_ms()) {
             self.grace_ms = u64::MAX;
         }
-        if again || scope.client_gone && !done.taken.is_empty() {
-            done.give_up(scope);
+        if again || scope.client_gone && steps.has_taken() {
+            steps.give_up(scope);
         }
         // A client that has gone may have come again elsewhere, and released what it held: what
         // holds the lock now is no matter of this command any more.
-        if scope.client_gone && (again || !done.taken.is_empty()) {
+        if scope.client_gone && (again || steps.has_taken()) {
             return Some(scope.answer_error(CLIENT_GONE));
+        }
+        if again && steps.has_released() {
+            // What it says of the rest would not be true of all that it has done.
+            return Some(scope.answer_error(durable::NOT_RELEASED));
         }
         if again {
             self.resumes = None;
@@ -304,7 +305,8 @@ impl Serving {
         }
         let flow = self.finish(&done.reply, done.companions, scope);
         crash::here("served-told");
-        grant(done.taken, &done.booking.won, self.resumes, scope);
+        let (taken, won) = steps.into_grants();
+        grant(taken, &won, self.resumes, scope);
         Some(flow)
     }
 
@@ -318,7 +320,7 @@ impl Serving {
             return scope.answer_error(&nothing_done("the ledger has not answered in time"));
         }
         let Some(under_way) = &mut self.under_way else { return Flow::Close };
-        match under_way.booking.late(scope) {
+        match under_way.steps.late(scope) {
             Ok(until) => Flow::Ledger { until },
             Err(text) => self.leave(text, scope),
         }
@@ -369,7 +371,7 @@ impl Serving {
 
     /// What it waits for goes on without the link.
     pub(super) fn waiting(&self) -> Flow {
-        let booked = self.under_way.as_ref().map(|under_way| under_way.booking.until);
+        let booked = self.under_way.as_ref().map(|under_way| under_way.steps.until());
         let reading = self.reading.map(|(_, until)| until);
         match booked.or(reading).or(self.blocks_until) {
             Some(until) => Flow::Ledger { until },
@@ -382,17 +384,6 @@ impl Serving {
         self.blocks_until?;
         scope.shared().companions.unblock((scope.cx.worker, scope.id));
         Some(Flow::Done)
-    }
-}
-
-impl UnderWay {
-    /// Claims that have won are nobody's.
-    fn give_up(&self, scope: &Scope<'_, '_>) {
-        for (taken, claim) in self.taken.iter().zip(&self.booking.won) {
-            if let Some(claim) = claim {
-                scope.give_up(&taken.lock, *claim);
-            }
-        }
     }
 }
 
@@ -418,13 +409,12 @@ fn grant(
 /// A lock to be claimed, as its rule allows while Redis is away.
 fn take(
     lock: LockKey,
-    stored: std::sync::Arc<[u8]>,
-    asked_ttl_ms: Option<u64>,
-    expires_at_ms: Option<u64>,
+    new: degraded::Taken,
     is_new: bool,
     scope: &Scope<'_, '_>,
 ) -> Result<Provisional, String> {
     let shared = scope.shared();
+    let degraded::Taken { stored, other, asked_ttl_ms, expires_at_ms } = new;
     let Some(rule) = shared.rules.find(lock.key()) else { return Err(TABLE_FULL.to_owned()) };
     if shared.table.is_full_for(&lock) {
         return Err(TABLE_FULL.to_owned());
@@ -449,7 +439,7 @@ fn take(
         expires_at_ms,
         claim: None,
         fence: None,
-        other: None,
+        other,
         marker: Some(marker),
     };
     Ok(Provisional {

@@ -5,6 +5,7 @@
 //! late or twice without harm, so a lost link is simply tried again.
 
 mod booking;
+mod raising;
 mod withdraw;
 
 use std::collections::VecDeque;
@@ -16,7 +17,7 @@ use crate::ledger::{Answer, Ask, Guarantee};
 use crate::lock::acquire::Ledger;
 use crate::lock::envelope::Guard;
 use crate::lock::envelope::scripts::{self, Script};
-use crate::lock::record::{LockKey, Position, Record};
+use crate::lock::record::{LockKey, Record};
 use crate::mode::Report;
 use crate::resp::encode::CommandBuilder;
 use crate::resp::reply::Reply;
@@ -24,6 +25,7 @@ use crate::resp::reply::Reply;
 use super::durable;
 use super::{Grant, Scope};
 pub(super) use booking::{Booking, Loss, releases};
+use raising::Raising;
 
 /// How often a lost link is replaced before the outcome is called unknown.
 const REOPENS: u8 = 2;
@@ -93,6 +95,8 @@ pub(super) struct Settlement {
     reopens_left: u8,
     /// What the ledger has to say of them; none when it only follows.
     booking: Option<Box<Booking>>,
+    /// The fences that Redis has given to claims are being written (`fast`).
+    raising: Option<Box<Raising>>,
     /// The link was lost while the ledger was being asked.
     link_lost: bool,
     /// Given back because of this.
@@ -155,6 +159,7 @@ impl Settlement {
             by_text: false,
             reopens_left: REOPENS,
             booking: None,
+            raising: None,
             link_lost: false,
             refusal: None,
             released: Vec::new(),
@@ -163,6 +168,9 @@ impl Settlement {
 
     /// The ledger's answer; none if it was not for this.
     pub(super) fn answered(&mut self, answer: &Answer, scope: &mut Scope<'_, '_>) -> Option<Next> {
+        if let Some(next) = self.raised(answer, scope) {
+            return Some(next);
+        }
         let booking = self.booking.as_mut()?;
         if !booking.answered(answer, &self.locks) {
             return None;
@@ -191,6 +199,9 @@ impl Settlement {
 
     /// The ledger has not answered in time.
     pub(super) fn ledger_late(&mut self, scope: &mut Scope<'_, '_>) -> Next {
+        if let Some(next) = self.raise_is_late(scope) {
+            return next;
+        }
         let text = match self.booking.as_mut().map(|booking| booking.late(scope)) {
             Some(Ok(until)) => return Next::Ledger(until),
             Some(Err(text)) => text,
@@ -262,6 +273,9 @@ impl Settlement {
     pub(super) fn lost(&mut self, scope: &Scope<'_, '_>) -> Next {
         if let Some(refusal) = self.refusal.take() {
             return refusal;
+        }
+        if let Some(raising) = &self.raising {
+            return Next::Ledger(raising.until);
         }
         if let Some(booking) = &self.booking {
             self.link_lost = true;
@@ -398,24 +412,6 @@ impl Settlement {
         })
     }
 
-    /// The claims have won, and Redis has answered. What it has not as it should be is put right by
-    /// a repair; in `fast` another's value there is another's grant, on its way to the ledger.
-    fn settle_claims(&mut self, won: &[Option<Position>], scope: &Scope<'_, '_>) {
-        let with_redis = scope.shared().guarantee == Guarantee::Fast;
-        let all = self.held.iter_mut().zip(&self.fences).zip(won).zip(&self.locks);
-        for (((held, fence), claim), Provisional { lock, record, .. }) in all {
-            match (claim, fence) {
-                (Some(_), Some(fence)) if *held => scope.raise_fence(lock, record, *fence),
-                _ if *held => {}
-                (Some(claim), _) if with_redis => scope.give_up(lock, *claim),
-                _ => {
-                    scope.shared().repairs.touch(lock);
-                    *held = true;
-                }
-            }
-        }
-    }
-
     /// Redis has answered.
     fn finish(&mut self, scope: &mut Scope<'_, '_>) -> Next {
         if let Some(refusal) = self.refusal.take() {
@@ -436,7 +432,11 @@ impl Settlement {
             return Next::Wait;
         }
         match self.booking.as_mut().map(|booking| std::mem::take(&mut booking.won)) {
-            Some(won) => self.settle_claims(&won, scope),
+            Some(won) => {
+                if let Some(until) = self.settle_claims(won, scope) {
+                    return Next::Ledger(until);
+                }
+            }
             None if self.grant(scope) => {}
             None => return self.claim(scope),
         }

@@ -106,12 +106,29 @@ fn a_claim_takes_its_fence_from_redis_too() {
     let sent = fast.sent();
     assert!(sent[0].ends_with(" 0 5"), "above the claim's own: {sent:?}");
     fast.redis(FENCE_7);
+    assert_eq!(fast.told(), "", "not before the ledger has it");
+    let asks = fast.asked();
+    assert!(matches!(asks[..], [Ask::Grant(_, 7)]), "{asks:?}");
+    fast.answer(2, Outcome::Won { claim: CLAIM, fence: 7 });
     assert_eq!(fast.told(), OK);
-    let did = fast.did();
-    assert!(
-        matches!(&did[..], [Did::Asked(Asker::Nobody, asks)] if matches!(asks[..], [Ask::Grant(_, 7)])),
-        "{did:?}"
-    );
+}
+
+/// Another's grant with a higher fence than the claim's own has come to the ledger in between.
+#[test]
+fn a_claim_that_is_superseded_before_its_fence_is_written_is_none() {
+    let mut fast = fast();
+    fast.ledger.is_uncalm.store(true, std::sync::atomic::Ordering::Relaxed);
+    fast.client(&[TAKE]);
+    fast.redis(OK);
+    fast.asked();
+    fast.win(1);
+    fast.redis(FENCE_7);
+    fast.asked();
+    fast.answer(2, Outcome::Lost { holder: None });
+    assert_eq!(fast.told(), "");
+    fast.answer(3, Outcome::NotHeld);
+    assert!(fast.told().starts_with("-TRYAGAIN lockside: not acquired"));
+    assert!(fast.did().contains(&Did::Touched(b"lock:a".to_vec())));
 }
 
 /// The mode has changed while the reply was under way: others may have been granted the lock.
@@ -159,4 +176,73 @@ fn a_transaction_is_fenced_and_falls_back_to_claims() {
     fast.sent();
     fast.redis(HELD_NOW);
     assert_eq!(fast.told(), "*1\r\n+OK\r\n");
+}
+
+/// As for a single acquire: the fence that Redis has given is in the ledger before the client is told.
+#[test]
+fn the_fences_of_a_transactions_claims_are_written_first() {
+    for stands in [true, false] {
+        let mut fast = fast();
+        fast.ledger.is_uncalm.store(true, std::sync::atomic::Ordering::Relaxed);
+        fast.ask("MULTI", OK);
+        fast.ask(TAKE, QUEUED);
+        fast.client(&["EXEC"]);
+        fast.redis("*1\r\n+OK\r\n");
+        fast.asked();
+        fast.win(1);
+        fast.redis(FENCE_7);
+        assert_eq!(fast.told(), "");
+        let asks = fast.asked();
+        assert!(matches!(asks[..], [Ask::Grant(_, 7)]), "{asks:?}");
+        if stands {
+            fast.answer(2, Outcome::Won { claim: CLAIM, fence: 7 });
+            assert_eq!(fast.told(), "*1\r\n+OK\r\n");
+        } else {
+            fast.answer(2, Outcome::Lost { holder: None });
+            let told = fast.told();
+            assert!(told.contains("TRYAGAIN lockside") && !told.contains("+OK"), "{told}");
+        }
+    }
+}
+
+/// A flush takes the counter: it goes on above all that Redis may have given, before anybody asks.
+#[test]
+fn a_flush_sets_the_counter_again() {
+    for (line, db, restores) in
+        [("FLUSHALL", 0, true), ("FLUSHALL", 3, true), ("FLUSHDB", 0, true), ("FLUSHDB", 3, false)]
+    {
+        let mut fast = fast();
+        if db != 0 {
+            fast.ask(&format!("SELECT {db}"), OK);
+            fast.sent();
+        }
+        fast.client(&[line]);
+        let sent = fast.sent();
+        assert_eq!(sent.len(), 1 + usize::from(restores), "{sent:?}");
+        fast.redis(OK);
+        if restores {
+            let room = crate::ledger::fold::FENCE_GAP / 16;
+            assert!(sent[1].ends_with(&format!(" 1 counter {room} {db}")), "{sent:?}");
+            assert_eq!(fast.told(), "", "the next acquire finds it there");
+            fast.redis("*1\r\n:1\r\n");
+        }
+        assert_eq!(fast.told(), OK);
+        assert!(!fast.session.has_operation());
+    }
+}
+
+/// Whatever becomes of that, the client has the flush's own reply.
+#[test]
+fn a_flush_is_answered_as_redis_answered_it() {
+    let mut fast = fast();
+    fast.client(&["FLUSHALL"]);
+    fast.redis(NOPERM);
+    fast.redis(NOPERM);
+    assert_eq!(fast.told(), NOPERM);
+    fast.client(&["FLUSHALL"]);
+    fast.redis(OK);
+    fast.cut();
+    assert_eq!(fast.told(), OK);
+    let mut strict = Strict::new();
+    assert_eq!(strict.ask("FLUSHALL", OK), OK, "there is no counter");
 }

@@ -10,6 +10,7 @@ use crate::lock::rule::Outage;
 use crate::mode::Mode;
 use crate::session::flights::{Question, Verdict};
 
+mod scripts;
 mod transactions;
 
 const CAD: &str = "EVALSHA";
@@ -159,7 +160,11 @@ impl Strict {
     }
 
     pub(super) fn answer(&mut self, ticket: u64, outcome: Outcome) {
-        let answer = Answer { ticket: Ticket(ticket), outcomes: vec![outcome] };
+        self.answers(ticket, vec![outcome]);
+    }
+
+    pub(super) fn answers(&mut self, ticket: u64, outcomes: Vec<Outcome>) {
+        let answer = Answer { ticket: Ticket(ticket), outcomes };
         self.with(|session, cx| session.ledger_answered(&answer, cx));
     }
 

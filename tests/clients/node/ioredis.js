@@ -2,7 +2,7 @@
 
 import { randomUUID } from 'node:crypto';
 import { createRequire } from 'node:module';
-import { PORT, Skipped, THROUGH, TOKENS, WORKER_TOKEN, redisAway } from './case.js';
+import { PORT, THROUGH, TOKENS, WORKER_TOKEN, needsLockside, redisAway } from './case.js';
 import { atEnd, free, fresh, held, past, real, restartLockside, run, same, test } from './case.js';
 import { stories } from './outage.js';
 
@@ -125,7 +125,7 @@ stories({
 });
 
 test('an automatic pipeline and multi in an outage', async () => {
-  if (!THROUGH) throw new Skipped('plain Redis has nobody who answers while it is away');
+  needsLockside();
   const auto = client({ enableAutoPipelining: true });
   await auto.ping();
   const keys = Array.from({ length: 30 }, () => fresh());

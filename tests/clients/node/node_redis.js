@@ -2,7 +2,7 @@
 
 import { randomUUID } from 'node:crypto';
 import { createRequire } from 'node:module';
-import { PORT, Skipped, THROUGH, TOKENS, WORKER_TOKEN, redisAway } from './case.js';
+import { PORT, THROUGH, TOKENS, WORKER_TOKEN, needsLockside, redisAway } from './case.js';
 import { atEnd, free, fresh, held, past, run, same, test } from './case.js';
 import { stories } from './outage.js';
 
@@ -117,7 +117,7 @@ stories({
 }, { hangs: true });
 
 test('a pipeline of one tick and multi in an outage', async () => {
-  if (!THROUGH) throw new Skipped('plain Redis has nobody who answers while it is away');
+  needsLockside();
   const keys = Array.from({ length: 30 }, () => fresh());
   const acquire = () => Promise.all(keys.map((key) => here.set(key, WORKER_TOKEN, nx)));
   await redisAway(false, async () => {

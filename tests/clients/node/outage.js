@@ -15,10 +15,11 @@
  *   db                   the database of its keys, 0.
  */
 
-import { THROUGH, Skipped } from './case.js';
-import { free, fresh, held, openConnections, real, redisAway, same, test, until } from './case.js';
+import { free, fresh, held, needsLockside, openConnections } from './case.js';
+import { real, redisAway, same, test, until } from './case.js';
 
-const ENDINGS = { 'is killed and comes back empty': false, 'hangs and goes on': true };
+/** How Redis goes, and whether it is only stopped. */
+export const ENDINGS = { 'is killed and comes back empty': false, 'hangs and goes on': true };
 const DEFAULTS = { name: () => fresh(), key: (name) => name, db: 0 };
 
 class Story {
@@ -154,7 +155,7 @@ export function stories(library, { hangs = false, name = '' } = {}) {
   for (const [ending, stopped] of Object.entries(ENDINGS)) {
     if (stopped && !hangs) continue;
     test(`${name}Redis ${ending}`, async () => {
-      if (!THROUGH) throw new Skipped('plain Redis has nobody who answers while it is away');
+      needsLockside();
       await new Story(library).tell(stopped);
     });
   }

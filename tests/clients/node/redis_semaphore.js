@@ -1,7 +1,7 @@
 /** redis-semaphore's Mutex: refreshed at 0.8 of its timeout; its Semaphore is a sorted set. */
 
 import { createRequire } from 'node:module';
-import { PORT, Skipped, THROUGH, redisAway, until } from './case.js';
+import { PORT, THROUGH, needsLockside, redisAway, until } from './case.js';
 import { atEnd, free, fresh, held, past, persistent, run, same, test } from './case.js';
 import { stories } from './outage.js';
 
@@ -121,7 +121,7 @@ stories({
 });
 
 test('a refreshed lock through an outage of several TTLs', async () => {
-  if (!THROUGH) throw new Skipped('plain Redis has nobody who answers while it is away');
+  needsLockside();
   const name = fresh('');
   const mutex = refreshed(here, name, { lockTimeout: 300, acquireAttemptsLimit: 1 });
   same(await mutex.tryAcquire(), true, 'acquire');

@@ -1,9 +1,9 @@
 /** node-redlock 5 and @sesamecare-oss/redlock, which has the same interface and SELECTs in Lua. */
 
 import { createRequire } from 'node:module';
-import { PORT, Skipped, THROUGH, redisAway, until } from './case.js';
+import { PORT, THROUGH, needsLockside, redisAway, until } from './case.js';
 import { atEnd, free, fresh, held, past, persistent, real, refused, run, same, test } from './case.js';
-import { stories } from './outage.js';
+import { ENDINGS, stories } from './outage.js';
 
 const require = createRequire(import.meta.url);
 const name = process.argv[2];
@@ -105,7 +105,7 @@ stories({
 }, { hangs: true });
 
 test('using() extends by itself through an outage', async () => {
-  if (!THROUGH) throw new Skipped('plain Redis has nobody who answers while it is away');
+  needsLockside();
   const key = fresh();
   await here.using([key], 1000, { automaticExtensionThreshold: 600 }, async (signal) => {
     await redisAway(false, async () => {
@@ -120,5 +120,43 @@ test('using() extends by itself through an outage', async () => {
   });
   await until(async () => (await real('GET', key)) === null, 'the released lock goes from Redis');
 });
+
+for (const [ending, stopped] of Object.entries(ENDINGS)) {
+  test(`ten workers never hold it together while Redis ${ending}`, async () => {
+    needsLockside();
+    const key = fresh();
+    let [inside, most, done, over] = [0, 0, 0, false];
+    const patient = clients.map((redis) =>
+      new Redlock([redis], { retryCount: 700, retryDelay: 20, retryJitter: 10, db: DB }));
+    const worker = async (redlock) => {
+      while (!over) {
+        const lock = await redlock.acquire([key], 20_000);
+        most = Math.max(most, ++inside);
+        await new Promise(setImmediate);
+        inside -= 1;
+        done += 1;
+        await lock.release();
+      }
+    };
+    const turns = (count = 10) => {
+      const wanted = done + count;
+      return until(() => done >= wanted, `${count} turns`);
+    };
+    const workers = Promise.all(Array.from({ length: 10 }, (_, i) => worker(patient[i % 2])));
+    workers.catch(() => {});
+    try {
+      await turns();
+      await redisAway(stopped, () => turns());
+      await turns();
+    } finally {
+      over = true;
+      await workers;
+    }
+    same(most, 1, 'most at one time');
+    // What Redis did late for a client that had its answer from the ledger runs out by itself.
+    await real('SELECT', DB ?? 0);
+    await until(async () => (await real('GET', key)) === null, 'Redis has no lock in the end');
+  });
+}
 
 run();

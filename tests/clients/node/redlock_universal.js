@@ -1,7 +1,7 @@
 /** redlock-universal: `set NX`, batches in a script, and an extend that reads PTTL first. */
 
 import { createRequire } from 'node:module';
-import { PORT, Skipped, THROUGH, real, redisAway, until } from './case.js';
+import { PORT, THROUGH, real, needsLockside, redisAway, until } from './case.js';
 import { atEnd, free, fresh, held, past, persistent, refused, run, same, test } from './case.js';
 import { stories } from './outage.js';
 
@@ -150,7 +150,7 @@ for (const name of ['ioredis', 'node-redis']) {
 }
 
 test('a batch in an outage', async () => {
-  if (!THROUGH) throw new Skipped('plain Redis has nobody who answers while it is away');
+  needsLockside();
   const keys = [fresh(), fresh(), fresh()];
   const [one, two] = [here, there].map(
     (adapter) => new LockManager({ nodes: [adapter], defaultTTL: 20_000, defaultRetryAttempts: 0 }),

@@ -62,8 +62,7 @@ def a_tick_past_the_ttl():
 
 @case
 def an_outage_between_ticks():
-    if not THROUGH:
-        raise t.Skipped("plain Redis has nobody who answers while it is away")
+    t.needs_lockside()
     foreign = t.open_connections()
     first, second = taken(60), Beat(60)
     second.scheduler.max_interval = 0.02  # how often a beat that waits asks

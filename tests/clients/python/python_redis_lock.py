@@ -183,8 +183,7 @@ outage.stories(Outage())
 
 @case
 def auto_renewal_through_an_outage():
-    if not THROUGH:
-        raise t.Skipped("plain Redis has nobody who answers while it is away")
+    t.needs_lockside()
     name = fresh("")
     mine = taken(name, expire=1, auto_renewal=True)
     with t.redis_away():

@@ -364,8 +364,7 @@ def dialogue(client, key):
 
 @case
 def every_form_in_an_outage_answers_as_redis():
-    if not THROUGH:
-        raise t.Skipped("plain Redis has nobody who answers while it is away")
+    t.needs_lockside()
     one = lambda port: redis.Redis(port=port, single_connection_client=True)  # noqa: E731
     keys, mine = [fresh(), fresh()], one(PORT)
     wanted = [dialogue(one(REDIS_PORT), key) for key in keys]
@@ -380,8 +379,7 @@ def every_form_in_an_outage_answers_as_redis():
 
 @case
 def ordinary_keys_in_an_outage_get_a_clear_error():
-    if not THROUGH:
-        raise t.Skipped("plain Redis has nobody who answers while it is away")
+    t.needs_lockside()
     key, plain = fresh(), fresh("plain:")
     here.set(plain, "1")
     with t.redis_away():

@@ -162,4 +162,41 @@ class Outage(outage.Library):
 outage.stories(Outage(), hangs=True)
 
 
+@cases_of("twenty tasks never hold it together while Redis ", outage.ENDINGS)
+@within
+async def contention_through_an_outage(here, there, stopped):
+    t.needs_lockside()
+    key, inside, most, done, over = fresh(), 0, 0, 0, False
+
+    async def worker(client):
+        nonlocal inside, most, done
+        while not over:
+            async with client.lock(key, timeout=20, sleep=0.02):
+                inside += 1
+                most = max(most, inside)
+                await asyncio.sleep(0)
+                inside -= 1
+                done += 1
+
+    def turns(count=10):
+        wanted = done + count
+        t.until(lambda: done >= wanted, f"{count} turns")
+
+    def story():
+        turns()
+        with t.redis_away(stopped):
+            turns()
+        turns()
+
+    workers = asyncio.gather(*(worker(here if i % 2 else there) for i in range(20)))
+    try:
+        await asyncio.to_thread(story)
+    finally:
+        over = True
+        await workers
+    same(most, 1, "most at one time")
+    # What Redis did late for a client that had its answer from the ledger runs out by itself.
+    await asyncio.to_thread(t.until, lambda: t.stored(key) is None, "Redis has no lock in the end")
+
+
 t.run()

@@ -67,8 +67,7 @@ def a_script():
 
 @case
 def locks_in_an_outage():
-    if not t.THROUGH:
-        raise t.Skipped("plain Redis has nobody who answers while it is away")
+    t.needs_lockside()
     key = "lock:bench:outage"
     with t.redis_away():
         benchmark("-n", "200", "SET", key, "1", "NX", "EX", "20")

@@ -131,8 +131,7 @@ outage.stories(Outage())
 
 @case
 def a_heartbeat_in_an_outage_is_refused_whole():
-    if not t.THROUGH:
-        raise t.Skipped("plain Redis has nobody who answers while it is away")
+    t.needs_lockside()
     queue = fresh("")
     mine = taken(queue)
     with t.redis_away():

@@ -124,6 +124,11 @@ impl Doubles {
         self.lost.contains(own) || self.again.contains(own) || self.is_overtaken(own)
     }
 
+    /// For people: grants of values that were dead in the ledger (open, 2, where it drops them).
+    pub(super) fn again(&self) -> impl Iterator<Item = &String> {
+        self.again.iter()
+    }
+
     /// Its release was told before its grant was in the ledger (open, 1).
     fn is_overtaken(&self, own: &str) -> bool {
         let (told, written) = (self.told_released.get(own), self.written.get(own));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use lockside::degraded::{
-    Caller, Change, Companions, Evaluation, Limits, World, evaluate, evaluate_transaction,
+    Caller, Change, Companions, Evaluation, Limits, Taken, World, evaluate, evaluate_transaction,
 };
 use lockside::lock::record::{Confidence, LockKey, Position, Record};
 use lockside::lock::rule::{Mode, Rule, Rules};
@@ -107,29 +107,34 @@ impl Engine {
                 assert_eq!(held.claim, record.claim);
                 self.table.grant(key, Record { expires_at_ms: Some(expires_at_ms), ..held });
             }
-            Change::Take { key, stored, asked_ttl_ms, expires_at_ms } => {
-                assert_eq!(expires_at_ms.is_some(), self.mode == Mode::Ttl);
+            Change::Content { key, record, to } => {
+                let held = self.table.find(&key).expect("what is changed is held");
+                assert_eq!((&held.claim, &held.other), (&record.claim, &record.other));
+                self.table.grant(key, Record { other: Some(to), ..held });
+            }
+            Change::Take { key, new } => {
+                assert_eq!(new.expires_at_ms.is_some(), self.mode == Mode::Ttl);
                 let before = self.table.find(&key);
                 let past = |at_ms: Option<u64>| at_ms.is_some_and(|at_ms| at_ms <= now_ms);
                 assert!(before.is_none_or(|record| past(record.expires_at_ms)), "{key:?} is held");
-                self.grant(key, stored, asked_ttl_ms, expires_at_ms);
+                self.grant(key, new);
             }
         }
     }
 
-    fn grant(&self, key: LockKey, stored: Arc<[u8]>, asked: Option<u64>, ends: Option<u64>) {
+    fn grant(&self, key: LockKey, new: Taken) {
         self.claims.set(self.claims.get() + 1);
         let record = Record {
-            stored,
+            stored: new.stored,
             rule: "default".into(),
             granted_at_ms: 0,
-            asked_ttl_ms: asked,
+            asked_ttl_ms: new.asked_ttl_ms,
             confidence: Confidence::Held,
             client: "client".into(),
-            expires_at_ms: ends,
+            expires_at_ms: new.expires_at_ms,
             claim: Some(Position { log: 1, seq: self.claims.get() }),
             fence: Some(self.claims.get()),
-            other: None,
+            other: new.other,
             marker: None,
         };
         self.table.grant(key, record);

@@ -190,14 +190,19 @@ impl Sidecar {
     }
 
     fn settle(&mut self, frame: &[u8], keys: &[&[u8]]) -> Answer {
-        let (taken, released, reply) = match unwrap(frame, MARKER).unwrap() {
+        let (taken, released, changed, reply) = match unwrap(frame, MARKER).unwrap() {
             Outcome::Raw => return Answer { reply: frame.to_vec(), changes: Vec::new() },
-            Outcome::Wrapped { taken, released, reply } => (taken, released, reply),
+            Outcome::Wrapped { taken, released, changed, reply } => {
+                (taken, released, changed, reply)
+            }
         };
         let name = |index: usize| String::from_utf8_lossy(keys[index]).into_owned();
         let mut changes = Vec::new();
         for lock in &released {
             changes.push(format!("-{}", name(lock.index)));
+        }
+        for lock in &changed {
+            changes.push(format!("*{}", name(lock.index)));
         }
         for lock in &taken {
             let sign = if lock.fresh { '+' } else { '~' };

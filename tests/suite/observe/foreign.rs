@@ -1,7 +1,7 @@
 //! Locks of others as Redis tells of them: known, served in an outage, and ended by their owners.
 
 use super::{A, B, NIL, OK, ONE, STRANGER, Stage, bulk, figure, give, redis_cli, take};
-use crate::support::{Client, Settings, wait_until};
+use crate::support::{Client, Redis, Relay, Settings, Subject, Trouble, wait_until};
 
 #[test]
 fn a_lock_of_another_is_served_in_an_outage() {
@@ -231,7 +231,7 @@ fn clients_of_two_sidecars_with_one_token() {
     let top = "observe = true\nheld_cache = 0";
     let settings = Settings { top, tables: &tables, ..Settings::default() };
     let Some(stage) = Stage::with(&settings) else { return };
-    let other = crate::support::Subject::with(&stage.redis, settings);
+    let other = Subject::with(&stage.redis, settings);
     let (mut near, mut far) = (stage.client(), Client::connect(other.port()));
     for round in 0..100 {
         let (one, two) = if round % 3 == 0 { (&mut near, &mut far) } else { (&mut far, &mut near) };
@@ -248,4 +248,29 @@ fn clients_of_two_sidecars_with_one_token() {
     }
     assert_eq!(figure(&stage, "conflicts"), 0);
     stage.wait_unknown("lock:a");
+}
+
+/// Another sidecar, which can't reach Redis, releases an observed lock: nobody has deleted it there
+/// yet, and it is no new lock.
+#[test]
+fn released_by_a_sidecar_that_is_cut_off() {
+    let directory = tempfile::tempdir().unwrap();
+    let tables = format!("[ledger]\npath = \"{}\"\n", directory.path().join("l.db").display());
+    let top = "observe = true\nobserve_scan = \"2s\"";
+    let settings = Settings { top, tables: &tables, ..Settings::default() };
+    let redis = Redis::start();
+    let relay = Relay::before(redis.port());
+    let Some(stage) = Stage::through(&relay, redis, &settings) else { return };
+    // Whose Redis is only there to be dropped.
+    let Some(other) = Stage::through(&relay, Redis::start(), &settings) else { return };
+    redis_cli(&stage.redis, &["SET", "lock:a", A]);
+    stage.wait_known("lock:a", A);
+    other.wait_known("lock:a", A);
+    relay.set_for(other.subject.process().unwrap().pid(), Trouble::BlackHole);
+    other.wait_mode("degraded");
+    assert_eq!(other.client().ask(&give("lock:a", A)), ONE);
+    stage.wait_unknown("lock:a");
+    wait_until("it is deleted", || stage.redis.ask("EXISTS lock:a") == ":0\r\n");
+    assert_eq!(stage.known("lock:a"), None);
+    assert_eq!(stage.client().ask(&take("lock:a", STRANGER)), OK);
 }

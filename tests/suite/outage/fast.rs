@@ -26,6 +26,13 @@ fn is_in_ledger(stage: &mut Stage, key: &str) -> bool {
     !answer(&mut stage.stranger, &format!("LOCKSIDE HISTORY {key}")).starts_with("*0")
 }
 
+/// How often the mode has changed: a repair pass that is needed at once is one.
+fn mode_changes(stage: &mut Stage) -> String {
+    let info = answer(&mut stage.stranger, "INFO lockside");
+    let line = info.lines().find_map(|line| line.strip_prefix("lockside_mode_changes:"));
+    line.unwrap_or_else(|| panic!("{info}")).to_owned()
+}
+
 #[test]
 fn grants_by_redis_do_not_wait_for_the_ledger() {
     let Some(mut stage) = stage(&[], LATE) else { return };
@@ -110,6 +117,21 @@ fn the_counter_is_lost_with_all_locks() {
     assert_locks(&stage.redis, &[("lock:a", A)]);
     stage.take("lock:b", B);
     assert!(fence(&mut stage.holder, "lock:b") > before);
+}
+
+/// A FLUSHALL through Lockside releases, and its counter of fences goes on, without a repair pass.
+#[test]
+fn a_flush_through_lockside_changes_no_mode() {
+    let Some(mut stage) = stage(&[], SOON) else { return };
+    stage.take("lock:a", A);
+    let before = fence(&mut stage.holder, "lock:a");
+    let changes = mode_changes(&mut stage);
+    assert_eq!(answer(&mut stage.holder, "FLUSHALL"), OK);
+    stage.take("lock:a", B);
+    assert!(fence(&mut stage.holder, "lock:a") > before);
+    assert_eq!(mode_changes(&mut stage), changes);
+    wait_until("the grant is in the ledger", || is_in_ledger(&mut stage, "lock:a"));
+    assert_locks(&stage.redis, &[("lock:a", B)]);
 }
 
 /// A value may be used again by its client, as it may with Redis.

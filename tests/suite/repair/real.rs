@@ -10,7 +10,7 @@ use lockside::repair::command::{Answer, Batch, Command, Order, look};
 use lockside::repair::link::Link;
 use lockside::repair::plan::{Found, Plan, plan};
 
-use super::scenario::{Scenario, Thing, all};
+use super::scenario::{Scenario, Thing, all, field_of};
 use crate::support::{Client, Redis};
 
 /// The lock that every scenario is about.
@@ -53,7 +53,13 @@ impl Rig {
                 ttl
             }
             Thing::Hash(name, ttl) => {
-                self.client.ask(&format!("HSET {KEY} field {name}"));
+                let (field, value) = field_of(name);
+                let more = if name == "LARGE" {
+                    format!(" more {}", "x".repeat(5000))
+                } else {
+                    String::new()
+                };
+                self.client.ask(&format!("HSET {KEY} {field} {value}{more}"));
                 ttl
             }
         };
@@ -82,7 +88,17 @@ impl Rig {
         match self.client.ask(&format!("TYPE {KEY}")).as_str() {
             "+none\r\n" => Thing::Nothing,
             "+string\r\n" => Thing::Value(text(self.client.ask(&format!("GET {KEY}"))), ttl),
-            "+hash\r\n" => Thing::Hash(text(self.client.ask(&format!("HGET {KEY} field"))), ttl),
+            "+hash\r\n" => {
+                let all = self.client.ask(&format!("HGETALL {KEY}"));
+                let parts: Vec<&str> = all.lines().skip(2).step_by(2).collect();
+                let name = match parts[..] {
+                    [_, _, ..] if parts.len() > 2 => "LARGE".to_owned(),
+                    ["field", value] => value.to_owned(),
+                    [field, value] => format!("{field}/{value}"),
+                    _ => panic!("{all}"),
+                };
+                Thing::Hash(name, ttl)
+            }
             other => panic!("{other}"),
         }
     }
@@ -196,7 +212,7 @@ fn a_look_tells_what_it_may_not_look_into() {
     let long = "x".repeat(8193);
     rig.put(&Thing::Value(long, None));
     assert_eq!(rig.look(), Found::Other { guard: b"0:".to_vec(), ttl_ms: None });
-    for number in 0..65 {
+    for number in 0..129 {
         rig.client.ask(&format!("HSET lock:y f{number} 1"));
     }
     let command = look(0, &[LockKey::new(0, b"lock:y"), LockKey::new(0, b"lock:none")]);

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use lockside::config::Conflict;
 use lockside::ledger::Guarantee;
+use lockside::lock::content::{self, Content};
 use lockside::lock::envelope::Guard;
 use lockside::repair::Standing;
 use lockside::repair::plan::{Found, Hold, Left, Plan, Repair, Rest, Says, Terms, Why, plan};
@@ -52,14 +53,12 @@ impl Thing {
         }
     }
 
-    /// As the plan is told of it; a hash by a guard that is its name.
+    /// As the plan is told of it.
     pub(super) fn found(&self) -> Found {
         match self.clone() {
             Self::Nothing => Found::Missing,
             Self::Value(name, ttl_ms) => Found::Value { stored: name.into_bytes(), ttl_ms },
-            Self::Hash(name, ttl_ms) => {
-                Found::Other { guard: format!("0:{name}").into_bytes(), ttl_ms }
-            }
+            Self::Hash(name, ttl_ms) => Found::Other { guard: guard_of_name(&name), ttl_ms },
         }
     }
 }
@@ -101,6 +100,7 @@ fn read(file: &Path) -> Scenario {
                 true => Conflict::Upstream,
                 false => Conflict::Ledger,
             },
+            is_asked: rule.ends_with(", while Redis is asked"),
         },
         before,
         holder: (held != Thing::Nothing).then_some((held, left)),
@@ -136,9 +136,20 @@ impl Scenario {
     /// What the ledger says after the action: an adopted value is the holder, and so is a value that
     /// is the holder's.
     fn says_next<R>(&self, with: impl FnOnce(Says<'_>) -> R) -> R {
-        let told = self.then.strip_prefix("adopt ").or(self.then.strip_prefix("prefer "));
-        if let Some(adopted) = told {
-            let hold = Hold { what: Guard::Value(adopted.as_bytes()), left: Left::Forever };
+        if let Some(preferred) = self.then.strip_prefix("prefer ") {
+            let hold = Hold { what: Guard::Value(preferred.as_bytes()), left: Left::Forever };
+            return with(Says { holder: Some(hold), value: Standing::Holder, releasing: false });
+        }
+        if let Some(adopted) = self.then.strip_prefix("adopt ") {
+            let hash = adopted.strip_prefix("hash ").map(guard_of_name);
+            let what = hash.as_deref().map_or(Guard::Value(adopted.as_bytes()), Guard::Other);
+            let hold = Hold { what, left: Left::Forever };
+            return with(Says { holder: Some(hold), value: Standing::Holder, releasing: false });
+        }
+        if let Some(followed) = self.then.strip_prefix("follow hash ") {
+            let mark = guard_of_name(followed);
+            let left = self.holder.as_ref().map_or(Left::Forever, |(_, left)| *left);
+            let hold = Hold { what: Guard::Other(&mark), left };
             return with(Says { holder: Some(hold), value: Standing::Holder, releasing: false });
         }
         self.says(guard_of_name, |says| {
@@ -149,8 +160,26 @@ impl Scenario {
     }
 }
 
+/// The fields of a hash: the one that all have, and a field of its own for a stranger's.
+pub(super) fn field_of(name: &str) -> (&str, &str) {
+    name.split_once('/').unwrap_or(("field", name))
+}
+
+/// The mark of a hash; of one that is too large, none of its content.
 pub(super) fn guard_of_name(name: &str) -> Vec<u8> {
-    format!("0:{name}").into_bytes()
+    let (field, value) = field_of(name);
+    match name {
+        "LARGE" => b"0:".to_vec(),
+        _ => format!("0:h{}:{field}{}:{value}", field.len(), value.len()).into_bytes(),
+    }
+}
+
+/// The name of a hash with this mark.
+fn name_of_guard(guard: &[u8]) -> String {
+    let Some(Content::Hash(fields)) = content::of_mark(guard) else { return "LARGE".into() };
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (field, value) = fields.first_key_value().unwrap();
+    if field == b"field" { text(value) } else { format!("{}/{}", text(field), text(value)) }
 }
 
 /// A plan in the words of the files.
@@ -176,18 +205,19 @@ fn action(repair: Repair<'_>) -> String {
     let time = |ttl: Option<u64>| ttl.map_or("for ever".into(), |ms| format!("for {ms} ms"));
     let thing = |guard: Guard<'_>| match guard {
         Guard::Value(bytes) => text(bytes),
-        Guard::Other(bytes) => format!("hash {}", text(bytes).trim_start_matches("0:")),
+        Guard::Other(bytes) => format!("hash {}", name_of_guard(bytes)),
     };
     match repair {
         Repair::Delete(guard) => format!("delete {}", thing(guard)),
-        Repair::Set { stored, ttl_ms } => format!("set {} {}", text(stored), time(ttl_ms)),
+        Repair::Set { what, ttl_ms } => format!("set {} {}", thing(what), time(ttl_ms)),
         Repair::Persist(guard) => format!("persist {}", thing(guard)),
         Repair::Lengthen { guard, ttl_ms } => format!("lengthen {} to {ttl_ms} ms", thing(guard)),
         Repair::Replace { theirs, ours, ttl_ms, conflict } => {
             let conflict = if conflict { ", a conflict" } else { "" };
-            format!("replace {} by {} {}{conflict}", thing(theirs), text(ours), time(ttl_ms))
+            format!("replace {} by {} {}{conflict}", thing(theirs), thing(ours), time(ttl_ms))
         }
-        Repair::Adopt(stored) => format!("adopt {}", text(stored)),
+        Repair::Adopt(theirs) => format!("adopt {}", thing(theirs)),
+        Repair::Follow(mark) => format!("follow {}", thing(Guard::Other(mark))),
         Repair::Prefer(stored) => format!("prefer {}", text(stored)),
     }
 }
@@ -234,6 +264,7 @@ fn the_files_have_every_word_of_the_table() {
         "replace",
         "adopt",
         "prefer",
+        "follow",
     ];
     assert_eq!(said, known.map(str::to_owned).into());
 }

@@ -261,3 +261,34 @@ fn a_claim_with_redis_disputes_nothing_that_is_released() {
     one.pass(3 * MIRROR);
     assert!(one.disputes.is_empty() && other.disputes.is_empty());
 }
+
+/// A client that releases by another sidecar than the one that granted, before that has written the
+/// grant. One that takes the lock again with the same token keeps it.
+#[test]
+fn a_release_that_came_before_its_grant_ends_it() {
+    for again in [false, true] {
+        let medium = medium();
+        let (mut one, mut other) = (serving(&medium), serving(&medium));
+        other.grant("a", "v", 1);
+        other.run();
+        one.release("a", "v");
+        one.run();
+        one.pass(MIRROR_WAIT);
+        assert_eq!(one.fence("a"), None);
+        if again {
+            other.grant("a", "v", 2);
+        }
+        other.pass(MIRROR_WAIT);
+        one.pass(MIRROR);
+        one.pass(MIRROR);
+        other.pass(MIRROR);
+        assert_eq!(other.fence("a"), again.then_some(2), "again: {again}");
+        assert_eq!(other.fence("a"), one.fence("a"));
+        // Only once.
+        other.grant("a", "v", 9);
+        other.run();
+        other.pass(MIRROR_WAIT);
+        one.pass(3 * MIRROR);
+        assert_eq!(one.fence("a"), Some(9));
+    }
+}

@@ -17,7 +17,7 @@ fn observed() -> Policy {
 struct Stage {
     book: Book,
     store: RefCell<Store>,
-    sightings: Sightings,
+    signs: Signs,
     revisits: Vec<(LockKey, u64)>,
 }
 
@@ -28,13 +28,13 @@ impl Stage {
     }
 
     fn look_if(&mut self, follows: bool, key: &LockKey, ms: u64, probes: u64) -> Vec<Ask> {
-        let sightings = std::mem::take(&mut self.sightings);
+        let signs = std::mem::take(&mut self.signs);
         let mut pass = Pass::of_keys(observed(), [key.clone()], Doubts::new())
-            .following(Arc::new([0].into()), sightings);
+            .following(Arc::new([0].into()), signs);
         pass.at(Moment { now: Duration::from_millis(ms), probes, follows });
         drive(&mut pass, &self.book, &self.store, |_, _| {});
         self.revisits = pass.take_revisits();
-        self.sightings = pass.take_sightings();
+        self.signs = pass.take_signs();
         std::mem::take(&mut self.book.0.lock().unwrap().told)
     }
 
@@ -120,10 +120,9 @@ fn a_dead_value_is_a_lock_again() {
     stage.book.grant(&key, "a");
     stage.book.release(&key);
     stage.store.borrow_mut().set(&key, "a", None);
-    // The test's ledger takes in whatever it is told of; the real one refuses a dead value that was
-    // not seen to be set anew.
+    let signs = Signs::default().with_changed([key.clone()]);
     let mut pass = Pass::of_keys(observed(), [key.clone()], Doubts::new())
-        .following(Arc::new([0].into()), Sightings::new());
+        .following(Arc::new([0].into()), signs);
     pass.at(Moment { now: Duration::ZERO, probes: 0, follows: true });
     let told = |pass: &mut Pass| loop {
         match pass.next(&stage.book, NOW) {
@@ -156,7 +155,7 @@ fn no_more_locks_than_there_may_be() {
         stage.store.borrow_mut().set(key, "a", None);
     }
     let mut pass = Pass::of_keys(observed(), keys.clone(), Doubts::new())
-        .following(Arc::new([0].into()), Sightings::new());
+        .following(Arc::new([0].into()), Signs::default());
     pass.at(Moment { now: Duration::ZERO, probes: 0, follows: true });
     drive(&mut pass, &stage.book, &stage.store, |_, _| {});
     assert_eq!(stage.book.room(), 0);
@@ -183,7 +182,7 @@ fn what_a_pass_has_put_back_too_late_is_deleted() {
     stage.book.grant(&key, "a");
     assert_eq!(stage.look(&key, 0, 0), []);
     let mut pass = Pass::of_keys(observed(), [key.clone()], Doubts::new())
-        .following(Arc::new([0].into()), std::mem::take(&mut stage.sightings));
+        .following(Arc::new([0].into()), std::mem::take(&mut stage.signs));
     pass.at(Moment { now: Duration::from_secs(4), probes: 9, follows: true });
     drive(&mut pass, &stage.book, &stage.store, |_, command| {
         if command.is_repair() {
@@ -191,4 +190,25 @@ fn what_a_pass_has_put_back_too_late_is_deleted() {
         }
     });
     assert_eq!(stage.store.borrow().value(&key), None);
+}
+
+/// A sidecar that can't reach Redis has released it: nothing has changed there, and the value is to
+/// be deleted.
+#[test]
+fn a_dead_value_that_was_there_all_the_time_is_deleted() {
+    let mut stage = Stage::default();
+    let key = lock("a");
+    stage.observe(&key, "a");
+    assert_eq!(stage.look(&key, 0, 0), []);
+    stage.book.release(&key);
+    assert_eq!(stage.look(&key, 100, 1), []);
+    assert!(stage.store.borrow().value(&key).is_some(), "not at the first look");
+    assert_eq!(stage.look(&key, 1700, 5), []);
+    assert_eq!(stage.store.borrow().value(&key), None);
+    // It was seen to be gone: what comes now is its owner's next lock.
+    assert_eq!(stage.look(&key, 1800, 5), []);
+    stage.store.borrow_mut().set(&key, "a", None);
+    assert_eq!(stage.look(&key, 1900, 5), []);
+    assert_eq!(stage.look(&key, 4000, 9), []);
+    assert!(stage.store.borrow().value(&key).is_some());
 }

@@ -44,6 +44,9 @@ impl Acquiring {
         answer: &Answer,
         scope: &mut Scope<'_, '_>,
     ) -> Option<Flow> {
+        if self.raising.take_if(|ticket| *ticket == answer.ticket).is_some() {
+            return Some(self.raised(answer.outcomes.first(), scope));
+        }
         if let Some((_, outcome)) = self.leaving.take_if(|(ticket, _)| *ticket == answer.ticket) {
             return Some(self.end(outcome, scope));
         }
@@ -79,6 +82,10 @@ impl Acquiring {
     pub(in crate::session::operation) fn ledger_late(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
         if self.refresh.is_due() {
             return self.send_refresh(scope);
+        }
+        if let Some(ticket) = self.raising.take() {
+            scope.shared().door.forget(ticket);
+            return self.end(Outcome::Undecided, scope);
         }
         if let Some((ticket, _)) = self.leaving.take() {
             scope.shared().door.forget(ticket);

@@ -5,8 +5,8 @@
 //! ledger before the client is told. If Redis has no counter, or the ledger's door takes no grants
 //! any more, that yes is none, and the acquire goes on by a claim.
 
-use crate::ledger::Guarantee;
-use crate::lock::acquire::{Input, Request};
+use crate::ledger::{Ask, Guarantee, Outcome as Booked};
+use crate::lock::acquire::{Input, Outcome, Request};
 use crate::lock::envelope::scripts;
 use crate::lock::record::Confidence;
 use crate::mode::Report;
@@ -77,13 +77,40 @@ impl Acquiring {
         if self.granted { Input::Ours } else { Input::Uncalm }
     }
 
+    /// A claim has won, and Redis has given it a fence: the ledger has it before the client is told. A
+    /// grant by another sidecar that is still on its way there may have a higher one than the claim's
+    /// own, though it is over: it would end this hold. And who releases it by another sidecar must
+    /// not find this written behind. None if there is nothing to wait for.
+    pub(super) fn raise(&mut self, outcome: Outcome, scope: &mut Scope<'_, '_>) -> Option<Flow> {
+        let fence = self.fence.filter(|_| outcome == Outcome::Granted && self.won.is_some())?;
+        let record = self.ask.record(scope.client(), scope.shared());
+        let grant = match scope.claim_of(&self.lock, &record) {
+            Ask::Claim(claim) | Ask::ClaimExpiring(claim) => Ask::Grant(claim, fence),
+            _ => return None,
+        };
+        // Not while Redis does not decide: then the counter is raised above all of these.
+        self.raising = Some(scope.book(vec![grant]).ok()?);
+        self.until = scope.claim_until(self.ask.safety_ttl);
+        Some(self.waiting())
+    }
+
+    /// The ledger has that fence; or another has the lock by now.
+    pub(super) fn raised(&mut self, raised: Option<&Booked>, scope: &mut Scope<'_, '_>) -> Flow {
+        if matches!(raised, Some(Booked::Won { .. })) {
+            return self.end(Outcome::Granted, scope);
+        }
+        // A repair takes the key back.
+        scope.shared().repairs.touch(&self.lock);
+        self.finish(Outcome::RanOut, scope)
+    }
+
     /// The table and the ledger have what the client is about to be told.
     pub(super) fn note_granted(&self, scope: &Scope<'_, '_>) {
         let table = &scope.shared().table;
         let record = || self.ask.record(scope.client(), scope.shared());
         match (self.won, self.fence) {
             // A claim that has won stands in the table already.
-            (Some(_), Some(fence)) => scope.raise_fence(&self.lock, &record(), fence),
+            (Some(_), Some(fence)) => table.raise_fence(&self.lock, &self.ask.stored, fence),
             (Some(_), None) => {}
             (None, _) if self.granted => {}
             (None, _) if self.resumed => {

@@ -3,6 +3,7 @@
 //! No reply shows more than the first 8 characters of a token (SPEC 9).
 
 use crate::ledger::entry::{Claim, Entry, OBSERVED, OBSERVED_ANEW, Row};
+use crate::lock::content::{self, Content};
 use crate::lock::record::{Confidence, LockKey, Position, Record};
 use crate::lock::value;
 use crate::mode::{Event, Mode};
@@ -25,11 +26,16 @@ pub(super) fn describe(
     let number = |number: u64| Field::Number(i64::try_from(number).unwrap_or(i64::MAX));
     let text = |text: &str| Field::Text(text.as_bytes().to_vec());
     let owner = value::worker_id(client_value).unwrap_or(&record.client);
+    let content = record.other.as_ref().and_then(|mark| content::of_mark(mark));
+    let token = match &record.other {
+        Some(_) => shown_part(content.as_ref()),
+        None => shown_token(client_value),
+    };
     let mut fields = vec![
         ("key", Field::Text(lock.key().to_vec())),
         ("rule", text(&record.rule)),
         ("owner", text(owner)),
-        ("token", Field::Text(shown_token(client_value))),
+        ("token", Field::Text(token)),
         ("since", Field::Text(rfc3339(record.granted_at_ms).into_bytes())),
         ("origin", text(origin(record))),
         ("state", text(state(lock, record, shared))),
@@ -41,6 +47,10 @@ pub(super) fn describe(
     fields.extend(expires.map(|left| ("expires_in_seconds", left)));
     fields.extend(record.fence.map(|fence| ("fence", number(fence))));
     fields.extend(record.claim.map(|at| ("claim", text(&format!("{}-{}", at.log, at.seq)))));
+    if let Some(content) = &content {
+        fields.push(("type", text(content.type_name())));
+        fields.push(("elements", number(content.len() as u64)));
+    }
     fields.extend(record.marker.as_ref().map(|marker| ("marker", text(marker))));
     encode::map(out, protocol, fields.len());
     for (name, field) in fields {
@@ -87,6 +97,12 @@ fn shown_token(client_value: &[u8]) -> Vec<u8> {
         None => client_value,
     };
     let text = String::from_utf8_lossy(secret);
+    text.chars().take(SHOWN).collect::<String>().into_bytes()
+}
+
+/// The same of what a library put into a lock that is no string: the name of its first part.
+fn shown_part(content: Option<&Content>) -> Vec<u8> {
+    let text = String::from_utf8_lossy(content.map(Content::first).unwrap_or_default());
     text.chars().take(SHOWN).collect::<String>().into_bytes()
 }
 
@@ -141,7 +157,10 @@ pub(super) fn history(
             _ => holder.and_then(|holder| holder.fence),
         };
         let (what, cause, at_ms) = words(&row.entry);
-        let token = made_by(&row.entry).map(|claim| token_of(claim, shared)).unwrap_or_default();
+        let token = match &row.entry {
+            Entry::Content { change, .. } => shown_part(Content::parse(&change.to).as_ref()),
+            entry => made_by(entry).map(|claim| token_of(claim, shared)).unwrap_or_default(),
+        };
         let fields: [(&str, Vec<u8>); 6] = [
             ("time", at_ms.map(rfc3339).unwrap_or_default().into_bytes()),
             ("what", what.into()),
@@ -171,6 +190,7 @@ fn words(entry: &Entry) -> (&'static str, &'static str, Option<u64>) {
         Entry::Prefer(claim, _) => ("preference", "", Some(claim.at_ms)),
         Entry::Release { cause, at_ms, .. } => ("release", cause.word(), Some(*at_ms)),
         Entry::Extend { .. } => ("extension", "", None),
+        Entry::Content { .. } => ("content", "", None),
         Entry::Withdraw { .. } => ("withdrawal", "", None),
         Entry::Heard { .. } => ("heard", "", None),
         Entry::Start(_) | Entry::Degraded | Entry::Healthy(_) | Entry::Heartbeat | Entry::End => {
@@ -184,6 +204,7 @@ fn claim_of(row: &Row) -> Position {
     match &row.entry {
         Entry::Release { claim, .. }
         | Entry::Extend { claim, .. }
+        | Entry::Content { claim, .. }
         | Entry::Withdraw { claim, .. }
         | Entry::Heard { claim, .. } => *claim,
         _ => row.at,
@@ -201,5 +222,8 @@ fn made_by(entry: &Entry) -> Option<&Claim> {
 }
 
 fn token_of(claim: &Claim, shared: &Shared) -> Vec<u8> {
+    if let Some(mark) = &claim.other {
+        return shown_part(content::of_mark(mark).as_ref());
+    }
     shown_token(value::strip(&claim.stored, shared.stamp_of(claim.key.key())))
 }

@@ -3,8 +3,12 @@
 use std::sync::Arc;
 
 use crate::command::script::ScriptCall;
-use crate::ledger::{Ask, Cause};
-use crate::lock::envelope::{self, Call, Envelope, Guard, KeyTerms, Outcome, Released, Run, Taken};
+use crate::ledger::entry::OBSERVED;
+use crate::ledger::{Ask, Cause, Claim, ContentChange};
+use crate::lock::content;
+use crate::lock::envelope::{
+    self, Call, Changed, Envelope, Guard, KeyTerms, Outcome, Released, Run, Taken,
+};
 use crate::lock::record::{Confidence, LockKey, Record};
 use crate::lock::rule::{Mode, Rule};
 use crate::resp::Args;
@@ -157,8 +161,16 @@ impl Enveloped {
                 released: Vec::new(),
                 releases: Vec::new(),
             }),
-            Outcome::Wrapped { taken, released, reply } => {
-                let (released, releases) = self.released(&released, scope);
+            Outcome::Wrapped { taken, released, changed, reply } => {
+                let (released, mut releases) = self.released(&released, scope);
+                // A lock that is claimed with all that stands there needs no word of the change.
+                let is_taken = |changed: &&Changed<'_>| {
+                    let place = (changed.index, changed.database);
+                    taken.iter().any(|taken| (taken.index, taken.database) == place)
+                };
+                let changes =
+                    changed.iter().filter_map(|one| self.change(one, is_taken(&one), scope));
+                releases.extend(changes);
                 let provisional =
                     taken.iter().filter_map(|taken| self.take(taken, scope)).collect();
                 let mut own = Vec::new();
@@ -199,6 +211,48 @@ impl Enveloped {
         (found.into_iter().map(|(key, _)| key).collect(), releases)
     }
 
+    /// What the ledger is to be told of a lock whose content a script has changed. `is_taken`: it is
+    /// claimed anew, if nobody knows it.
+    fn change(&self, changed: &Changed<'_>, is_taken: bool, scope: &Scope<'_, '_>) -> Option<Ask> {
+        let bytes = |content: &[u8]| {
+            content::split(&content::canonical(&[b"0:", content].concat())).1.into()
+        };
+        let key = LockKey::new(changed.database, self.keys.get(changed.index)?);
+        let change =
+            ContentChange { from: bytes(changed.from), to: bytes(changed.to), whole: false };
+        match scope.shared().table.find(&key) {
+            Some(_) if change.from == change.to => None,
+            Some(record) => Some(Ask::Content { key, claim: record.claim, change }),
+            None if is_taken => None,
+            // It was made behind Lockside's back: as a repair would, once it had found it.
+            None => {
+                let rule = scope.shared().rules.find(key.key())?;
+                let mark = content::renamed(b"0:", &change.to);
+                Some(Ask::Observe(self.observation(key, mark, rule, scope)))
+            }
+        }
+    }
+
+    fn observation(
+        &self,
+        key: LockKey,
+        mark: Arc<[u8]>,
+        rule: &Rule,
+        scope: &Scope<'_, '_>,
+    ) -> Claim {
+        Claim {
+            key,
+            stored: [].into(),
+            other: Some(mark),
+            rule: scope.shared().rule_name(rule),
+            client: OBSERVED.into(),
+            at_ms: scope.shared().clock.unix_ms(),
+            asked_ttl_ms: None,
+            expires_at_ms: None,
+            marker: None,
+        }
+    }
+
     /// What a script left, to be settled.
     fn take(&self, taken: &Taken<'_>, scope: &Scope<'_, '_>) -> Option<Provisional> {
         let shared = scope.shared();
@@ -229,10 +283,18 @@ impl Enveloped {
                 scope.book_unattended(vec![Ask::Extend(lock, claim, at)]);
                 return None;
             }
+            if matches!(taken.guard, Guard::Other(_)) && known.other.is_some() {
+                // Its content is what has changed. A repair takes the TTL off that it still had.
+                shared.repairs.touch(&lock);
+                return None;
+            }
         }
+        let other = match taken.guard {
+            Guard::Other(mark) => Some(content::canonical(mark)),
+            Guard::Value(_) => None,
+        };
         let mut guard = Vec::new();
-        taken.guard.encode(&mut guard);
-        let other = matches!(taken.guard, Guard::Other(_)).then(|| guard.clone().into());
+        other.as_deref().map_or(taken.guard, Guard::Other).encode(&mut guard);
         let record = Record { other, ..record };
         Some(Provisional { lock, guard, record, safety_ttl: rule.safety_ttl, persistent })
     }

@@ -3,7 +3,7 @@
 //! a grant, and a command that may end a hold and finds none.
 
 use crate::command::LockUse;
-use crate::degraded::{Change, CompanionEffects};
+use crate::degraded::{Change, CompanionEffects, Taken};
 use crate::ledger::Guarantee;
 use crate::lock::record::{Confidence, LockKey, Record};
 use crate::lock::value;
@@ -29,7 +29,8 @@ impl Serving {
         if scope.shared().guarantee == Guarantee::Strict && record.claim.is_some() {
             self.resumes = record.claim;
             let Record { asked_ttl_ms, expires_at_ms, .. } = record;
-            let again = Change::Take { key: lock, stored, asked_ttl_ms, expires_at_ms };
+            let new = Taken { stored, other: None, asked_ttl_ms, expires_at_ms };
+            let again = Change::Take { key: lock, new };
             return self.make_true(reply, vec![again], CompanionEffects::default(), scope);
         }
         scope.shared().table.set_confidence(&lock, &stored, Confidence::Held);
@@ -43,9 +44,8 @@ impl Serving {
     /// The ledger has not made it true in time.
     pub(super) fn leave(&mut self, text: &str, scope: &mut Scope<'_, '_>) -> Flow {
         let Some(mut under_way) = self.under_way.take() else { return Flow::Close };
-        under_way.booking.give_up(scope);
         under_way.touched.iter().for_each(|key| scope.shared().repairs.touch(key));
-        under_way.give_up(scope);
+        under_way.steps.leave(scope);
         scope.answer_error(text)
     }
 

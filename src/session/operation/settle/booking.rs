@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::crash;
 use crate::ledger::fold::Holder;
-use crate::ledger::{Answer, Ask, Cause, Outcome, Ticket, Withdrawal};
+use crate::ledger::{Answer, Ask, Cause, ContentChange, Outcome, Ticket, Withdrawal};
 use crate::lock::record::{LockKey, Position};
 use crate::session::operation::{Scope, durable};
 
@@ -56,6 +56,8 @@ pub(in crate::session::operation) struct Booking {
     pub(in crate::session::operation) missed: bool,
     /// Which locks that were.
     pub(super) ended_before: Vec<LockKey>,
+    /// Changes of contents that were not the holder's.
+    refused: Vec<(LockKey, ContentChange)>,
 }
 
 impl Booking {
@@ -78,6 +80,7 @@ impl Booking {
             fence_high: 0,
             missed: false,
             ended_before: Vec::new(),
+            refused: Vec::new(),
         };
         let is_guess = |ask: &Ask| matches!(ask, Ask::ReleaseAny(..));
         let (guesses, mut releases): (Vec<_>, Vec<_>) = releases.into_iter().partition(is_guess);
@@ -136,7 +139,9 @@ impl Booking {
                 .iter()
                 .zip(&answer.outcomes)
                 .filter(|(_, outcome)| **outcome == Outcome::NotHeld);
-            self.ended_before = ended.filter_map(|(ask, _)| released_by(ask)).cloned().collect();
+            let ended: Vec<&Ask> = ended.map(|(ask, _)| ask).collect();
+            self.ended_before = ended.iter().filter_map(|ask| released_by(ask)).cloned().collect();
+            self.refused = ended.iter().filter_map(|ask| changed_by(ask)).collect();
             return true;
         }
         if self.guesses.take_if(|ticket| *ticket == answer.ticket).is_some() {
@@ -167,10 +172,21 @@ impl Booking {
         true
     }
 
+    /// True if a release has ended a hold.
+    pub(in crate::session::operation) fn has_released(&self) -> bool {
+        self.asked.iter().filter_map(released_by).any(|key| !self.ended_before.contains(key))
+    }
+
     /// True if the table was behind when it named what is released: that had ended before, and the
-    /// lock has another holder, which may be what Redis has let go.
+    /// lock has another holder, which may be what Redis has let go. Or if a content was changed that
+    /// was not the holder's.
     pub(super) fn was_behind(&self, scope: &Scope<'_, '_>) -> bool {
-        self.ended_before.iter().any(|key| scope.shared().table.find(key).is_some())
+        let table = &scope.shared().table;
+        let is_undone = |(key, change): &(LockKey, ContentChange)| {
+            !change.is_done(table.find(key).and_then(|record| record.other).as_deref())
+        };
+        self.ended_before.iter().any(|key| table.find(key).is_some())
+            || self.refused.iter().any(is_undone)
     }
 
     /// True once the claims are withdrawn, durably.
@@ -216,6 +232,13 @@ impl Booking {
         if let Some(ticket) = self.guesses.take() {
             scope.shared().door.withdraw(ticket);
         }
+    }
+}
+
+fn changed_by(ask: &Ask) -> Option<(LockKey, ContentChange)> {
+    match ask {
+        Ask::Content { key, change, .. } => Some((key.clone(), change.clone())),
+        _ => None,
     }
 }
 

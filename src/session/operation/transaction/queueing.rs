@@ -48,7 +48,7 @@ impl Queueing {
                 Read::Overwrite => Self::computed(args, scope),
                 Read::Other => Self::as_it_came(Purpose::Pass, args, scope),
             },
-            LockUse::Computed => Self::computed(args, scope),
+            LockUse::Computed | LockUse::Content => Self::computed(args, scope),
             LockUse::Script { .. } => Self::begin_script(args, scope),
             lock_use => {
                 let purpose = exchange::purpose(lock_use, args, scope);

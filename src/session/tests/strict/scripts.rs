@@ -1,0 +1,44 @@
+//! Scripts that take a lock without knowing that the ledger has given it to another.
+
+use super::*;
+
+const SCRIPT: &str = "return redis.call('SETNX', KEYS[1], ARGV[1])";
+/// What the envelope reports of it: the lock was taken, provisionally, by a string.
+const TOOK: &str = "*3\r\n$16\r\nhdbaaaaahdbaaaaa\r\n$50\r\n\
+    t1 0 1 -1 37 s550e8400-e29b-41d4-a716-446655440000\r\n:1\r\n";
+
+/// The holder is put into Redis, so that the script says no in its own words. It may have released
+/// meanwhile, and a repair that looked in between found nothing: so one looks again afterwards, or a
+/// lock that nobody holds would stand in Redis.
+#[test]
+fn a_holder_that_is_put_into_redis_is_looked_at_again() {
+    let claim = Claim {
+        key: LockKey::new(0, b"lock:a"),
+        stored: b"worker:1".as_slice().into(),
+        other: None,
+        rule: "r".into(),
+        client: "c".into(),
+        at_ms: 0,
+        asked_ttl_ms: None,
+        expires_at_ms: None,
+        marker: None,
+    };
+    let holder = Holder { at: CLAIM, claim, fence: 1, heard: true };
+    let mut strict = Strict::new();
+    strict.client(&[&format!("EVAL \"{SCRIPT}\" 1 lock:a {TOKEN}")]);
+    strict.redis("$40\r\n0000000000000000000000000000000000000000\r\n");
+    strict.redis(TOOK);
+    strict.asked();
+    strict.sent();
+    strict.answer(1, Outcome::Lost { holder: Some(Arc::new(holder)) });
+    assert_eq!(strict.did(), [touched()], "Redis did not know of the holder");
+    strict.assert_sent(&[CAD]);
+    strict.redis("*1\r\n:1\r\n");
+    strict.assert_sent(&["SET lock:a worker:1 NX"]);
+    assert_eq!(strict.did(), []);
+    strict.redis(OK);
+    assert_eq!(strict.did(), [touched()]);
+    strict.assert_sent(&["EVALSHA"]);
+    strict.redis(":0\r\n");
+    assert_eq!(strict.told(), ":0\r\n");
+}

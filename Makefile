@@ -48,6 +48,7 @@ bench-ledger: ## Measure the ledger, an outage and the recovery
 	@tests/setup bench
 	@$(MAKE) --no-print-directory build
 	$(PYTHON) tests/bench/outage.py
+	cargo bench --locked --bench ledger
 
 setup: ## Install what the tests need
 	@tests/setup test

@@ -20,7 +20,7 @@ use crate::ledger::thread::Ledger;
 use crate::mode::Mode;
 use crate::resp::request;
 use crate::scripts::{Bounds, Scripts};
-use crate::session::{Clock, Locals, Shared, Stamper};
+use crate::session::{Clock, Locals, Replicas, Shared, Stamper};
 use crate::upstream::Upstream;
 use crate::worker::{Common, Limits, Listener, Mailbox, Worker};
 
@@ -158,6 +158,10 @@ fn common(
         locals: Locals::default(),
         gate: Arc::new(doorman),
         bell: foundation.postman.clone(),
+        replicas: Replicas {
+            least: settings.upstream.min_replicas,
+            within: settings.upstream.replica_timeout,
+        },
         acquire_timeout: settings.ledger.acquire_timeout,
         release_wait: settings.ledger.release_wait,
         command_timeout: settings.upstream.command_timeout,

@@ -108,9 +108,10 @@ pub struct Upstream {
     pub probe_timeout: Duration,
     /// How often all locks in Redis are compared with the ledger in the background (SPEC 7).
     pub repair_interval: Duration,
-    /// Replicas that must have an acquire before it is claimed (SPEC 10). Always 0: this version
-    /// refuses more.
+    /// Replicas that must have an acquire before it is claimed (SPEC 10); 0 is off.
     pub min_replicas: usize,
+    /// How long an acquire waits for them. Below `command_timeout` where they are asked for.
+    pub replica_timeout: Duration,
 }
 
 /// Namespace where none is configured.
@@ -229,6 +230,7 @@ impl Default for Upstream {
             probe_timeout: Duration::from_secs(1),
             repair_interval: Duration::from_secs(60),
             min_replicas: 0,
+            replica_timeout: Duration::from_secs(1),
         }
     }
 }

@@ -57,6 +57,8 @@ pub struct Callbacks {
     pub start_pass: Box<dyn Fn(Arc<str>) + Send>,
     /// The pass under way has become useless: it should end soon, and say so.
     pub stop_pass: Box<dyn Fn() + Send>,
+    /// Redis has been found to let nobody in who has not authenticated.
+    pub closed: Box<dyn Fn() + Send>,
 }
 
 /// What the thread shares with others.
@@ -215,6 +217,12 @@ impl Driver {
         let began = self.origin.elapsed();
         let finding = self.prober.probe(fresh, deep);
         tracing::trace!(?finding, fresh, deep, "probed");
+        if let Some(count) = self.prober.databases() {
+            self.parts.reports.note_databases(count);
+        }
+        if self.prober.take_closed() {
+            (self.parts.callbacks.closed)();
+        }
         if matches!(finding, Finding::Good { .. }) {
             self.parts.reports.count_good();
         }

@@ -47,6 +47,9 @@ pub enum Ask {
     Grant(Claim, u64),
     /// A value found in Redis.
     Observe(Claim),
+    /// The grant at this place, which had lost by its fence alone, stands in Redis, and Redis is
+    /// right (`conflict = "upstream"`).
+    Prefer(Claim, Position),
     /// The hold ends. Names the claim that the asker has seen as the holder.
     Release(LockKey, Position, Cause),
     /// The lock ends, whoever holds it when this is written.

@@ -42,6 +42,9 @@ pub enum Standing {
     Holder,
     /// It was released or withdrawn, or has lost: it never holds the lock again.
     Dead,
+    /// `fast`: a grant that has lost to another by its fence alone; its release has not come. It is
+    /// as dead, unless Redis is to be right (`conflict = "upstream"`).
+    Disputed,
     /// The ledger has never heard of it.
     Unknown,
 }
@@ -59,6 +62,12 @@ pub trait Truth: Send + Sync {
     /// holder had before: the time in it is of no account.
     fn standing_other(&self, _key: &LockKey, _guard: &[u8]) -> Standing {
         Standing::Unknown
+    }
+
+    /// `fast`: the place of the grant of this value, if it has lost to another by its fence alone and
+    /// its release has not come.
+    fn disputed(&self, _key: &LockKey, _stored: &[u8]) -> Option<Position> {
+        None
     }
 
     /// True if `claim` holds the lock, was observed in Redis, and is nobody's claim (SPEC 6).

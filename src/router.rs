@@ -21,6 +21,8 @@ pub enum Route {
     Lock(LockUse),
     /// A command on all locks of a database.
     Keyspace(KeyspaceUse),
+    /// A look at keys that show the fences of locks, perhaps with others.
+    Fence,
     /// A question that Lockside answers, or adds to.
     Ask(Ask),
     /// An error at once.
@@ -42,6 +44,9 @@ pub enum Ask {
 pub fn route(args: Args<'_>, rules: &Rules) -> Route {
     let Some(name) = args.get(0) else { return Route::Ignore };
     let Some(spec) = lookup(name) else { return Route::Upstream };
+    if rules.has_fences() && shows_fence(spec, args, rules) {
+        return route_fence(spec);
+    }
     match spec.class {
         Class::Plain => Route::Upstream,
         Class::Lock(lock_use) if touches_lock(spec, args, rules) => route_lock(spec, lock_use),
@@ -56,10 +61,14 @@ pub fn route(args: Args<'_>, rules: &Rules) -> Route {
 pub fn may_stream(args: Args<'_>, rules: &Rules) -> bool {
     let Some(name) = args.get(0) else { return false };
     let Some(spec) = lookup(name) else { return true };
+    let is_fence = |key| rules.has_fences() && rules.fence_of(key).is_some();
     match spec.class {
+        Class::Plain if rules.has_fences() => {
+            spec.first_key_decides() && args.get(1).is_some_and(|key| !is_fence(key))
+        }
         Class::Plain => true,
         Class::Lock(_) if spec.first_key_decides() => {
-            args.get(1).is_some_and(|key| rules.find(key).is_none())
+            args.get(1).is_some_and(|key| rules.find(key).is_none() && !is_fence(key))
         }
         _ => false,
     }
@@ -67,6 +76,29 @@ pub fn may_stream(args: Args<'_>, rules: &Rules) -> bool {
 
 fn touches_lock(spec: &'static Spec, args: Args<'_>, rules: &Rules) -> bool {
     spec.lock_keys(args).any(|key| rules.find(key).is_some())
+}
+
+fn shows_fence(spec: &'static Spec, args: Args<'_>, rules: &Rules) -> bool {
+    spec.keys(args).any(|key| rules.fence_of(key).is_some())
+}
+
+/// Such keys are read-only (SPEC 5): what could write one, or look at one in a way that only Redis
+/// could answer, is refused.
+fn route_fence(spec: &Spec) -> Route {
+    const READS: [&str; 9] =
+        ["get", "mget", "strlen", "exists", "type", "ttl", "pttl", "expiretime", "pexpiretime"];
+    let name = spec.name.to_uppercase();
+    match spec.class {
+        _ if READS.contains(&spec.name) => Route::Fence,
+        Class::Lock(LockUse::Script { .. }) => Route::Refuse(format!(
+            "ERR lockside: {name} is refused: a script can't read the fence of a lock; read it by \
+             GET before"
+        )),
+        _ => Route::Refuse(format!(
+            "ERR lockside: {name} is refused: a key with the fence_suffix of its rule shows the \
+             fence of a lock and is read-only; GET, MGET, STRLEN, EXISTS, TYPE and TTL read it"
+        )),
+    }
 }
 
 fn route_lock(spec: &Spec, lock_use: LockUse) -> Route {

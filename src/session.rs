@@ -38,7 +38,7 @@ use operation::{Flow, Grant, Operation, Queued, Scope};
 use pipeline::Pipeline;
 use replies::Treatment;
 pub use replies::Unusable;
-pub use shared::{Access, Bell, Clock, Gate, Repairs, Shared};
+pub use shared::{Access, Bell, Clock, Gate, Repairs, Replicas, Shared};
 pub use stamper::Stamper;
 use state::State;
 use witness::Witness;

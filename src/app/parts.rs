@@ -142,6 +142,10 @@ impl Truth for Ledgers {
         self.table.room()
     }
 
+    fn disputed(&self, key: &LockKey, stored: &[u8]) -> Option<Position> {
+        self.ledger.with_fold(|fold| fold.disputed(key, stored))
+    }
+
     fn holders(&self) -> Vec<Arc<Holder>> {
         self.ledger.holders()
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::config::Settings;
+use crate::degraded::auth::{DEFAULT_USER, Proof, Who};
 use crate::health::{self, Health, Reports};
 use crate::ledger::committer::Timing;
 use crate::ledger::sqlite::Sqlite;
@@ -157,6 +158,7 @@ impl Guards {
             policy: Policy {
                 rules: Arc::new(settings.rules.clone()),
                 guarantee: settings.guarantee,
+                conflict: settings.conflict,
             },
             truth: Arc::new(Ledgers { ledger: ledger.clone(), table: foundation.table.clone() }),
             door: ledger.clone(),
@@ -172,6 +174,7 @@ impl Guards {
         })?;
         let repair = Arc::new(repair);
         let (postman, starts, stops) = (foundation.postman.clone(), repair.clone(), repair.clone());
+        let gate = common.shared.gate.clone();
         let health = Health::start(
             health::Settings {
                 terms: mode::Terms {
@@ -194,6 +197,10 @@ impl Guards {
                     view_changed: Box::new(move || postman.wake_all()),
                     start_pass: Box::new(move |run| starts.start_pass(run)),
                     stop_pass: Box::new(move || stops.cancel_pass()),
+                    closed: Box::new(move || {
+                        let stranger = Who { user: DEFAULT_USER, proof: Proof::Nothing };
+                        gate.saw_refused(stranger, None);
+                    }),
                 },
             },
         )?;

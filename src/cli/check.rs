@@ -56,6 +56,13 @@ fn about(rule: &Rule) -> Vec<Finding> {
             "rule {name}: while Redis is away two sidecars may grant one lock (outage = \"local\")"
         ))),
     }
+    if let Some(suffix) = &rule.fence_suffix {
+        let suffix = String::from_utf8_lossy(suffix);
+        found.push(Finding::ok(format!(
+            "rule {name}: GET of a lock's key with {suffix} behind it reads its fence; no such key is \
+             a lock"
+        )));
+    }
     if let Some(hold) = rule.max_hold {
         found.push(Finding::warn(format!(
             "rule {name}: a lock is released after {} though its holder may still work (max_hold); \
@@ -97,11 +104,11 @@ fn upstream(upstream: &Upstream) -> Result<Vec<Finding>, Failure> {
     match link.try_ask(&redis::cmd("INFO"))? {
         Ok(Value::BulkString(info)) => {
             let save = save_points(&mut link)?;
-            found.extend(judge(&String::from_utf8_lossy(&info), save));
+            found.extend(judge(&String::from_utf8_lossy(&info), save, upstream.min_replicas));
         }
         Ok(Value::VerbatimString { text, .. }) => {
             let save = save_points(&mut link)?;
-            found.extend(judge(&text, save));
+            found.extend(judge(&text, save, upstream.min_replicas));
         }
         Ok(_) => found.push(Finding::warn("INFO has no text: version and mode are unknown")),
         Err(text) => {

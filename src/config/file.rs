@@ -62,7 +62,7 @@ fn observe(observe: &mut Observe, table: &mut Table<'_, '_>) {
 
 fn upstream(upstream: &mut Upstream, table: &mut Table<'_, '_>) {
     table.apply("url", |url| values::set_upstream(upstream, url));
-    table.value("min_replicas", &mut upstream.min_replicas, values::min_replicas);
+    table.value("min_replicas", &mut upstream.min_replicas, |text| values::REPLICAS.parse(text));
     let mut wait = |key, target: &mut Duration, range: Range<Duration>| {
         table.value(key, target, |text| range.parse(text));
     };
@@ -72,6 +72,8 @@ fn upstream(upstream: &mut Upstream, table: &mut Table<'_, '_>) {
     wait("probe_interval", &mut upstream.probe_interval, values::BEAT);
     wait("probe_timeout", &mut upstream.probe_timeout, values::BEAT);
     wait("repair_interval", &mut upstream.repair_interval, values::REPAIR_INTERVAL);
+    wait("replica_timeout", &mut upstream.replica_timeout, values::REPLICA_TIMEOUT);
+    table.check("min_replicas", || values::check_replicas(upstream));
 }
 
 fn ledger(ledger: &mut Ledger, table: &mut Table<'_, '_>) {

@@ -113,7 +113,8 @@ fn every_value_of_the_file_arrives() {
         probe_interval = "60ms"
         probe_timeout = "70ms"
         repair_interval = 8
-        min_replicas = 0
+        min_replicas = 2
+        replica_timeout = "40ms"
         [limits]
         max_bulk = "1MiB"
         client_buffer = "2MiB"
@@ -134,7 +135,7 @@ fn every_value_of_the_file_arrives() {
         allow_repeated_values = true
         outage = "local"
         max_hold = "2d"
-        fence_suffix = ""
+        fence_suffix = ":fence"
         [[rule]]
         name = "rest"
         keys = ["*"]
@@ -161,6 +162,7 @@ fn every_value_of_the_file_arrives() {
     let times = [upstream.recover_after, upstream.probe_interval, upstream.probe_timeout];
     assert_eq!(times.map(seconds), [0.0, 0.06, 0.07]);
     assert_eq!(upstream.repair_interval, Duration::from_secs(8));
+    assert_eq!((upstream.min_replicas, seconds(upstream.replica_timeout)), (2, 0.04));
     assert_eq!(settings.guarantee, Guarantee::Fast);
     assert_eq!((settings.namespace.as_str(), settings.conflict), ("orders", Conflict::Upstream));
     let ledger = &settings.ledger;
@@ -176,6 +178,7 @@ fn every_value_of_the_file_arrives() {
     assert_eq!(jobs.safety_ttl, Duration::from_millis(500));
     assert_eq!(jobs.default_ttl, Duration::from_secs(120));
     assert!(jobs.allow_repeated_values);
+    assert_eq!(jobs.fence_suffix.as_deref(), Some(&b":fence"[..]));
     assert_eq!((jobs.outage, jobs.max_hold), (Outage::Local, Some(Duration::from_secs(172_800))));
     let observe = &settings.observe;
     assert_eq!((&observe.databases, observe.scan.as_secs()), (&[0, 3].into(), 2));

@@ -53,6 +53,11 @@ pub(super) const CLOCK_SKEW: Range<Duration> =
     Range { min: Duration::ZERO, max: Duration::from_secs(3600) };
 pub(super) const RECOVER_AFTER: Range<Duration> =
     Range { min: Duration::ZERO, max: Duration::from_secs(600) };
+/// No Redis has more.
+pub(super) const REPLICAS: Range<usize> = Range { min: 0, max: 1000 };
+/// Shorter than a round trip between two data centres would refuse every acquire.
+pub(super) const REPLICA_TIMEOUT: Range<Duration> =
+    Range { min: Duration::from_millis(10), max: Duration::from_secs(60) };
 /// A pass reads every lock: more often than each second it would be traffic of its own.
 pub(super) const REPAIR_INTERVAL: Range<Duration> =
     Range { min: Duration::from_secs(1), max: Duration::from_secs(86_400) };
@@ -63,6 +68,8 @@ const MAX_HOLD: Range<Duration> =
 const MAX_LISTEN: usize = 16;
 /// Longest glob, in bytes.
 const MAX_GLOB: usize = 1024;
+/// Longest suffix of keys that show a fence, in bytes.
+const MAX_SUFFIX: usize = 64;
 /// Longest name of a rule or a namespace, in bytes: it is a label in metrics.
 const MAX_NAME: usize = 64;
 
@@ -220,12 +227,14 @@ pub(super) fn acquire_timeout(text: &str) -> Result<Option<Duration>, Wrong> {
     })
 }
 
-/// `WAIT` before the claim is not there yet: a promise that is not kept is refused.
-pub(super) fn min_replicas(text: &str) -> Result<usize, Wrong> {
-    match text {
-        "0" => Ok(0),
-        _ => Err(Wrong::new("waiting for replicas is not supported in this version", "0")),
+/// The wait for replicas is one step of a lock command.
+pub(super) fn check_replicas(upstream: &Upstream) -> Result<(), Wrong> {
+    if upstream.min_replicas == 0 || upstream.replica_timeout < upstream.command_timeout {
+        return Ok(());
     }
+    let (wait, step) = (upstream.replica_timeout, upstream.command_timeout);
+    let what = format!("replica_timeout ({}) is too long for it", show_duration(wait));
+    Err(Wrong::new(what, format!("less than command_timeout ({})", show_duration(step))))
 }
 
 pub(super) fn outage(text: &str) -> Result<Outage, Wrong> {
@@ -243,14 +252,14 @@ pub(super) fn max_hold(text: &str) -> Result<Option<Duration>, Wrong> {
     read.map_err(|wrong| Wrong::new(wrong.what, format!("0 (off), or {}", wrong.expected)))
 }
 
-/// An empty one is off. Any other is refused: nothing serves such keys yet, and a client that
-/// finds no fence there must not take that for an answer.
-pub(super) fn fence_suffix(text: &str) -> Result<Option<String>, Wrong> {
-    if text.is_empty() {
-        return Ok(None);
+/// An empty one is off.
+pub(super) fn fence_suffix(text: &str) -> Result<Option<Vec<u8>>, Wrong> {
+    let is_plain = text.len() <= MAX_SUFFIX && text.bytes().all(|byte| byte.is_ascii_graphic());
+    let expected = || format!("\"\" (off), or up to {MAX_SUFFIX} visible ASCII characters");
+    match is_plain {
+        true => Ok(Some(text.as_bytes().to_vec()).filter(|suffix| !suffix.is_empty())),
+        false => Err(unusable(text, "suffix", expected())),
     }
-    let what = "reading a fence by GET is not supported in this version";
-    Err(Wrong::new(what, "\"\" (off); LOCKSIDE FENCE gives the fence"))
 }
 
 pub(super) fn switch(text: &str) -> Result<bool, Wrong> {

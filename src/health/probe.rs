@@ -18,6 +18,9 @@
 //!
 //! **The run** is `run_id` of `INFO server`, asked for on each new connection. Where that is not
 //! permitted, each new connection counts as another run unless the one before still stands.
+//!
+//! **Besides** it asks on each new connection how many databases there are (`CONFIG GET databases`;
+//! not permitted: not known), and notes when Redis lets nobody in without a password.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -55,6 +58,11 @@ pub(super) struct Prober {
     untold: u64,
     /// People are told once that probes are blind.
     warned: bool,
+    /// How many databases Redis has, if it has said so.
+    databases: Option<u32>,
+    /// The last connection that was made met NOAUTH; and whether that is news.
+    is_stranger: bool,
+    is_news: bool,
 }
 
 /// A connection, and what is known by it.
@@ -81,7 +89,26 @@ impl Prober {
     pub(super) fn new(whom: Whom) -> Self {
         // The hash of nothing under a key that the system has chosen.
         let key = format!("lockside:probe:{:016x}", RandomState::new().hash_one(()));
-        Self { whom, key, standing: None, untold: 0, warned: false }
+        Self {
+            whom,
+            key,
+            standing: None,
+            untold: 0,
+            warned: false,
+            databases: None,
+            is_stranger: false,
+            is_news: false,
+        }
+    }
+
+    /// How many databases Redis has, if it has said so.
+    pub(super) fn databases(&self) -> Option<u32> {
+        self.databases
+    }
+
+    /// True once after Redis was found to let nobody in without a password.
+    pub(super) fn take_closed(&mut self) -> bool {
+        std::mem::take(&mut self.is_news)
     }
 
     /// Makes one probe; `fresh`: by a new connection. Takes `timeout` at most.
@@ -147,6 +174,7 @@ impl Prober {
         self.write_auth(&mut commands);
         encode::command(&mut commands, &[b"CLIENT", b"SETNAME", b"lockside-health"]);
         encode::command(&mut commands, &[b"INFO", b"server"]);
+        encode::command(&mut commands, &[b"CONFIG", b"GET", b"databases"]);
         link.send(&commands, deadline);
         let reply = |link: &mut Link| {
             let bytes = link.reply(deadline).map_err(|fault| self.bad(fault.sign()))?;
@@ -157,6 +185,10 @@ impl Prober {
         }
         reply(&mut link)?;
         let info = reply(&mut link)?;
+        let config = reply(&mut link)?;
+        self.databases = databases(&config).or(self.databases);
+        let was_stranger = std::mem::replace(&mut self.is_stranger, info.starts_with(b"-NOAUTH"));
+        self.is_news |= self.is_stranger && !was_stranger;
         let run = field(&info, b"run_id").map(Arc::from).unwrap_or_else(|| {
             self.untold += 1;
             format!("{UNTOLD}{}", self.untold).into()
@@ -271,6 +303,13 @@ fn refusal(reply: &[u8]) -> Option<Finding> {
 
 fn is_untold(run: &str) -> bool {
     run.starts_with(UNTOLD)
+}
+
+/// The number in a reply to `CONFIG GET databases`.
+fn databases(config: &[u8]) -> Option<u32> {
+    let (reply, _) = Reply::parse(config)?;
+    let (value, _) = Reply::parse(reply.elements().nth(1)?)?;
+    std::str::from_utf8(value.text()?).ok()?.parse().ok()
 }
 
 /// The value of `name:value` in a reply of INFO.

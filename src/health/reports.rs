@@ -1,6 +1,6 @@
 //! Where workers and the repair say what they have met: bounded, coalesced, and never waited for.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -25,6 +25,8 @@ struct Inbox {
     waiting: Mutex<Waiting>,
     wake: Condvar,
     good: AtomicU64,
+    /// Zero: not known.
+    databases: AtomicU32,
 }
 
 /// What has come since the thread looked last.
@@ -78,6 +80,16 @@ impl Reports {
     /// A probe was good.
     pub(super) fn count_good(&self) {
         self.0.good.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// How many databases Redis has, if it has said so to a probe.
+    pub fn databases(&self) -> Option<u32> {
+        Some(self.0.databases.load(Ordering::Relaxed)).filter(|count| *count > 0)
+    }
+
+    /// Redis has so many databases.
+    pub(super) fn note_databases(&self, count: u32) {
+        self.0.databases.store(count, Ordering::Relaxed);
     }
 
     /// True if this is the run that the last repair pass was made for, as far as can be told.

@@ -95,6 +95,7 @@ impl Watch {
                 inlet.pass_ended(run, true);
             }),
             stop_pass: Box::new(|| {}),
+            closed: Box::new(|| {}),
         };
         let parts = Parts {
             board: board.clone(),

@@ -32,6 +32,7 @@ mod early;
 mod fleet;
 mod form;
 mod group;
+mod now;
 mod peers;
 mod queue;
 mod request;
@@ -43,6 +44,7 @@ pub use conflict::{ALONE_KEPT, Dispute};
 use early::Early;
 use fleet::Fleet;
 use group::Group;
+pub use now::Now;
 use peers::Peers;
 use queue::Queue;
 use request::{Kind, Request, Want};
@@ -76,15 +78,6 @@ pub const COMPACT_AFTER: usize = 20_000;
 pub const FIRST_RETRY: Duration = Duration::from_millis(50);
 /// ...up to this.
 pub const LAST_RETRY: Duration = Duration::from_secs(1);
-
-/// The time, twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub struct Now {
-    /// Since some start that never changes; never goes back.
-    pub mono: Duration,
-    /// Milliseconds since the Unix epoch, for people and for entries.
-    pub unix_ms: u64,
-}
 
 /// The committer's times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,6 +146,8 @@ pub struct Done {
 #[derive(Debug, Clone, Default)]
 pub struct Committer {
     timing: Timing,
+    /// Most rows of one group.
+    group_rows: usize,
     log: Option<u64>,
     /// The number of the last own entry that was given out.
     last_seq: u64,
@@ -205,7 +200,7 @@ impl Committer {
         let fleet = timing.mirror_interval.map(Fleet::new);
         let peers = Peers::new(timing.heartbeat);
         let disputes = timing.mirror_interval.map(|_| Disputes::default());
-        Self { timing, trouble, fleet, peers, disputes, ..Self::default() }
+        Self { timing, trouble, fleet, peers, disputes, group_rows: GROUP_ROWS, ..Self::default() }
     }
 
     /// The store has registered this log, and its first entry is written.

@@ -29,6 +29,10 @@ pub enum Entry {
     Grant(Claim, u64),
     /// A permanent value that was found in Redis and that the ledger did not know (SPEC 7).
     Observe(Claim),
+    /// `guarantee = "fast"`, `conflict = "upstream"`: this stands in Redis, and is the grant at the
+    /// place that is named, which had lost to one with a higher fence. It holds in that one's place,
+    /// unless it was released meanwhile (SPEC 7).
+    Prefer(Claim, Position),
     /// The lock's TTL was moved (`ttl` rules): the holder `claim` expires then.
     Extend {
         /// The lock.

@@ -11,6 +11,7 @@
 //! | claim | holds if the key is free; confirms the holder if it has the same stored value; else it has lost, and its value is dead |
 //! | observation | as a claim, but never holds by a dead value, and makes none dead by losing |
 //! | grant (fast) | the highest fence holds; the lower one is dead, and a conflict unless its release comes |
+//! | preference (fast) | a grant that is dead by its fence alone holds all the same, with a new fence: Redis has it |
 //! | content | the hold goes on with it, if what has changed was as the change says; what stood there is dead |
 //! | release, withdrawal | ends the hold of that claim, and of a holder that it confirmed |
 //!
@@ -32,6 +33,7 @@ mod content;
 mod dead;
 mod held;
 mod observed;
+mod prefer;
 mod snapshot;
 
 pub use dead::{DEAD_GENERATION, Dead, Token};
@@ -143,6 +145,8 @@ pub struct Fold {
     fence_high: u64,
     logs: BTreeMap<u64, Log>,
     conflicts: BTreeMap<Position, Conflict>,
+    /// The values of those that were seen to lose; not of those that a snapshot has.
+    disputed: BTreeMap<Position, Token>,
 }
 
 impl Fold {
@@ -159,6 +163,7 @@ impl Fold {
         match &row.entry {
             Entry::Claim(claim) => self.claim(row.at, claim, changes),
             Entry::Observe(claim) => self.observe(row.at, claim, changes),
+            Entry::Prefer(claim, lost) => self.prefer(row.at, claim, *lost, changes),
             Entry::Grant(claim, fence) => self.grant(row.at, claim, *fence, changes),
             Entry::Release { key, claim, cause: Cause::Expired, at_ms } => {
                 self.expire(key, *claim, *at_ms, changes)
@@ -351,16 +356,16 @@ impl Fold {
         let holder = held.holder.clone();
         if fence <= holder.fence {
             self.bury(claim);
-            self.dispute(&claim.key, at, holder.at);
+            self.dispute(claim, at, holder.at);
             return Outcome::Lost { holder: Some(holder) };
         }
         self.bury(&holder.claim);
-        self.dispute(&claim.key, holder.at, at);
+        self.dispute(&holder.claim, holder.at, at);
         self.hold(at, claim, fence, changes)
     }
 
     fn release(&mut self, key: &LockKey, claim: Position, changes: &mut Vec<Change>) -> Verdict {
-        self.conflicts.remove(&claim);
+        self.settle_dispute(claim);
         if !self.holders.get(key).is_some_and(|held| held.is_named(claim)) {
             return Outcome::NotHeld;
         }
@@ -461,13 +466,6 @@ impl Fold {
 
     fn is_dead(&self, claim: &Claim) -> bool {
         Token::of(claim).is_some_and(|token| self.dead.has(&token))
-    }
-
-    fn dispute(&mut self, key: &LockKey, lost: Position, by: Position) {
-        self.conflicts.insert(lost, Conflict { key: key.clone(), lost, by });
-        if self.conflicts.len() > CONFLICTS_KEPT {
-            self.conflicts.pop_first();
-        }
     }
 }
 

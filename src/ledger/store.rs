@@ -108,7 +108,9 @@ pub fn is_before(one: Position, other: Position) -> bool {
 pub fn key_of(entry: &super::Entry) -> Option<&LockKey> {
     use super::Entry as E;
     match entry {
-        E::Claim(claim) | E::Grant(claim, _) | E::Observe(claim) => Some(&claim.key),
+        E::Claim(claim) | E::Grant(claim, _) | E::Observe(claim) | E::Prefer(claim, _) => {
+            Some(&claim.key)
+        }
         E::Extend { key, .. }
         | E::Content { key, .. }
         | E::Release { key, .. }

@@ -64,7 +64,8 @@ pub(crate) fn one_of_each() -> Vec<Entry> {
         Entry::Claim(full.clone()),
         Entry::Claim(Claim { stored: Arc::new([]), ..claim("", "") }),
         Entry::Grant(full.clone(), 9),
-        Entry::Observe(full),
+        Entry::Observe(full.clone()),
+        Entry::Prefer(full, at(1, 2)),
         Entry::Extend { key: key("a"), claim: at(1, 2), expires_at_ms: 5 },
         Entry::Content {
             key: key("a"),

@@ -18,7 +18,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::committer::{Committer, Now, Timing};
+use super::committer::{Committer, GROUP_ROWS, Now, Timing};
 use super::entry::{Position, Row, Start};
 use super::fold::{Fold, Holder, Standing};
 use super::store::{OpenError, Store, StoreError};
@@ -69,6 +69,8 @@ pub struct Settings {
     pub stall_after: Duration,
     /// Longest wait of [`Ledger::start`] for the store.
     pub open_wait: Duration,
+    /// Most rows of one group.
+    pub group_rows: usize,
 }
 
 impl Settings {
@@ -79,6 +81,7 @@ impl Settings {
             timing: Timing::default(),
             stall_after: Duration::from_secs(1),
             open_wait: Duration::from_secs(5),
+            group_rows: GROUP_ROWS,
         }
     }
 }
@@ -399,7 +402,7 @@ impl Door for Ledger {
 impl Shared {
     fn new(settings: &Settings) -> Self {
         let state = State {
-            committer: Committer::new(settings.timing),
+            committer: Committer::new(settings.timing).with_groups_of(settings.group_rows),
             opening: Opening::Trying,
             questions: Vec::new(),
             asked: 0,

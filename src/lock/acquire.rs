@@ -23,6 +23,10 @@
 //! succeeded and the PERSIST. Redis gives the fast "no", the claim gives the "yes": once it has won,
 //! the answer is OK whatever Redis has (SPEC 2 and 3), and where Redis can't be asked the claim
 //! alone decides.
+//!
+//! With [`Acquire::on_replicas`] a WAIT stands right behind the SET that succeeded: too few replicas,
+//! and the key is taken back (SPEC 10). WAIT speaks of what was written on its own link, so a SET whose
+//! reply was lost with its link can't be confirmed by it. Where Redis can't be asked there is no WAIT.
 
 use std::time::Duration;
 
@@ -42,6 +46,8 @@ enum Step {
     Setting {
         again: bool,
     },
+    /// WAIT sent, on the link of the SET.
+    Replicating,
     /// GET sent, to learn what a SET whose reply was lost has done.
     ReadingBack {
         again: bool,
@@ -87,6 +93,8 @@ pub struct Acquire {
     /// A PERSIST was sent: it may have been carried out, or may be still.
     persist_sent: bool,
     ledger: Ledger,
+    /// The SET must be on replicas before anything follows.
+    replicas: bool,
     /// The key holds, or held, our value.
     set: bool,
     /// The claim has won.
@@ -126,6 +134,7 @@ impl Acquire {
             persistent: true,
             persist_sent: step == Step::Resuming,
             ledger: Ledger::Follows,
+            replicas: false,
             set: step == Step::Resuming,
             won: false,
             in_line: false,
@@ -135,6 +144,12 @@ impl Acquire {
     /// The same acquire with this say of the ledger.
     pub fn by_ledger(mut self, ledger: Ledger) -> Self {
         self.ledger = ledger;
+        self
+    }
+
+    /// The same acquire, which counts only once enough replicas have its SET, if `wanted`.
+    pub fn on_replicas(mut self, wanted: bool) -> Self {
+        self.replicas = wanted;
         self
     }
 
@@ -177,6 +192,7 @@ impl Acquire {
         }
         match self.step {
             Step::Setting { again } => self.on_set(again, input),
+            Step::Replicating => self.on_replicating(input),
             Step::ReadingBack { again } => self.on_read_back(again, input),
             Step::Claiming => self.on_claim(input),
             Step::Persisting => self.on_persist(input, now),
@@ -191,6 +207,10 @@ impl Acquire {
 
     fn on_set(&mut self, again: bool, input: Input) -> Effect {
         match input {
+            Input::Taken if self.replicas && !self.client_gone => {
+                self.set = true;
+                self.send(Step::Replicating, Request::Replicas)
+            }
             Input::Taken => self.taken(),
             // After a SET whose reply was lost, "exists" may mean our own earlier one.
             Input::Occupied if again => self.send(Step::ReadingBack { again }, Request::ReadBack),
@@ -199,6 +219,16 @@ impl Acquire {
             // Redis is not there, or takes no writes: the claim alone decides.
             Input::ReopenFailed | Input::Unusable if self.decides() => self.claim(),
             _ => self.finish(Outcome::Refused),
+        }
+    }
+
+    fn on_replicating(&mut self, input: Input) -> Effect {
+        match input {
+            Input::Replicated => self.taken(),
+            // With no Redis to ask any more the ledger alone decides, as in an outage.
+            Input::Lost | Input::TimedOut => self.reopen(Resume::Undo(Outcome::TooFewReplicas)),
+            _ if self.client_gone => self.undo(Outcome::Abandoned),
+            _ => self.undo(Outcome::TooFewReplicas),
         }
     }
 
@@ -232,6 +262,11 @@ impl Acquire {
 
     fn on_read_back(&mut self, again: bool, input: Input) -> Effect {
         match input {
+            // Set on a link that is gone: WAIT on this one would not speak of it.
+            Input::Ours if self.replicas && !self.client_gone => {
+                self.set = true;
+                self.undo(Outcome::TooFewReplicas)
+            }
             Input::Ours => self.taken(),
             Input::Anothers => self.finish(Outcome::Held),
             Input::Gone if self.client_gone => self.finish(Outcome::Abandoned),

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 pub use super::value::Stamp;
 
+mod fence;
 pub mod glob;
 
 pub use glob::Glob;
@@ -79,8 +80,8 @@ pub struct Rule {
     /// A lock that was held for longer is released (SPEC 7). None: never.
     pub max_hold: Option<Duration>,
     /// What a client puts behind a lock's key to read its fence by GET (SPEC 5). None: no such
-    /// keys. The configuration gives none in this version.
-    pub fence_suffix: Option<String>,
+    /// keys. Never empty.
+    pub fence_suffix: Option<Vec<u8>>,
     /// Locks that others put into Redis directly are followed (SPEC 6). Every glob of [`Rule::keys`]
     /// has a literal beginning then.
     pub observe: bool,
@@ -134,6 +135,8 @@ pub struct Rules {
     /// True if a rule claims the empty key, which has no first byte.
     claims_empty: bool,
     max_key: usize,
+    /// Suffixes of keys that show a fence, each once.
+    suffixes: Vec<Vec<u8>>,
 }
 
 impl Rules {
@@ -147,7 +150,8 @@ impl Rules {
         }
         let heads = rules.iter().flat_map(|rule| &rule.keys).map(Glob::head).collect();
         let claims_empty = rules.iter().any(|rule| rule.claims(b""));
-        Self { rules, first_bytes, heads, claims_empty, max_key: DEFAULT_MAX_KEY }
+        let suffixes = fence::suffixes(&rules);
+        Self { rules, first_bytes, heads, claims_empty, max_key: DEFAULT_MAX_KEY, suffixes }
     }
 
     /// The same rules, with keys of more than `bytes` bytes passed through (SPEC 9).
@@ -157,7 +161,7 @@ impl Rules {
     }
 
     /// The rule of `key`, if it is a lock key. The first rule that matches wins; companions of
-    /// any rule and keys longer than the limit are no locks.
+    /// any rule, keys that show a fence, and keys longer than the limit are no locks.
     #[inline]
     pub fn find(&self, key: &[u8]) -> Option<&Rule> {
         self.find_id(key).and_then(|id| self.get(id))
@@ -201,6 +205,12 @@ impl Rules {
     }
 
     fn search(&self, key: &[u8]) -> Option<RuleId> {
+        let id = self.claimed(key)?;
+        (!self.has_fences() || self.fence_of(key).is_none()).then_some(id)
+    }
+
+    /// The rule whose globs make `key` a lock.
+    fn claimed(&self, key: &[u8]) -> Option<RuleId> {
         let word = Head::word(key);
         if key.len() > self.max_key || !self.heads.iter().any(|head| head.fits(word)) {
             return None;

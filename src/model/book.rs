@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::config::Conflict;
 use crate::ledger::fold::{Fold, Snapshot, Standing as Known};
 use crate::ledger::{Cause, Claim, Entry, Guarantee, Outcome, Position, Row};
 use crate::lock::envelope::Guard;
@@ -300,7 +301,12 @@ impl Book {
         let hold =
             holder.as_ref().map(|what| Hold { what: Guard::Value(what), left: Left::Forever });
         let says = Says { holder: hold, value, releasing: false };
-        let terms = Terms { persistent: true, guarantee: Guarantee::Strict, is_asked: false };
+        let terms = Terms {
+            persistent: true,
+            guarantee: Guarantee::Strict,
+            conflict: Conflict::Ledger,
+            is_asked: false,
+        };
         let adopts = self.twin == Twin::AdoptsProvisional;
         match (plan(&found, says, terms), seen) {
             (Plan::Nothing(Rest::Provisional), Some(key))
@@ -353,6 +359,7 @@ fn command(repair: Repair<'_>) -> Command {
         }
         Repair::Adopt(theirs) => Command::Tell(value(theirs)),
         Repair::Follow(_) => panic!("all locks of this world are strings"),
+        Repair::Prefer(_) => panic!("no fence of this world is of Redis's own"),
         Repair::Lengthen { .. } => panic!("no lock of this world has a TTL to keep"),
     }
 }

@@ -282,6 +282,7 @@ impl Steps {
             Request::CompareAndDelete => (key.filter(|key| key.value != own), Input::Undone),
             Request::ReadBack | Request::Persist => (key, there),
             Request::PlainPersist | Request::Confirm => panic!("scripts are allowed in this world"),
+            Request::Replicas => panic!("no replicas are asked for in this world"),
         }
     }
 
@@ -424,7 +425,7 @@ fn late(request: Request) -> u8 {
         Request::SetNx => Late::Set.bit(),
         Request::Persist => Late::Persist.bit(),
         Request::CompareAndDelete => Late::Compare.bit(),
-        Request::ReadBack | Request::PlainPersist | Request::Confirm => 0,
+        Request::Replicas | Request::ReadBack | Request::PlainPersist | Request::Confirm => 0,
     }
 }
 

@@ -152,7 +152,7 @@ impl Order {
             Repair::Replace { theirs, ours, ttl_ms, conflict } => {
                 (Kind::Replace, vec![guarded(theirs), guarded(ours), ttl(ttl_ms)], conflict)
             }
-            Repair::Adopt(_) | Repair::Follow(_) => return None,
+            Repair::Adopt(_) | Repair::Follow(_) | Repair::Prefer(_) => return None,
         };
         Some(Self { key, holder, kind, conflict, columns })
     }

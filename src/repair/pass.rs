@@ -16,6 +16,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use crate::config::Conflict;
 use crate::ledger::fold::Holder;
 use crate::ledger::{Ask, Claim, Guarantee, Position};
 use crate::lock::envelope::Guard;
@@ -28,6 +29,7 @@ use super::plan::{Found, Plan, Repair, Says, Terms, plan};
 
 mod follow;
 mod judge;
+mod prefer;
 mod told;
 
 use follow::Following;
@@ -52,6 +54,8 @@ pub struct Policy {
     pub rules: Arc<Rules>,
     /// What an OK means.
     pub guarantee: Guarantee,
+    /// Who is right where Redis and the ledger name two holders (`fast`).
+    pub conflict: Conflict,
 }
 
 /// What to do next.
@@ -83,6 +87,15 @@ pub enum Note {
     },
     /// A value was found that the ledger does not know; it was told.
     Adopted(LockKey),
+    /// A grant was found that lost by its fence; the ledger was told to take it for the holder's.
+    Preferred {
+        /// The lock.
+        key: LockKey,
+        /// Whose place it takes, if anybody's.
+        holder: Option<Arc<Holder>>,
+        /// Who it is, as far as its value tells.
+        worker: Option<String>,
+    },
     /// A held lock that is no string has another content than the ledger knew; it was told.
     Followed(LockKey),
     /// An observed lock was deleted in Redis; the ledger was told.
@@ -395,6 +408,10 @@ impl Pass {
                 self.observe(key, theirs, now_ms);
                 self.notes.push(Note::Adopted(key.clone()));
             }
+            Plan::Act(Repair::Prefer(stored)) => {
+                let lost = truth.disputed(key, stored);
+                self.prefer(key, stored, lost, holder.clone(), now_ms);
+            }
             Plan::Act(repair) if self.is_too_soon(key, repair, at, truth, now_ms) => {}
             Plan::Act(repair) if self.is_new_doubt(key, repair) => {
                 if let Some(theirs @ Guard::Value(_)) = doubtful(repair) {
@@ -462,24 +479,13 @@ impl Pass {
         }
     }
 
-    /// True if this repair is doubtful and what it is about has not been met before: it is
-    /// remembered. Doubts are bounded; past that there are none.
-    fn is_new_doubt(&mut self, key: &LockKey, repair: Repair<'_>) -> bool {
-        let Some(Guard::Value(doubted) | Guard::Other(doubted)) = doubtful(repair) else {
-            return false;
-        };
-        if self.doubts.len() >= MOST_DOUBTS {
-            return false;
-        }
-        self.doubts.insert(key.clone(), doubted.to_vec()).is_none_or(|known| known != doubted)
-    }
-
     fn terms(&self, key: &LockKey) -> Terms {
         // A key that no rule claims any more is handled with the greater care.
         let mode = self.policy.rules.find(key.key()).map_or(Mode::Persistent, |rule| rule.mode);
         Terms {
             persistent: mode == Mode::Persistent,
             guarantee: self.policy.guarantee,
+            conflict: self.policy.conflict,
             is_asked: self.is_careful || self.is_following(),
         }
     }

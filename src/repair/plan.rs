@@ -8,6 +8,7 @@
 //! *provisional* key (one with a TTL where locks are persistent) is touched only if its value is the
 //! holder's: an acquire is under way there, or its key will run out by itself.
 
+use crate::config::Conflict;
 use crate::ledger::Guarantee;
 use crate::lock::content;
 use crate::lock::envelope::Guard;
@@ -80,6 +81,8 @@ pub struct Terms {
     pub persistent: bool,
     /// What an OK means.
     pub guarantee: Guarantee,
+    /// Who is right where Redis and the ledger name two holders (`fast`).
+    pub conflict: Conflict,
     /// Redis is asked first meanwhile, so that what stands there may be younger than the ledger.
     pub is_asked: bool,
 }
@@ -167,6 +170,9 @@ pub enum Repair<'a> {
     /// Tell the ledger that the holder, a lock that is no string, has this mark now. Nothing is
     /// written to Redis.
     Follow(&'a [u8]),
+    /// Have the ledger take this value's grant for the holder's, though another has the higher fence.
+    /// Nothing is written to Redis.
+    Prefer(&'a [u8]),
 }
 
 /// The repair of one key.
@@ -216,10 +222,28 @@ fn standing<'a>(there: There<'a>, says: Says<'a>, terms: Terms) -> Plan<'a> {
     let own = says.holder.filter(|hold| is_same(hold.what, there.guard));
     match (own, says.value) {
         (Some(hold), Standing::Holder | Standing::Unknown) => holders(there, hold),
-        (Some(_), Standing::Dead) | (None, Standing::Holder) => Plan::Wait(Why::Moved),
+        (Some(_), Standing::Dead | Standing::Disputed) | (None, Standing::Holder) => {
+            Plan::Wait(Why::Moved)
+        }
+        (None, Standing::Disputed) => disputed(there, says, terms),
         (None, Standing::Dead) if !may_be_new(there, terms) => dead(there, says.holder, terms),
         (None, Standing::Dead) if says.holder.is_none() => Plan::Nothing(Rest::Foreign),
         (None, Standing::Dead | Standing::Unknown) => unknown(there, says.holder, terms),
+    }
+}
+
+/// A grant that has lost by its fence. Where the ledger is right it is as dead as what was released.
+/// One that is not for good is no lock of a rule whose locks are.
+fn disputed<'a>(there: There<'a>, says: Says<'a>, terms: Terms) -> Plan<'a> {
+    let is_redis_right = terms.conflict == Conflict::Upstream
+        && terms.guarantee == Guarantee::Fast
+        && terms.persistent
+        && there.ttl_ms.is_none();
+    match there.guard {
+        Guard::Value(stored) if is_redis_right => Plan::Act(Repair::Prefer(stored)),
+        Guard::Value(_) | Guard::Other(_) => {
+            standing(there, Says { value: Standing::Dead, ..says }, terms)
+        }
     }
 }
 

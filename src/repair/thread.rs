@@ -484,6 +484,7 @@ impl Thread {
         match note {
             Note::Repaired { kind, conflict, .. } => counters.repaired(*kind, *conflict),
             Note::Adopted(_) | Note::Followed(_) => Counters::add(&counters.adopted),
+            Note::Preferred { .. } => Counters::add(&counters.conflicts),
             // A dirty one is met again and again.
             Note::CannotRestore(_) if matches!(purpose, Purpose::Dirty | Purpose::Watched) => {}
             Note::Vanished(_) => Counters::add(&counters.vanished),

@@ -16,6 +16,8 @@ use super::operation::{self, Operation};
 use super::state::{Change, HeldBack, Watched};
 use super::{Cx, End, Session, change};
 
+/// Databases of a Redis that has not said how many it has.
+const DATABASES: u32 = 16;
 /// Most commands of one transaction that is held back.
 const MAX_HELD_BACK: usize = 65_536;
 
@@ -71,7 +73,7 @@ impl Session {
                     operation::info_alone(cx.shared, self.state.protocol, &mut out);
                 }
                 Route::Ask(Ask::ScriptExists) => script_exists(args, cx, &mut out),
-                Route::Ask(_) | Route::Lock(_) | Route::Refuse(_) => {
+                Route::Ask(_) | Route::Fence | Route::Lock(_) | Route::Refuse(_) => {
                     self.run(|scope| Operation::begin(route, args, scope), cx);
                     return;
                 }
@@ -122,6 +124,10 @@ impl Session {
                 held.aborted = true;
                 encode::error(out, text.as_bytes());
             }
+            Route::Fence => {
+                held.aborted = true;
+                encode::error(out, operation::FENCE_IN_TRANSACTION.as_bytes());
+            }
             _ => {
                 let bytes: usize = args.iter().map(<[u8]>::len).sum();
                 held.bytes += bytes;
@@ -159,7 +165,7 @@ impl Session {
             }
             StateUse::Reset => self.reset(out),
             StateUse::Quit => self.quit(out),
-            StateUse::Select => self.select(args, out),
+            StateUse::Select => self.select(args, cx, out),
             StateUse::Auth | StateUse::Hello => self.greet(state_use, args, cx, out),
             StateUse::Client => self.client_alone(args, out),
             // Texts are kept for all: not those of strangers.
@@ -215,13 +221,12 @@ impl Session {
         encode::simple(out, b"OK");
     }
 
-    fn select(&mut self, args: Args<'_>, out: &mut Vec<u8>) {
+    fn select(&mut self, args: Args<'_>, cx: &Cx<'_>, out: &mut Vec<u8>) {
         let number = args.get(1).and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
         match number {
             _ if args.len() != 2 => wrong_arguments("select", out),
-            // Redis has 16 databases unless it is told otherwise; a link that refuses the number
-            // says so when it is opened.
-            Some(db) if db < 16 => {
+            // As many as Redis was seen to have; it has 16 unless it is told otherwise.
+            Some(db) if db < cx.shared.reports.databases().unwrap_or(DATABASES) => {
                 self.state.apply(Change::Select(db));
                 encode::simple(out, b"OK");
             }

@@ -157,7 +157,7 @@ impl Session {
                 if may_block(args) {
                     let ours = |key: &[u8]| cx.shared.rules.companion_of(key).is_some();
                     let kept = self.names_only(args, ours);
-                    let words = kept.then(|| args.iter().map(<[u8]>::to_vec).collect());
+                    let words = kept.then(|| (args.iter().map(<[u8]>::to_vec).collect(), cx.now));
                     self.pipeline.expect(Change::Block(words));
                 } else {
                     self.pipeline.expect_plain();

@@ -6,7 +6,7 @@ use super::operation::{Operation, Scope};
 use super::pipeline::Expectation;
 use super::state::{Change, HeldBack};
 use super::{Cx, End, Session};
-use crate::mode::{Mode, Report, View};
+use crate::mode::{Mode, Report, Sign, View};
 use crate::resp::encode;
 use crate::resp::reply::ReplyScanner;
 
@@ -21,6 +21,11 @@ impl Session {
     pub fn link_failed(&mut self, reason: &str, connected: bool, cx: &mut Cx<'_>) {
         let report = if connected { Report::Reset } else { Report::Refused };
         cx.shared.reports.note(report);
+        self.link_ended(reason, connected, cx);
+    }
+
+    /// The same, of an end that says nothing of Redis, or of which it was told.
+    fn link_ended(&mut self, reason: &str, connected: bool, cx: &mut Cx<'_>) {
         let half = !self.replies.at_boundary();
         self.forget_link();
         if self.operation.is_some() {
@@ -78,9 +83,9 @@ impl Session {
             }
         }
         cx.wires.to_client(&replies);
-        if let Some(words) = carried {
+        if let Some((words, since)) = carried {
             self.orphaned = None;
-            self.run(|scope| Operation::carry(words, scope), cx);
+            self.run(|scope| Operation::carry(words, since, scope), cx);
         }
         self.settle_end(cx);
     }
@@ -230,7 +235,11 @@ impl Session {
             self.witness.refused(credentials, &frame[1..], &self.state, &*cx.shared.gate);
             let text = String::from_utf8_lossy(frame);
             let reason = format!("it refused the connection's credentials or state: {text}");
-            self.link_failed(reason.trim_end(), false, cx);
+            // A wrong password says nothing of Redis: it is no connection that was refused.
+            if let Some(sign) = Sign::of_error(&frame[1..]) {
+                cx.shared.reports.note(Report::Error(sign));
+            }
+            self.link_ended(reason.trim_end(), false, cx);
             let over = self.operation.is_none();
             self.end = Some(if over { End::Now } else { End::AfterOperation });
         } else if self.preamble == 0 {

@@ -42,8 +42,8 @@ use super::witness::Witness;
 use super::{Cx, Shared};
 
 use acquire::Acquiring;
-pub(super) use ask::info_alone;
 use ask::{Asking, Releasing};
+pub(super) use ask::{FENCE_IN_TRANSACTION, info_alone};
 use carry::Carrying;
 use exchange::Exchange;
 use fresh::Reading;
@@ -209,6 +209,7 @@ impl Operation {
             Route::Refuse(text) if in_transaction => Queueing::refuse(text, scope),
             Route::Refuse(text) => (None, scope.answer_error(&text)),
             Route::Ask(Ask::Lockside) => ask::begin(args, scope),
+            Route::Fence => ask::begin_fence(args, scope),
             Route::Ask(_) if in_transaction => Queueing::pass(args, scope),
             Route::Ask(Ask::Info) => Exchange::info(args, scope),
             Route::Ask(Ask::ScriptExists) => Exchange::script_exists(args, scope),
@@ -224,8 +225,12 @@ impl Operation {
     }
 
     /// A client that blocks on companions, and whose link was lost.
-    pub(super) fn carry(words: Vec<Vec<u8>>, scope: &Scope<'_, '_>) -> (Option<Box<Self>>, Flow) {
-        Carrying::begin(words, scope)
+    pub(super) fn carry(
+        words: Vec<Vec<u8>>,
+        since: Duration,
+        scope: &Scope<'_, '_>,
+    ) -> (Option<Box<Self>>, Flow) {
+        Carrying::begin(words, since, scope)
     }
 
     /// Asks a new link which run of Redis it has met.
@@ -439,7 +444,8 @@ impl Operation {
         if scope.shared().board.view().mode != Mode::Healthy {
             return None;
         }
-        let (carrying, flow) = Carrying::back(serving.take_blocked(scope)?);
+        let (words, until) = serving.take_blocked(scope)?;
+        let (carrying, flow) = Carrying::back(words, until);
         *self = Self::Carry(carrying);
         Some(flow)
     }

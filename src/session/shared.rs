@@ -41,6 +41,16 @@ impl Clock {
     }
 }
 
+/// How many replicas must have an acquire before it counts (SPEC 10).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Replicas {
+    /// So many; 0: none is asked about.
+    pub least: usize,
+    /// How long Redis waits for them. Below the command timeout, and never zero where it is used:
+    /// WAIT would take that for "for ever".
+    pub within: Duration,
+}
+
 /// What all sessions of a process share: rules, locks, texts of scripts, limits.
 pub struct Shared {
     /// The lock rules.
@@ -85,6 +95,8 @@ pub struct Shared {
     pub gate: Arc<dyn Gate>,
     /// Wakes sessions that block on companions.
     pub bell: Arc<dyn Bell>,
+    /// Replicas that an acquire waits for.
+    pub replicas: Replicas,
     /// How long an acquire waits for the ledger (SPEC 3); none: the rule's safety TTL.
     pub acquire_timeout: Option<Duration>,
     /// How long a release waits for the ledger (SPEC 5).

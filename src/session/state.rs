@@ -5,6 +5,7 @@
 //! outstanding, so what they see is exact.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::lock::record::LockKey;
 use crate::resp::encode::{self, Protocol};
@@ -37,8 +38,8 @@ pub(crate) enum Change {
     ScriptLoad(Vec<u8>),
     ScriptFlush,
     /// BLPOP and its kin, which may have no reply for a long time; kept if all its keys are
-    /// companions, to be carried over an outage.
-    Block(Option<Vec<Vec<u8>>>),
+    /// companions, to be carried over an outage, with the time when it was sent.
+    Block(Option<(Vec<Vec<u8>>, Duration)>),
 }
 
 impl Change {

@@ -22,6 +22,7 @@ use crate::health::Reports;
 use crate::ledger::{Ask, Asker, Door, Guarantee, Ticket, Unavailable, Withdrawal};
 use crate::lock::record::{Confidence, LockKey};
 use crate::lock::rule::{Glob, Rule, Rules};
+use crate::mode::{Report, Sign};
 use crate::resp::request::Limits;
 use crate::scripts::{Bounds, Scripts};
 use crate::table::Table;
@@ -163,6 +164,7 @@ impl Rig {
             gate: Arc::new(Nobody),
             bell: Arc::new(Nobody),
             repairs: Arc::new(Nobody),
+            replicas: crate::session::Replicas::default(),
             acquire_timeout: None,
             release_wait: Duration::from_secs(5),
         };
@@ -452,6 +454,26 @@ fn no_operation_begins_while_the_client_does_not_read() {
     rig.assert_sent(&[SENT_SET]);
 }
 
+/// A password that Redis refuses on a new link is the client's trouble, and no sign of an outage.
+#[test]
+fn a_wrong_password_on_a_new_link_is_no_refused_connection() {
+    for (error, reports) in [
+        ("-WRONGPASS invalid\r\n", vec![]),
+        ("-LOADING the data set\r\n", vec![Report::Error(Sign::Loading)]),
+    ] {
+        let mut rig = Rig::new();
+        rig.ask("AUTH bob secret", OK);
+        rig.sent();
+        rig.client(&[TAKE]);
+        rig.assert_sent(&[SENT_SET]);
+        rig.cut();
+        rig.assert_sent(&["AUTH bob"]);
+        rig.shared.reports.take(Duration::ZERO);
+        rig.redis(error);
+        assert_eq!(rig.shared.reports.take(Duration::ZERO).reports, reports, "{error}");
+    }
+}
+
 #[test]
 fn whom_redis_does_not_let_in_is_shown_no_locks() {
     let mut rig = Rig::new();
@@ -461,7 +483,20 @@ fn whom_redis_does_not_let_in_is_shown_no_locks() {
     rig.told();
     let no = "-NOAUTH Authentication required.\r\n";
     assert_eq!(rig.ask("LOCKSIDE LOCKS", no), no);
-    let told = rig.ask("LOCKSIDE LOCKS", "+PONG\r\n");
+    rig.client(&["LOCKSIDE LOCKS"]);
+    rig.redis("+PONG\r\n");
+    // Who may neither read nor write what the rule's glob looks like, nor the lock itself.
+    for _ in 0..3 {
+        rig.redis("-NOPERM no\r\n");
+    }
+    assert_eq!(rig.told(), "");
+    rig.redis("-NOPERM no\r\n");
+    assert_eq!(rig.told(), "*0\r\n");
+    rig.client(&["LOCKSIDE LOCKS"]);
+    for reply in ["+PONG\r\n", "$-1\r\n", "-NOPERM no\r\n"] {
+        rig.redis(reply);
+    }
+    let told = rig.told();
     assert!(told.starts_with("*1\r\n") && told.contains("550e8400"));
     assert!(!told.contains("550e8400-"), "no more than the first characters of a token");
 }

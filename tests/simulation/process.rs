@@ -342,6 +342,7 @@ fn shared(fleet: Fleet, desk: Arc<Desk>, dirty: Arc<Dirty>) -> Shared {
         bell: Arc::new(Open),
         repairs: Arc::new(Menders(dirty)),
         locals: lockside::session::Locals::default(),
+        replicas: lockside::session::Replicas::default(),
         acquire_timeout: Some(Duration::from_millis(1500)),
         release_wait: Duration::from_secs(2),
     }

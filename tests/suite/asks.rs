@@ -1,6 +1,7 @@
 //! What operators ask a running Lockside, and the extras of a lock's life: takeover after a crash,
 //! `max_hold`, `ttl` rules by the ledger, what an outage means by rule (SPEC 3, 5, 6, 7, 8, 10).
 
+mod fences;
 mod holds;
 mod outage;
 mod questions;

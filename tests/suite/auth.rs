@@ -271,6 +271,66 @@ fn redis_is_asked_about_users_right_after_a_start() {
     }
 }
 
+/// LOCKS shows the locks of the rules that the client may use, and of others those that it may read.
+#[test]
+fn a_list_has_only_what_its_reader_may_see() {
+    let Some(mut stage) = Stage::start() else { return };
+    let users = ["some on >some ~lock:a* &* +@all", "looks on >looks %R~mutex:* &* +@all"];
+    for user in users {
+        assert_eq!(stage.admin.ask(&format!("ACL SETUSER {user}")), OK);
+    }
+    stage.strangers_off();
+    let mut full = stage.login("full", "full");
+    for key in ["lock:a1", "lock:b1", "mutex:a1"] {
+        assert_eq!(full.ask(&take(key)), OK);
+    }
+    let listed = |client: &mut Client, line: &str| {
+        let list = client.ask(line);
+        let keys = ["lock:a1", "lock:b1", "mutex:a1"];
+        keys.into_iter().filter(|key| list.contains(*key)).collect::<Vec<_>>()
+    };
+    let mut narrow = stage.login("narrow", "narrow");
+    let (mut some, mut looks) = (stage.login("some", "some"), stage.login("looks", "looks"));
+    assert_eq!(listed(&mut full, "LOCKSIDE LOCKS"), ["lock:a1", "lock:b1", "mutex:a1"]);
+    assert_eq!(listed(&mut narrow, "LOCKSIDE LOCKS"), ["lock:a1", "lock:b1"]);
+    assert_eq!(listed(&mut narrow, "LOCKSIDE LOCKS *a1"), ["lock:a1"]);
+    assert_eq!(listed(&mut narrow, "LOCKSIDE LOCKS mutex:*"), [""; 0]);
+    assert_eq!(listed(&mut some, "LOCKSIDE LOCKS"), ["lock:a1"], "rights finer than the rule");
+    assert_eq!(listed(&mut looks, "LOCKSIDE LOCKS"), ["mutex:a1"]);
+    assert_refused(&mut stage.subject.client(), "LOCKSIDE LOCKS", "NOAUTH");
+    for line in ["LOCKSIDE OWNER lock:b1", "LOCKSIDE FENCE lock:b1", "LOCKSIDE HISTORY lock:b1"] {
+        assert_refused(&mut some, line, "NOPERM");
+    }
+    assert_eq!(narrow.ask(&take("lock:b2")), OK);
+    stage.outage();
+    assert_eq!(listed(&mut narrow, "LOCKSIDE LOCKS"), ["lock:a1", "lock:b1"]);
+    assert_refused(&mut looks, "LOCKSIDE LOCKS", "NOAUTH");
+    // Redis has seen this one take a lock under one rule.
+    assert_eq!(listed(&mut full, "LOCKSIDE LOCKS"), ["lock:a1", "lock:b1", "mutex:a1"]);
+}
+
+/// Lockside's own connection, without a password, finds that Redis wants one now: nobody is let in
+/// without any more, though no client has been refused.
+#[test]
+fn what_lockside_itself_is_refused_closes_the_gate() {
+    if direct() {
+        return;
+    }
+    let redis = Redis::start();
+    let settings = Settings { upstream: QUICK, tables: RULES, ..Settings::default() };
+    let mut stage =
+        Stage { admin: redis.client(), subject: Subject::with(&redis, settings), redis };
+    wait_mode(&stage.subject, "healthy");
+    {
+        let mut client = stage.subject.client();
+        assert_eq!(client.ask(&take("lock:a")), OK);
+        stage.wait_file(true);
+    }
+    assert_eq!(stage.admin.ask("CONFIG SET requirepass secret"), OK);
+    stage.admin.ask("CLIENT KILL TYPE normal SKIPME yes");
+    stage.wait_file(false);
+}
+
 #[test]
 fn configured_users_need_no_redis() {
     let Some(mut stage) = Stage::start() else { return };

@@ -39,7 +39,7 @@ const BAD: &[(&str, usize, &str)] = &[
     ("guarantee = \"firm\"", 1, "guarantee"),
     ("conflict = \"upstream\"", 1, "conflict"),
     ("[ledger]\nkind = \"sheets\"", 2, "kind"),
-    ("[upstream]\nmin_replicas = 2", 2, "min_replicas"),
+    ("[upstream]\nmin_replicas = -1", 2, "min_replicas"),
     ("[[user]]\nname = \"a\"\npassword_sha256 = \"b\"", 3, "password_sha256"),
     ("[limits]\nmax_bulk = \"lots\"", 2, "max_bulk"),
     ("[limits]\nmax_clients = -1", 2, "max_clients"),

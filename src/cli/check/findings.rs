@@ -56,8 +56,8 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Judges the text of INFO (`field:value` lines).
-pub(super) fn judge(info: &str, save: Save) -> Vec<Finding> {
+/// Judges the text of INFO (`field:value` lines). `least`: so many replicas are asked for.
+pub(super) fn judge(info: &str, save: Save, least: usize) -> Vec<Finding> {
     let field = |name: &str| {
         let value =
             |line: &str| Some(line.strip_prefix(name)?.strip_prefix(':')?.trim().to_owned());
@@ -78,6 +78,9 @@ pub(super) fn judge(info: &str, save: Save) -> Vec<Finding> {
     }
     found.extend(field("maxmemory_policy").map(|policy| eviction(&policy)));
     found.push(persistence(is("aof_enabled", "1"), save));
+    if least > 0 {
+        found.push(replicas(field("connected_slaves").as_deref(), least));
+    }
     found
 }
 
@@ -99,6 +102,18 @@ fn eviction(policy: &str) -> Finding {
         ));
     }
     Finding::ok(format!("maxmemory-policy {policy} keeps locks"))
+}
+
+fn replicas(connected: Option<&str>, least: usize) -> Finding {
+    match connected.and_then(|count| count.parse::<usize>().ok()) {
+        Some(count) if count >= least => {
+            Finding::ok(format!("{count} replicas are connected; an acquire waits for {least}"))
+        }
+        Some(count) => Finding::warn(format!(
+            "{count} replicas are connected, and min_replicas is {least}: no lock is granted"
+        )),
+        None => Finding::warn("INFO does not tell how many replicas are connected (min_replicas)"),
+    }
 }
 
 fn persistence(append_only: bool, save: Save) -> Finding {
@@ -123,7 +138,7 @@ mod tests {
                         maxmemory_policy:noeviction\r\naof_enabled:1\r\ncluster_enabled:0\r\n";
 
     fn lines(info: &str, save: Save) -> Vec<String> {
-        judge(info, save).iter().map(ToString::to_string).collect()
+        judge(info, save, 0).iter().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -134,6 +149,20 @@ mod tests {
             "ok    append-only file is on",
         ];
         assert_eq!(lines(GOOD, Save::Off), expected);
+    }
+
+    #[test]
+    fn replicas_that_are_asked_for() {
+        let cases = [
+            ("connected_slaves:2\r\n", "ok    2 replicas are connected; an acquire waits for 2"),
+            ("connected_slaves:1\r\n", "warn  1 replicas are connected, and min_replicas is 2"),
+            ("", "warn  INFO does not tell how many replicas"),
+        ];
+        for (line, expected) in cases {
+            let found = judge(&format!("{GOOD}{line}"), Save::On, 2);
+            let last = found.last().unwrap().to_string();
+            assert!(last.starts_with(expected), "{last}");
+        }
     }
 
     #[test]

@@ -116,8 +116,12 @@ const BAD_FILES: &[(&str, &str)] = &[
         r#"l.toml:1: ledger.poll: 0 is out of range; expected seconds or a duration such as "500ms", 10ms to 1m"#,
     ),
     (
-        "upstream.min_replicas = 1",
-        "l.toml:1: upstream.min_replicas: waiting for replicas is not supported in this version; expected 0",
+        "upstream.min_replicas = -1",
+        r#"l.toml:1: upstream.min_replicas: "-1" is no whole number; expected a whole number, 0 to 1000"#,
+    ),
+    (
+        "upstream.min_replicas = 1\nupstream.replica_timeout = 5",
+        "l.toml:1: upstream.min_replicas: replica_timeout (5s) is too long for it; expected less than command_timeout (5s)",
     ),
     (
         "[[rule]]\nname = 'a'\nkeys = 'a'\noutage = 'pray'",
@@ -152,8 +156,8 @@ const BAD_FILES: &[(&str, &str)] = &[
         r#"l.toml:1: observe_scan: 0 is out of range; expected seconds or a duration such as "500ms", 1s to 1d"#,
     ),
     (
-        "[[rule]]\nname = 'a'\nkeys = 'a'\nfence_suffix = ':fence'",
-        r#"l.toml:4: rule.fence_suffix: reading a fence by GET is not supported in this version; expected "" (off); LOCKSIDE FENCE gives the fence"#,
+        "[[rule]]\nname = 'a'\nkeys = 'a'\nfence_suffix = 'a fence'",
+        r#"l.toml:4: rule.fence_suffix: "a fence" is no suffix; expected "" (off), or up to 64 visible ASCII characters"#,
     ),
     (
         "[[user]]\npassword = 'x'",

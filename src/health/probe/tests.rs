@@ -15,6 +15,14 @@ fn fields_of_info() {
 }
 
 #[test]
+fn databases_of_config() {
+    assert_eq!(databases(b"*2\r\n$9\r\ndatabases\r\n$2\r\n32\r\n"), Some(32));
+    for other in [&b"-NOPERM no\r\n"[..], b"*0\r\n", b"*2\r\n$9\r\ndatabases\r\n$1\r\nx\r\n"] {
+        assert_eq!(databases(other), None);
+    }
+}
+
+#[test]
 fn only_errors_of_redis_state_are_refusals() {
     assert_eq!(refusal(b"+OK\r\n"), None);
     assert_eq!(refusal(b"$-1\r\n"), None);

@@ -107,6 +107,13 @@ impl Disputes {
                     self.observed.pop_front();
                 }
             }
+            (Entry::Prefer(claim, lost), _)
+                if fold.holder(&claim.key).is_some_and(|holder| holder.at == row.at) =>
+            {
+                // No release of it will come any more: it holds.
+                let place = self.open.iter().position(|dispute| dispute.at == *lost);
+                self.certain.extend(place.and_then(|place| self.open.remove(place)));
+            }
             _ => {}
         }
     }

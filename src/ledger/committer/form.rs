@@ -17,7 +17,7 @@ impl Committer {
     /// The next group: what is urgent, then requests in their order, then what rides along. With
     /// nothing else to write, a heartbeat, or the last entry.
     pub(super) fn form(&mut self, fold: &Fold, now: Now) -> Group {
-        let mut group = Group::default();
+        let mut group = Group::of(self.group_rows);
         while group.has_room(Size::ONE)
             && let Some(want) = self.urgent.pop_front()
         {

@@ -8,7 +8,7 @@ use super::super::Ask;
 use super::super::entry::{Cause, Claim, Entry, Position, Row};
 use super::super::fold::{Fold, Token};
 use super::request::{Fate, Part, Request, Size};
-use super::{GROUP_BYTES, GROUP_ROWS, Now, Ticket};
+use super::{GROUP_BYTES, Now, Ticket};
 use crate::lock::content;
 use crate::lock::record::LockKey;
 
@@ -22,6 +22,14 @@ pub(super) struct Facts<'a> {
     pub(super) beaten: &'a VecDeque<(Token, Position)>,
 }
 
+impl super::Committer {
+    /// The same with groups of at most so many rows: what group commit is worth is measured so.
+    pub fn with_groups_of(mut self, rows: usize) -> Self {
+        self.group_rows = rows;
+        self
+    }
+}
+
 /// Rows that are written together, until their fate is known.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Group {
@@ -31,6 +39,7 @@ pub(super) struct Group {
     /// In the order of tickets.
     pub(super) requests: Vec<Request>,
     bytes: usize,
+    most_rows: usize,
     /// For each withdrawal in it, the request that it is for.
     pub(super) withdraws: Vec<Ticket>,
     /// It may have been written, by an exchange of unknown fate.
@@ -40,6 +49,11 @@ pub(super) struct Group {
 }
 
 impl Group {
+    /// An empty one, for so many rows.
+    pub(super) fn of(most_rows: usize) -> Self {
+        Self { most_rows, ..Self::default() }
+    }
+
     pub(super) fn has_requests(&self) -> bool {
         !self.requests.is_empty()
     }
@@ -48,7 +62,8 @@ impl Group {
     pub(super) fn has_room(&self, more: Size) -> bool {
         let is_empty = self.rows.is_empty() && self.requests.is_empty();
         is_empty
-            || (self.rows.len() + more.rows <= GROUP_ROWS && self.bytes + more.bytes <= GROUP_BYTES)
+            || (self.rows.len() + more.rows <= self.most_rows
+                && self.bytes + more.bytes <= GROUP_BYTES)
     }
 
     /// The request of this ticket.
@@ -128,6 +143,7 @@ fn entry(part: &Part, facts: Facts<'_>, earlier: &[Row]) -> Option<Entry> {
         Ask::Claim(claim) | Ask::ClaimExpiring(claim) => Entry::Claim(claim.clone()),
         Ask::Grant(claim, fence) => Entry::Grant(claim.clone(), *fence),
         Ask::Observe(claim) => Entry::Observe(claim.clone()),
+        Ask::Prefer(claim, lost) => Entry::Prefer(claim.clone(), *lost),
         Ask::Release(key, claim, cause) => {
             Entry::Release { key: key.clone(), claim: *claim, cause: *cause, at_ms }
         }
@@ -183,9 +199,9 @@ fn holder_of(key: &LockKey, facts: Facts<'_>, earlier: &[Row]) -> Option<Positio
 
 /// The claim of this value: in the group that forms, as the holder, or one that was beaten.
 fn claim_of(value: Value<'_>, facts: Facts<'_>, earlier: &[Row]) -> Option<Position> {
-    let own = earlier.iter().rev().find(|row| {
-        matches!(&row.entry, Entry::Grant(claim, _) | Entry::Claim(claim) | Entry::Observe(claim)
-            if value.is_of(claim))
+    let mut earlier = earlier.iter().rev();
+    let own = earlier.clone().find(|row| {
+        matches!(&row.entry, Entry::Grant(claim, _) | Entry::Claim(claim) if value.is_of(claim))
     });
     if let Some(own) = own {
         return Some(own.at);
@@ -193,6 +209,12 @@ fn claim_of(value: Value<'_>, facts: Facts<'_>, earlier: &[Row]) -> Option<Posit
     let holder = facts.fold.holder(value.key).filter(|holder| value.is_of(&holder.claim));
     if let Some(holder) = holder {
         return Some(holder.at);
+    }
+    // Last, for an observation of what is held already is no name of that hold.
+    let seen =
+        earlier.find(|row| matches!(&row.entry, Entry::Observe(claim) if value.is_of(claim)));
+    if let Some(seen) = seen {
+        return Some(seen.at);
     }
     let token = Token::new(value.key, value.stored, value.other)?;
     facts.beaten.iter().rev().find(|(beaten, _)| *beaten == token).map(|(_, at)| *at)

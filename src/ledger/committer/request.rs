@@ -221,7 +221,9 @@ fn size_of(ask: &Ask) -> Size {
         claim.key.key().len() + claim.stored.len() + other + claim.client.len()
     };
     let (rows, bytes) = match ask {
-        Ask::Claim(of) | Ask::Observe(of) | Ask::Grant(of, _) => (1, claim(of)),
+        Ask::Claim(of) | Ask::Observe(of) | Ask::Prefer(of, _) | Ask::Grant(of, _) => {
+            (1, claim(of))
+        }
         Ask::ClaimExpiring(of) => (2, claim(of)),
         Ask::Release(key, ..)
         | Ask::ReleaseAny(key, _)

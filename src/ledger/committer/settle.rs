@@ -180,12 +180,13 @@ impl super::request::Part {
 /// since has lost, as far as its client can tell.
 fn outcome_after(row: &Row, fold: &Fold) -> Outcome {
     match &row.entry {
-        Entry::Claim(claim) | Entry::Observe(claim) | Entry::Grant(claim, _) => {
-            match fold.holder_named(&claim.key, row.at) {
-                Some(holder) => Outcome::Won { claim: holder.at, fence: holder.fence },
-                None => Outcome::Lost { holder: fold.holder(&claim.key).cloned() },
-            }
-        }
+        Entry::Claim(claim)
+        | Entry::Observe(claim)
+        | Entry::Prefer(claim, _)
+        | Entry::Grant(claim, _) => match fold.holder_named(&claim.key, row.at) {
+            Some(holder) => Outcome::Won { claim: holder.at, fence: holder.fence },
+            None => Outcome::Lost { holder: fold.holder(&claim.key).cloned() },
+        },
         Entry::Content { key, claim, change } => {
             let holder = fold.holder_named(key, *claim);
             let mark = holder.and_then(|holder| holder.claim.other.as_deref());

@@ -161,6 +161,7 @@ fn columns(entry: &Entry) -> Columns<'_> {
         Entry::Start(start) => Columns { at_ms: Some(start.at_ms), ..plain("start") },
         Entry::Claim(claim) => of_claim("claim", claim),
         Entry::Observe(claim) => of_claim("observe", claim),
+        Entry::Prefer(claim, lost) => Columns { names: Some(*lost), ..of_claim("prefer", claim) },
         Entry::Grant(claim, fence) => Columns { fence: Some(*fence), ..of_claim("grant", claim) },
         Entry::Extend { key, claim, expires_at_ms } => {
             Columns { expires_at_ms: Some(*expires_at_ms), ..on_key("extend", key, claim) }
@@ -277,6 +278,7 @@ fn entry(
         }
         "claim" => Entry::Claim(claim(row, names)?),
         "observe" => Entry::Observe(claim(row, names)?),
+        "prefer" => Entry::Prefer(claim(row, names)?, named()?),
         "grant" => Entry::Grant(claim(row, names)?, number("fence")?),
         "extend" => Entry::Extend {
             key: key(row)?,

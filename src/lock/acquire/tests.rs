@@ -11,7 +11,7 @@ mod model;
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use super::{Acquire, Effect, Input, Outcome, Request, Step};
+use super::{Acquire, Effect, Input, Ledger, Outcome, Request, Step};
 use explore::explore;
 use model::{A, B, Laws, Move, Twin, Violation};
 
@@ -63,6 +63,38 @@ fn one_holder_and_no_orphan() {
 #[test]
 fn a_grant_is_resumed() {
     holds("resumed", Laws { faults: 2, resumes: true, ..Laws::GUARDED }, LEAST);
+}
+
+/// With WAIT behind the SET the same holds, and nobody is told OK for a SET of which Redis has not
+/// said on the SET's own link that replicas have it.
+#[test]
+fn no_grant_without_replicas() {
+    holds("replicas", Laws { faults: 3, replicas: true, ..Laws::GUARDED }, LEAST);
+}
+
+/// The link breaks while replicas are waited for: what Redis says on another link is no proof, so the
+/// key is taken back; and where there is no Redis any more the ledger decides alone.
+#[test]
+fn a_link_that_breaks_while_replicas_are_waited_for() {
+    let (now, ttl) = (Duration::ZERO, Duration::from_secs(4));
+    let waiting = || {
+        let mut machine = Acquire::start(now, ttl).0.by_ledger(Ledger::Decides).on_replicas(true);
+        assert_eq!(machine.on(Input::Taken, now), Effect::Send(Request::Replicas));
+        machine
+    };
+    let mut machine = waiting();
+    assert_eq!(machine.on(Input::Lost, now), Effect::Reopen);
+    assert_eq!(machine.on(Input::Reopened, now), Effect::Send(Request::CompareAndDelete));
+    assert_eq!(machine.on(Input::Undone, now), Effect::Finish(Outcome::TooFewReplicas));
+    let mut machine = waiting();
+    assert_eq!(machine.on(Input::Lost, now), Effect::Reopen);
+    assert_eq!(machine.on(Input::ReopenFailed, now), Effect::Claim);
+    // The SET's own reply was lost with its link: read back, and taken back.
+    let mut machine = Acquire::start(now, ttl).0.by_ledger(Ledger::Decides).on_replicas(true);
+    assert_eq!(machine.on(Input::Lost, now), Effect::Reopen);
+    assert_eq!(machine.on(Input::Reopened, now), Effect::Send(Request::ReadBack));
+    assert_eq!(machine.on(Input::Ours, now), Effect::Send(Request::CompareAndDelete));
+    assert_eq!(machine.on(Input::Undone, now), Effect::Finish(Outcome::TooFewReplicas));
 }
 
 /// Where scripts are forbidden: by the clock, and by what MULTI reads back.
@@ -138,7 +170,7 @@ fn two_late_requests_leave_an_orphan() {
     assert!(in_order(&trace, &story), "{}", lines(&trace));
 }
 
-const INPUTS: [Input; 15] = [
+const INPUTS: [Input; 16] = [
     Input::Taken,
     Input::Occupied,
     Input::Ours,
@@ -146,6 +178,7 @@ const INPUTS: [Input; 15] = [
     Input::Gone,
     Input::Provisional,
     Input::Forbidden,
+    Input::Replicated,
     Input::TtlRemoved,
     Input::TtlAbsent,
     Input::Refused,
@@ -165,6 +198,7 @@ fn every_path_ends() {
         Acquire::start(Duration::ZERO, ttl).0,
         Acquire::start_with_ttl(Duration::ZERO, ttl).0,
         Acquire::resume(Duration::ZERO, ttl).0,
+        Acquire::start(Duration::ZERO, ttl).0.on_replicas(true),
     ];
     let mut longest = HashMap::new();
     for machine in beginnings {

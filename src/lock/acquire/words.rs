@@ -23,6 +23,8 @@ pub enum Input {
     /// Redis's word is no yes: it has no counter of fences or this user may not use it, and nothing
     /// was made persistent; or it was, and does not decide any more.
     Uncalm,
+    /// WAIT's reply: enough replicas have the SET.
+    Replicated,
     /// The plain PERSIST's reply: 1.
     TtlRemoved,
     /// The plain PERSIST's reply: 0 (no such key, or no TTL).
@@ -62,6 +64,8 @@ pub enum Input {
 pub enum Request {
     /// `SET key stored NX EX safety_ttl`, with the client's GET if it asked for it.
     SetNx,
+    /// `WAIT`: enough replicas have the SET that was sent on this very link before.
+    Replicas,
     /// `GET key`, compared with the stored value.
     ReadBack,
     /// The guarded PERSIST script.
@@ -97,6 +101,9 @@ pub enum Outcome {
     /// Nobody is there to answer; what was taken was given back, or runs out. If a claim had won,
     /// the driver has the ledger release it.
     Abandoned,
+    /// Not acquired, because too few replicas have it, or nobody can say how many do: it was taken
+    /// back, or runs out.
+    TooFewReplicas,
     /// Not acquired, because the ledger did not answer: the claim is withdrawn, or was not made.
     Blocked,
     /// The claim is being withdrawn, and may be the holder until that is done. The client gets an

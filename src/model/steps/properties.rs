@@ -111,6 +111,7 @@ fn is_certain(outcome: Outcome) -> bool {
         | Outcome::Refused
         | Outcome::RanOut
         | Outcome::Abandoned
+        | Outcome::TooFewReplicas
         | Outcome::Blocked => true,
         Outcome::Granted | Outcome::Unknown | Outcome::Unconfirmed | Outcome::Undecided => false,
     }

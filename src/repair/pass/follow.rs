@@ -299,7 +299,7 @@ impl Pass {
                 (Sight::Doomed(bytes.to_vec()), Some(there))
             }
             Repair::Persist(_) | Repair::Lengthen { .. } => (Sight::Unfinished, None),
-            Repair::Adopt(_) | Repair::Follow(_) => return false,
+            Repair::Adopt(_) | Repair::Follow(_) | Repair::Prefer(_) => return false,
         };
         if self.is_confirmed(key, sight, holder) {
             return false;

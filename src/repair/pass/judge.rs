@@ -20,7 +20,8 @@ pub(super) fn doubtful(repair: Repair<'_>) -> Option<Guard<'_>> {
         | Repair::Set { .. }
         | Repair::Persist(_)
         | Repair::Lengthen { .. }
-        | Repair::Adopt(_) => None,
+        | Repair::Adopt(_)
+        | Repair::Prefer(_) => None,
         // A change that is on its way to the ledger is there by the second look.
         Repair::Follow(theirs) => Some(Guard::Other(theirs)),
     }
@@ -45,7 +46,10 @@ pub(super) fn hold_of(holder: &Holder, now_ms: u64) -> Hold<'_> {
 pub(super) fn standing(truth: &dyn Truth, key: &LockKey, found: &Found) -> Standing {
     match found {
         Found::Missing => Standing::Unknown,
-        Found::Value { stored, .. } => truth.standing(key, stored),
+        Found::Value { stored, .. } => match truth.standing(key, stored) {
+            Standing::Dead if truth.disputed(key, stored).is_some() => Standing::Disputed,
+            standing => standing,
+        },
         Found::Other { guard, .. } => truth.standing_other(key, guard),
     }
 }

@@ -177,7 +177,8 @@ fn lock(name: impl ToString) -> LockKey {
 
 fn policy() -> Policy {
     let rules = Rules::new(vec![Rule::new("r", vec![Glob::new(b"lock:*")])]);
-    Policy { rules: Arc::new(rules), guarantee: Guarantee::Strict }
+    let (guarantee, conflict) = (Guarantee::Strict, Conflict::Ledger);
+    Policy { rules: Arc::new(rules), guarantee, conflict }
 }
 
 fn full(book: &Book) -> Pass {

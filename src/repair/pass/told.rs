@@ -1,6 +1,6 @@
 //! What a pass tells the ledger of Redis. Pure: [`Pass::next`] hands it out.
 
-use super::{Note, Pass};
+use super::{MOST_DOUBTS, Note, Pass, Repair, doubtful};
 use crate::ledger::entry::OBSERVED;
 use crate::ledger::fold::Holder;
 use crate::ledger::{Ask, Claim, ContentChange};
@@ -9,6 +9,18 @@ use crate::lock::envelope::Guard;
 use crate::lock::record::LockKey;
 
 impl Pass {
+    /// True if this repair is doubtful and what it is about has not been met before: it is
+    /// remembered. Doubts are bounded; past that there are none.
+    pub(super) fn is_new_doubt(&mut self, key: &LockKey, repair: Repair<'_>) -> bool {
+        let Some(Guard::Value(doubted) | Guard::Other(doubted)) = doubtful(repair) else {
+            return false;
+        };
+        if self.doubts.len() >= MOST_DOUBTS {
+            return false;
+        }
+        self.doubts.insert(key.clone(), doubted.to_vec()).is_none_or(|known| known != doubted)
+    }
+
     /// Tells the ledger what the holder's content is now.
     pub(super) fn note_change(&mut self, holder: Option<&Holder>, theirs: &[u8]) {
         let Some(holder) = holder else { return };

@@ -101,7 +101,8 @@ mod tests {
     }
 
     fn terms(persistent: bool) -> Terms {
-        Terms { persistent, guarantee: Guarantee::Strict, is_asked: true }
+        let conflict = crate::config::Conflict::Ledger;
+        Terms { persistent, guarantee: Guarantee::Strict, conflict, is_asked: true }
     }
 
     /// Every kind of content, with and without a TTL.

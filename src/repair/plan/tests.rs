@@ -7,7 +7,8 @@ const VALUES: [&[u8]; 2] = [b"A", b"B"];
 const GUARDS: [&[u8]; 4] = [b"0:h1:f1:1", b"0:h1:f1:2", b"0:h1:g1:1", b"0:"];
 const TTLS: [Option<u64>; 3] = [None, Some(10), Some(100_000)];
 const LEFT: [Left; 4] = [Left::Forever, Left::Ms(10), Left::Ms(60_000), Left::RunOut];
-const STANDINGS: [Standing; 3] = [Standing::Holder, Standing::Dead, Standing::Unknown];
+const STANDINGS: [Standing; 4] =
+    [Standing::Holder, Standing::Dead, Standing::Disputed, Standing::Unknown];
 
 fn all_found() -> Vec<Found> {
     let mut all = vec![Found::Missing];
@@ -31,8 +32,13 @@ fn all_terms() -> Vec<(Terms, bool)> {
     let mut all = Vec::new();
     for persistent in [true, false] {
         for guarantee in [Guarantee::Strict, Guarantee::Fast] {
-            for is_asked in [true, false] {
-                let terms = Terms { persistent, guarantee, is_asked };
+            for (conflict, is_asked) in [
+                (Conflict::Ledger, true),
+                (Conflict::Ledger, false),
+                (Conflict::Upstream, true),
+                (Conflict::Upstream, false),
+            ] {
+                let terms = Terms { persistent, guarantee, conflict, is_asked };
                 all.extend([(terms, false), (terms, true)]);
             }
         }
@@ -86,7 +92,7 @@ fn after(found: &Found, repair: Repair<'_>) -> Found {
         },
         Repair::Persist(_) => with_ttl(None),
         Repair::Lengthen { ttl_ms, .. } => with_ttl(Some(ttl_ms)),
-        Repair::Adopt(_) | Repair::Follow(_) => found.clone(),
+        Repair::Adopt(_) | Repair::Follow(_) | Repair::Prefer(_) => found.clone(),
     }
 }
 
@@ -95,6 +101,7 @@ fn says_after<'a>(says: Says<'a>, found: &Found, repair: Repair<'a>) -> Says<'a>
     let holder = match repair {
         Repair::Adopt(what) => Some(Hold { what, left: Left::Forever }),
         Repair::Follow(mark) => says.holder.map(|hold| Hold { what: Guard::Other(mark), ..hold }),
+        Repair::Prefer(stored) => Some(Hold { what: Guard::Value(stored), left: Left::Forever }),
         Repair::Delete(_)
         | Repair::Set { .. }
         | Repair::Persist(_)
@@ -119,7 +126,7 @@ fn no_repair_takes_away_what_a_holder_has() {
             panic!("{found:?} {says:?} {terms:?}: {plan:?}");
         }
     });
-    assert_eq!(count, 19 * 25 * 3 * 16);
+    assert_eq!(count, 19 * 25 * 4 * 32);
 }
 
 #[test]
@@ -162,6 +169,19 @@ fn only_what_is_free_and_permanent_and_could_be_put_back_is_adopted() {
 }
 
 #[test]
+fn redis_is_right_in_fast_alone_and_where_that_is_configured() {
+    let mut preferred = 0;
+    for_all(|found, says, terms| {
+        if let Plan::Act(Repair::Prefer(_)) = plan(found, says, terms) {
+            preferred += 1;
+            assert_eq!((terms.conflict, terms.guarantee), (Conflict::Upstream, Guarantee::Fast));
+            assert_eq!((says.value, ttl_of(found)), (Standing::Disputed, None));
+        }
+    });
+    assert!(preferred > 0);
+}
+
+#[test]
 fn a_repair_guards_what_was_found_and_sets_only_the_holder() {
     for_all(|found, says, terms| {
         let Plan::Act(repair) = plan(found, says, terms) else { return };
@@ -186,6 +206,7 @@ fn a_repair_guards_what_was_found_and_sets_only_the_holder() {
                 assert_eq!(there, Some(Guard::Other(mark)));
                 assert!(matches!(holders, Some(Guard::Other(_))));
             }
+            Repair::Prefer(stored) => assert_eq!(there, Some(Guard::Value(stored))),
         }
     });
 }
@@ -247,7 +268,11 @@ fn a_content_that_has_changed_is_followed_only_where_redis_may_know_better() {
     let says = Says { holder: Some(hold), value: Standing::Unknown, releasing: false };
     let planned = |guard: &[u8], guarantee, is_asked| {
         let found = Found::Other { guard: guard.to_vec(), ttl_ms: None };
-        match plan(&found, says, Terms { persistent: true, guarantee, is_asked }) {
+        match plan(
+            &found,
+            says,
+            Terms { persistent: true, guarantee, conflict: Conflict::Ledger, is_asked },
+        ) {
             Plan::Act(Repair::Follow(_)) => "follow",
             Plan::Act(Repair::Replace { conflict: false, .. }) => "replace",
             Plan::Act(Repair::Replace { conflict: true, .. }) => "conflict",

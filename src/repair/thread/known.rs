@@ -34,6 +34,10 @@ impl Truth for Ledger<'_> {
         }
     }
 
+    fn disputed(&self, key: &LockKey, stored: &[u8]) -> Option<Position> {
+        self.truth.disputed(key, stored)
+    }
+
     fn is_observed(&self, key: &LockKey, claim: Position) -> bool {
         self.truth.is_observed(key, claim)
     }

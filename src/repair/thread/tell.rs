@@ -38,6 +38,16 @@ pub(super) fn tell(note: &Note, purpose: Purpose) -> bool {
                  put back"
             );
         }
+        Note::Preferred { key, holder, worker } => {
+            let holder = holder.as_ref().map_or("nobody", |holder| &holder.claim.client);
+            tracing::warn!(
+                key = name(key),
+                db = key.db(),
+                holder,
+                other = worker.as_deref().unwrap_or("not told by its value"),
+                "conflict: Redis had another holder than the ledger, who is the ledger's holder now"
+            );
+        }
         // Who observes expects it; the count tells how many there were.
         Note::Adopted(_) if purpose == Purpose::Watched => return false,
         Note::Vanished(key) => {

@@ -4,6 +4,7 @@ mod ask;
 mod claim;
 mod fence;
 mod refresh;
+mod replicas;
 mod replies;
 mod words;
 
@@ -21,13 +22,13 @@ use crate::resp::encode;
 use crate::resp::reply::Reply;
 use crate::session::flights::{Ended, Question, Turn, Verdict};
 
-use super::durable;
 use super::exchange::Exchange;
 use super::script::Scripting;
 use super::settle;
 use super::{Flow, Grant, Operation, Scope, TIMED, UNTIMED};
 pub(super) use ask::{Ask, Form, Read, read};
 use refresh::Refresh;
+pub(super) use replicas::{LINK_LOST, are_wanted, judge as judge_replicas, send as send_wait};
 pub(super) use words::{CLIENT_GONE, TABLE_FULL, UNCONFIRMED, is_error, is_forbidden};
 use words::{HELD_BY_OTHER_TYPE, RAN_OUT, UNKNOWN};
 
@@ -172,7 +173,8 @@ impl Acquiring {
             return None;
         }
         let (machine, effect) = Acquire::resume(scope.cx.now, self.ask.lifetime);
-        (self.machine, self.resumed) = (machine, is_booked);
+        (self.machine, self.resumed) =
+            (machine.on_replicas(replicas::are_wanted(scope)), is_booked);
         self.fenced = is_fast && !is_booked;
         Some(self.carry_out(effect, scope))
     }
@@ -334,6 +336,7 @@ impl Acquiring {
                 scope.cx.wires.to_upstream(&self.ask.command());
                 crash::here("set-sent");
             }
+            Request::Replicas => replicas::send(scope),
             Request::ReadBack => scope.send(&[b"GET", key]),
             Request::PlainPersist => scope.send(&[b"PERSIST", key]),
             Request::Confirm => {
@@ -397,18 +400,9 @@ impl Acquiring {
             Outcome::Unknown => scope.answer_error(UNKNOWN),
             Outcome::Unconfirmed => scope.answer_error(UNCONFIRMED),
             Outcome::Abandoned => scope.answer_error(CLIENT_GONE),
-            Outcome::Undecided => scope.answer_error(durable::WITHDRAWING),
-            Outcome::Blocked => match self.trouble.take() {
-                Some(trouble) => {
-                    let text = format!("TRYAGAIN lockside: not acquired: {trouble}");
-                    scope.answer_error(&text)
-                }
-                None => {
-                    let flow = scope.answer_error(durable::NOT_ACQUIRED);
-                    crash::here("refusal-told");
-                    flow
-                }
-            },
+            Outcome::TooFewReplicas => self.answer_too_few(scope),
+            Outcome::Blocked => self.answer_blocked(scope),
+            Outcome::Undecided => scope.answer_error(super::durable::WITHDRAWING),
         }
     }
 

@@ -4,7 +4,9 @@
 //! may not read the key, gets Redis's own error. While it does not answer, those may ask whom the
 //! gate lets use locks (SPEC 6). What is told is what the lock table and the ledger have.
 
+mod fence;
 mod info;
+mod locks;
 mod release;
 mod shown;
 
@@ -12,7 +14,7 @@ use std::time::Duration;
 
 use crate::ledger::Query;
 use crate::lock::record::{Confidence, LockKey, Record};
-use crate::lock::rule::Glob;
+use crate::mode::Sign;
 use crate::resp::Args;
 use crate::resp::encode;
 use crate::resp::reply::Reply;
@@ -21,8 +23,12 @@ use crate::session::Shared;
 use super::knock::{Knocking, Wish};
 use super::{Flow, Operation, Scope, TIMED, gate};
 
+pub(in crate::session) use fence::FENCE_IN_TRANSACTION;
+use fence::Fences;
+pub(in crate::session::operation) use fence::begin_fence;
 pub(in crate::session) use info::info_alone;
 pub(super) use info::{extend_info, info_wants_lockside, mask_script_exists};
+use locks::{Heard, Listing};
 pub(in crate::session) use release::Releasing;
 
 /// How long HISTORY waits for the ledger.
@@ -57,11 +63,12 @@ const HELP: [&str; 18] = [
 enum Question {
     /// With so many of the last changes.
     Mode(usize),
-    Locks(Option<Vec<u8>>),
+    Locks(Listing),
     Owner(Vec<u8>),
     Fence(Vec<u8>),
     History(Vec<u8>, usize),
     Repair,
+    Fences(Fences),
 }
 
 /// A question under way.
@@ -117,7 +124,7 @@ impl Question {
         Some(match (word, args.len()) {
             (b"MODE", 2) => Self::Mode(0),
             (b"MODE", 3) => Self::Mode(count(2)?),
-            (b"LOCKS", 2 | 3) => Self::Locks(args.get(2).map(<[u8]>::to_vec)),
+            (b"LOCKS", 2 | 3) => Self::Locks(Listing::new(args.get(2))),
             (b"OWNER", 3) => Self::Owner(key()),
             (b"FENCE", 3) => Self::Fence(key()),
             (b"HISTORY", 3) => Self::History(key(), HISTORY_COUNT),
@@ -131,7 +138,7 @@ impl Question {
     fn key(&self) -> Option<&[u8]> {
         match self {
             Self::Owner(key) | Self::Fence(key) | Self::History(key, _) => Some(key),
-            Self::Mode(_) | Self::Locks(_) | Self::Repair => None,
+            Self::Mode(_) | Self::Locks(_) | Self::Repair | Self::Fences(_) => None,
         }
     }
 }
@@ -147,10 +154,15 @@ impl Asking {
     }
 
     /// Whom Redis does not let in is told nothing here either.
-    fn ask_redis(&self, scope: &mut Scope<'_, '_>) -> Flow {
-        match self.question.key() {
-            Some(key) => scope.send(&[b"GET", key]),
-            None => scope.send(&[b"PING"]),
+    fn ask_redis(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
+        if let Question::Locks(listing) = &mut self.question {
+            listing.ask(scope);
+            return TIMED;
+        }
+        match (&self.question, self.question.key()) {
+            (Question::Fences(fences), _) => fences.send(scope),
+            (_, Some(key)) => scope.send(&[b"GET", key]),
+            (_, None) => scope.send(&[b"PING"]),
         }
         TIMED
     }
@@ -162,7 +174,19 @@ impl Asking {
     /// Redis's answer.
     pub(super) fn reply(&mut self, frame: &[u8], scope: &mut Scope<'_, '_>) -> Flow {
         let Some((reply, _)) = Reply::parse(frame) else { return Flow::Close };
+        if let Question::Locks(listing) = &mut self.question {
+            return match listing.heard(&reply, frame, scope) {
+                Heard::More => TIMED,
+                Heard::Refused(frame) => scope.answer(&frame),
+                Heard::All => self.answer(Some(&reply), scope),
+            };
+        }
         let is_error = match (&reply, &self.question) {
+            // Redis can't be asked for the rights of who asks.
+            (Reply::Error(text), Question::Fences(_)) if Sign::of_error(text).is_some() => {
+                return self.alone(scope);
+            }
+            (Reply::Error(_), Question::Fences(_)) => true,
             // A lock of another type (a hash, a sorted set) has no value to read.
             (Reply::Error(text), _) if text.starts_with(b"WRONGTYPE") => false,
             (Reply::Error(_), question) if question.key().is_some() => true,
@@ -183,8 +207,11 @@ impl Asking {
             if !scope.may_use_some_locks() {
                 return scope.answer_error(super::NOAUTH);
             }
-            if let Some(refusal) = gate::gate_refusal(self.question.key().into_iter(), who, shared)
-            {
+            let keys = match &self.question {
+                Question::Fences(fences) => fences.locks(&shared.rules),
+                question => question.key().into_iter().collect(),
+            };
+            if let Some(refusal) = gate::gate_refusal(keys.into_iter(), who, shared) {
                 return scope.answer_error(refusal);
             }
         }
@@ -196,13 +223,14 @@ impl Asking {
         let mut out = Vec::new();
         match &self.question {
             Question::Mode(count) => told_mode(*count, scope.shared(), &mut out),
-            Question::Locks(glob) => list(glob.as_deref(), scope, &mut out),
+            Question::Locks(listing) => listing.show(there.is_some(), scope, &mut out),
             Question::Owner(key) => owner(key, there, scope, &mut out),
             Question::Fence(key) => fence(key, scope, &mut out),
             Question::History(key, count) => {
                 let (lock, count) = (scope.lock_key(key), *count);
                 return self.ask_ledger(&lock, count, scope);
             }
+            Question::Fences(fences) => fences.show(there, scope, &mut out),
             Question::Repair => {
                 scope.shared().repairs.start_pass();
                 encode::simple(&mut out, b"OK");
@@ -283,17 +311,6 @@ fn told_mode(count: usize, shared: &Shared, out: &mut Vec<u8>) {
     let lines: Vec<String> = std::iter::once(line).chain(changes).collect();
     encode::array(out, lines.len());
     lines.iter().for_each(|line| encode::bulk(out, line.as_bytes()));
-}
-
-fn list(glob: Option<&[u8]>, scope: &Scope<'_, '_>, out: &mut Vec<u8>) {
-    let glob = glob.map(Glob::new);
-    let locks = scope.shared().table.list(scope.shared().clock.unix_ms(), |key| {
-        glob.as_ref().is_none_or(|glob| glob.matches(key))
-    });
-    encode::array(out, locks.len());
-    for (lock, record) in &locks {
-        shown::describe(lock, record, scope.shared(), scope.state.protocol, out);
-    }
 }
 
 /// The record of a lock that has not run out.

@@ -3,6 +3,7 @@
 
 mod enveloped;
 mod held;
+mod replicas;
 
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use crate::resp::encode;
 use crate::resp::reply::Reply;
 use crate::scripts::Script;
 
-use super::acquire::{CLIENT_GONE, TABLE_FULL};
+use super::acquire::{CLIENT_GONE, LINK_LOST, TABLE_FULL, are_wanted};
 use super::durable;
 use super::exchange::Exchange;
 use super::settle::{Loss, Next, Settlement};
@@ -31,6 +32,8 @@ enum Step {
     Loading,
     /// The envelope was sent; by its text, once Redis has said that it does not have it.
     Running { by_text: bool },
+    /// WAIT was sent: whether enough replicas have what the script did.
+    Replicating(Box<Effect>),
     /// What was done is being made durable, in the ledger and in Redis; this is the client's reply.
     Settling(Box<Settlement>, Vec<u8>),
     /// It has changed nothing, though it was given the token of a lock's holder: Redis is asked
@@ -137,6 +140,7 @@ impl Scripting {
                 look_at(locks, scope);
                 self.send(false, scope)
             }
+            Step::Replicating(_) => self.replicated(frame, scope),
             Step::Settling(settlement, _) => {
                 let next = settlement.reply(frame, scope);
                 self.go_on(next, scope)
@@ -177,6 +181,14 @@ impl Scripting {
             self.step = Step::Doubting(held, effect.reply);
             return TIMED;
         }
+        if !effect.taken.is_empty() && are_wanted(scope) {
+            return self.replicate(effect, scope);
+        }
+        self.settle(effect, scope)
+    }
+
+    /// Has what the script did made durable.
+    fn settle(&mut self, effect: Effect, scope: &mut Scope<'_, '_>) -> Flow {
         let table = &scope.shared().table;
         let full = effect.taken.iter().any(|taken| table.is_full_for(&taken.lock));
         let (settlement, next) = match full {
@@ -290,6 +302,7 @@ impl Scripting {
                 next => return self.go_on(next, scope),
             },
             Step::Doubting(_, own) => return scope.answer(own),
+            Step::Replicating(_) => return self.withdraw(LINK_LOST.to_owned(), scope),
             Step::Seating { locks, .. } => {
                 look_at(locks, scope);
                 NOT_HELD.to_owned()
@@ -339,7 +352,7 @@ pub(super) fn lost_to(losses: &[Loss], scope: &Scope<'_, '_>) -> String {
 
 /// The error for claims or releases that the ledger did not take in time.
 pub(super) fn blocked(text: &str) -> String {
-    if text.starts_with("TRYAGAIN") {
+    if text.starts_with("TRYAGAIN") || text.starts_with("NOREPLICAS") {
         return text.to_owned();
     }
     format!("TRYAGAIN lockside: not acquired, or releasing: {text}")

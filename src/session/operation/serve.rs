@@ -5,6 +5,7 @@
 //! first, has happened to nobody: it is made again.
 
 mod again;
+mod blocked;
 mod steps;
 
 use std::time::Duration;
@@ -375,16 +376,6 @@ impl Serving {
         match booked.or(reading).or(self.blocks_until) {
             Some(until) => Flow::Ledger { until },
             None => Flow::Close,
-        }
-    }
-
-    /// The command, if it only blocks on companions; it does so here no more.
-    pub(super) fn take_blocked(&mut self, scope: &Scope<'_, '_>) -> Option<Vec<Vec<u8>>> {
-        self.blocks_until?;
-        scope.shared().companions.unblock((scope.cx.worker, scope.id));
-        match &mut self.work {
-            Work::Command(words) => Some(std::mem::take(words)),
-            Work::Transaction(_) => None,
         }
     }
 

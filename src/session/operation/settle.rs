@@ -6,6 +6,7 @@
 
 mod booking;
 mod raising;
+mod withdraw;
 
 use std::collections::VecDeque;
 use std::ops::Range;

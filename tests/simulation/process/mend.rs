@@ -462,7 +462,8 @@ impl Process {
 }
 
 fn policy(fleet: Fleet) -> Policy {
-    Policy { rules: Arc::new(rules(fleet)), guarantee: fleet.guarantee() }
+    let conflict = lockside::config::Conflict::Ledger;
+    Policy { rules: Arc::new(rules(fleet)), guarantee: fleet.guarantee(), conflict }
 }
 
 fn encoded(command: &Command, by_text: bool) -> Vec<u8> {

@@ -1,8 +1,10 @@
 //! What a connection is (database, name, protocol, transaction, subscription) through an outage
 //! (SPEC 6).
 
+use std::time::Instant;
+
 use super::{A, B, C, NIL, NO_TTL, OK, ONE, STRANGER, Stage, ZERO, answer, bulk, take};
-use crate::support::wait_until;
+use crate::support::{Settings, wait_until};
 
 const QUEUED: &str = "+QUEUED\r\n";
 const KEPT: &[&str] = &["--appendonly", "yes"];
@@ -216,6 +218,45 @@ fn only_those_who_wait_are_closed() {
     stage.wait_mode("degraded");
     assert_eq!(answer(&mut stage.holder, "PING"), "+PONG\r\n");
     stage.take("lock:a", A);
+}
+
+/// How long a client says that it waits is how long it waits, wherever that is.
+#[test]
+fn a_waiter_waits_no_longer_than_it_said() {
+    let Some(mut stage) = Stage::start() else { return };
+    let began = Instant::now();
+    stage.stranger.send_line("BLPOP lock-signal:a 3");
+    wait_until("blocked", || stage.redis.ask("INFO clients").contains("blocked_clients:1\r"));
+    stage.holder.send_line("BLPOP lock-signal:b 4");
+    wait_until("blocked", || stage.redis.ask("INFO clients").contains("blocked_clients:2\r"));
+    stage.redis.kill();
+    stage.wait_mode("degraded");
+    assert_eq!(stage.stranger.text(), "*-1\r\n");
+    let took = began.elapsed();
+    assert!((3000..3900).contains(&took.as_millis()), "{took:?}: neither early nor anew");
+    // The other one goes back to Redis for the rest of its time.
+    stage.redis.start_empty();
+    assert_eq!(stage.holder.text(), "*-1\r\n");
+    let took = began.elapsed();
+    assert!((4000..5600).contains(&took.as_millis()), "{took:?}: neither early nor anew");
+}
+
+/// While Redis is away SELECT is bounded by what Redis has.
+#[test]
+fn a_database_that_redis_has_not_is_refused() {
+    for (count, last, first_not) in [("4", "3", "4"), ("40", "39", "40")] {
+        let Some(mut stage) = Stage::with(&["--databases", count], Settings::default()) else {
+            return;
+        };
+        stage.redis.kill();
+        stage.wait_mode("degraded");
+        assert_eq!(answer(&mut stage.holder, &format!("SELECT {last}")), OK);
+        let reply = answer(&mut stage.holder, &format!("SELECT {first_not}"));
+        assert_eq!(reply, "-ERR DB index is out of range\r\n");
+        stage.redis.start_empty();
+        stage.wait_mode("healthy");
+        stage.take("lock:a", A);
+    }
 }
 
 /// A client that waits for a lock's signal, as python-redis-lock does, is woken by a release that

@@ -6,6 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
+use lockside::config::Conflict;
 use lockside::ledger::fold::Holder;
 use lockside::ledger::{
     Ask, Asker, Claim, Door, Guarantee, Position, Ticket, Unavailable, Withdrawal,
@@ -154,7 +155,11 @@ impl Rig {
         place.command_timeout = Duration::from_millis(500);
         let parts = Parts {
             upstream: place,
-            policy: Policy { rules: Arc::new(Rules::default()), guarantee: Guarantee::Strict },
+            policy: Policy {
+                rules: Arc::new(Rules::default()),
+                guarantee: Guarantee::Strict,
+                conflict: Conflict::Ledger,
+            },
             truth: book.clone(),
             door: book.clone(),
             board: board.clone(),

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use lockside::config::Conflict;
 use lockside::ledger::Guarantee;
 use lockside::lock::content::{self, Content};
 use lockside::lock::envelope::Guard;
@@ -87,6 +88,7 @@ fn read(file: &Path) -> Scenario {
     let value = match given.get(3).map(|line| line.split_once(" is ").expect(&name).1) {
         None | Some("unknown" | "being released") => Standing::Unknown,
         Some("dead") => Standing::Dead,
+        Some("disputed") => Standing::Disputed,
         Some("the holder") => Standing::Holder,
         Some(other) => panic!("{name}: {other}"),
     };
@@ -94,6 +96,10 @@ fn read(file: &Path) -> Scenario {
         terms: Terms {
             persistent: rule.starts_with("a persistent rule"),
             guarantee: if rule.contains(", fast") { Guarantee::Fast } else { Guarantee::Strict },
+            conflict: match rule.ends_with(", upstream") {
+                true => Conflict::Upstream,
+                false => Conflict::Ledger,
+            },
             is_asked: rule.ends_with(", while Redis is asked"),
         },
         before,
@@ -130,6 +136,10 @@ impl Scenario {
     /// What the ledger says after the action: an adopted value is the holder, and so is a value that
     /// is the holder's.
     fn says_next<R>(&self, with: impl FnOnce(Says<'_>) -> R) -> R {
+        if let Some(preferred) = self.then.strip_prefix("prefer ") {
+            let hold = Hold { what: Guard::Value(preferred.as_bytes()), left: Left::Forever };
+            return with(Says { holder: Some(hold), value: Standing::Holder, releasing: false });
+        }
         if let Some(adopted) = self.then.strip_prefix("adopt ") {
             let hash = adopted.strip_prefix("hash ").map(guard_of_name);
             let what = hash.as_deref().map_or(Guard::Value(adopted.as_bytes()), Guard::Other);
@@ -208,6 +218,7 @@ fn action(repair: Repair<'_>) -> String {
         }
         Repair::Adopt(theirs) => format!("adopt {}", thing(theirs)),
         Repair::Follow(mark) => format!("follow {}", thing(Guard::Other(mark))),
+        Repair::Prefer(stored) => format!("prefer {}", text(stored)),
     }
 }
 
@@ -252,6 +263,7 @@ fn the_files_have_every_word_of_the_table() {
         "lengthen",
         "replace",
         "adopt",
+        "prefer",
         "follow",
     ];
     assert_eq!(said, known.map(str::to_owned).into());

@@ -143,6 +143,31 @@ fn a_late_grant_is_a_conflict_unless_its_release_follows() {
     assert_eq!(one.disputes.len(), 1, "every reader finds it");
 }
 
+/// A grant that is still unwritten when its lock is released without Redis: what ends it is in the same
+/// exchange, so that the next claim wins.
+#[test]
+fn an_unwritten_grant_that_is_heard_of_and_released_ends_at_once() {
+    let mut rig = serving(&medium());
+    rig.grant("a", "v", 1);
+    let (stored, other) = (b"v"[..].into(), None);
+    let release = Ask::ReleaseValue { key: key("a"), stored, other, cause: Cause::Client };
+    let heard = Ask::Observe(claim("a", "v"));
+    rig.committer.submit(Asker::Nobody, vec![heard, release]).unwrap();
+    rig.run();
+    assert_eq!((rig.exchanges, rig.fence("a")), (1, None));
+    // Written long ago: the same.
+    rig.grant("b", "v", 2);
+    rig.pass(Duration::from_millis(1));
+    rig.pass(MIRROR_WAIT);
+    assert_eq!(rig.fence("b"), Some(2));
+    rig.exchanges = 0;
+    let (stored, other) = (b"v"[..].into(), None);
+    let release = Ask::ReleaseValue { key: key("b"), stored, other, cause: Cause::Client };
+    rig.committer.submit(Asker::Nobody, vec![Ask::Observe(claim("b", "v")), release]).unwrap();
+    rig.run();
+    assert_eq!((rig.exchanges, rig.fence("b")), (1, None));
+}
+
 /// `one` has lost Redis and the other has not read that; `one` may claim.
 fn apart() -> (Rig, Rig) {
     let medium = medium();

@@ -37,6 +37,8 @@ pub(super) struct Laws {
     pub(super) scripts: bool,
     /// Client A resumes an unconfirmed grant of its own.
     pub(super) resumes: bool,
+    /// A SET counts only once replicas have it.
+    pub(super) replicas: bool,
     /// How many of these may happen in all: a loss, a delay, a refusal, a link that can't be had,
     /// a client that goes. Everything else (order, the key's TTL, strangers) has no bound.
     pub(super) faults: u8,
@@ -48,8 +50,15 @@ pub(super) struct Laws {
 
 impl Laws {
     /// Scripts allowed, one late request.
-    pub(super) const GUARDED: Self =
-        Self { twin: Twin::None, scripts: true, resumes: false, faults: 4, late: 1, orphans: true };
+    pub(super) const GUARDED: Self = Self {
+        twin: Twin::None,
+        scripts: true,
+        resumes: false,
+        replicas: false,
+        faults: 4,
+        late: 1,
+        orphans: true,
+    };
     /// Scripts forbidden. Not asked about orphans: a late plain PERSIST makes any key permanent.
     pub(super) const PLAIN: Self = Self { scripts: false, orphans: false, ..Self::GUARDED };
 }
@@ -105,6 +114,8 @@ pub(super) enum Violation {
     TwoHold,
     /// This one was told OK, and the key is not its own for good.
     GrantedWithoutKey(usize),
+    /// This one was told OK, and Redis has not said on the link of its SET that replicas have it.
+    GrantedWithoutReplicas(usize),
     /// Its client had gone, and the machine says "granted" all the same.
     GrantedToNobody(usize),
     /// Nothing says that this one may hold the lock, and its value stands for good.
@@ -139,10 +150,15 @@ enum Phase {
         /// Nothing was answered on this link yet: it may turn out that it never stood.
         fresh: bool,
         gone: bool,
+        /// Its SET was carried out on this link.
+        wrote: bool,
+        /// Redis has said so of its SET.
+        replicated: bool,
     },
     Told {
         outcome: Outcome,
         gone: bool,
+        replicated: bool,
     },
     Released,
 }
@@ -251,6 +267,8 @@ impl World {
                 next.feed(who, Input::Lost, true, laws);
             }
             Move::Late(who, request) => {
+                // On a link that was given up.
+                let laws = Laws { replicas: false, ..laws };
                 next.carry_out(who, request, laws);
                 let late = &mut next.parties[who].late;
                 late.remove(late.iter().position(|known| *known == request).unwrap());
@@ -294,8 +312,14 @@ impl World {
         } else {
             Acquire::start(self.now(), ttl)
         };
-        self.parties[who].phase =
-            Phase::Running { machine, wire: Wire::Nothing, fresh: true, gone: false };
+        self.parties[who].phase = Phase::Running {
+            machine: machine.on_replicas(laws.replicas),
+            wire: Wire::Nothing,
+            fresh: true,
+            gone: false,
+            wrote: false,
+            replicated: false,
+        };
         self.take_effect(who, effect);
     }
 
@@ -309,18 +333,20 @@ impl World {
     /// Gives the machine its input. `new_link`: what it sends next goes over another link.
     fn feed(&mut self, who: usize, input: Input, new_link: bool, laws: Laws) {
         let now = self.now();
-        let Phase::Running { machine, wire, fresh, .. } = &mut self.parties[who].phase else {
+        let Phase::Running { machine, wire, fresh, wrote, .. } = &mut self.parties[who].phase
+        else {
             return;
         };
         let asked = *wire;
         *fresh = new_link;
+        *wrote &= !new_link;
         let effect = machine.on(input, now);
         self.take_effect(who, laws.twin.pervert(asked, input, effect));
     }
 
     fn take_effect(&mut self, who: usize, effect: Effect) {
         let phase = &mut self.parties[who].phase;
-        let Phase::Running { wire, gone, .. } = phase else { return };
+        let Phase::Running { wire, gone, replicated, .. } = phase else { return };
         match effect {
             Effect::Send(request) => *wire = Wire::Sent(request),
             Effect::Reopen => *wire = Wire::Reopening,
@@ -328,7 +354,8 @@ impl World {
             Effect::Claim => unreachable!("the ledger only follows in this world"),
             Effect::Finish(outcome) => {
                 let gone = *gone && outcome == Outcome::Granted;
-                *phase = Phase::Told { outcome, gone };
+                let replicated = *replicated;
+                *phase = Phase::Told { outcome, gone, replicated };
             }
         }
     }
@@ -359,9 +386,15 @@ impl World {
         match request {
             Request::SetNx if self.key.is_none() => {
                 self.key = Some(Key { value: who, expires: Some(self.clock_after_ttl()) });
+                self.note(who, |wrote, _| *wrote |= laws.replicas);
                 Input::Taken
             }
             Request::SetNx => Input::Occupied,
+            // Of what was written on other links it says nothing, and that at once.
+            Request::Replicas => {
+                self.note(who, |wrote, replicated| *replicated |= *wrote);
+                Input::Replicated
+            }
             Request::ReadBack => there,
             Request::Confirm if there == Input::Ours && had_ttl => Input::Provisional,
             Request::Confirm => there,
@@ -387,6 +420,12 @@ impl World {
         }
     }
 
+    fn note(&mut self, who: usize, note: impl FnOnce(&mut bool, &mut bool)) {
+        if let Phase::Running { wrote, replicated, .. } = &mut self.parties[who].phase {
+            note(wrote, replicated);
+        }
+    }
+
     fn take_ttl_off(&mut self) {
         self.key = self.key.map(|key| Key { expires: None, ..key });
     }
@@ -407,8 +446,11 @@ impl World {
         let orphan =
             |outcome| (laws.orphans && for_good).then_some(Violation::Orphan(who, outcome));
         match &self.parties[who].phase {
-            Phase::Told { outcome: Outcome::Granted, gone: true } => {
+            Phase::Told { outcome: Outcome::Granted, gone: true, .. } => {
                 Some(Violation::GrantedToNobody(who))
+            }
+            Phase::Told { outcome: Outcome::Granted, replicated: false, .. } if laws.replicas => {
+                Some(Violation::GrantedWithoutReplicas(who))
             }
             // The unguarded twin is to be caught by what it does to the clients.
             Phase::Told { outcome: Outcome::Granted, .. } => (!for_good
@@ -437,7 +479,9 @@ fn wire_moves(who: usize, wire: Wire, fresh: bool, may_be_late: bool) -> Vec<Mov
                 Move::Refuse(who, request),
                 Move::LoseRequest(who),
             ];
-            if may_be_late && !matches!(request, Request::ReadBack | Request::Confirm) {
+            let may_change =
+                !matches!(request, Request::ReadBack | Request::Confirm | Request::Replicas);
+            if may_be_late && may_change {
                 moves.push(Move::Delay(who));
             }
             if fresh {

@@ -8,7 +8,8 @@ use crate::ledger::Cause;
 /// A rule that is observed.
 fn observed() -> Policy {
     let rule = Rule { observe: true, ..Rule::new("r", vec![Glob::new(b"lock:*")]) };
-    Policy { rules: Arc::new(Rules::new(vec![rule])), guarantee: Guarantee::Strict }
+    let (guarantee, conflict) = (Guarantee::Strict, Conflict::Ledger);
+    Policy { rules: Arc::new(Rules::new(vec![rule])), guarantee, conflict }
 }
 
 /// The ledger, Redis, and what was seen of them.

@@ -5,9 +5,9 @@ use crate::ledger::{Answer, Ask, Cause, Guarantee, Outcome as Booked, Withdrawal
 use crate::lock::acquire::{Acquire, Effect, Input, Ledger, Outcome};
 use crate::lock::record::{Confidence, Position};
 use crate::mode::Mode;
-use crate::session::operation::{Flow, Scope};
+use crate::session::operation::{Flow, Scope, durable};
 
-use super::Acquiring;
+use super::{Acquiring, replicas};
 
 impl Acquiring {
     /// Hands the claim to the ledger.
@@ -115,6 +115,21 @@ impl Acquiring {
         Some(self.waiting())
     }
 
+    /// The claim is withdrawn, or was not made.
+    pub(super) fn answer_blocked(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
+        match self.trouble.take() {
+            Some(trouble) => {
+                let text = format!("TRYAGAIN lockside: not acquired: {trouble}");
+                scope.answer_error(&text)
+            }
+            None => {
+                let flow = scope.answer_error(durable::NOT_ACQUIRED);
+                crash::here("refusal-told");
+                flow
+            }
+        }
+    }
+
     /// What the ledger and the repairs have to know of an acquire that has ended.
     pub(super) fn tidy(&self, outcome: Outcome, scope: &Scope<'_, '_>) {
         match self.won {
@@ -162,7 +177,7 @@ impl Acquiring {
         if ledger == Ledger::Follows && !self.ask.persistent {
             ledger = Ledger::DecidesWithRedis;
         }
-        (machine.by_ledger(ledger), effect)
+        (machine.by_ledger(ledger).on_replicas(replicas::are_wanted(scope)), effect)
     }
 
     /// `fast`: a claim without Redis waits until this sidecar has said that it has lost Redis (SPEC

@@ -17,6 +17,7 @@ impl Acquiring {
     ) -> Input {
         match self.sent {
             Request::SetNx => self.read_set(reply, frame, scope),
+            Request::Replicas => self.read_replicas(reply, scope),
             Request::ReadBack => self.read_value(reply, scope),
             Request::Persist => self.read_guarded(reply, frame),
             Request::PlainPersist => match reply {

@@ -187,6 +187,7 @@ fn words(entry: &Entry) -> (&'static str, &'static str, Option<u64>) {
         Entry::Claim(claim) => ("claim", "", Some(claim.at_ms)),
         Entry::Grant(claim, _) => ("grant", "", Some(claim.at_ms)),
         Entry::Observe(claim) => ("observation", "", Some(claim.at_ms)),
+        Entry::Prefer(claim, _) => ("preference", "", Some(claim.at_ms)),
         Entry::Release { cause, at_ms, .. } => ("release", cause.word(), Some(*at_ms)),
         Entry::Extend { .. } => ("extension", "", None),
         Entry::Content { .. } => ("content", "", None),
@@ -212,7 +213,10 @@ fn claim_of(row: &Row) -> Position {
 
 fn made_by(entry: &Entry) -> Option<&Claim> {
     match entry {
-        Entry::Claim(claim) | Entry::Grant(claim, _) | Entry::Observe(claim) => Some(claim),
+        Entry::Claim(claim)
+        | Entry::Grant(claim, _)
+        | Entry::Observe(claim)
+        | Entry::Prefer(claim, _) => Some(claim),
         _ => None,
     }
 }

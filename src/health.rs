@@ -24,6 +24,7 @@ use crate::upstream::Upstream;
 mod probe;
 mod reports;
 
+pub use probe::Sample;
 use probe::{Prober, Whom};
 pub use reports::{Batch, Reports};
 
@@ -43,6 +44,8 @@ pub struct Settings {
     pub username: Option<String>,
     /// Its password.
     pub password: Option<Secret>,
+    /// A lock key of each rule, with the rule's name: for [`Callbacks::open`].
+    pub samples: Vec<Sample>,
 }
 
 /// Default of [`Settings::probe_timeout`].
@@ -59,6 +62,11 @@ pub struct Callbacks {
     pub stop_pass: Box<dyn Fn() + Send>,
     /// Redis has been found to let nobody in who has not authenticated.
     pub closed: Box<dyn Fn() + Send>,
+    /// Redis has been found to let everybody who has not authenticated use the locks of a rule, on a
+    /// connection that was opened when [`Callbacks::epoch`] said so.
+    pub open: Box<dyn Fn(&str, u64) + Send>,
+    /// The gate's epoch ([`crate::degraded::auth::Gate::epoch`]).
+    pub epoch: Box<dyn Fn() -> u64 + Send>,
 }
 
 /// What the thread shares with others.
@@ -96,6 +104,7 @@ impl Health {
             username: settings.username,
             password: settings.password,
             timeout: settings.probe_timeout,
+            samples: settings.samples,
         });
         let (mode, reachable) = machine.shown();
         parts.board.show(mode, reachable);
@@ -215,6 +224,7 @@ impl Driver {
 
     fn probe(&mut self, fresh: bool, deep: bool) -> Vec<Effect> {
         let began = self.origin.elapsed();
+        let epoch = (self.parts.callbacks.epoch)();
         let finding = self.prober.probe(fresh, deep);
         tracing::trace!(?finding, fresh, deep, "probed");
         if let Some(count) = self.prober.databases() {
@@ -222,6 +232,9 @@ impl Driver {
         }
         if self.prober.take_closed() {
             (self.parts.callbacks.closed)();
+        }
+        for rule in self.prober.take_open() {
+            (self.parts.callbacks.open)(&rule, epoch);
         }
         if matches!(finding, Finding::Good { .. }) {
             self.parts.reports.count_good();

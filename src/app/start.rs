@@ -11,6 +11,7 @@ use crate::ledger::committer::Timing;
 use crate::ledger::sqlite::Sqlite;
 use crate::ledger::thread::{self, Ledger};
 use crate::ledger::{Guarantee, Start};
+use crate::lock::rule::Rules;
 use crate::mode::{self, Board, History};
 use crate::repair::{self, Counters, Databases, Dirty, Observed, Policy, Repair};
 use crate::table::Table;
@@ -135,6 +136,11 @@ pub(super) fn stop_ledger(ledger: Arc<Ledger>, within: Duration) {
     }
 }
 
+/// What the health thread asks Redis about.
+fn samples(rules: &Rules) -> Vec<health::Sample> {
+    rules.samples().into_iter().map(|(rule, key)| (rule.into(), key)).collect()
+}
+
 /// The threads that look after Redis.
 pub(super) struct Guards {
     health: Health,
@@ -175,6 +181,8 @@ impl Guards {
         let repair = Arc::new(repair);
         let (postman, starts, stops) = (foundation.postman.clone(), repair.clone(), repair.clone());
         let gate = common.shared.gate.clone();
+        let (opened, known) = (gate.clone(), gate.clone());
+        const STRANGER: Who<'_> = Who { user: DEFAULT_USER, proof: Proof::Nothing };
         let health = Health::start(
             health::Settings {
                 terms: mode::Terms {
@@ -187,6 +195,7 @@ impl Guards {
                 upstream: common.upstream.clone(),
                 username: settings.upstream.username.clone(),
                 password: settings.upstream.password.clone(),
+                samples: samples(&settings.rules),
             },
             health::Parts {
                 board: foundation.board.clone(),
@@ -197,10 +206,9 @@ impl Guards {
                     view_changed: Box::new(move || postman.wake_all()),
                     start_pass: Box::new(move |run| starts.start_pass(run)),
                     stop_pass: Box::new(move || stops.cancel_pass()),
-                    closed: Box::new(move || {
-                        let stranger = Who { user: DEFAULT_USER, proof: Proof::Nothing };
-                        gate.saw_refused(stranger, None);
-                    }),
+                    closed: Box::new(move || gate.saw_refused(STRANGER, None)),
+                    open: Box::new(move |rule, since| opened.saw_use(STRANGER, rule, since)),
+                    epoch: Box::new(move || known.epoch()),
                 },
             },
         )?;

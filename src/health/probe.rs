@@ -39,6 +39,9 @@ const BLIND_PROBES: u32 = 60;
 /// Bytes of Redis's own words that are passed on.
 const MAX_WORDS: usize = 120;
 
+/// A rule's name, and a lock key of it.
+pub type Sample = (Arc<str>, Vec<u8>);
+
 /// Whom to ask, and as whom.
 #[derive(Debug, Clone)]
 pub(super) struct Whom {
@@ -47,6 +50,8 @@ pub(super) struct Whom {
     pub(super) password: Option<Secret>,
     /// Longest time of a probe, connecting included.
     pub(super) timeout: Duration,
+    /// A lock key of each rule, with the rule's name.
+    pub(super) samples: Vec<Sample>,
 }
 
 /// Makes probes, by a connection that stands between them.
@@ -63,6 +68,8 @@ pub(super) struct Prober {
     /// The last connection that was made met NOAUTH; and whether that is news.
     is_stranger: bool,
     is_news: bool,
+    /// Rules that the last connection was found to be let use without a password, if that is news.
+    open: Vec<Arc<str>>,
 }
 
 /// A connection, and what is known by it.
@@ -98,6 +105,7 @@ impl Prober {
             databases: None,
             is_stranger: false,
             is_news: false,
+            open: Vec::new(),
         }
     }
 
@@ -109,6 +117,11 @@ impl Prober {
     /// True once after Redis was found to let nobody in without a password.
     pub(super) fn take_closed(&mut self) -> bool {
         std::mem::take(&mut self.is_news)
+    }
+
+    /// Rules whose locks Redis was found to let everybody use, since the last call.
+    pub(super) fn take_open(&mut self) -> Vec<Arc<str>> {
+        std::mem::take(&mut self.open)
     }
 
     /// Makes one probe; `fresh`: by a new connection. Takes `timeout` at most.
@@ -175,6 +188,10 @@ impl Prober {
         encode::command(&mut commands, &[b"CLIENT", b"SETNAME", b"lockside-health"]);
         encode::command(&mut commands, &[b"INFO", b"server"]);
         encode::command(&mut commands, &[b"CONFIG", b"GET", b"databases"]);
+        let samples = if self.whom.password.is_none() { &self.whom.samples[..] } else { &[] };
+        for (_, key) in samples {
+            encode::command(&mut commands, &[b"SET", key, b"0", b"NX", b"XX"]);
+        }
         link.send(&commands, deadline);
         let reply = |link: &mut Link| {
             let bytes = link.reply(deadline).map_err(|fault| self.bad(fault.sign()))?;
@@ -186,6 +203,12 @@ impl Prober {
         reply(&mut link)?;
         let info = reply(&mut link)?;
         let config = reply(&mut link)?;
+        let mut open = Vec::new();
+        for (rule, _) in samples {
+            let bytes = link.reply(deadline).map_err(|fault| self.bad(fault.sign()))?;
+            open.extend(bytes.starts_with(b"-ERR syntax error").then(|| rule.clone()));
+        }
+        self.open = open;
         self.databases = databases(&config).or(self.databases);
         let was_stranger = std::mem::replace(&mut self.is_stranger, info.starts_with(b"-NOAUTH"));
         self.is_news |= self.is_stranger && !was_stranger;

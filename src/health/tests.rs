@@ -70,7 +70,14 @@ fn settings(upstream: &Arc<Upstream>) -> Settings {
         needs_ledger: true,
     };
     let probe_timeout = PROBE_TIMEOUT;
-    Settings { terms, probe_timeout, upstream: upstream.clone(), username: None, password: None }
+    Settings {
+        terms,
+        probe_timeout,
+        upstream: upstream.clone(),
+        username: None,
+        password: None,
+        samples: Vec::new(),
+    }
 }
 
 /// Nothing but what is reported makes it probe.
@@ -96,6 +103,8 @@ impl Watch {
             }),
             stop_pass: Box::new(|| {}),
             closed: Box::new(|| {}),
+            open: Box::new(|_, _| {}),
+            epoch: Box::new(|| 0),
         };
         let parts = Parts {
             board: board.clone(),

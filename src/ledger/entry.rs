@@ -226,11 +226,14 @@ pub enum Cause {
     /// only what was observed and is nobody's claim, and leaves its value alive: its owner may take
     /// the lock with it again.
     Vanished,
+    /// `fast`: Redis has a later grant in its place, and whoever had both the release and that grant
+    /// still to write has died.
+    Superseded,
 }
 
 impl Cause {
     /// All causes.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Client,
         Self::Undelivered,
         Self::Operator,
@@ -238,6 +241,7 @@ impl Cause {
         Self::Expired,
         Self::Flushed,
         Self::Vanished,
+        Self::Superseded,
     ];
 
     /// The word in the ledger and in `LOCKSIDE HISTORY`.
@@ -250,6 +254,7 @@ impl Cause {
             Self::Expired => "expired",
             Self::Flushed => "flushed",
             Self::Vanished => "vanished",
+            Self::Superseded => "superseded",
         }
     }
 }

@@ -194,6 +194,21 @@ impl Rules {
         (0..).map(RuleId).zip(&self.rules)
     }
 
+    /// A lock key of each rule, with the rule's name: not of a rule whose keys can't be told from
+    /// its globs (`[0-9]`, all excluded).
+    pub fn samples(&self) -> Vec<(&str, Vec<u8>)> {
+        let sample = |rule: &Rule| {
+            let keys = rule.keys.iter().flat_map(|glob| {
+                let longer = [glob.prefix(), b"lockside:probe"].concat();
+                [longer, glob.prefix().to_vec()]
+            });
+            let is_its =
+                |key: &Vec<u8>| self.find(key).is_some_and(|found| found.name == rule.name);
+            keys.into_iter().find(is_its)
+        };
+        self.iter().filter_map(|(_, rule)| Some((rule.name.as_str(), sample(rule)?))).collect()
+    }
+
     /// How many rules there are.
     pub fn len(&self) -> usize {
         self.rules.len()

@@ -21,11 +21,11 @@ use crate::ledger::fold::Holder;
 use crate::ledger::{Ask, Claim, Guarantee, Position};
 use crate::lock::envelope::Guard;
 use crate::lock::record::LockKey;
-use crate::lock::rule::{Mode, Rules};
+use crate::lock::rule::Rules;
 
 use super::Truth;
 use super::command::{Answer, BATCH, Batch, Body, Command, Kind, Order, look};
-use super::plan::{Found, Plan, Repair, Says, Terms, plan};
+use super::plan::{Found, Plan, Repair, Says, Why, plan};
 
 mod follow;
 mod judge;
@@ -145,6 +145,8 @@ pub struct Pass {
     is_careful: bool,
     /// Locks that were missing at the first look.
     missed: BTreeSet<LockKey>,
+    /// Locks of which Redis has a grant that the ledger has not heard of, and since when.
+    unheard: BTreeMap<LockKey, u64>,
     /// Of a pass that follows Redis on observed keys.
     following: Option<Box<Following>>,
 }
@@ -219,6 +221,7 @@ impl Pass {
             is_full: false,
             is_careful: false,
             missed: BTreeSet::new(),
+            unheard: BTreeMap::new(),
             following: None,
         }
     }
@@ -397,6 +400,9 @@ impl Pass {
         }
         match plan(found, says, self.terms(key)) {
             Plan::Nothing(_) => self.settle(key, at, true),
+            Plan::Wait(Why::Mirror) if self.is_overdue(key, now_ms) => {
+                self.supersede(key, found, holder.clone(), now_ms);
+            }
             Plan::Wait(_) => drop(self.later.insert(key.clone())),
             Plan::CannotRestore => {
                 self.notes.push(Note::CannotRestore(key.clone()));
@@ -476,17 +482,6 @@ impl Pass {
             self.settled.extend(holder.map(|at| (key.clone(), at)));
         } else if done {
             self.done.push(key.clone());
-        }
-    }
-
-    fn terms(&self, key: &LockKey) -> Terms {
-        // A key that no rule claims any more is handled with the greater care.
-        let mode = self.policy.rules.find(key.key()).map_or(Mode::Persistent, |rule| rule.mode);
-        Terms {
-            persistent: mode == Mode::Persistent,
-            guarantee: self.policy.guarantee,
-            conflict: self.policy.conflict,
-            is_asked: self.is_careful || self.is_following(),
         }
     }
 }

@@ -166,9 +166,9 @@ impl Checks {
         self.doubles.reported(key);
     }
 
-    /// True if nothing will settle, which is known ([`fast`]).
-    pub(crate) fn is_stuck(&self, data: &Data) -> bool {
-        !self.is_strict() && self.doubles.is_stuck(&self.fold, data)
+    /// True while a sidecar that has died leaves a grant in Redis that it had not written ([`fast`]).
+    pub(crate) fn is_unheard(&self, data: &Data) -> bool {
+        !self.is_strict() && self.doubles.is_unheard(&self.fold, data)
     }
 
     /// A double grant that is not reported (yet).

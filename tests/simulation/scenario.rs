@@ -130,9 +130,8 @@ impl Run {
                 return Some(format!("client {id} is {:?}", client.doing));
             }
         }
-        if world.checks.is_stuck(&world.redis.data) {
-            world.checks.count("stuck");
-            return None;
+        if world.checks.is_unheard(&world.redis.data) {
+            return Some("Redis has a grant that the ledger has not heard of".into());
         }
         for (sidecar, slot) in world.slots.iter().enumerate() {
             let Some(process) = &slot.process else { return Some(format!("{sidecar} is down")) };

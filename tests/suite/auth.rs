@@ -348,3 +348,22 @@ fn configured_users_need_no_redis() {
     let locks = ann.ask("LOCKSIDE LOCKS");
     assert!(locks.starts_with("*1\r\n") && locks.contains("lock:a"), "{locks}");
 }
+
+/// Nobody has used a lock through this Lockside before Redis goes: it has asked Redis itself what a
+/// client without a password may.
+#[test]
+fn strangers_that_were_never_seen_may_what_redis_lets_strangers_do() {
+    if direct() {
+        return;
+    }
+    let mut redis = Redis::start();
+    assert_eq!(redis.ask("ACL SETUSER default resetkeys ~lock:* ~lockside:*"), OK);
+    let settings = Settings { upstream: QUICK, tables: RULES, ..Settings::default() };
+    let subject = Subject::with(&redis, settings);
+    wait_mode(&subject, "healthy");
+    redis.kill();
+    wait_mode(&subject, "degraded");
+    let mut stranger = subject.client();
+    assert_eq!(stranger.ask(&take("lock:a")), OK);
+    assert_refused(&mut stranger, &take("mutex:a"), "NOPERM");
+}

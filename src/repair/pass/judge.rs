@@ -3,9 +3,11 @@
 use crate::ledger::fold::Holder;
 use crate::lock::envelope::Guard;
 use crate::lock::record::LockKey;
+use crate::lock::rule::Mode;
 
-use super::super::plan::{Found, Hold, Left, Repair};
+use super::super::plan::{Found, Hold, Left, Repair, Terms};
 use super::super::{Standing, Truth};
+use super::Pass;
 
 /// What a repair takes away that the ledger, read up to now, may say more about: an unknown value in a
 /// holder's place, and the content of a lock that is not a string, which its client's next acquire may
@@ -51,5 +53,19 @@ pub(super) fn standing(truth: &dyn Truth, key: &LockKey, found: &Found) -> Stand
             standing => standing,
         },
         Found::Other { guard, .. } => truth.standing_other(key, guard),
+    }
+}
+
+impl Pass {
+    /// What the configuration says of the key.
+    pub(super) fn terms(&self, key: &LockKey) -> Terms {
+        // A key that no rule claims any more is handled with the greater care.
+        let mode = self.policy.rules.find(key.key()).map_or(Mode::Persistent, |rule| rule.mode);
+        Terms {
+            persistent: mode == Mode::Persistent,
+            guarantee: self.policy.guarantee,
+            conflict: self.policy.conflict,
+            is_asked: self.is_careful || self.is_following(),
+        }
     }
 }

@@ -12,6 +12,7 @@ const NOW: u64 = 1_000_000;
 const ROOM: usize = 20_000;
 
 mod follow;
+mod supersede;
 
 /// The ledger. A test is one thread; the lock is for the trait.
 #[derive(Default)]

@@ -10,8 +10,6 @@
 //!    any key, meanwhile: then Redis alone has the lock, and a repair takes it away. A value is dead
 //!    because it was released before, or because its own claim, whose fence is not Redis's counter's,
 //!    was superseded by an older grant that was mirrored later.
-//! 3. A sidecar that dies with a release and the next grant of one lock not mirrored leaves a value in
-//!    Redis that no repair touches: no pass is complete, and nobody gets healthy any more.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -135,8 +133,8 @@ impl Doubles {
         told.is_some_and(|told| written.is_none_or(|written| told <= written))
     }
 
-    /// Open, 3: of all values in Redis, one that the ledger does not know stands in another's place.
-    pub(super) fn is_stuck(&self, fold: &Fold, data: &Data) -> bool {
+    /// Of all values in Redis, one that the ledger does not know stands in another's place.
+    pub(super) fn is_unheard(&self, fold: &Fold, data: &Data) -> bool {
         let in_place = |(key, entry): (&Vec<u8>, &Stored)| {
             let lock = LockKey::new(0, key);
             let own = name(key, &token(&entry.value));

@@ -1,0 +1,83 @@
+//! `fast`: a sidecar has died with a release and the next grant of one lock not written, and Redis
+//! has kept its data.
+
+use super::*;
+use crate::ledger::Cause;
+
+fn fast() -> Policy {
+    Policy { guarantee: Guarantee::Fast, ..policy() }
+}
+
+/// Redis has `theirs` in the place of `ours`.
+fn stage() -> (Book, RefCell<Store>) {
+    let (book, store) = (Book::default(), RefCell::<Store>::default());
+    book.grant(&lock("a"), "ours");
+    store.borrow_mut().set(&lock("a"), "theirs", None);
+    (book, store)
+}
+
+/// Plays the pass at this time; what the ledger is told, or how it waits or ends.
+fn play(
+    pass: &mut Pass,
+    book: &Book,
+    store: &RefCell<Store>,
+    now_ms: u64,
+) -> Result<Vec<Ask>, Step> {
+    for _ in 0..1_000 {
+        match pass.next(book, now_ms) {
+            Step::Ask(command) => {
+                let answer = store.borrow_mut().answer(&command);
+                pass.answer(answer, book);
+            }
+            Step::Tell(asks) => return Ok(asks),
+            step => return Err(step),
+        }
+    }
+    panic!("no end");
+}
+
+#[test]
+fn a_mirror_that_never_comes_is_not_waited_for() {
+    let (book, store) = stage();
+    let mut pass = Pass::full(fast(), &book, &[0].into(), Doubts::new());
+    for now_ms in [NOW, NOW + 5_000, NOW + 9_999] {
+        assert_eq!(play(&mut pass, &book, &store, now_ms), Err(Step::Later), "it may come yet");
+        pass.again();
+    }
+    let told = play(&mut pass, &book, &store, NOW + 10_000).unwrap();
+    let before = book.holder(&lock("a")).unwrap().at;
+    assert_eq!(told[0], Ask::Release(lock("a"), before, Cause::Superseded));
+    assert!(
+        matches!(&told[..], [_, Ask::Observe(claim)] if *claim.stored == *b"theirs"),
+        "{told:?}"
+    );
+    // The ledger follows.
+    book.release(&lock("a"));
+    book.grant(&lock("a"), "theirs");
+    assert_eq!(play(&mut pass, &book, &store, NOW + 10_000), Err(Step::Later));
+    pass.again();
+    assert_eq!(play(&mut pass, &book, &store, NOW + 10_100), Err(Step::Done(true)));
+    assert!(matches!(pass.take_notes()[..], [Note::Preferred { .. }]), "people are told");
+}
+
+#[test]
+fn a_mirror_that_comes_is_followed() {
+    let (book, store) = stage();
+    let mut pass = Pass::full(fast(), &book, &[0].into(), Doubts::new());
+    assert_eq!(play(&mut pass, &book, &store, NOW), Err(Step::Later));
+    book.release(&lock("a"));
+    book.grant(&lock("a"), "theirs");
+    pass.again();
+    assert_eq!(play(&mut pass, &book, &store, NOW + 60_000), Err(Step::Done(true)));
+}
+
+/// While Redis is asked first, nothing hangs on it.
+#[test]
+fn the_background_only_waits() {
+    let (book, store) = stage();
+    let mut pass = Pass::full(fast(), &book, &[0].into(), Doubts::new()).carefully();
+    for now_ms in [NOW, NOW + 60_000] {
+        assert_eq!(play(&mut pass, &book, &store, now_ms), Err(Step::Later));
+        pass.again();
+    }
+}

@@ -35,7 +35,7 @@ prove: build ## What takes long: every order of events of an acquire and of the 
 	cargo nextest run --locked --lib --run-ignored only
 	cargo nextest run --locked --test simulation --run-ignored only
 
-soak: build ## Five minutes of random clients under random faults
+soak: build ## Five minutes of random clients under random faults, twice: with one Lockside and with two
 	LOCKSIDE_HISTORY_SECONDS=300 cargo nextest run --locked --test suite --no-capture \
 		history::nothing_that_was_told_is_lost history::two_sidecars_with_one_ledger
 

@@ -24,6 +24,8 @@ pub(super) enum Twin {
     ReleasesWhoever,
     /// A withdrawal ends the hold of its value, whoever else has claimed with it.
     WithdrawsTheValue,
+    /// DEL goes to Redis by a sidecar that has not read the client's claim.
+    DeletesUnread,
     /// What was observed ends with its key, though a client was told since that it holds it.
     EndsWhatIsClaimed,
 }

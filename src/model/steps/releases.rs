@@ -112,7 +112,7 @@ impl Steps {
             out.push((Move::DeliverRelease(who, world.ledger), next, None));
             return;
         }
-        for reading in self.readings(world, who, sidecar) {
+        for reading in self.read_before(world, who, sidecar, how) {
             let holder = self.book.holder(reading);
             let whoever = self.laws.twin == Twin::ReleasesWhoever;
             let ask = match (how, had, holder) {
@@ -129,6 +129,16 @@ impl Steps {
             next.end_with(who, sidecar, ask, had, false);
             push_new(out, (Move::DeliverRelease(who, reading), next, None));
         }
+    }
+
+    /// What a sidecar may have read when it tells the ledger of what Redis has let go. Before a DEL it
+    /// has read the ledger, and in it the claim that its client was told of.
+    fn read_before(&self, world: &World, who: u8, sidecar: u8, how: How) -> Vec<Place> {
+        if how != How::Delete || self.laws.twin == Twin::DeletesUnread {
+            return self.readings(world, who, sidecar);
+        }
+        let knows = self.book.claim_of(world.ledger, who).is_some();
+        self.book.readings(world.ledger, knows.then_some(who))
     }
 
     /// What a sidecar may have read when it deals with this acquire's release: in the run that made

@@ -51,6 +51,9 @@ pub struct Settings {
 /// Default of [`Settings::probe_timeout`].
 pub const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Is told of a rule by its name, and of an epoch: [`Callbacks::open`].
+pub type OnOpen = Box<dyn Fn(&str, u64) + Send>;
+
 /// What others do when the thread says so. They are called on its thread and must not block.
 pub struct Callbacks {
     /// There is a new view on the board: wakes workers.
@@ -64,7 +67,7 @@ pub struct Callbacks {
     pub closed: Box<dyn Fn() + Send>,
     /// Redis has been found to let everybody who has not authenticated use the locks of a rule, on a
     /// connection that was opened when [`Callbacks::epoch`] said so.
-    pub open: Box<dyn Fn(&str, u64) + Send>,
+    pub open: OnOpen,
     /// The gate's epoch ([`crate::degraded::auth::Gate::epoch`]).
     pub epoch: Box<dyn Fn() -> u64 + Send>,
 }

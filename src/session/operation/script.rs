@@ -192,7 +192,15 @@ impl Scripting {
         let table = &scope.shared().table;
         let full = effect.taken.iter().any(|taken| table.is_full_for(&taken.lock));
         let (settlement, next) = match full {
-            true => (Settlement::give_back(effect.taken, scope), Next::Wait),
+            true => {
+                // What it has released is released all the same.
+                match scope.decides() {
+                    true if effect.releases.is_empty() => {}
+                    true => scope.book_unattended(effect.releases),
+                    false => scope.follow_up(effect.releases),
+                }
+                (Settlement::give_back(effect.taken, scope), Next::Wait)
+            }
             false => Settlement::begin(effect.taken, effect.releases, scope),
         };
         self.step = Step::Settling(Box::new(settlement), effect.reply);

@@ -72,6 +72,8 @@ pub struct World<'a> {
 pub struct Limits {
     /// Bytes of a lock's client value; a command that would write more is not served.
     pub max_lock_value: usize,
+    /// How many databases Redis has.
+    pub databases: u32,
 }
 
 /// Who asks.

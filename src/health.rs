@@ -44,7 +44,7 @@ pub struct Settings {
     pub username: Option<String>,
     /// Its password.
     pub password: Option<Secret>,
-    /// A lock key of each rule, with the rule's name: for [`Callbacks::open`].
+    /// Lock keys of each rule, with the rule's name: for [`Callbacks::open`].
     pub samples: Vec<Sample>,
 }
 

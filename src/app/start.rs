@@ -138,7 +138,7 @@ pub(super) fn stop_ledger(ledger: Arc<Ledger>, within: Duration) {
 
 /// What the health thread asks Redis about.
 fn samples(rules: &Rules) -> Vec<health::Sample> {
-    rules.samples().into_iter().map(|(rule, key)| (rule.into(), key)).collect()
+    rules.samples().into_iter().map(|(rule, keys)| (rule.into(), keys)).collect()
 }
 
 /// The threads that look after Redis.

@@ -58,7 +58,7 @@ impl Rig {
             stamp: &stamp,
             now_ms: self.now_ms,
             grace_ms: 0,
-            limits: Limits { max_lock_value: 4096 },
+            limits: Limits { max_lock_value: 4096, databases: 16 },
         };
         ask(&world, &Caller { db: 0, protocol: Protocol::Resp2 })
     }

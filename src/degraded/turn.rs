@@ -223,8 +223,8 @@ impl<'a> Turn<'a> {
 
     fn select(&mut self, db: &[u8]) -> Outcome {
         let db = super::number::int(db)?;
-        // How many there are only Redis knows.
-        let db = i32::try_from(db).ok().and_then(|db| u32::try_from(db).ok());
+        let known = self.world.limits.databases;
+        let db = u32::try_from(db).ok().filter(|db| *db < known);
         self.db = db.ok_or_else(|| Stop::error("ERR DB index is out of range"))?;
         Ok(Reply::OK)
     }

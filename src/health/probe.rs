@@ -20,7 +20,10 @@
 //! permitted, each new connection counts as another run unless the one before still stands.
 //!
 //! **Besides** it asks on each new connection how many databases there are (`CONFIG GET databases`;
-//! not permitted: not known), and notes when Redis lets nobody in without a password.
+//! not permitted: not known), and notes when Redis lets nobody in without a password. Where it has no
+//! password itself, it asks of each rule whether such a client may use its locks: it has SET, GET, DEL
+//! and EVAL on a key of each of the rule's globs queued in a transaction, for which Redis looks at the
+//! rights, and discards it.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -39,8 +42,8 @@ const BLIND_PROBES: u32 = 60;
 /// Bytes of Redis's own words that are passed on.
 const MAX_WORDS: usize = 120;
 
-/// A rule's name, and a lock key of it.
-pub type Sample = (Arc<str>, Vec<u8>);
+/// A rule's name, and a lock key of each of its globs.
+pub type Sample = (Arc<str>, Vec<Vec<u8>>);
 
 /// Whom to ask, and as whom.
 #[derive(Debug, Clone)]
@@ -188,10 +191,6 @@ impl Prober {
         encode::command(&mut commands, &[b"CLIENT", b"SETNAME", b"lockside-health"]);
         encode::command(&mut commands, &[b"INFO", b"server"]);
         encode::command(&mut commands, &[b"CONFIG", b"GET", b"databases"]);
-        let samples = if self.whom.password.is_none() { &self.whom.samples[..] } else { &[] };
-        for (_, key) in samples {
-            encode::command(&mut commands, &[b"SET", key, b"0", b"NX", b"XX"]);
-        }
         link.send(&commands, deadline);
         let reply = |link: &mut Link| {
             let bytes = link.reply(deadline).map_err(|fault| self.bad(fault.sign()))?;
@@ -203,12 +202,10 @@ impl Prober {
         reply(&mut link)?;
         let info = reply(&mut link)?;
         let config = reply(&mut link)?;
-        let mut open = Vec::new();
-        for (rule, _) in samples {
-            let bytes = link.reply(deadline).map_err(|fault| self.bad(fault.sign()))?;
-            open.extend(bytes.starts_with(b"-ERR syntax error").then(|| rule.clone()));
+        if self.whom.password.is_none() {
+            let open = self.ask_for_strangers(&mut link, deadline);
+            self.open = open.map_err(|fault| self.bad(fault.sign()))?;
         }
-        self.open = open;
         self.databases = databases(&config).or(self.databases);
         let was_stranger = std::mem::replace(&mut self.is_stranger, info.starts_with(b"-NOAUTH"));
         self.is_news |= self.is_stranger && !was_stranger;
@@ -217,6 +214,40 @@ impl Prober {
             format!("{UNTOLD}{}", self.untold).into()
         });
         Ok(Contact { link, run, blind: 0, is_spent: false })
+    }
+
+    /// Rules whose locks Redis lets use who has not authenticated. Nothing is carried out: where there
+    /// is no transaction nothing is asked.
+    fn ask_for_strangers(
+        &self,
+        link: &mut Link,
+        deadline: Instant,
+    ) -> Result<Vec<Arc<str>>, Fault> {
+        let mut commands = Vec::new();
+        encode::command(&mut commands, &[b"MULTI"]);
+        link.send(&commands, deadline);
+        if link.reply(deadline)? != b"+OK\r\n" {
+            return Ok(Vec::new());
+        }
+        commands.clear();
+        for key in self.whom.samples.iter().flat_map(|(_, keys)| keys) {
+            encode::command(&mut commands, &[b"SET", key, b"0", b"NX"]);
+            encode::command(&mut commands, &[b"GET", key]);
+            encode::command(&mut commands, &[b"DEL", key]);
+            encode::command(&mut commands, &[b"EVAL", b"return 1", b"1", key]);
+        }
+        encode::command(&mut commands, &[b"DISCARD"]);
+        link.send(&commands, deadline);
+        let mut open = Vec::new();
+        for (rule, keys) in &self.whom.samples {
+            let mut is_open = true;
+            for _ in 0..4 * keys.len() {
+                is_open &= link.reply(deadline)? == b"+QUEUED\r\n";
+            }
+            open.extend(is_open.then(|| rule.clone()));
+        }
+        link.reply(deadline)?;
+        Ok(open)
     }
 
     /// Where the password is wrong, Redis treats what follows as from a stranger.

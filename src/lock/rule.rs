@@ -194,19 +194,20 @@ impl Rules {
         (0..).map(RuleId).zip(&self.rules)
     }
 
-    /// A lock key of each rule, with the rule's name: not of a rule whose keys can't be told from
-    /// its globs (`[0-9]`, all excluded).
-    pub fn samples(&self) -> Vec<(&str, Vec<u8>)> {
-        let sample = |rule: &Rule| {
-            let keys = rule.keys.iter().flat_map(|glob| {
-                let longer = [glob.prefix(), b"lockside:probe"].concat();
-                [longer, glob.prefix().to_vec()]
-            });
+    /// A lock key of each glob of each rule, with the rule's name: not of a rule of which one can't be
+    /// told from the glob (`[0-9]`, excluded).
+    pub fn samples(&self) -> Vec<(&str, Vec<Vec<u8>>)> {
+        let of_rule = |rule: &Rule| {
             let is_its =
                 |key: &Vec<u8>| self.find(key).is_some_and(|found| found.name == rule.name);
-            keys.into_iter().find(is_its)
+            let of_glob = |glob: &Glob| {
+                let longer = [glob.prefix(), b"lockside:probe"].concat();
+                let both = [longer, glob.prefix().to_vec()];
+                both.into_iter().find(|key| glob.matches(key) && is_its(key))
+            };
+            rule.keys.iter().map(of_glob).collect::<Option<Vec<_>>>()
         };
-        self.iter().filter_map(|(_, rule)| Some((rule.name.as_str(), sample(rule)?))).collect()
+        self.iter().filter_map(|(_, rule)| Some((rule.name.as_str(), of_rule(rule)?))).collect()
     }
 
     /// How many rules there are.

@@ -16,8 +16,6 @@ use super::operation::{self, Operation};
 use super::state::{Change, HeldBack, Watched};
 use super::{Cx, End, Session, change};
 
-/// Databases of a Redis that has not said how many it has.
-const DATABASES: u32 = 16;
 /// Most commands of one transaction that is held back.
 const MAX_HELD_BACK: usize = 65_536;
 
@@ -225,8 +223,7 @@ impl Session {
         let number = args.get(1).and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
         match number {
             _ if args.len() != 2 => wrong_arguments("select", out),
-            // As many as Redis was seen to have; it has 16 unless it is told otherwise.
-            Some(db) if db < cx.shared.reports.databases().unwrap_or(DATABASES) => {
+            Some(db) if db < cx.shared.databases() => {
                 self.state.apply(Change::Select(db));
                 encode::simple(out, b"OK");
             }

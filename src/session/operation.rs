@@ -29,6 +29,7 @@ use std::time::Duration;
 
 use crate::command::{LockUse, lookup};
 use crate::degraded::Words;
+use crate::ledger::entry::{OBSERVED, OBSERVED_ANEW};
 use crate::ledger::{Answer, Told};
 use crate::lock::record::LockKey;
 use crate::mode::{Mode, Report, Sign};
@@ -118,6 +119,20 @@ impl Scope<'_, '_> {
         let rules = &self.shared().rules;
         let ours = |key: &[u8]| rules.find(key).is_some() || rules.companion_of(key).is_some();
         words.args().get(0).and_then(lookup).is_some_and(|spec| spec.keys(words.args()).any(ours))
+    }
+
+    /// True if all keys of the command are locks or companions: without Redis it is served.
+    fn names_only_locks(&self, command: &[Vec<u8>]) -> bool {
+        let words = Words::new(command);
+        let rules = &self.shared().rules;
+        let ours = |key: &[u8]| rules.find(key).is_some() || rules.companion_of(key).is_some();
+        words.args().get(0).and_then(lookup).is_some_and(|spec| spec.keys(words.args()).all(ours))
+    }
+
+    /// True if somebody has put this lock into Redis directly, and may take it away there (`observe`).
+    fn is_foreign(&self, key: &[u8], client: &str) -> bool {
+        [OBSERVED, OBSERVED_ANEW].contains(&client)
+            && self.shared().rules.find(key).is_some_and(|rule| rule.observe)
     }
 
     /// True if this client may use the locks of any rule while Redis can't be asked.
@@ -254,7 +269,10 @@ impl Operation {
         scope: &mut Scope<'_, '_>,
     ) -> (Option<Box<Self>>, Flow) {
         if !scope.asks_redis(args) {
-            return Self::serve(args, scope);
+            return match Reading::until_repaired(args, scope) {
+                Some((reading, flow)) => (Some(reading), flow),
+                None => Self::serve(args, scope),
+            };
         }
         match lock_use {
             LockUse::Set | LockUse::Setnx => Acquiring::begin(lock_use, args, scope),
@@ -331,6 +349,7 @@ impl Operation {
     ) -> Flow {
         if scope.serves_alone()
             && let Some(words) = self.unanswered()
+            && scope.names_only_locks(&words)
             && scope.is_let_in(Words::new(&words).args())
         {
             let was_sent = connected && !matches!(self, Self::Read(_));
@@ -420,7 +439,13 @@ impl Operation {
         match self {
             Self::Acquire(operation) => operation.ledger_late(scope),
             Self::Exchange(operation) => operation.ledger_late(scope),
-            Self::Read(operation) => operation.ledger_late(scope),
+            Self::Read(operation) => {
+                let (next, flow) = operation.ledger_late(scope);
+                if let Some(next) = next {
+                    *self = *next;
+                }
+                flow
+            }
             Self::Script(operation) => operation.ledger_late(scope),
             Self::Exec(operation) => operation.ledger_late(scope),
             Self::Serve(operation) => operation.ledger_late(scope),

@@ -169,6 +169,11 @@ impl Shared {
         format!("MASTERDOWN lockside: upstream {} is unavailable ({reason})", self.upstream)
     }
 
+    /// How many databases Redis was seen to have; it has 16 unless it is told otherwise.
+    pub fn databases(&self) -> u32 {
+        self.reports.databases().unwrap_or(16)
+    }
+
     /// The error for what is not about locks alone, while Redis is away (SPEC 6).
     pub fn only_locks(&self) -> String {
         let lost = self.history.lost();

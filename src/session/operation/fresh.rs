@@ -5,7 +5,8 @@
 use std::time::Duration;
 
 use crate::command::{Class, LockUse, lookup};
-use crate::ledger::{Answer, Ticket};
+use crate::ledger::{Answer, Guarantee, Ticket};
+use crate::mode::Mode;
 use crate::resp::{Args, Command};
 
 use super::exchange::Exchange;
@@ -14,7 +15,8 @@ use super::{Flow, Operation, Scope};
 /// The ledger is being read for a command.
 pub(in crate::session) struct Reading {
     command: Command,
-    ticket: Ticket,
+    /// None: a repair of the lock is waited for.
+    ticket: Option<Ticket>,
     until: Duration,
 }
 
@@ -36,9 +38,26 @@ impl Reading {
     /// Begins to read, if that is of use.
     pub(super) fn begin(args: Args<'_>, scope: &Scope<'_, '_>) -> Option<(Box<Operation>, Flow)> {
         let (ticket, until) = scope.read_ledger()?;
-        let reading = Self { command: args.to_command(), ticket, until };
+        let reading = Self { command: args.to_command(), ticket: Some(ticket), until };
         let flow = reading.waiting();
         Some((Box::new(Operation::Read(reading)), flow))
+    }
+
+    /// `fast`, where others may be granted the lock by Redis: while this sidecar says that Redis
+    /// decides, a lock that is being repaired is not granted by the ledger alone (SPEC 8). The command
+    /// waits for the repair. None where that is of no use.
+    pub(super) fn until_repaired(
+        args: Args<'_>,
+        scope: &Scope<'_, '_>,
+    ) -> Option<(Box<Operation>, Flow)> {
+        let shared = scope.shared();
+        let waits = shared.guarantee == Guarantee::Fast
+            && shared.board.view().mode == Mode::Healthy
+            && shared.door.has_company();
+        let until = scope.release_until();
+        let reading = Self { command: args.to_command(), ticket: None, until };
+        let flow = Flow::Ledger { until: scope.cx.now + PAUSE };
+        waits.then(|| (Box::new(Operation::Read(reading)), flow))
     }
 
     /// It was read: the command goes on. None: that was another's answer.
@@ -47,7 +66,7 @@ impl Reading {
         answer: &Answer,
         scope: &mut Scope<'_, '_>,
     ) -> Option<(Option<Box<Operation>>, Flow)> {
-        if answer.ticket != self.ticket {
+        if Some(answer.ticket) != self.ticket {
             return None;
         }
         let args = self.command.args();
@@ -66,10 +85,27 @@ impl Reading {
         self.command.args().iter().map(<[u8]>::to_vec).collect()
     }
 
-    /// Nothing was sent.
-    pub(super) fn ledger_late(&self, scope: &mut Scope<'_, '_>) -> Flow {
-        scope.shared().door.forget(self.ticket);
-        scope.answer_error(NOT_READ)
+    /// Nothing was sent. A repair that was waited for may be done.
+    pub(super) fn ledger_late(
+        &mut self,
+        scope: &mut Scope<'_, '_>,
+    ) -> (Option<Box<Operation>>, Flow) {
+        if let Some(ticket) = self.ticket {
+            scope.shared().door.forget(ticket);
+            return (None, scope.answer_error(NOT_READ));
+        }
+        let args = self.command.args();
+        if scope.asks_redis(args) || scope.shared().board.view().mode != Mode::Healthy {
+            let spec = args.get(0).and_then(lookup);
+            let Some(Class::Lock(lock_use)) = spec.map(|spec| spec.class) else {
+                return (None, Flow::Close);
+            };
+            return Operation::begin_lock(&lock_use, args, scope);
+        }
+        if scope.cx.now >= self.until {
+            return (None, scope.answer_error(NOT_REPAIRED));
+        }
+        (None, Flow::Ledger { until: scope.cx.now + PAUSE })
     }
 
     /// Redis has no part in it yet.
@@ -78,6 +114,10 @@ impl Reading {
     }
 }
 
+/// Between two looks at whether a lock is repaired.
+const PAUSE: Duration = Duration::from_millis(5);
+const NOT_REPAIRED: &str =
+    "TRYAGAIN lockside: nothing was done: the lock is being repaired in Redis; ask again";
 /// The error of a release before which the ledger could not be read.
 pub(super) const NOT_READ: &str =
     "TRYAGAIN lockside: nothing was done: the ledger has not answered in time";

@@ -334,6 +334,9 @@ impl Serving {
     ) -> Flow {
         match scope.shared().companions.apply(companions) {
             Ok(waiters) => {
+                if let Some(db) = self.selected(scope) {
+                    scope.state.apply(crate::session::state::Change::Select(db));
+                }
                 waiters.into_iter().for_each(|waiter| scope.shared().bell.ring(waiter));
                 scope.answer(reply)
             }
@@ -467,7 +470,10 @@ fn with_graceful_world<T>(shared: &Shared, grace_ms: u64, step: impl FnOnce(&Wor
         stamp: &stamp,
         now_ms: shared.clock.unix_ms(),
         grace_ms,
-        limits: degraded::Limits { max_lock_value: shared.max_lock_value },
+        limits: degraded::Limits {
+            max_lock_value: shared.max_lock_value,
+            databases: shared.databases(),
+        },
     })
 }
 

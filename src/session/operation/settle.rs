@@ -193,7 +193,12 @@ impl Settlement {
         }
         let lost = std::mem::take(&mut booking.lost);
         // Redis did not know of the holders.
-        lost.iter().for_each(|loss| scope.shared().repairs.touch(&loss.lock));
+        for Loss { lock, holder, .. } in &lost {
+            let client = holder.as_ref().map(|holder| &*holder.claim.client);
+            if !client.is_some_and(|client| scope.is_foreign(lock.key(), client)) {
+                scope.shared().repairs.touch(lock);
+            }
+        }
         Some(self.take_back(Next::Lost(lost), scope))
     }
 

@@ -49,6 +49,7 @@ pub(super) fn contradicted(
     };
     let is_held = record.claim.is_some()
         && record.expires_at_ms.is_none()
+        && !scope.is_foreign(key, &record.client)
         && !record.stored.is_empty()
         // What is being released is Redis's already.
         && !shared.door.is_releasing(&lock);

@@ -82,7 +82,7 @@ impl Engine {
             stamp: &stamp,
             now_ms,
             grace_ms: 0,
-            limits: Limits { max_lock_value: 4096 },
+            limits: Limits { max_lock_value: 4096, databases: 16 },
         });
         match evaluation {
             Evaluation::Done { reply, changes, companions } => {

@@ -103,6 +103,22 @@ fn its_owner_deletes_it() {
     assert_eq!(stage.warnings(), "");
 }
 
+/// Somebody waits for it through Lockside, as clients do: asks again and again, and gets it.
+#[test]
+fn its_owner_deletes_it_while_another_waits() {
+    let Some(stage) = Stage::start() else { return };
+    let (mut redis, mut waiter) = (stage.redis.client(), stage.client());
+    for round in 0..3 {
+        assert_eq!(redis.ask(&format!("SET lock:a {A} NX")), OK, "round {round}");
+        stage.wait_known("lock:a", A);
+        assert_eq!(waiter.ask(&take("lock:a", STRANGER)), NIL);
+        assert_eq!(redis.ask("DEL lock:a"), ONE);
+        wait_until("it is the waiter's", || waiter.ask(&take("lock:a", STRANGER)) == OK);
+        assert_eq!(waiter.ask(&give("lock:a", STRANGER)), ONE);
+        stage.wait_unknown("lock:a");
+    }
+}
+
 /// The next owner's value stands there before anybody has looked.
 #[test]
 fn another_takes_it_at_once() {

@@ -109,6 +109,43 @@ fn a_lock_is_looked_at() {
     }
 }
 
+/// A claim in a database that Redis has not could never be brought in line.
+#[test]
+fn a_database_that_redis_has_not_is_out_of_range() {
+    let Some(mut stage) = Stage::start() else { return };
+    stage.take("lock:a", A);
+    stage.redis.kill();
+    stage.wait_mode("degraded");
+    let elsewhere = "redis.call('select', '99') return redis.call('set', KEYS[1], ARGV[1], 'NX')";
+    let reply = answer(&mut stage.holder, &format!("EVAL \"{elsewhere}\" 1 lock:b {B}"));
+    assert!(reply.starts_with("-ERR DB index is out of range"), "{reply}");
+    for line in ["MULTI", "SELECT 99", &take("lock:c", B)] {
+        answer(&mut stage.holder, line);
+    }
+    let reply = answer(&mut stage.holder, "EXEC");
+    assert!(reply.contains("-ERR DB index is out of range"), "{reply}");
+    stage.redis.start_empty();
+    stage.wait_mode("healthy");
+    stage.assert_held("lock:a", A);
+}
+
+#[test]
+fn a_select_in_a_transaction_stays() {
+    let Some(mut stage) = Stage::start() else { return };
+    stage.take("lock:a", A);
+    stage.redis.kill();
+    stage.wait_mode("degraded");
+    for line in ["MULTI", "SELECT 5", &take("lock:b", B)] {
+        answer(&mut stage.holder, line);
+    }
+    assert_eq!(answer(&mut stage.holder, "EXEC"), "*2\r\n+OK\r\n+OK\r\n");
+    assert_eq!(answer(&mut stage.holder, "GET lock:b"), bulk(B));
+    assert_eq!(answer(&mut stage.stranger, "GET lock:b"), NIL);
+    stage.redis.start_empty();
+    stage.wait_mode("healthy");
+    assert_eq!(answer(&mut stage.holder, "GET lock:b"), bulk(B));
+}
+
 /// What is no lock is refused at once, with the reason (SPEC 6).
 #[test]
 fn other_keys_are_refused_with_the_reason() {

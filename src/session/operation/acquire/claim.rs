@@ -67,8 +67,12 @@ impl Acquiring {
                 if let Some(holder) = holder {
                     self.note_holder(&holder.claim.stored, scope);
                 }
-                // Redis did not know of the holder, or this would not have come so far.
-                scope.shared().repairs.touch(&self.lock);
+                // Redis did not know of the holder, or this would not have come so far. One who takes
+                // and releases it there has taken it away.
+                let by = holder.as_ref().map(|holder| &*holder.claim.client);
+                if !by.is_some_and(|by| scope.is_foreign(self.lock.key(), by)) {
+                    scope.shared().repairs.touch(&self.lock);
+                }
                 Input::Beaten
             }
             _ => return None,

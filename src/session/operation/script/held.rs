@@ -41,6 +41,7 @@ impl Held {
             };
             let is_held = record.claim.is_some()
                 && record.expires_at_ms.is_none()
+                && !scope.is_foreign(key, &record.client)
                 && call.args.iter().any(names);
             let is_other = content.is_some();
             is_held.then_some(Self { lock, stored: record.stored, is_other })

@@ -21,6 +21,17 @@ pub(super) struct Resumed {
 }
 
 impl Serving {
+    /// The database that a transaction has left its connection in.
+    pub(super) fn selected(&self, scope: &Scope<'_, '_>) -> Option<u32> {
+        let Work::Transaction(commands) = &self.work else { return None };
+        let selects = commands
+            .iter()
+            .filter(|words| words.len() == 2)
+            .filter(|words| words.first().is_some_and(|name| name.eq_ignore_ascii_case(b"select")));
+        let numbers = selects.filter_map(|words| std::str::from_utf8(&words[1]).ok()?.parse().ok());
+        numbers.filter(|db| *db < scope.shared().databases()).last()
+    }
+
     /// In strict, claims an unconfirmed grant's value once more: the table may not have heard yet
     /// that another sidecar has released it, and that it is another's lock now.
     pub(super) fn resume(&mut self, resumed: Resumed, scope: &mut Scope<'_, '_>) -> Flow {

@@ -29,7 +29,6 @@ use std::time::Duration;
 
 use crate::command::{LockUse, lookup};
 use crate::degraded::Words;
-use crate::ledger::entry::{OBSERVED, OBSERVED_ANEW};
 use crate::ledger::{Answer, Told};
 use crate::lock::record::LockKey;
 use crate::mode::{Mode, Report, Sign};
@@ -111,28 +110,6 @@ impl Scope<'_, '_> {
             |key| shared.rules.find(key).is_some() && shared.repairs.is_due(&self.lock_key(key));
         shared.board.view().mode == Mode::Healthy
             && !args.get(0).and_then(lookup).is_some_and(|spec| spec.lock_keys(args).any(due))
-    }
-
-    /// True if the command names a lock or a companion.
-    fn is_locks(&self, command: &[Vec<u8>]) -> bool {
-        let words = Words::new(command);
-        let rules = &self.shared().rules;
-        let ours = |key: &[u8]| rules.find(key).is_some() || rules.companion_of(key).is_some();
-        words.args().get(0).and_then(lookup).is_some_and(|spec| spec.keys(words.args()).any(ours))
-    }
-
-    /// True if all keys of the command are locks or companions: without Redis it is served.
-    fn names_only_locks(&self, command: &[Vec<u8>]) -> bool {
-        let words = Words::new(command);
-        let rules = &self.shared().rules;
-        let ours = |key: &[u8]| rules.find(key).is_some() || rules.companion_of(key).is_some();
-        words.args().get(0).and_then(lookup).is_some_and(|spec| spec.keys(words.args()).all(ours))
-    }
-
-    /// True if somebody has put this lock into Redis directly, and may take it away there (`observe`).
-    fn is_foreign(&self, key: &[u8], client: &str) -> bool {
-        [OBSERVED, OBSERVED_ANEW].contains(&client)
-            && self.shared().rules.find(key).is_some_and(|rule| rule.observe)
     }
 
     /// True if this client may use the locks of any rule while Redis can't be asked.

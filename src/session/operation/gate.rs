@@ -1,7 +1,10 @@
 //! Whether a client may use locks while Redis can't be asked, and what operations tell the gate
 //! of Redis's answers (SPEC 6).
 
+use crate::command::lookup;
+use crate::degraded::Words;
 use crate::degraded::auth::{Access, Who};
+use crate::ledger::entry::{OBSERVED, OBSERVED_ANEW};
 use crate::lock::record::LockKey;
 use crate::lock::rule::{Rule, Rules};
 use crate::resp::Args;
@@ -39,6 +42,28 @@ pub(in crate::session) fn may_use_some_locks(who: Who<'_>, shared: &Shared) -> b
 }
 
 impl Scope<'_, '_> {
+    /// True if the command names a lock or a companion.
+    pub(super) fn is_locks(&self, command: &[Vec<u8>]) -> bool {
+        let words = Words::new(command);
+        let rules = &self.shared().rules;
+        let ours = |key: &[u8]| rules.find(key).is_some() || rules.companion_of(key).is_some();
+        words.args().get(0).and_then(lookup).is_some_and(|spec| spec.keys(words.args()).any(ours))
+    }
+
+    /// True if all keys of the command are locks or companions: without Redis it is served.
+    pub(super) fn names_only_locks(&self, command: &[Vec<u8>]) -> bool {
+        let words = Words::new(command);
+        let rules = &self.shared().rules;
+        let ours = |key: &[u8]| rules.find(key).is_some() || rules.companion_of(key).is_some();
+        words.args().get(0).and_then(lookup).is_some_and(|spec| spec.keys(words.args()).all(ours))
+    }
+
+    /// True if somebody has put this lock into Redis directly, and may take it away there (`observe`).
+    pub(super) fn is_foreign(&self, key: &[u8], client: &str) -> bool {
+        [OBSERVED, OBSERVED_ANEW].contains(&client)
+            && self.shared().rules.find(key).is_some_and(|rule| rule.observe)
+    }
+
     /// True if the client may use all locks that the command names, whatever Redis would say now.
     pub(super) fn is_let_in(&self, args: Args<'_>) -> bool {
         let spec = args.get(0).and_then(crate::command::lookup);

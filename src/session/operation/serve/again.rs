@@ -28,8 +28,9 @@ impl Serving {
             .iter()
             .filter(|words| words.len() == 2)
             .filter(|words| words.first().is_some_and(|name| name.eq_ignore_ascii_case(b"select")));
-        let numbers = selects.filter_map(|words| std::str::from_utf8(&words[1]).ok()?.parse().ok());
-        numbers.filter(|db| *db < scope.shared().databases()).last()
+        let mut numbers =
+            selects.filter_map(|words| std::str::from_utf8(&words[1]).ok()?.parse().ok());
+        numbers.rfind(|db| *db < scope.shared().databases())
     }
 
     /// In strict, claims an unconfirmed grant's value once more: the table may not have heard yet

@@ -73,6 +73,8 @@ pub(super) struct Prober {
     is_news: bool,
     /// Rules that the last connection was found to be let use without a password, if that is news.
     open: Vec<Arc<str>>,
+    /// The run that was asked.
+    asked: Option<Arc<str>>,
 }
 
 /// A connection, and what is known by it.
@@ -109,6 +111,7 @@ impl Prober {
             is_stranger: false,
             is_news: false,
             open: Vec::new(),
+            asked: None,
         }
     }
 
@@ -202,10 +205,6 @@ impl Prober {
         reply(&mut link)?;
         let info = reply(&mut link)?;
         let config = reply(&mut link)?;
-        if self.whom.password.is_none() {
-            let open = self.ask_for_strangers(&mut link, deadline);
-            self.open = open.map_err(|fault| self.bad(fault.sign()))?;
-        }
         self.databases = databases(&config).or(self.databases);
         let was_stranger = std::mem::replace(&mut self.is_stranger, info.starts_with(b"-NOAUTH"));
         self.is_news |= self.is_stranger && !was_stranger;
@@ -213,6 +212,12 @@ impl Prober {
             self.untold += 1;
             format!("{UNTOLD}{}", self.untold).into()
         });
+        // Once for each run: what changes later shows when clients are refused.
+        if self.whom.password.is_none() && self.asked.as_ref() != Some(&run) {
+            let open = self.ask_for_strangers(&mut link, deadline);
+            self.open = open.map_err(|fault| self.bad(fault.sign()))?;
+            self.asked = Some(run.clone());
+        }
         Ok(Contact { link, run, blind: 0, is_spent: false })
     }
 

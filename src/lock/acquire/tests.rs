@@ -6,6 +6,7 @@
 //! (the twins) show that the checker would see it.
 
 mod explore;
+mod laws;
 mod model;
 
 use std::collections::{HashMap, HashSet};
@@ -13,7 +14,8 @@ use std::time::Duration;
 
 use super::{Acquire, Effect, Input, Ledger, Outcome, Request, Step};
 use explore::explore;
-use model::{A, B, Laws, Move, Twin, Violation};
+use laws::{Laws, Twin};
+use model::{A, B, Move, Violation};
 
 /// Fewer states than this mean that something is not tried any more.
 const LEAST: usize = 10_000;

@@ -167,6 +167,29 @@ fn a_late_guess_is_withdrawn() {
     assert!(strict.told().starts_with("-TRYAGAIN"));
 }
 
+/// In fast, while this sidecar says that Redis decides, a lock that is being repaired is not granted by
+/// the ledger alone: another sidecar may be granting it by Redis. The acquire waits for the repair.
+#[test]
+fn an_acquire_of_a_lock_that_is_being_repaired_waits() {
+    let mut fast = in_company();
+    fast.rig.shared.guarantee = Guarantee::Fast;
+    fast.ledger.is_due.store(true, Ordering::Relaxed);
+    fast.client(&[TAKE]);
+    fast.be_late();
+    fast.assert_sent(&[]);
+    assert_eq!((fast.told(), fast.did()), (String::new(), vec![]));
+    fast.ledger.is_due.store(false, Ordering::Relaxed);
+    fast.be_late();
+    fast.assert_sent(&[SENT_SET]);
+
+    // Who is alone need not wait.
+    let mut alone = Strict::new();
+    alone.rig.shared.guarantee = Guarantee::Fast;
+    alone.ledger.is_due.store(true, Ordering::Relaxed);
+    alone.client(&[TAKE]);
+    assert!(matches!(&alone.asked()[..], [Ask::Claim(_)]));
+}
+
 /// Redis has lost a lock, or has an old value of it: the ledger is the truth.
 #[test]
 fn a_get_that_contradicts_the_ledger() {

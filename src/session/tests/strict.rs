@@ -35,6 +35,7 @@ pub(super) struct Scripted {
     pub(super) is_uncalm: std::sync::atomic::AtomicBool,
     pub(super) refuses_grants: std::sync::atomic::AtomicBool,
     pub(super) has_company: std::sync::atomic::AtomicBool,
+    pub(super) is_due: std::sync::atomic::AtomicBool,
 }
 
 impl Door for Scripted {
@@ -81,7 +82,7 @@ impl Repairs for Scripted {
         self.did.lock().unwrap().push(Did::Touched(key.key().to_vec()));
     }
     fn is_due(&self, _: &LockKey) -> bool {
-        false
+        self.is_due.load(std::sync::atomic::Ordering::Relaxed)
     }
     fn touch_ended(&self, _: &LockKey, _: Arc<[u8]>) {}
     fn start_pass(&self) {}

@@ -27,6 +27,7 @@ const TOO_LARGE: &str = "-ERR lockside: the script takes too much memory";
 /// Each with the start of its reply. None may take what it sets.
 const BOUNDED: &[(&str, &str)] = &[
     ("while true do end", TOO_LONG),
+    ("while true do collectgarbage() end", TOO_LONG),
     ("while true do pcall(function() while true do end end) end", TOO_LONG),
     ("local function f() while true do end end while true do xpcall(f, f) end", TOO_LONG),
     ("repeat pcall(error) until false", TOO_LONG),

@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 
-use super::model::{Laws, Move, Violation, World};
+use super::laws::Laws;
+use super::model::{Move, Violation, World};
 
 /// More states than any of the worlds has: a world without end is a mistake of the model.
 const MOST_STATES: usize = 5_000_000;

@@ -53,8 +53,8 @@ impl Held {
         [if self.is_other { b"EXISTS" } else { b"GET" }, self.lock.key()]
     }
 
-    /// True if Redis, asked for the lock's value, has not this one; or nothing, of one that is no string. A user who may not ask has
-    /// Redis's word.
+    /// True if Redis, asked for the lock's value, has not this one; or nothing, of one that is no
+    /// string. A user who may not ask has Redis's word.
     pub(super) fn is_lost(&self, reply: Option<&Reply<'_>>) -> bool {
         match reply {
             Some(Reply::Null | Reply::Integer(0)) => true,

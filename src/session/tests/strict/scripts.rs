@@ -42,3 +42,25 @@ fn a_holder_that_is_put_into_redis_is_looked_at_again() {
     strict.redis(":0\r\n");
     assert_eq!(strict.told(), ":0\r\n");
 }
+
+/// More locks are held than may be: what the script took is given back, and what it has released stays
+/// released.
+#[test]
+fn what_a_script_released_is_released_where_what_it_took_finds_no_room() {
+    let moved = format!(
+        "*3\r\n$16\r\nhdbaaaaahdbaaaaa\r\n$100\r\nr1 0 0 -1 37 s{TOKEN}t2 0 1 -1 37 s{TOKEN}\r\n:1\r\n"
+    );
+    let mut strict = Strict::new();
+    strict.rig.shared.table = Arc::new(Table::new(1));
+    let lock = LockKey::new(0, b"lock:a");
+    strict.shared.table.grant(lock.clone(), record(TOKEN));
+    strict.client(&[&format!("EVAL move 2 lock:a lock:b {TOKEN}")]);
+    strict.redis("$40\r\n0000000000000000000000000000000000000000\r\n");
+    strict.sent();
+    strict.redis(&moved);
+    let release = Ask::Release(lock, CLAIM, Cause::Client);
+    assert_eq!(strict.did(), [Did::Asked(Asker::Nobody, vec![release])]);
+    strict.assert_sent(&[CAD]);
+    strict.redis("*1\r\n:1\r\n");
+    assert!(strict.told().starts_with("-OOM lockside"));
+}

@@ -150,7 +150,8 @@ fn corner(text: &str) -> Option<(Option<usize>, Option<usize>)> {
     let text = text.strip_prefix('$').unwrap_or(text);
     let end = text.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(text.len());
     let (letters, digits) = text.split_at(end);
-    let digits = if letters.is_empty() { digits } else { digits.strip_prefix('$').unwrap_or(digits) };
+    let digits =
+        if letters.is_empty() { digits } else { digits.strip_prefix('$').unwrap_or(digits) };
     if letters.len() > 3 || digits.len() > 9 || (letters.is_empty() && digits.is_empty()) {
         return None;
     }
@@ -251,8 +252,14 @@ mod tests {
     #[test]
     fn names_of_areas_are_as_in_answers() {
         assert_eq!(Area::of(0, 0, 1, 1).name(), "A1");
-        assert_eq!(Area { top: 4, left: 0, bottom: None, right: None }.within(1000, 28).name(), "A5:AB1000");
+        assert_eq!(
+            Area { top: 4, left: 0, bottom: None, right: None }.within(1000, 28).name(),
+            "A5:AB1000"
+        );
         assert_eq!(cells("$B$7:A1").1.map(|a| a.name()), Some("A1:B7".to_owned()));
-        assert_eq!((column_name(25), column_name(701), column_name(702)), ("Z".into(), "ZZ".into(), "AAA".into()));
+        assert_eq!(
+            (column_name(25), column_name(701), column_name(702)),
+            ("Z".into(), "ZZ".into(), "AAA".into())
+        );
     }
 }

@@ -15,11 +15,11 @@ use crate::messages;
 
 /// A method as the discovery document has it.
 #[derive(Debug)]
-pub struct Method {
+pub(crate) struct Method {
     /// Its name, such as `spreadsheets.values.get`.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// True if it is charged as a write, and changes something.
-    pub write: bool,
+    pub(crate) write: bool,
     verb: &'static str,
     /// What stands behind `/v4/spreadsheets/{id}`: `{}` is a part of the path.
     path: &'static str,
@@ -30,8 +30,20 @@ pub struct Method {
 
 /// Query parameters of every method.
 const GLOBAL: [&str; 14] = [
-    "$.xgafv", "access_token", "alt", "$alt", "callback", "fields", "$fields", "key", "oauth_token",
-    "prettyPrint", "$prettyPrint", "quotaUser", "uploadType", "upload_protocol",
+    "$.xgafv",
+    "access_token",
+    "alt",
+    "$alt",
+    "callback",
+    "fields",
+    "$fields",
+    "key",
+    "oauth_token",
+    "prettyPrint",
+    "$prettyPrint",
+    "quotaUser",
+    "uploadType",
+    "upload_protocol",
 ];
 
 /// Parameters that are enumerations, with their names.
@@ -55,43 +67,135 @@ const fn method(
 }
 
 const WRITING: &[&str] = &[
-    "valueInputOption", "includeValuesInResponse", "responseValueRenderOption",
-    "responseDateTimeRenderOption", "insertDataOption",
+    "valueInputOption",
+    "includeValuesInResponse",
+    "responseValueRenderOption",
+    "responseDateTimeRenderOption",
+    "insertDataOption",
 ];
 
 /// All methods that are emulated; getByDataFilter and search are reads though they are posted.
 static METHODS: [Method; 16] = [
-    method("spreadsheets.get", false, ("GET", ""), None, "Spreadsheet",
-        &["ranges", "includeGridData", "excludeTablesInBandedRanges", "commentsViewMode"]),
-    method("spreadsheets.getByDataFilter", false, ("POST", ":getByDataFilter"),
-        Some("GetSpreadsheetByDataFilterRequest"), "Spreadsheet", &[]),
-    method("spreadsheets.batchUpdate", true, ("POST", ":batchUpdate"),
-        Some("BatchUpdateSpreadsheetRequest"), "BatchUpdateSpreadsheetResponse", &[]),
-    method("spreadsheets.developerMetadata.get", false, ("GET", "/developerMetadata/{}"), None,
-        "DeveloperMetadata", &[]),
-    method("spreadsheets.developerMetadata.search", false, ("POST", "/developerMetadata:search"),
-        Some("SearchDeveloperMetadataRequest"), "SearchDeveloperMetadataResponse", &[]),
-    method("spreadsheets.values.batchGet", false, ("GET", "/values:batchGet"), None,
+    method(
+        "spreadsheets.get",
+        false,
+        ("GET", ""),
+        None,
+        "Spreadsheet",
+        &["ranges", "includeGridData", "excludeTablesInBandedRanges", "commentsViewMode"],
+    ),
+    method(
+        "spreadsheets.getByDataFilter",
+        false,
+        ("POST", ":getByDataFilter"),
+        Some("GetSpreadsheetByDataFilterRequest"),
+        "Spreadsheet",
+        &[],
+    ),
+    method(
+        "spreadsheets.batchUpdate",
+        true,
+        ("POST", ":batchUpdate"),
+        Some("BatchUpdateSpreadsheetRequest"),
+        "BatchUpdateSpreadsheetResponse",
+        &[],
+    ),
+    method(
+        "spreadsheets.developerMetadata.get",
+        false,
+        ("GET", "/developerMetadata/{}"),
+        None,
+        "DeveloperMetadata",
+        &[],
+    ),
+    method(
+        "spreadsheets.developerMetadata.search",
+        false,
+        ("POST", "/developerMetadata:search"),
+        Some("SearchDeveloperMetadataRequest"),
+        "SearchDeveloperMetadataResponse",
+        &[],
+    ),
+    method(
+        "spreadsheets.values.batchGet",
+        false,
+        ("GET", "/values:batchGet"),
+        None,
         "BatchGetValuesResponse",
-        &["ranges", "majorDimension", "valueRenderOption", "dateTimeRenderOption"]),
-    method("spreadsheets.values.batchGetByDataFilter", false, ("POST", "/values:batchGetByDataFilter"),
-        Some("BatchGetValuesByDataFilterRequest"), "BatchGetValuesByDataFilterResponse", &[]),
-    method("spreadsheets.values.batchUpdate", true, ("POST", "/values:batchUpdate"),
-        Some("BatchUpdateValuesRequest"), "BatchUpdateValuesResponse", &[]),
-    method("spreadsheets.values.batchUpdateByDataFilter", true,
-        ("POST", "/values:batchUpdateByDataFilter"), Some("BatchUpdateValuesByDataFilterRequest"),
-        "BatchUpdateValuesByDataFilterResponse", &[]),
-    method("spreadsheets.values.batchClear", true, ("POST", "/values:batchClear"),
-        Some("BatchClearValuesRequest"), "BatchClearValuesResponse", &[]),
-    method("spreadsheets.values.append", true, ("POST", "/values/{}:append"), Some("ValueRange"),
-        "AppendValuesResponse", WRITING),
-    method("spreadsheets.values.clear", true, ("POST", "/values/{}:clear"),
-        Some("ClearValuesRequest"), "ClearValuesResponse", &[]),
-    method("spreadsheets.values.update", true, ("PUT", "/values/{}"), Some("ValueRange"),
-        "UpdateValuesResponse", WRITING),
-    method("spreadsheets.values.get", false, ("GET", "/values/{}"), None, "ValueRange",
-        &["majorDimension", "valueRenderOption", "dateTimeRenderOption"]),
-    method("spreadsheets.sheets.copyTo", true, ("POST", "/sheets/{}:copyTo"), None, "SheetProperties", &[]),
+        &["ranges", "majorDimension", "valueRenderOption", "dateTimeRenderOption"],
+    ),
+    method(
+        "spreadsheets.values.batchGetByDataFilter",
+        false,
+        ("POST", "/values:batchGetByDataFilter"),
+        Some("BatchGetValuesByDataFilterRequest"),
+        "BatchGetValuesByDataFilterResponse",
+        &[],
+    ),
+    method(
+        "spreadsheets.values.batchUpdate",
+        true,
+        ("POST", "/values:batchUpdate"),
+        Some("BatchUpdateValuesRequest"),
+        "BatchUpdateValuesResponse",
+        &[],
+    ),
+    method(
+        "spreadsheets.values.batchUpdateByDataFilter",
+        true,
+        ("POST", "/values:batchUpdateByDataFilter"),
+        Some("BatchUpdateValuesByDataFilterRequest"),
+        "BatchUpdateValuesByDataFilterResponse",
+        &[],
+    ),
+    method(
+        "spreadsheets.values.batchClear",
+        true,
+        ("POST", "/values:batchClear"),
+        Some("BatchClearValuesRequest"),
+        "BatchClearValuesResponse",
+        &[],
+    ),
+    method(
+        "spreadsheets.values.append",
+        true,
+        ("POST", "/values/{}:append"),
+        Some("ValueRange"),
+        "AppendValuesResponse",
+        WRITING,
+    ),
+    method(
+        "spreadsheets.values.clear",
+        true,
+        ("POST", "/values/{}:clear"),
+        Some("ClearValuesRequest"),
+        "ClearValuesResponse",
+        &[],
+    ),
+    method(
+        "spreadsheets.values.update",
+        true,
+        ("PUT", "/values/{}"),
+        Some("ValueRange"),
+        "UpdateValuesResponse",
+        WRITING,
+    ),
+    method(
+        "spreadsheets.values.get",
+        false,
+        ("GET", "/values/{}"),
+        None,
+        "ValueRange",
+        &["majorDimension", "valueRenderOption", "dateTimeRenderOption"],
+    ),
+    method(
+        "spreadsheets.sheets.copyTo",
+        true,
+        ("POST", "/sheets/{}:copyTo"),
+        None,
+        "SheetProperties",
+        &[],
+    ),
     method("spreadsheets.create", true, ("POST", "-"), Some("Spreadsheet"), "Spreadsheet", &[]),
 ];
 
@@ -122,9 +226,8 @@ pub(crate) fn find(verb: &str, path: &str) -> Option<(&'static Method, String, S
     let end = rest.find(['/', ':']).unwrap_or(rest.len());
     let (id, rest) = rest.split_at(end);
     let fitting = METHODS.iter().filter(|method| method.verb == verb);
-    let (method, part) = fitting
-        .filter_map(|method| part(method.path, rest).map(|part| (method, part)))
-        .next()?;
+    let (method, part) =
+        fitting.filter_map(|method| part(method.path, rest).map(|part| (method, part))).next()?;
     Some((method, decode(id, false), decode(part, false)))
 }
 
@@ -190,7 +293,9 @@ impl Call {
                 );
                 return Err(ApiError::violations(text.clone(), &[(String::new(), text)]));
             }
-            let fits = |suffix: &str| own == suffix || own.to_lowercase().ends_with(&suffix.to_lowercase());
+            let fits = |suffix: &str| {
+                own == suffix || own.to_lowercase().ends_with(&suffix.to_lowercase())
+            };
             if let Some((_, names)) = ENUMERATIONS.iter().find(|(suffix, _)| fits(suffix)) {
                 messages::enumerated(&own, value, names)?;
             }
@@ -230,7 +335,12 @@ impl Call {
     ///
     /// # Errors
     /// As the method does; nothing has been applied then.
-    pub(crate) fn write_to(&self, book: &Book, caller: &Caller, rules: &Rules) -> Result<(Value, Book)> {
+    pub(crate) fn write_to(
+        &self,
+        book: &Book,
+        caller: &Caller,
+        rules: &Rules,
+    ) -> Result<(Value, Book)> {
         let mut next = book.clone();
         let answer = writes::answer(self, &mut next, caller, rules)?;
         Ok((self.mask.filter(answer), next))
@@ -249,13 +359,21 @@ mod tests {
     fn addresses_are_methods() {
         let is = |name, part: &str| Some((name, "ID".to_owned(), part.to_owned()));
         assert_eq!(found("GET", "/v4/spreadsheets/ID"), is("spreadsheets.get", ""));
-        assert_eq!(found("POST", "/v4/spreadsheets/ID:batchUpdate"), is("spreadsheets.batchUpdate", ""));
+        assert_eq!(
+            found("POST", "/v4/spreadsheets/ID:batchUpdate"),
+            is("spreadsheets.batchUpdate", "")
+        );
         let range = "/v4/spreadsheets/ID/values/%27Op%20%231%27!A1%3AB2";
         assert_eq!(found("GET", range), is("spreadsheets.values.get", "'Op #1'!A1:B2"));
         let append = format!("{range}:append");
         assert_eq!(found("POST", &append), is("spreadsheets.values.append", "'Op #1'!A1:B2"));
-        assert_eq!(found("GET", "/v4/spreadsheets/ID/values:batchGet"), is("spreadsheets.values.batchGet", ""));
-        for wrong in ["/v4/spreadsheets/ID/nothing", "/v3/spreadsheets/ID", "/v4/spreadsheets/ID/values/"] {
+        assert_eq!(
+            found("GET", "/v4/spreadsheets/ID/values:batchGet"),
+            is("spreadsheets.values.batchGet", "")
+        );
+        for wrong in
+            ["/v4/spreadsheets/ID/nothing", "/v3/spreadsheets/ID", "/v4/spreadsheets/ID/values/"]
+        {
             assert_eq!(found("GET", wrong), None, "{wrong}");
         }
         assert_eq!(found("DELETE", "/v4/spreadsheets/ID"), None);
@@ -269,6 +387,10 @@ mod tests {
         assert!(Call::read(get(), pairs("alt=json&prettyPrint=false&ranges=A1"), b"").is_ok());
         let values = find("GET", "/v4/spreadsheets/ID/values/A1").unwrap();
         let error = Call::read(values, pairs("valueRenderOption=X"), b"").unwrap_err();
-        assert!(error.message.starts_with("Invalid value at 'value_render_option' (type.googleapis.com/"));
+        assert!(
+            error
+                .message
+                .starts_with("Invalid value at 'value_render_option' (type.googleapis.com/")
+        );
     }
 }

@@ -58,9 +58,16 @@ pub(crate) fn run(
 }
 
 fn writes_cells(request: &Value) -> bool {
-    ["updateCells", "repeatCell", "moveDimension", "sortRange", "deleteDeveloperMetadata", "findReplace"]
-        .iter()
-        .any(|kind| request.get(kind).is_some())
+    [
+        "updateCells",
+        "repeatCell",
+        "moveDimension",
+        "sortRange",
+        "deleteDeveloperMetadata",
+        "findReplace",
+    ]
+    .iter()
+    .any(|kind| request.get(kind).is_some())
 }
 
 impl Batch<'_> {

@@ -14,11 +14,11 @@ pub(crate) const CELLS_LIMIT: usize = 10_000_000;
 
 /// Somebody who calls: an account, and what it may do with a spreadsheet.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Caller {
+pub(crate) struct Caller {
     /// The e-mail address.
-    pub email: String,
+    pub(crate) email: String,
     /// The Cloud project that the calls are of; metadata of visibility PROJECT is its own.
-    pub project: u64,
+    pub(crate) project: u64,
 }
 
 /// A spreadsheet.
@@ -213,12 +213,9 @@ impl Book {
 pub(crate) fn beyond(sheet: &Sheet, area: &Area) -> ApiError {
     let name = match (area.bottom, area.right) {
         (Some(_), Some(_)) => area.name(),
-        (None, Some(right)) => format!(
-            "{}{}:{}",
-            a1::column_name(area.left),
-            area.top + 1,
-            a1::column_name(right - 1)
-        ),
+        (None, Some(right)) => {
+            format!("{}{}:{}", a1::column_name(area.left), area.top + 1, a1::column_name(right - 1))
+        }
         (bottom, None) => format!("{}:{}", area.top + 1, bottom.unwrap_or(sheet.row_count)),
     };
     ApiError::invalid(format!(
@@ -245,7 +242,10 @@ mod tests {
     fn a_bare_range_is_of_the_first_visible_tab() {
         assert_eq!(book().range("A1:B2").unwrap().0, 1);
         assert_eq!(book().range("Hidden").unwrap().0, 0);
-        assert_eq!(book().range("NOPE!A5:F15").unwrap_err().message, "Unable to parse range: NOPE!A5:F15");
+        assert_eq!(
+            book().range("NOPE!A5:F15").unwrap_err().message,
+            "Unable to parse range: NOPE!A5:F15"
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::error::{ApiError, Result};
 use crate::mask::Mask;
-use crate::{formula, format};
+use crate::{format, formula};
 
 /// The most characters of a cell.
 pub(crate) const CELL_LIMIT: usize = 50_000;
@@ -84,10 +84,8 @@ impl Content {
     /// What the content comes to: formulas are worked out.
     pub(crate) fn effective(&self) -> Self {
         match self {
-            Self::Formula(text) => formula::evaluate(text).map_or_else(
-                || Self::Text(formula::UNKNOWN.to_owned()),
-                Self::Number,
-            ),
+            Self::Formula(text) => formula::evaluate(text)
+                .map_or_else(|| Self::Text(formula::UNKNOWN.to_owned()), Self::Number),
             other => other.clone(),
         }
     }
@@ -95,7 +93,8 @@ impl Content {
 
 fn too_long(text: &str) -> Result<()> {
     if text.chars().count() > CELL_LIMIT {
-        let text = "Your input contains more than the maximum of 50000 characters in a single cell.";
+        let text =
+            "Your input contains more than the maximum of 50000 characters in a single cell.";
         return Err(ApiError::invalid(text));
     }
     Ok(())
@@ -140,7 +139,8 @@ impl Cell {
             self.content = Content::read(data.get("userEnteredValue").unwrap_or(&Value::Null))?;
         }
         let mut new = data.clone();
-        for computed in ["userEnteredValue", "effectiveValue", "formattedValue", "effectiveFormat"] {
+        for computed in ["userEnteredValue", "effectiveValue", "formattedValue", "effectiveFormat"]
+        {
             new.remove(computed);
         }
         let mut old = self.extra.take().map_or_else(Map::new, |extra| *extra);

@@ -22,7 +22,7 @@ pub struct ApiError {
 }
 
 /// The result of a call.
-pub type Result<T> = std::result::Result<T, ApiError>;
+pub(crate) type Result<T> = std::result::Result<T, ApiError>;
 
 const REALM: &str = "Bearer realm=\"https://accounts.google.com/\"";
 
@@ -32,12 +32,12 @@ impl ApiError {
     }
 
     /// A 400 with this text.
-    pub fn invalid(message: impl Into<String>) -> Self {
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
         Self::new(400, "INVALID_ARGUMENT", message)
     }
 
     /// A 400 about fields: one violation for each `(field, description)`.
-    pub fn violations(message: impl Into<String>, violations: &[(String, String)]) -> Self {
+    pub(crate) fn violations(message: impl Into<String>, violations: &[(String, String)]) -> Self {
         let list: Vec<Value> = violations
             .iter()
             .map(|(field, text)| {
@@ -54,7 +54,7 @@ impl ApiError {
     }
 
     /// `fields` names something that the message does not have.
-    pub fn mask(path: &str) -> Self {
+    pub(crate) fn mask(path: &str) -> Self {
         let text = format!(
             "Error expanding 'fields' parameter. Cannot find matching fields for path '{path}'."
         );
@@ -62,12 +62,12 @@ impl ApiError {
     }
 
     /// A range that is no A1 notation, or of a tab that is not there.
-    pub fn unparsable(range: &str) -> Self {
+    pub(crate) fn unparsable(range: &str) -> Self {
         Self::invalid(format!("Unable to parse range: {range}"))
     }
 
     /// A token that is unknown, expired or revoked.
-    pub fn unauthenticated() -> Self {
+    pub(crate) fn unauthenticated() -> Self {
         let message = "Request had invalid authentication credentials. Expected OAuth 2 access token, \
                        login cookie or other valid authentication credential. See \
                        https://developers.google.com/identity/sign-in/web/devconsole-project.";
@@ -80,7 +80,7 @@ impl ApiError {
     }
 
     /// No credential at all.
-    pub fn unregistered() -> Self {
+    pub(crate) fn unregistered() -> Self {
         let message = "Method doesn't allow unregistered callers (callers without established \
                        identity). Please use API Key or other form of API consumer identity to call \
                        this API.";
@@ -88,7 +88,7 @@ impl ApiError {
     }
 
     /// The token was not minted for a scope that this call takes.
-    pub fn scope(method: &str, scopes: &[&str]) -> Self {
+    pub(crate) fn scope(method: &str, scopes: &[&str]) -> Self {
         let metadata = json!({"service": SERVICE, "method": method});
         Self {
             details: vec![info("ACCESS_TOKEN_SCOPE_INSUFFICIENT", "googleapis.com", &metadata)],
@@ -96,21 +96,17 @@ impl ApiError {
                 "{REALM}, error=\"insufficient_scope\", scope=\"{}\"",
                 scopes.join(" ")
             )),
-            ..Self::new(
-                403,
-                "PERMISSION_DENIED",
-                "Request had insufficient authentication scopes.",
-            )
+            ..Self::new(403, "PERMISSION_DENIED", "Request had insufficient authentication scopes.")
         }
     }
 
     /// The spreadsheet is not shared with the caller, or not for writing.
-    pub fn forbidden() -> Self {
+    pub(crate) fn forbidden() -> Self {
         Self::new(403, "PERMISSION_DENIED", "The caller does not have permission")
     }
 
     /// The API is not enabled in the caller's project.
-    pub fn disabled(project: u64) -> Self {
+    pub(crate) fn disabled(project: u64) -> Self {
         let url = format!(
             "https://console.developers.google.com/apis/api/{SERVICE}/overview?project={project}"
         );
@@ -129,22 +125,22 @@ impl ApiError {
     }
 
     /// There is no such spreadsheet.
-    pub fn not_found() -> Self {
+    pub(crate) fn not_found() -> Self {
         Self::new(404, "NOT_FOUND", "Requested entity was not found.")
     }
 
     /// There is no developer metadata with this id.
-    pub fn no_metadata(id: i64) -> Self {
+    pub(crate) fn no_metadata(id: i64) -> Self {
         Self::new(404, "NOT_FOUND", format!("No developer metadata with ID {id}."))
     }
 
     /// What Google has and the emulator has not.
-    pub fn not_emulated(what: &str) -> Self {
+    pub(crate) fn not_emulated(what: &str) -> Self {
         Self::new(501, "UNIMPLEMENTED", format!("The emulator does not have {what}."))
     }
 
     /// A minute's quota is used up. `kind` is `Read` or `Write`; `per_user` or for the whole project.
-    pub fn quota(kind: &str, per_user: bool, limit: u32, project: u64) -> Self {
+    pub(crate) fn quota(kind: &str, per_user: bool, limit: u32, project: u64) -> Self {
         let (of, suffix, unit) = if per_user {
             (" per user", "PerUser", "1/min/{project}/{user}")
         } else {
@@ -175,7 +171,7 @@ impl ApiError {
     }
 
     /// What Google's servers say of themselves, by the status of an injected fault.
-    pub fn injected(code: u16) -> Self {
+    pub(crate) fn injected(code: u16) -> Self {
         let (status, message) = match code {
             400 => ("INVALID_ARGUMENT", "Request contains an invalid argument."),
             401 => return Self::unauthenticated(),
@@ -194,7 +190,7 @@ impl ApiError {
 
     /// The same, said of one request of a batch: `Invalid requests[2].addSheet: …`.
     #[must_use]
-    pub fn within(mut self, place: &str) -> Self {
+    pub(crate) fn within(mut self, place: &str) -> Self {
         if self.code == 400 && !self.message.starts_with("Invalid JSON payload") {
             self.message = format!("Invalid {place}: {}", self.message);
         }
@@ -202,9 +198,8 @@ impl ApiError {
     }
 
     /// The body of the answer.
-    pub fn body(&self) -> Value {
-        let mut error =
-            json!({"code": self.code, "message": self.message, "status": self.status});
+    pub(crate) fn body(&self) -> Value {
+        let mut error = json!({"code": self.code, "message": self.message, "status": self.status});
         if !self.details.is_empty() {
             error["details"] = self.details.clone().into();
         }
@@ -225,7 +220,7 @@ fn info(reason: &str, domain: &str, metadata: &Value) -> Value {
 }
 
 /// A page of the front end, as it comes in place of JSON: for a wrong path and some overloads.
-pub fn page(code: u16, path: &str) -> String {
+pub(crate) fn page(code: u16, path: &str) -> String {
     let (title, text) = match code {
         404 => (
             "Not Found",

@@ -7,7 +7,6 @@ use serde_json::Value;
 
 /// A number in JSON as Google writes it: without a fraction when it has none.
 pub(crate) fn json_number(number: f64) -> Value {
-    #[allow(clippy::cast_possible_truncation, reason = "it is whole and small enough")]
     if number.fract() == 0.0 && number.abs() < 1e15 {
         return Value::from(number as i64);
     }
@@ -17,11 +16,15 @@ pub(crate) fn json_number(number: f64) -> Value {
 /// A number with its format's type and pattern.
 pub(crate) fn number(number: f64, format: Option<(&str, &str)>) -> String {
     match format {
-        Some(("DATE", pattern)) => date(number, if pattern.is_empty() { "m/d/yyyy" } else { pattern }),
+        Some(("DATE", pattern)) => {
+            date(number, if pattern.is_empty() { "m/d/yyyy" } else { pattern })
+        }
         Some(("DATE_TIME", pattern)) => {
             date(number, if pattern.is_empty() { "m/d/yyyy h:mm:ss" } else { pattern })
         }
-        Some(("TIME", pattern)) => date(number, if pattern.is_empty() { "h:mm:ss" } else { pattern }),
+        Some(("TIME", pattern)) => {
+            date(number, if pattern.is_empty() { "h:mm:ss" } else { pattern })
+        }
         Some(("PERCENT", _)) => format!("{}%", general((number * 1e4).round() / 100.0)),
         _ => general(number),
     }
@@ -54,7 +57,6 @@ fn general(number: f64) -> String {
 /// Year, month and day of a day's number.
 pub(crate) fn civil(serial: f64) -> (i64, u32, u32) {
     // Days since 1970-01-01; the algorithm is Howard Hinnant's `civil_from_days`.
-    #[allow(clippy::cast_possible_truncation, reason = "days of any date fit")]
     let days = serial.floor() as i64 - 25_569 + 719_468;
     let era = days.div_euclid(146_097);
     let of_era = days.rem_euclid(146_097);
@@ -78,7 +80,6 @@ pub(crate) fn serial(year: i64, month: u32, day: u32) -> Option<f64> {
     let month_index = i64::from(if month > 2 { month - 3 } else { month + 9 });
     let day_of_year = (153 * month_index + 2) / 5 + i64::from(day) - 1;
     let of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    #[allow(clippy::cast_precision_loss, reason = "days of any date fit")]
     let number = (era * 146_097 + of_era - 719_468 + 25_569) as f64;
     (civil(number) == (year, month, day)).then_some(number)
 }
@@ -87,7 +88,6 @@ fn date(serial: f64, pattern: &str) -> String {
     // To the second, so that a fraction like 0.9999999 is not one short.
     let whole = (serial * 86_400.0).round();
     let (year, month, day) = civil((whole / 86_400.0).floor());
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "below 86,400")]
     let seconds = whole.rem_euclid(86_400.0) as u32;
     let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     let mut text = String::new();
@@ -95,7 +95,8 @@ fn date(serial: f64, pattern: &str) -> String {
     let mut rest = pattern;
     while let Some(letter) = rest.chars().next() {
         let run = rest.chars().take_while(|c| c.eq_ignore_ascii_case(&letter)).count();
-        let before_seconds = rest[run * letter.len_utf8()..].trim_start_matches(':').starts_with('s');
+        let before_seconds =
+            rest[run * letter.len_utf8()..].trim_start_matches(':').starts_with('s');
         let value = match letter.to_ascii_lowercase() {
             'y' if run >= 4 => Some((u32::try_from(year).unwrap_or(0), 4)),
             'y' => Some((u32::try_from(year.rem_euclid(100)).unwrap_or(0), 2)),
@@ -136,7 +137,10 @@ mod tests {
         assert_eq!((shown(100_000.0), shown(0.1 + 0.2)), ("100000".into(), "0.3".into()));
         assert_eq!(shown(12_345_678_901_234_567.0), "1.23457E+16");
         assert_eq!(shown(-1.5), "-1.5");
-        assert_eq!((json_number(5.0).to_string(), json_number(0.5).to_string()), ("5".into(), "0.5".into()));
+        assert_eq!(
+            (json_number(5.0).to_string(), json_number(0.5).to_string()),
+            ("5".into(), "0.5".into())
+        );
     }
 
     #[test]

@@ -21,10 +21,9 @@ pub(crate) fn typed(text: &str, locale: &str) -> Result<Cell> {
         return Ok(Cell::new(Content::Formula(text.to_owned())));
     }
     let trimmed = text.trim();
-    if let Some(rest) = trimmed.strip_prefix('+').filter(|rest| !rest.is_empty()) {
-        if number(rest).is_none() {
-            return Ok(Cell::new(Content::Formula(format!("={trimmed}"))));
-        }
+    let signed = trimmed.strip_prefix('+').filter(|rest| !rest.is_empty());
+    if signed.is_some_and(|rest| number(rest).is_none()) {
+        return Ok(Cell::new(Content::Formula(format!("={trimmed}"))));
     }
     if trimmed.eq_ignore_ascii_case("true") || trimmed.eq_ignore_ascii_case("false") {
         return Ok(Cell::new(Content::Bool(trimmed.eq_ignore_ascii_case("true"))));
@@ -171,7 +170,8 @@ mod tests {
 
     #[test]
     fn other_text_stays_as_it_is() {
-        for text in ["MK-1342 ", "disponible ", "MR(93)", "93:550e8400-e29b", "-", "1.2.3.4", "e5"] {
+        for text in ["MK-1342 ", "disponible ", "MR(93)", "93:550e8400-e29b", "-", "1.2.3.4", "e5"]
+        {
             assert_eq!(shown(text, "es_CL").0, Content::Text(text.into()));
         }
     }

@@ -25,7 +25,8 @@ impl Mask {
     /// 400 as Google says it, for a name that the message does not have or brackets that do not close.
     pub(crate) fn parse(text: &str, message: &str) -> Result<Self> {
         let mut rest = text.trim();
-        let mask = list(&mut rest).filter(|_| rest.is_empty()).ok_or_else(|| ApiError::mask(text))?;
+        let mask =
+            list(&mut rest).filter(|_| rest.is_empty()).ok_or_else(|| ApiError::mask(text))?;
         mask.check(message, "")?;
         Ok(mask)
     }
@@ -74,9 +75,7 @@ impl Mask {
     pub(crate) fn names(&self, path: &[&str]) -> bool {
         match path.split_first() {
             None => true,
-            Some((first, rest)) => {
-                self.fields.get(*first).is_some_and(|inner| inner.names(rest))
-            }
+            Some((first, rest)) => self.fields.get(*first).is_some_and(|inner| inner.names(rest)),
         }
     }
 
@@ -166,7 +165,6 @@ fn list(rest: &mut &str) -> Option<Mask> {
 }
 
 /// One path; `Some(None)` for `*`.
-#[allow(clippy::option_option, reason = "no path, everything, or a name")]
 fn path(rest: &mut &str) -> Option<Option<Mask>> {
     *rest = rest.trim_start();
     if let Some(more) = rest.strip_prefix('*') {

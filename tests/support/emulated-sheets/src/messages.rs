@@ -69,11 +69,6 @@ pub(crate) fn field(message: &str, name: &str) -> Option<&'static Kind> {
     TABLE.get(message)?.get(name)
 }
 
-/// The names of a message's fields.
-pub(crate) fn fields(message: &str) -> impl Iterator<Item = &'static str> {
-    TABLE.get(message).into_iter().flat_map(|fields| fields.keys().map(String::as_str))
-}
-
 /// The body of a call as the message `name`, cleaned; all that is wrong with it is told at once.
 ///
 /// # Errors
@@ -112,7 +107,11 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn message(&mut self, value: &Value, name: &str, path: &str) -> Value {
         let Some(object) = value.as_object() else {
-            self.mistyped(path, &format!("type.googleapis.com/google.apps.sheets.v4.{name}"), value);
+            self.mistyped(
+                path,
+                &format!("type.googleapis.com/google.apps.sheets.v4.{name}"),
+                value,
+            );
             return Value::Null;
         };
         let mut clean = Map::new();
@@ -217,9 +216,9 @@ fn type_name(field: &str) -> String {
 
 fn capitalised(word: &str) -> String {
     let mut letters = word.chars();
-    letters.next().map_or_else(String::new, |first| {
-        first.to_ascii_uppercase().to_string() + letters.as_str()
-    })
+    letters
+        .next()
+        .map_or_else(String::new, |first| first.to_ascii_uppercase().to_string() + letters.as_str())
 }
 
 /// `sheet_id` becomes `sheetId`: both are names of the same field.
@@ -252,7 +251,8 @@ mod tests {
 
     #[test]
     fn unknown_names_are_refused_with_their_place() {
-        let error = refused(&json!({"requests": [{"frobnicate": {}}]}), "BatchUpdateSpreadsheetRequest");
+        let error =
+            refused(&json!({"requests": [{"frobnicate": {}}]}), "BatchUpdateSpreadsheetRequest");
         assert_eq!(
             error.message,
             "Invalid JSON payload received. Unknown name \"frobnicate\" at 'requests[0]': Cannot find field."
@@ -284,7 +284,8 @@ mod tests {
 
     #[test]
     fn both_spellings_nulls_and_numbers_in_text_are_taken() {
-        let clean = read(br#"{"sheet_id": "7", "fields": null, "rows": [{}]}"#, "AppendCellsRequest");
+        let clean =
+            read(br#"{"sheet_id": "7", "fields": null, "rows": [{}]}"#, "AppendCellsRequest");
         assert_eq!(clean.unwrap(), json!({"sheetId": 7, "rows": [{}]}));
     }
 

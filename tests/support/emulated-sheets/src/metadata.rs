@@ -89,7 +89,9 @@ impl Location {
         match range["dimension"].as_str() {
             Some("ROWS") if line < sheet.row_count => Ok(Self::Row(place, line)),
             Some("COLUMNS") if line < sheet.column_count => Ok(Self::Column(place, line)),
-            Some("ROWS" | "COLUMNS") => Err(ApiError::invalid("The dimension is outside the grid.")),
+            Some("ROWS" | "COLUMNS") => {
+                Err(ApiError::invalid("The dimension is outside the grid."))
+            }
             _ => Err(ApiError::invalid("A dimension must be specified.")),
         }
     }
@@ -180,7 +182,11 @@ pub(crate) fn check_budget(book: &Book) -> Result<()> {
 ///
 /// # Errors
 /// 400 for a filter that selects by nothing, or by what is not there.
-pub(crate) fn select(book: &Book, caller: &Caller, filter: &Value) -> Result<Vec<(Location, Entry)>> {
+pub(crate) fn select(
+    book: &Book,
+    caller: &Caller,
+    filter: &Value,
+) -> Result<Vec<(Location, Entry)>> {
     let seen = entries(book).into_iter().filter(|(_, entry)| entry.seen_by(caller));
     if let Some(lookup) = filter.get("developerMetadataLookup") {
         let matcher = Lookup::read(book, lookup)?;

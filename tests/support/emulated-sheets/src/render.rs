@@ -85,7 +85,8 @@ fn grid_data(book: &Book, caller: &Caller, place: usize, area: &Area, mask: &Mas
         }
     }
     let line = |location: Location| {
-        let mut shown = json!({"pixelSize": if matches!(location, Location::Row(..)) { 21 } else { 100 }});
+        let mut shown =
+            json!({"pixelSize": if matches!(location, Location::Row(..)) { 21 } else { 100 }});
         let entries = own_metadata(book, caller, location);
         if !entries.is_empty() {
             shown["developerMetadata"] = entries.into();
@@ -109,8 +110,12 @@ fn row_data(sheet: &Sheet, area: &Area, mask: &Mask) -> Vec<Value> {
         .map(|at| {
             let cells = &sheet.rows[at].cells;
             let right = area.columns().end.min(cells.len()).max(area.left);
-            let mut values: Vec<Value> =
-                cells.get(area.left..right).unwrap_or_default().iter().map(|c| c.data(mask)).collect();
+            let mut values: Vec<Value> = cells
+                .get(area.left..right)
+                .unwrap_or_default()
+                .iter()
+                .map(|c| c.data(mask))
+                .collect();
             let last = values.iter().rposition(|value| *value != json!({}));
             values.truncate(last.map_or(0, |at| at + 1));
             if values.is_empty() { json!({}) } else { json!({ "values": values }) }

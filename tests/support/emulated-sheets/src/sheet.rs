@@ -303,7 +303,9 @@ mod tests {
     use crate::cell::Content;
 
     fn column(sheet: &Sheet) -> Vec<String> {
-        (0..sheet.rows.len()).map(|r| sheet.cell(r, 0).map(Cell::formatted).unwrap_or_default()).collect()
+        (0..sheet.rows.len())
+            .map(|r| sheet.cell(r, 0).map(Cell::formatted).unwrap_or_default())
+            .collect()
     }
 
     fn sheet() -> Sheet {

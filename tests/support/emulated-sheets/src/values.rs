@@ -99,7 +99,8 @@ fn trimmed(mut lines: Vec<Vec<Value>>) -> Vec<Vec<Value>> {
 }
 
 fn show(cell: &Cell, reading: Reading) -> Value {
-    let date = cell.number_format().is_some_and(|(kind, _)| matches!(kind, "DATE" | "TIME" | "DATE_TIME"));
+    let date =
+        cell.number_format().is_some_and(|(kind, _)| matches!(kind, "DATE" | "TIME" | "DATE_TIME"));
     match (&cell.content, reading.render) {
         (Content::Empty, _) => json!(""),
         (Content::Formula(text), Render::Formula) => json!(text),
@@ -188,7 +189,8 @@ fn lines(values: &Value) -> Result<Vec<Vec<Value>>> {
         return Ok(given);
     }
     let height = given.iter().map(Vec::len).max().unwrap_or(0);
-    let at = |row: usize| given.iter().map(move |line| line.get(row).cloned().unwrap_or(Value::Null));
+    let at =
+        |row: usize| given.iter().map(move |line| line.get(row).cloned().unwrap_or(Value::Null));
     Ok((0..height).map(|row| at(row).collect()).collect())
 }
 
@@ -214,7 +216,8 @@ fn check_target(book: &Book, place: usize, area: &Area, target: &Area) -> Result
         }
     }
     let outside = |end: Option<usize>, limit: usize| end.is_some_and(|end| end > limit);
-    let named_outside = outside(area.bottom, sheet.row_count) || outside(area.right, sheet.column_count);
+    let named_outside =
+        outside(area.bottom, sheet.row_count) || outside(area.right, sheet.column_count);
     if named_outside || bottom > sheet.row_count || right > sheet.column_count {
         return Err(beyond(sheet, if named_outside { area } else { target }));
     }

@@ -21,7 +21,11 @@ pub(super) fn answer(call: &Call, book: &Book, caller: &Caller) -> Result<Value>
         "spreadsheets.developerMetadata.get" => entry(call, book, caller),
         "spreadsheets.developerMetadata.search" => {
             let matched = render::matched(book, caller, filters(call)?)?;
-            Ok(if matched.is_empty() { json!({}) } else { json!({"matchedDeveloperMetadata": matched}) })
+            Ok(if matched.is_empty() {
+                json!({})
+            } else {
+                json!({"matchedDeveloperMetadata": matched})
+            })
         }
         "spreadsheets.values.get" => {
             let (place, area) = book.range_within(&call.part)?;
@@ -29,7 +33,8 @@ pub(super) fn answer(call: &Call, book: &Book, caller: &Caller) -> Result<Value>
         }
         "spreadsheets.values.batchGet" => {
             let ranges = named(book, call.parameters("ranges"))?;
-            let read = |(place, area): &(usize, Area)| values::read(book, *place, area, reading(call));
+            let read =
+                |(place, area): &(usize, Area)| values::read(book, *place, area, reading(call));
             let list: Vec<Value> = ranges.iter().map(read).collect();
             Ok(json!({"spreadsheetId": book.id, "valueRanges": list}))
         }
@@ -82,16 +87,19 @@ fn entry(call: &Call, book: &Book, caller: &Caller) -> Result<Value> {
     let id = call.part.parse::<i64>().map_err(|_| {
         ApiError::invalid(format!("Invalid value at 'metadata_id' (TYPE_INT32), \"{}\"", call.part))
     })?;
-    let all = metadata::entries(book).into_iter();
-    let found = all.filter(|(_, entry)| entry.id == id && entry.seen_by(caller)).next();
+    let mut all = metadata::entries(book).into_iter();
+    let found = all.find(|(_, entry)| entry.id == id && entry.seen_by(caller));
     let (location, entry) = found.ok_or_else(|| ApiError::no_metadata(id))?;
     Ok(entry.describe(book, location))
 }
 
 fn values_by_filter(call: &Call, book: &Book, caller: &Caller) -> Result<Value> {
     let text = |name: &str| call.body[name].as_str();
-    let reading =
-        Reading::of(text("valueRenderOption"), text("dateTimeRenderOption"), text("majorDimension"));
+    let reading = Reading::of(
+        text("valueRenderOption"),
+        text("dateTimeRenderOption"),
+        text("majorDimension"),
+    );
     // A range that several filters select is shown once, with all of them.
     let mut found: Vec<((usize, Area), Vec<Value>)> = Vec::new();
     for filter in filters(call)? {
@@ -102,9 +110,7 @@ fn values_by_filter(call: &Call, book: &Book, caller: &Caller) -> Result<Value> 
             }
         }
     }
-    let shown = |((place, area), by): &((usize, Area), Vec<Value>)| {
-        json!({"valueRange": values::read(book, *place, area, reading), "dataFilters": by})
-    };
+    let shown = |((place, area), by): &((usize, Area), Vec<Value>)| json!({"valueRange": values::read(book, *place, area, reading), "dataFilters": by});
     let list: Vec<Value> = found.iter().map(shown).collect();
     let mut answer = json!({"spreadsheetId": book.id});
     if !list.is_empty() {

@@ -12,7 +12,12 @@ use crate::values::{self, Reading, Written};
 use crate::{Rules, batch, metadata, render};
 
 /// The answer of a call that writes, before its mask; `book` is changed.
-pub(super) fn answer(call: &Call, book: &mut Book, caller: &Caller, rules: &Rules) -> Result<Value> {
+pub(super) fn answer(
+    call: &Call,
+    book: &mut Book,
+    caller: &Caller,
+    rules: &Rules,
+) -> Result<Value> {
     match call.method.name {
         "spreadsheets.batchUpdate" => batch_update(call, book, caller, rules),
         "spreadsheets.values.update" => update(call, book, caller),

@@ -73,12 +73,20 @@ impl Batch<'_> {
         Ok(nothing())
     }
 
-    fn fill(&mut self, place: usize, area: &Area, mask: &Mask, cell: &Map<String, Value>) -> Result<()> {
+    fn fill(
+        &mut self,
+        place: usize,
+        area: &Area,
+        mask: &Mask,
+        cell: &Map<String, Value>,
+    ) -> Result<()> {
         let sheet = self.book.sheet_mut(place);
-        let end = if cell.is_empty() { sheet.rows.len().min(area.rows().end) } else { area.rows().end };
+        let end =
+            if cell.is_empty() { sheet.rows.len().min(area.rows().end) } else { area.rows().end };
         for row in area.top..end {
             let width = sheet.rows.get(row).map_or(0, |row| row.cells.len());
-            let right = if cell.is_empty() { width.min(area.columns().end) } else { area.columns().end };
+            let right =
+                if cell.is_empty() { width.min(area.columns().end) } else { area.columns().end };
             for column in area.left..right {
                 sheet.cell_mut(row, column).write(mask, cell)?;
             }
@@ -116,9 +124,10 @@ impl Batch<'_> {
         let sheet = self.book.sheet_mut(place);
         for (at, cells) in rows.iter().enumerate() {
             for (column, cell) in cells.iter().enumerate() {
-                sheet.cell_mut(top + at, left + column).write(mask, cell).map_err(|error| {
-                    error_in_cell(error, at, column)
-                })?;
+                sheet
+                    .cell_mut(top + at, left + column)
+                    .write(mask, cell)
+                    .map_err(|error| error_in_cell(error, at, column))?;
             }
         }
         Ok(())
@@ -160,12 +169,18 @@ impl Batch<'_> {
         }}))
     }
 
-    fn replace_in(&mut self, place: usize, area: &Area, search: &Search) -> Result<Vec<(usize, usize)>> {
+    fn replace_in(
+        &mut self,
+        place: usize,
+        area: &Area,
+        search: &Search,
+    ) -> Result<Vec<(usize, usize)>> {
         let sheet = &self.book.sheets[place];
         let area = area.within(sheet.row_count, sheet.column_count);
         let mut found = Vec::new();
         for row in area.top..area.rows().end.min(sheet.rows.len()) {
-            for column in area.columns().start..area.columns().end.min(sheet.rows[row].cells.len()) {
+            for column in area.columns().start..area.columns().end.min(sheet.rows[row].cells.len())
+            {
                 let Some(Content::Text(text)) = sheet.cell(row, column).map(|c| &c.content) else {
                     continue;
                 };
@@ -200,7 +215,10 @@ impl Search {
         }
         if self.entire {
             let hit = same(text, &self.find);
-            return (if hit { self.replacement.clone() } else { text.to_owned() }, usize::from(hit));
+            return (
+                if hit { self.replacement.clone() } else { text.to_owned() },
+                usize::from(hit),
+            );
         }
         let (mut new, mut count, mut rest) = (String::new(), 0, text);
         while let Some(letter) = rest.chars().next() {

@@ -142,9 +142,9 @@ impl Batch<'_> {
             Some(id) if id <= 0 => {
                 Err(ApiError::invalid("developerMetadata.metadataId must be positive."))
             }
-            Some(id) if used(self.book, id) => Err(ApiError::invalid(format!(
-                "Developer metadata with ID {id} already exists."
-            ))),
+            Some(id) if used(self.book, id) => {
+                Err(ApiError::invalid(format!("Developer metadata with ID {id} already exists.")))
+            }
             Some(id) => Ok(id),
             None => {
                 let mut id = self.book.fresh_id();
@@ -196,7 +196,8 @@ impl Batch<'_> {
     /// Entries that any of the filters selects, each once.
     fn selected(&self, filters: Option<&Vec<Value>>) -> Result<Vec<(Location, Entry)>> {
         let filters = filters.filter(|filters| !filters.is_empty());
-        let filters = filters.ok_or_else(|| ApiError::invalid("A data filter must be specified."))?;
+        let filters =
+            filters.ok_or_else(|| ApiError::invalid("A data filter must be specified."))?;
         let mut all: Vec<(Location, Entry)> = Vec::new();
         for filter in filters {
             for found in metadata::select(self.book, self.caller, filter)? {

@@ -104,7 +104,11 @@ impl Batch<'_> {
         self.inside(&lines)?;
         let sheet = &self.book.sheets[lines.place];
         let frozen = |name: &str| {
-            sheet.grid.get(name).and_then(Value::as_u64).map_or(0, |n| usize::try_from(n).unwrap_or(0))
+            sheet
+                .grid
+                .get(name)
+                .and_then(Value::as_u64)
+                .map_or(0, |n| usize::try_from(n).unwrap_or(0))
         };
         let kept_frozen = |name: &str| {
             let frozen = frozen(name);
@@ -150,8 +154,11 @@ impl Batch<'_> {
         let to = body["destinationIndex"].as_i64().unwrap_or(0);
         let count = self.count(lines.place, lines.rows);
         let to = usize::try_from(to).ok().filter(|to| *to <= count);
-        let Some(to) = to.filter(|to| !(lines.range.start + 1..lines.range.end).contains(to)) else {
-            return Err(ApiError::invalid("destinationIndex is outside the grid or inside the source."));
+        let Some(to) = to.filter(|to| !(lines.range.start + 1..lines.range.end).contains(to))
+        else {
+            return Err(ApiError::invalid(
+                "destinationIndex is outside the grid or inside the source.",
+            ));
         };
         let sheet = self.book.sheet_mut(lines.place);
         if lines.rows {

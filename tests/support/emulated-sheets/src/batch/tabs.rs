@@ -47,7 +47,9 @@ impl Batch<'_> {
         self.guard_tab(place)?;
         let sheets = self.book.sheets.iter().enumerate();
         if !sheets.filter(|(at, _)| *at != place).any(|(_, sheet)| !sheet.hidden) {
-            return Err(ApiError::invalid("You can't remove all the visible sheets in a document."));
+            return Err(ApiError::invalid(
+                "You can't remove all the visible sheets in a document.",
+            ));
         }
         self.book.sheets.remove(place);
         Ok(nothing())
@@ -162,9 +164,10 @@ impl Batch<'_> {
 
     /// A tab of which the caller may not edit everything is neither changed nor deleted.
     fn guard_tab(&self, place: usize) -> Result<()> {
-        let whole = self.book.sheets[place].protections.iter().filter(|p| {
-            p.area == Area::default() && !self.book.may_edit(self.caller, &p.fields)
-        });
+        let whole = self.book.sheets[place]
+            .protections
+            .iter()
+            .filter(|p| p.area == Area::default() && !self.book.may_edit(self.caller, &p.fields));
         match whole.count() {
             0 => Ok(()),
             _ => self.book.guard(self.caller, place, &Area::default()),
@@ -180,7 +183,9 @@ impl Batch<'_> {
             return Ok(id);
         };
         if id < 0 {
-            return Err(ApiError::invalid(format!("properties.sheetId[{id}] must not be negative.")));
+            return Err(ApiError::invalid(format!(
+                "properties.sheetId[{id}] must not be negative."
+            )));
         }
         if self.book.place(id).is_ok() {
             return Err(ApiError::invalid(format!("Sheet with ID {id} already exists.")));
@@ -215,9 +220,10 @@ impl Batch<'_> {
 
     fn index(&self, wanted: Option<i64>, default: usize) -> Result<usize> {
         let Some(index) = wanted else { return Ok(default) };
-        usize::try_from(index).ok().filter(|index| *index <= self.book.sheets.len()).ok_or_else(|| {
-            ApiError::invalid(format!("Sheet index {index} is out of bounds."))
-        })
+        usize::try_from(index)
+            .ok()
+            .filter(|index| *index <= self.book.sheets.len())
+            .ok_or_else(|| ApiError::invalid(format!("Sheet index {index} is out of bounds.")))
     }
 }
 

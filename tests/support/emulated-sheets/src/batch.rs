@@ -6,6 +6,8 @@ mod guards;
 mod lines;
 mod tabs;
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use crate::Rules;
@@ -39,6 +41,7 @@ pub(crate) fn run(
         let text = format!("Cannot exceed {REQUESTS_LIMIT} requests in a single batch.");
         return Err(ApiError::invalid(text));
     }
+    let before = book.sheets.clone();
     let mut batch = Batch { book, caller, rules };
     let mut replies = Vec::with_capacity(requests.len());
     for (at, request) in requests.iter().enumerate() {
@@ -49,25 +52,13 @@ pub(crate) fn run(
         let place = format!("requests[{at}].{kind}");
         replies.push(batch.apply(kind, body).map_err(|error| error.within(&place))?);
     }
-    for sheet in 0..batch.book.sheets.len() {
-        if requests.iter().any(writes_cells) {
-            batch.book.sheet_mut(sheet).trim();
+    for place in 0..batch.book.sheets.len() {
+        let untouched = before.iter().any(|old| Arc::ptr_eq(old, &batch.book.sheets[place]));
+        if !untouched {
+            batch.book.sheet_mut(place).trim();
         }
     }
     Ok(replies)
-}
-
-fn writes_cells(request: &Value) -> bool {
-    [
-        "updateCells",
-        "repeatCell",
-        "moveDimension",
-        "sortRange",
-        "deleteDeveloperMetadata",
-        "findReplace",
-    ]
-    .iter()
-    .any(|kind| request.get(kind).is_some())
 }
 
 impl Batch<'_> {

@@ -199,7 +199,16 @@ impl Book {
     /// # Errors
     /// 400 in Google's words.
     pub(crate) fn check_size(&self) -> Result<()> {
-        if self.sheets.iter().map(|sheet| sheet.cells()).sum::<usize>() > CELLS_LIMIT {
+        self.check_growth(0)
+    }
+
+    /// Refuses what would make a spreadsheet too large, before it is done.
+    ///
+    /// # Errors
+    /// 400 in Google's words.
+    pub(crate) fn check_growth(&self, cells: usize) -> Result<()> {
+        let own: usize = self.sheets.iter().map(|sheet| sheet.cells()).sum();
+        if own.saturating_add(cells) > CELLS_LIMIT {
             return Err(ApiError::invalid(format!(
                 "This action would increase the number of cells in the workbook above the limit of \
                  {CELLS_LIMIT} cells."

@@ -209,9 +209,9 @@ fn plan(
     entry.account = Some(caller.email.clone());
     let call = Call::read(found, request.query.clone(), &request.body)?;
     let world = &mut *world;
+    world.charge(method, &caller, now)?;
     let fault = world.faults.pick(method.name, Some(method.write), &mut world.random);
     entry.fault = fault.as_ref().map(crate::Fault::name);
-    world.charge(method, &caller, now)?;
     let mut takes = match &world.latency {
         Some(latency) => latency.draw(method.write, &mut world.random),
         None => Duration::ZERO,

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 /// The key of every emulated service account. It stands in a public repository: it protects nothing, and
 /// nothing but this emulator must ever trust it.
-pub(crate) const THROW_AWAY_KEY: &str = include_str!("throw-away-key.pem");
+const THROW_AWAY_KEY: &str = include_str!("throw-away-key.pem");
 
 /// The project of all accounts, by its id and its number.
 pub(crate) const PROJECT: (&str, u64) = ("emulated-project", 100_000_000_001);
@@ -65,7 +65,7 @@ pub(crate) fn key_file(number: usize, base: &str) -> Value {
         "type": "service_account",
         "project_id": PROJECT.0,
         "private_key_id": KEY_ID,
-        "private_key": THROW_AWAY_KEY,
+        "private_key": pem(),
         "client_email": account(number),
         "client_id": format!("1000000000000000{number:05}"),
         "auth_uri": format!("{base}o/oauth2/auth"),
@@ -211,9 +211,14 @@ fn verified(message: &[u8], signature: &[u8]) -> bool {
     key.verify(message, signature).is_ok()
 }
 
+/// The key without what is said about it.
+fn pem() -> &'static str {
+    THROW_AWAY_KEY.find("-----BEGIN").map_or("", |at| &THROW_AWAY_KEY[at..])
+}
+
 /// The throw-away key, ready to sign and to verify.
 pub(crate) fn key_pair() -> Option<RsaKeyPair> {
-    let lines = THROW_AWAY_KEY.lines().filter(|line| !line.starts_with('-'));
+    let lines = pem().lines().filter(|line| !line.starts_with('-'));
     let der = STANDARD.decode(lines.collect::<String>()).ok()?;
     RsaKeyPair::from_pkcs8(&der).ok()
 }

@@ -107,12 +107,16 @@ impl World {
     pub(crate) fn new(options: &Options, books: Vec<Book>) -> Self {
         let mut shelves: BTreeMap<String, Shelf> =
             books.into_iter().map(|book| (book.id.clone(), Shelf::new(book))).collect();
-        if !shelves.contains_key(&options.spreadsheet) {
-            let mut book = Book::new(&options.spreadsheet, &options.title, &options.locale, OWNER);
-            book.editors = (1..=options.accounts).map(tokens::account).collect();
-            book.editors.push(person::EMAIL.to_owned());
-            shelves.insert(book.id.clone(), Shelf::new(book));
+        let made = || Book::new(&options.spreadsheet, &options.title, &options.locale, OWNER);
+        let saved = shelves.remove(&options.spreadsheet).map(|shelf| Book::clone(&shelf.book));
+        let mut book = saved.unwrap_or_else(made);
+        let accounts = (1..=options.accounts).map(tokens::account);
+        for email in accounts.chain([person::EMAIL.to_owned()]) {
+            if !book.may_read(&email) {
+                book.editors.push(email);
+            }
         }
+        shelves.insert(book.id.clone(), Shelf::new(book));
         Self {
             shelves,
             tokens: Tokens::new(options.accounts, options.token_lifetime),

@@ -89,13 +89,14 @@ impl Batch<'_> {
         if inside {
             self.book.guard(self.caller, touched.place, &touched.area())?;
         }
+        let other = self.count(touched.place, !touched.rows);
+        self.book.check_growth(lines.range.len().saturating_mul(other))?;
         let sheet = self.book.sheet_mut(touched.place);
         if touched.rows {
             sheet.insert_rows(at, lines.range.len());
         } else {
             sheet.insert_columns(at, lines.range.len());
         }
-        self.book.check_size()?;
         Ok(nothing())
     }
 

@@ -134,3 +134,31 @@ fn what_the_emulator_lacks_it_says_so() {
         client.post(":batchUpdate", &json!({"requests": [{"addChart": {}}]})).unwrap();
     assert_eq!((status, answer["error"]["status"].as_str()), (501, Some("UNIMPLEMENTED")));
 }
+
+#[test]
+fn a_file_has_the_spreadsheet_and_new_accounts_are_its_editors() {
+    let file = std::env::temp_dir().join(format!("emulated-sheets-{}.json", std::process::id()));
+    let options = |accounts| Options { save: Some(file.clone()), accounts, ..Options::default() };
+    let (emulator, client) = start(options(1));
+    client.batch(&json!([write(0, &["kept", "=1+1"])]));
+    drop(emulator);
+    let (emulator, client) = start(options(2));
+    assert_eq!(client.values("Sheet1"), json!([["kept", "=1+1"]]));
+    let made = client
+        .batch(&json!([{"addProtectedRange": {"protectedRange": {"range": {"sheetId": 0}}}}]));
+    let editors = &made["replies"][0]["addProtectedRange"]["protectedRange"]["editors"]["users"];
+    assert_eq!(editors[1], emulator.account(1));
+    drop(emulator);
+    std::fs::write(&file, "{}").unwrap();
+    assert!(Emulator::start(options(1)).is_err());
+    std::fs::remove_file(&file).unwrap();
+}
+
+#[test]
+fn a_huge_insertion_is_refused_before_it_is_made() {
+    let (_emulator, client) = emulator();
+    client.put("Sheet1!A1", &json!([["a"]]));
+    let range = json!({"sheetId": 0, "dimension": "ROWS", "startIndex": 0, "endIndex": i32::MAX});
+    let text = client.refused(&json!([{"insertDimension": {"range": range}}]));
+    assert!(text.contains("limit of 10000000 cells"), "{text}");
+}

@@ -4,6 +4,7 @@
 mod cells;
 mod guards;
 mod lines;
+mod ranges;
 mod tabs;
 
 use std::sync::Arc;
@@ -73,6 +74,10 @@ impl Batch<'_> {
             "appendCells" => self.append_cells(body),
             "repeatCell" => self.repeat_cell(body),
             "findReplace" => self.find_replace(body),
+            "cutPaste" => self.cut_paste(body),
+            "copyPaste" => self.copy_paste(body),
+            "insertRange" => self.insert_range(body),
+            "deleteRange" => self.delete_range(body),
             "insertDimension" => self.insert_dimension(body),
             "deleteDimension" => self.delete_dimension(body),
             "appendDimension" => self.append_dimension(body),

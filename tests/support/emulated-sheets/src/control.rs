@@ -28,7 +28,8 @@ POST   /_emulator/faults              {\"on\": \"writes\", \"kind\": \"status\",
                                         slow (by_ms) stale (by_ms)
 DELETE /_emulator/faults              no more faults
 POST   /_emulator/person              {\"every_ms\": 5000, \"seed\": 1, \"acts\": [\"type\", \"sort\"]}
-                                      acts: type clear sort insert delete move rename reorder
+                                      acts: type clear sort insert delete move cut
+                                        shift_up rename reorder
 POST   /_emulator/person/act          one act now
 DELETE /_emulator/person              the person goes home
 POST   /_emulator/quota               {\"reads_per_user\": 60, \"writes_per_user\": 60,

@@ -1,4 +1,4 @@
-//! Somebody who works in the spreadsheet meanwhile: types, clears, sorts, inserts, deletes and moves rows,
+//! Somebody who works in the spreadsheet meanwhile: types, clears, sorts, inserts, deletes, moves and cuts rows,
 //! renames and reorders tabs. Seeded, so that the same seed does the same to the same spreadsheet.
 //!
 //! The person sees the visible tabs, leaves their first row alone, and is refused what is protected.
@@ -34,6 +34,10 @@ pub enum Act {
     Delete,
     /// Moves a row.
     Move,
+    /// Cuts the cells of a row and pastes them over another: row metadata stays behind.
+    Cut,
+    /// Deletes the cells of a row, and those below move up: row metadata stays behind.
+    ShiftUp,
     /// Renames a tab.
     Rename,
     /// Moves a tab.
@@ -42,20 +46,22 @@ pub enum Act {
 
 impl Act {
     /// Everything.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Type,
         Self::Clear,
         Self::Sort,
         Self::Insert,
         Self::Delete,
         Self::Move,
+        Self::Cut,
+        Self::ShiftUp,
         Self::Rename,
         Self::Reorder,
     ];
 
     /// By its name in lower case, as the control address takes it.
     pub(crate) fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|act| format!("{act:?}").to_lowercase() == name)
+        Self::ALL.into_iter().find(|act| format!("{act:?}").to_lowercase() == name.replace('_', ""))
     }
 }
 
@@ -171,6 +177,20 @@ impl Person {
             Act::Move => {
                 let (from, to) = (self.row(book, place)?, self.row(book, place)?);
                 json!({"moveDimension": {"source": rows(from), "destinationIndex": to}})
+            }
+            Act::Cut => {
+                let (from, to) = (self.row(book, place)?, self.row(book, place)?);
+                json!({"cutPaste": {
+                    "source": {"sheetId": id, "startRowIndex": from, "endRowIndex": from + 1},
+                    "destination": {"sheetId": id, "rowIndex": to, "columnIndex": 0},
+                }})
+            }
+            Act::ShiftUp => {
+                let row = self.row(book, place)?;
+                json!({"deleteRange": {
+                    "range": {"sheetId": id, "startRowIndex": row, "endRowIndex": row + 1},
+                    "shiftDimension": "ROWS",
+                }})
             }
             Act::Rename => {
                 self.names += 1;

@@ -227,3 +227,37 @@ fn a_look_up_that_matches_nothing_is_no_error_and_budgets_are_kept() {
         (Some("v"), Some(4))
     );
 }
+
+#[test]
+fn cells_that_move_without_their_row_leave_its_metadata_behind() {
+    let (_emulator, client) = emulator();
+    let rows: Vec<Value> =
+        ["a", "b", "c", "d"].iter().enumerate().map(|(n, t)| write(n, &[t, "x"])).collect();
+    client.batch(&json!(rows));
+    client.batch(&json!([metadata(&row(2), &json!({"metadataId": 5}))]));
+    let cells = |top: usize| json!({"sheetId": 0, "startRowIndex": top, "endRowIndex": top + 1, "endColumnIndex": 1});
+    client.batch(&json!([{"deleteRange": {"range": cells(1), "shiftDimension": "ROWS"}}]));
+    assert_eq!(client.values("Sheet1"), json!([["a", "x"], ["c", "x"], ["d", "x"], ["", "x"]]));
+    client.batch(&json!([{"insertRange": {"range": cells(0), "shiftDimension": "ROWS"}}]));
+    assert_eq!(client.values("Sheet1!A:A"), json!([[], ["a"], ["c"], ["d"]]));
+    client.batch(&json!([{"cutPaste": {"source": cells(2), "destination": {"rowIndex": 6, "columnIndex": 2}}}]));
+    assert_eq!(
+        client.values("Sheet1!A2:C7"),
+        json!([["a", "x"], ["", "x"], ["d", "x"], [], [], ["", "", "c"]])
+    );
+    assert_eq!(place(&client), 2);
+    let target = json!({"sheetId": 0, "startRowIndex": 7, "endRowIndex": 9, "startColumnIndex": 0, "endColumnIndex": 1});
+    client.batch(&json!([{"copyPaste": {"source": cells(1), "destination": target, "pasteType": "PASTE_VALUES"}}]));
+    assert_eq!(client.values("Sheet1!A8:A9"), json!([["a"], ["a"]]));
+    client.batch(&json!([{"deleteRange": {"range": cells(1), "shiftDimension": "COLUMNS"}}]));
+    assert_eq!(client.values("Sheet1!A2:B2"), json!([["x"]]));
+    let text = client
+        .refused(&json!([{"cutPaste": {"source": cells(1), "destination": {"rowIndex": 1000}}}]));
+    assert!(text.contains("exceeds grid limits"), "{text}");
+    client.put("Sheet1!A1000", &json!([["end"]]));
+    assert!(
+        client
+            .refused(&json!([{"insertRange": {"range": cells(1), "shiftDimension": "ROWS"}}]))
+            .contains("off the grid")
+    );
+}

@@ -28,6 +28,7 @@ use super::{Answer, Ask, Asker, Ticket, Unavailable};
 use crate::lock::record::LockKey;
 
 mod conflict;
+mod decide;
 mod early;
 mod fleet;
 mod form;
@@ -173,6 +174,9 @@ pub struct Committer {
     under_way: bool,
     /// For each lock, how many releases wait to become durable.
     releasing: HashMap<LockKey, usize>,
+    /// A store without order: requests whose claims are written and not decided, or whose LOST is not
+    /// durable yet.
+    deciding: BTreeMap<Ticket, Request>,
     /// Requests that were answered with claims that have won.
     answered: BTreeMap<Ticket, Answered>,
     /// The last of them that was forgotten because there were too many.
@@ -262,7 +266,7 @@ impl Committer {
     /// How many asks are not known to be durable.
     pub fn waiting(&self) -> usize {
         let group = self.group.as_ref().map_or(0, |group| group.rows.len());
-        self.queue.size().rows + self.urgent.len() + self.lazy.len() + group
+        self.queue.size().rows + self.urgent.len() + self.lazy.len() + self.deciding.len() + group
     }
 
     /// Takes no more requests; what waits is written, then the log's last entry.

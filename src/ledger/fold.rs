@@ -1,4 +1,5 @@
-//! The state of all locks, from what the logs say: the fold for a store with one order. Pure.
+//! The state of all locks, from what the logs say. Pure. Told here for a store with one order; what is
+//! otherwise without one stands in `undecided`.
 //!
 //! It is a function of the rows alone: every reader that has read the same rows has the same state,
 //! whenever and in whatever portions it read them, and a row that it was given before changes
@@ -35,10 +36,12 @@ mod held;
 mod observed;
 mod prefer;
 mod snapshot;
+mod undecided;
 
 pub use dead::{DEAD_GENERATION, Dead, Token};
 use held::{Held, confirm, is_same};
 pub use snapshot::Snapshot;
+pub use undecided::{Open, Undecided, in_causal_order};
 
 /// What a row has come to: the same words as the answer to whoever asked for it.
 pub use super::Outcome as Verdict;
@@ -147,6 +150,8 @@ pub struct Fold {
     conflicts: BTreeMap<Position, Conflict>,
     /// The values of those that were seen to lose; not of those that a snapshot has.
     disputed: BTreeMap<Position, Token>,
+    /// A store without order: what is not decided yet. `fence_high` is that of grants alone then.
+    undecided: Option<Box<Undecided>>,
 }
 
 impl Fold {
@@ -172,7 +177,12 @@ impl Fold {
                 self.vanish(key, *claim, changes)
             }
             Entry::Release { key, claim, cause: Cause::Undelivered, .. }
-            | Entry::Withdraw { key, claim } => self.give_up(key, *claim, changes),
+            | Entry::Withdraw { key, claim } => match self.is_over(row, *claim) {
+                Outcome::NotHeld => self.give_up(key, *claim, changes),
+                over => over,
+            },
+            Entry::Won { claim, fence, .. } => self.win(*claim, *fence, changes),
+            Entry::Lost { claim, .. } => self.is_over(row, *claim),
             Entry::Release { key, claim, .. } => self.release(key, *claim, changes),
             Entry::Extend { key, claim, expires_at_ms } => {
                 self.amend(key, *claim, changes, |h| h.claim.expires_at_ms = Some(*expires_at_ms))
@@ -248,7 +258,7 @@ impl Fold {
 
     /// The highest fence given so far.
     pub fn fence_high(&self) -> u64 {
-        self.fence_high
+        self.fence_high + self.undecided.as_ref().map_or(0, |undecided| undecided.fences())
     }
 
     /// The logs that are known, oldest first, with their numbers.
@@ -301,6 +311,9 @@ impl Fold {
     }
 
     fn claim(&mut self, at: Position, claim: &Claim, changes: &mut Vec<Change>) -> Verdict {
+        if !self.is_ordered() {
+            return self.open_claim(at, claim, false);
+        }
         let Some(held) = self.holders.get_mut(&claim.key) else {
             return self.hold(at, claim, self.fence_high + 1, changes);
         };
@@ -313,6 +326,9 @@ impl Fold {
     }
 
     fn observe(&mut self, at: Position, claim: &Claim, changes: &mut Vec<Change>) -> Verdict {
+        if !self.is_ordered() {
+            return self.open_claim(at, claim, true);
+        }
         if let Some(held) = self.holders.get_mut(&claim.key) {
             if is_same(&held.holder.claim, claim) {
                 // Nobody was told of it who could count on it.
@@ -365,13 +381,20 @@ impl Fold {
     }
 
     fn release(&mut self, key: &LockKey, claim: Position, changes: &mut Vec<Change>) -> Verdict {
-        self.settle_dispute(claim);
+        // It held, and who came after it was read first: its end, which is this, is in the ledger.
+        if self.settle_dispute(claim) && !self.is_ordered() {
+            return Outcome::Released;
+        }
+        if let Some(released) = self.release_undecided(key, claim, changes) {
+            return released;
+        }
         if !self.holders.get(key).is_some_and(|held| held.is_named(claim)) {
             return Outcome::NotHeld;
         }
         // The line above has found it.
         let Some(held) = self.holders.remove(key) else { return Outcome::NotHeld };
         self.bury(&held.holder.claim);
+        self.end_value(&held.holder.claim);
         changes.push(Change::Freed(key.clone(), held.holder.at));
         Outcome::Released
     }
@@ -400,7 +423,8 @@ impl Fold {
         at_ms: u64,
         changes: &mut Vec<Change>,
     ) -> Verdict {
-        let expires = self.holders.get(key).and_then(|held| held.holder.claim.expires_at_ms);
+        let held = self.holders.get(key).map(|held| &held.holder.claim);
+        let expires = held.or(self.undecided_at(claim)).and_then(|claim| claim.expires_at_ms);
         if expires.is_none_or(|expires| expires > at_ms) {
             return Outcome::NotHeld;
         }
@@ -446,6 +470,10 @@ impl Fold {
     fn leave_room(&mut self, log: u64) -> Verdict {
         let start = self.logs.get(&log).and_then(|log| log.start.as_ref());
         if start.is_none_or(|start| start.guarantee == Guarantee::Fast) {
+            if let Some(undecided) = &mut self.undecided {
+                undecided.leave_room();
+                return Outcome::Noted;
+            }
             self.fence_high = (self.fence_high / FENCE_GAP + 1) * FENCE_GAP;
         }
         Outcome::Noted

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 
 use super::super::entry::{Entry, Row};
-use super::super::fold::{Fold, LogMode, Token};
+use super::super::fold::{Fold, LogMode, Token, in_causal_order};
 use super::super::store::Seen;
 use super::super::{Asker, Outcome};
 use super::group::Group;
-use super::request::Fate;
+use super::request::{Fate, Request};
 use super::withdraw::Answered;
 use super::{Ask, BEATEN_KEPT, Committer, Done, Now, RELEASE_TRIES};
 use crate::lock::record::LockKey;
@@ -27,7 +27,8 @@ impl Committer {
                 group.read_snapshot(self.log, fold);
             }
         }
-        for row in &seen.rows {
+        let rows = if fold.is_ordered() { seen.rows } else { in_causal_order(seen.rows, self.log) };
+        for row in &rows {
             let before = self.disputes.as_ref().and_then(|disputes| disputes.before(row, fold));
             let known = done.changes.len();
             let outcome = fold.follow(row, &mut done.changes);
@@ -53,6 +54,9 @@ impl Committer {
             Some(group) if !group.is_written(self.log, fold) => self.group = Some(group),
             Some(group) => self.close(group, fold, now, &mut done),
             None => {}
+        }
+        if self.group.is_none() {
+            self.decide(fold, &mut done);
         }
         done
     }
@@ -96,29 +100,41 @@ impl Committer {
             }
             let mut request = request;
             request.parts.iter_mut().for_each(|part| part.is_news = false);
-            if request.fate == Fate::Withdraw {
-                for key in request.open_releases() {
-                    release_is_over(&mut self.releasing, key);
-                }
-                done.answers.extend(self.take_back(request));
-            } else if !request.is_complete() {
-                self.queue.put_back(request);
+            if request.awaits_decision() {
+                self.deciding.insert(request.ticket, request);
             } else {
-                let (ticket, answered) = (request.ticket, Answered::of(&request));
-                if let Some(answer) = request.into_answer() {
-                    done.answers.push(answer);
-                    self.answered.extend(answered.map(|answered| (ticket, answered)));
-                }
+                self.finish(request, done);
             }
         }
         done.answers.reverse();
         for ticket in group.withdraws {
             done.answers.extend(self.withdrawn_one(ticket));
         }
+        for (ticket, claim) in group.losses {
+            self.lost_one(ticket, claim, done);
+        }
         while self.beaten.len() > BEATEN_KEPT {
             self.beaten.pop_front();
         }
         self.forget_answers();
+    }
+
+    /// All of a request was read: it is answered, taken back, or goes on with what is left of it.
+    pub(super) fn finish(&mut self, request: Request, done: &mut Done) {
+        if request.fate == Fate::Withdraw {
+            for key in request.open_releases() {
+                release_is_over(&mut self.releasing, key);
+            }
+            done.answers.extend(self.take_back(request));
+        } else if !request.is_complete() {
+            self.queue.put_back(request);
+        } else {
+            let (ticket, answered) = (request.ticket, Answered::of(&request));
+            if let Some(answer) = request.into_answer() {
+                done.answers.push(answer);
+                self.answered.extend(answered.map(|answered| (ticket, answered)));
+            }
+        }
     }
 }
 
@@ -133,6 +149,9 @@ impl Group {
     /// Takes the outcome of a row, if it is one of this group's.
     fn read(&mut self, row: &Row, outcome: Outcome, fold: &Fold) {
         let Some(index) = self.index_of(row.at) else { return };
+        if fold.is_undecided(row.at) {
+            return;
+        }
         let Some((request, part)) = self.parts[index] else { return };
         let part = &mut self.requests[request].parts[part];
         part.decide(outcome, fold);
@@ -143,7 +162,7 @@ impl Group {
         let covered = log.and_then(|log| fold.log(log)).map_or(0, |log| log.last_seq);
         for (row, part) in self.rows.iter().zip(&self.parts) {
             let Some((request, part)) = *part else { continue };
-            if row.at.seq <= covered {
+            if row.at.seq <= covered && !fold.is_undecided(row.at) {
                 let outcome = outcome_after(row, fold);
                 self.requests[request].parts[part].decide(outcome, fold);
             }

@@ -33,6 +33,7 @@ mod early;
 mod fleet;
 mod form;
 mod group;
+mod left;
 mod now;
 mod peers;
 mod queue;
@@ -137,6 +138,9 @@ pub struct Done {
     pub left: Vec<Arc<Holder>>,
     /// Such claims of runs that have turned out to live.
     pub found: Vec<Arc<Holder>>,
+    /// A store without order: all claims of runs that do not live and that nobody decides. They stand
+    /// among the changes as holders with fence 0.
+    pub undecided: Vec<Arc<Holder>>,
     /// Answers: the worker, its name for the session, the answer.
     pub answers: Vec<Addressed>,
     /// Conflicts that have become certain (`fast`).
@@ -177,6 +181,8 @@ pub struct Committer {
     /// A store without order: requests whose claims are written and not decided, or whose LOST is not
     /// durable yet.
     deciding: BTreeMap<Ticket, Request>,
+    /// Claims that nobody decides any more, as they were told last.
+    shown: left::Shown,
     /// Requests that were answered with claims that have won.
     answered: BTreeMap<Ticket, Answered>,
     /// The last of them that was forgotten because there were too many.
@@ -342,6 +348,7 @@ impl Committer {
             self.peers.look(fold, self.log, now.mono);
         }
         self.note_who_lives(fold, now, &mut done);
+        self.show_undecided(fold, &mut done);
         if let Some(group) = &mut self.group {
             // Never a false OK: rows that do not come back count as unknown.
             group.may_stand = true;

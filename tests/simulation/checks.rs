@@ -76,7 +76,7 @@ impl Checks {
             fleet,
             doubles: Doubles::default(),
             reader: Memory::new(medium),
-            fold: Fold::default(),
+            fold: fleet.fold(),
             violation: None,
             holders: BTreeMap::new(),
             granted: BTreeSet::new(),

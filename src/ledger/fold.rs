@@ -178,12 +178,9 @@ impl Fold {
                 self.vanish(key, *claim, changes)
             }
             Entry::Release { key, claim, cause: Cause::Undelivered, .. }
-            | Entry::Withdraw { key, claim } => match self.is_over(row, *claim) {
-                Outcome::NotHeld => self.give_up(key, *claim, changes),
-                over => over,
-            },
+            | Entry::Withdraw { key, claim } => self.give_up(key, *claim, changes),
             Entry::Won { claim, fence, .. } => self.win(*claim, *fence, changes),
-            Entry::Lost { claim, .. } => self.is_over(row, *claim),
+            Entry::Lost { key, claim } => self.end_entry(key, *claim, changes),
             Entry::Release { key, claim, .. } => self.release(key, *claim, changes),
             Entry::Extend { key, claim, expires_at_ms } => {
                 self.amend(key, *claim, changes, |h| h.claim.expires_at_ms = Some(*expires_at_ms))
@@ -383,11 +380,10 @@ impl Fold {
 
     fn release(&mut self, key: &LockKey, claim: Position, changes: &mut Vec<Change>) -> Verdict {
         // It held, and who came after it was read first: its end, which is this, is in the ledger.
-        if self.settle_dispute(claim) && !self.is_ordered() {
-            return Outcome::Released;
-        }
-        if let Some(released) = self.release_undecided(key, claim, changes) {
-            return released;
+        let was_disputed = self.settle_dispute(claim);
+        if !self.is_ordered() {
+            let ended = self.end_entry(key, claim, changes);
+            return if was_disputed { Outcome::Released } else { ended };
         }
         if !self.holders.get(key).is_some_and(|held| held.is_named(claim)) {
             return Outcome::NotHeld;
@@ -395,7 +391,6 @@ impl Fold {
         // The line above has found it.
         let Some(held) = self.holders.remove(key) else { return Outcome::NotHeld };
         self.bury(&held.holder.claim);
-        self.end_value(&held.holder.claim);
         changes.push(Change::Freed(key.clone(), held.holder.at));
         Outcome::Released
     }
@@ -405,7 +400,7 @@ impl Fold {
     /// told OK for it.
     fn give_up(&mut self, key: &LockKey, claim: Position, changes: &mut Vec<Change>) -> Verdict {
         let held = self.holders.get_mut(key).filter(|held| held.is_named(claim));
-        match held {
+        match held.filter(|_| self.undecided.is_none()) {
             // All names stay; how many claims stand behind them is what counts.
             Some(held) if held.standing() > 1 => {
                 held.strike();

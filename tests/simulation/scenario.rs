@@ -151,6 +151,9 @@ impl Run {
             return Some(double);
         }
         world.redis.expire();
+        if let Some((at, open)) = world.undecided_by_the_living() {
+            return Some(format!("{at:?} is undecided: {open:?}"));
+        }
         // What a run has left undecided is nobody's lock for a repair: Redis may have it or not.
         let is_undecided =
             |key: &[u8]| !world.checks.fold.undecided_on(&LockKey::new(0, key)).is_empty();
@@ -169,6 +172,7 @@ impl Run {
             .fold
             .holders()
             .iter()
+            .filter(|holder| !is_undecided(holder.claim.key.key()))
             .map(|holder| {
                 (holder.claim.key.key().to_vec(), checks::token(&holder.claim.stored), None)
             })

@@ -59,7 +59,8 @@ impl Committer {
         if self.is_ending && is_drained && !group.has_requests() {
             group.add_alone(Entry::End, self.position());
             group.is_last = true;
-        } else if group.rows.is_empty() && !group.has_requests() {
+        } else if group.rows.is_empty() && (!group.has_requests() || !fold.is_ordered()) {
+            // Without order a read may be stale: only what writes shows everything.
             group.add_alone(Entry::Heartbeat, self.position());
         }
         if !group.rows.is_empty() {

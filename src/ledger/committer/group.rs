@@ -115,11 +115,16 @@ impl Group {
                 self.push(expired, position(), None);
             }
             part.tries += 1;
-            part.at = entry(part, facts, &self.rows).map(|entry| {
+            let entry = entry(part, facts, &self.rows);
+            let beside = entry.as_ref().map(|entry| entries_beside(entry, facts.fold));
+            part.at = entry.map(|entry| {
                 let at = position();
                 self.push(entry, at, Some((place, number)));
                 at
             });
+            for entry in beside.into_iter().flatten() {
+                self.push(entry, position(), Some((place, number)));
+            }
         }
         self.requests.push(request);
     }
@@ -159,7 +164,10 @@ fn entry(part: &Part, facts: Facts<'_>, earlier: &[Row]) -> Option<Entry> {
         Ask::Observe(claim) => Entry::Observe(claim.clone()),
         Ask::Prefer(claim, lost) => Entry::Prefer(claim.clone(), *lost),
         Ask::Release(key, claim, cause) => {
-            Entry::Release { key: key.clone(), claim: *claim, cause: *cause, at_ms }
+            // A hold may go on under another name than the asker's (a store without order).
+            let named = facts.fold.holder_named(key, *claim).filter(|_| !facts.fold.is_ordered());
+            let claim = named.map_or(*claim, |holder| holder.at);
+            Entry::Release { key: key.clone(), claim, cause: *cause, at_ms }
         }
         Ask::ReleaseAny(key, cause) => {
             let holder = facts.fold.holder(key).map(|holder| holder.at);
@@ -182,6 +190,19 @@ fn entry(part: &Part, facts: Facts<'_>, earlier: &[Row]) -> Option<Entry> {
         Ask::Degraded => Entry::Degraded,
         Ask::Healthy(run_id) => Entry::Healthy(run_id.clone()),
     })
+}
+
+/// A store without order: what else a release is to name, for its value to be over.
+fn entries_beside(entry: &Entry, fold: &Fold) -> Vec<Entry> {
+    match entry {
+        Entry::Release { cause: Cause::Undelivered | Cause::Vanished, .. } => Vec::new(),
+        Entry::Release { key, claim, cause, at_ms } if !fold.is_ordered() => {
+            let (cause, at_ms) = (*cause, *at_ms);
+            let others = fold.entries_beside(key, *claim).into_iter();
+            others.map(|claim| Entry::Release { key: key.clone(), claim, cause, at_ms }).collect()
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// A value of a lock.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::super::entry::{Entry, Row};
+use super::super::entry::{Claim, Entry, Row};
 use super::super::fold::{Fold, LogMode, Token, in_causal_order};
 use super::super::store::Seen;
 use super::super::{Asker, Outcome};
@@ -183,7 +183,9 @@ impl super::request::Part {
         let is_held = match &self.ask {
             Ask::ReleaseAny(key, _) => fold.holder(key).is_some(),
             Ask::ReleaseValue { key, stored, .. } => {
-                fold.holder(key).is_some_and(|holder| holder.claim.stored == *stored)
+                let is_it = |claim: &Claim| claim.stored == *stored;
+                fold.holder(key).is_some_and(|holder| is_it(&holder.claim))
+                    || fold.undecided_of(is_it, key).is_some()
             }
             _ => false,
         };
@@ -191,7 +193,10 @@ impl super::request::Part {
             // Another claim holds it at this place: that one is released in the next group.
             return;
         }
-        (self.outcome, self.is_news) = (Some(outcome), true);
+        // Of several rows for one release one that has ended something is enough.
+        if self.outcome != Some(Outcome::Released) {
+            (self.outcome, self.is_news) = (Some(outcome), true);
+        }
     }
 }
 

@@ -38,7 +38,7 @@ impl Fold {
         let verdict = self.hold(at, claim, self.fence_high() + 1, changes);
         if let Some(held) = self.holders.get_mut(&claim.key) {
             // A release that names the grant ends this hold. Both are the one claim of one client.
-            held.confirmed_by.get_or_insert_default().0.push(lost);
+            held.confirmed_by.get_or_insert_default().names.push(lost);
             held.strike();
         }
         verdict

@@ -30,7 +30,7 @@ impl Fold {
     pub fn snapshot(&self) -> Snapshot {
         let mut confirmations: Vec<_> = Vec::new();
         for held in self.holders.values() {
-            let others = held.confirmed_by.iter().flat_map(|others| &others.0);
+            let others = held.confirmed_by.iter().flat_map(|others| &others.names);
             confirmations.extend(others.map(|other| (held.holder.at, *other)));
         }
         // Stable by the holder alone: the order of one holder's confirmations is theirs.
@@ -62,7 +62,7 @@ impl From<Snapshot> for Fold {
         for holder in snapshot.holders {
             let mut confirmed_by = None;
             while let Some((_, other)) = others.next_if(|(place, _)| *place == holder.at) {
-                confirmed_by.get_or_insert_with(Box::<Confirmations>::default).0.push(other);
+                confirmed_by.get_or_insert_with(Box::<Confirmations>::default).names.push(other);
             }
             fold.holders.insert(holder.claim.key.clone(), Held { holder, confirmed_by });
         }

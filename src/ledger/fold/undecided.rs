@@ -5,7 +5,7 @@
 //! | claim, observation | is *undecided*: nobody's lock, and every other value's claim on the key loses beside it |
 //! | WON | holds, with its fence; of two the higher fence |
 //! | LOST, withdrawal | that entry is over, and its value dead unless another entry of the value stands |
-//! | release | ends every entry of that value on the key |
+//! | release | ends that entry; a hold ends with the last entry of its value |
 //! | grant (fast) | as in a store with one order: a fact, the highest fence holds |
 //!
 //! Whoever wrote a claim decides it, by [`Fold::decide`], after an exchange that has shown it every
@@ -212,53 +212,55 @@ impl Fold {
         verdict
     }
 
-    /// LOST or a withdrawal: this entry alone.
-    pub(super) fn is_over(&mut self, row: &Row, claim: Position) -> Verdict {
-        if self.is_undecided(claim) {
-            self.lose(claim);
-            return Outcome::Released;
-        }
-        if let Some(undecided) = &mut self.undecided
-            && self.logs.get(&claim.log).is_none_or(|log| log.last_seq < claim.seq)
-            && row.at.log != claim.log
-        {
-            undecided.end_unread(claim);
-        }
-        Outcome::NotHeld
-    }
-
-    /// A release of a claim that is undecided: ends every claim of its value. None if it is no such.
-    pub(super) fn release_undecided(
+    /// The end of one entry, in a store without order: what it names, and nothing else, so that it does
+    /// not matter what was read first. The hold ends with the last entry that stands behind it.
+    pub(super) fn end_entry(
         &mut self,
         key: &LockKey,
         claim: Position,
         changes: &mut Vec<Change>,
-    ) -> Option<Verdict> {
-        let undecided = self.undecided.as_mut()?;
-        let Some(open) = undecided.remove(claim) else {
+    ) -> Verdict {
+        if self.is_undecided(claim) {
+            self.lose(claim);
+            return Outcome::Released;
+        }
+        let Some(held) = self.holders.get_mut(key).filter(|held| held.is_named(claim)) else {
             let is_unread = self.logs.get(&claim.log).is_none_or(|log| log.last_seq < claim.seq);
-            if is_unread {
+            if let Some(undecided) = self.undecided.as_mut().filter(|_| is_unread) {
                 undecided.end_unread(claim);
             }
-            return None;
+            return Outcome::NotHeld;
         };
-        self.end_value(&open.claim);
-        self.bury(&open.claim);
-        let holds = |held: &super::Held| is_same(&held.holder.claim, &open.claim);
-        if self.holders.get(key).is_some_and(holds)
-            && let Some(held) = self.holders.remove(key)
-        {
-            changes.push(Change::Freed(key.clone(), held.holder.at));
+        let was = held.holder.at;
+        if held.goes_on_without(claim) {
+            if held.holder.at != was {
+                changes.push(Change::Held(held.holder.clone()));
+            }
+            return Outcome::Released;
         }
-        Some(Outcome::Released)
+        // Dead also beside an open claim of the value, which lives again when it wins; an observation of
+        // it does not.
+        let gone = held.holder.claim.clone();
+        self.holders.remove(key);
+        self.bury(&gone);
+        changes.push(Change::Freed(key.clone(), was));
+        Outcome::Released
     }
 
-    /// No undecided claim of this value stands any more.
-    pub(super) fn end_value(&mut self, value: &Claim) {
-        let Some(undecided) = &mut self.undecided else { return };
-        let same = |(at, open): (Position, &Open)| is_same(&open.claim, value).then_some(at);
-        let all: Vec<_> = undecided.on(&value.key).filter_map(same).collect();
-        all.into_iter().for_each(|at| drop(undecided.remove(at)));
+    /// Every entry of the value that `claim` has: what a release of it is to name, for it ends "every
+    /// claim of that key with that value" (SPEC 7) that its writer has seen.
+    pub fn entries_beside(&self, key: &LockKey, claim: Position) -> Vec<Position> {
+        let held = self.holders.get(key);
+        let value = match held.filter(|held| held.is_named(claim)) {
+            Some(held) => Some(&held.holder.claim),
+            None => self.undecided_at(claim),
+        };
+        let (Some(value), Some(undecided)) = (value, &self.undecided) else { return Vec::new() };
+        let open = undecided.on(key).filter(|(_, open)| is_same(&open.claim, value));
+        let held = held.filter(|held| is_same(&held.holder.claim, value));
+        let names = held.into_iter().flat_map(|held| held.names());
+        let all: BTreeSet<_> = open.map(|(at, _)| at).chain(names).collect();
+        all.into_iter().filter(|at| *at != claim).collect()
     }
 
     /// Something stands that says that this value holds, or may come to hold, the lock.

@@ -105,7 +105,7 @@ fn what_is_released_never_holds_whatever_comes_late() {
 }
 
 #[test]
-fn a_release_ends_every_entry_of_the_value_and_lost_only_its_own() {
+fn a_release_names_every_entry_of_the_value_and_lost_only_its_own() {
     let two_of_a = |fold: &mut Fold| {
         open(fold, 1, 2, "a");
         fold.apply(&row(2, 2, Entry::Observe(claim("k", "a"))));
@@ -119,9 +119,32 @@ fn a_release_ends_every_entry_of_the_value_and_lost_only_its_own() {
     two_of_a(&mut fold);
     // The value is one, seen twice: neither loses beside the other.
     assert!(matches!(decide(&mut fold, 1, 2), Some(Outcome::Won { .. })));
-    fold.apply(&release(3, 2, at(2, 2)));
-    assert_eq!((held(&fold), fold.undecided()), (None, vec![]));
+    assert_eq!(fold.entries_beside(&key("k"), at(1, 2)), [at(2, 2)]);
+    fold.apply(&release(3, 2, at(1, 2)));
+    assert_eq!((held(&fold), fold.undecided().len()), (None, 1));
+    fold.apply(&release(3, 3, at(2, 2)));
+    assert_eq!((held(&fold), fold.undecided().len()), (None, 0));
     assert_eq!(fold.standing(&key("k"), b"a"), Standing::Dead);
+}
+
+#[test]
+fn a_hold_goes_on_while_an_entry_of_its_value_stands_in_any_order_of_reading() {
+    // The same token again: a claim that was given up, and one that has won since.
+    let rows = [
+        row(1, 2, Entry::Claim(claim("k", "a"))),
+        won(1, 3, at(1, 2), 1),
+        row(1, 4, Entry::Withdraw { key: key("k"), claim: at(1, 2) }),
+        row(2, 2, Entry::Claim(claim("k", "a"))),
+        won(2, 3, at(2, 2), 2),
+    ];
+    for order in [[0, 1, 2, 3, 4], [0, 1, 3, 2, 4], [0, 1, 3, 4, 2], [3, 4, 0, 1, 2], [3, 0, 1, 4, 2]] {
+        let mut fold = Fold::unordered();
+        order.iter().for_each(|place| drop(fold.apply(&rows[*place])));
+        let holder = fold.holder(&key("k")).map(|holder| holder.at);
+        assert_eq!(holder, Some(at(2, 2)), "{order:?}");
+        assert_eq!(fold.apply(&release(3, 2, at(2, 2))), Outcome::Released);
+        assert_eq!((held(&fold), fold.undecided()), (None, vec![]), "{order:?}");
+    }
 }
 
 #[test]

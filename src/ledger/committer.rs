@@ -138,8 +138,8 @@ pub struct Done {
     pub left: Vec<Arc<Holder>>,
     /// Such claims of runs that have turned out to live.
     pub found: Vec<Arc<Holder>>,
-    /// A store without order: all claims of runs that do not live and that nobody decides. They stand
-    /// among the changes as holders with fence 0.
+    /// A store without order: all claims of other runs that are not decided. They stand among the
+    /// changes as holders with fence 0.
     pub undecided: Vec<Arc<Holder>>,
     /// Answers: the worker, its name for the session, the answer.
     pub answers: Vec<Addressed>,
@@ -181,7 +181,7 @@ pub struct Committer {
     /// A store without order: requests whose claims are written and not decided, or whose LOST is not
     /// durable yet.
     deciding: BTreeMap<Ticket, Request>,
-    /// Claims that nobody decides any more, as they were told last.
+    /// Undecided claims of other runs, as they were told last.
     shown: left::Shown,
     /// Requests that were answered with claims that have won.
     answered: BTreeMap<Ticket, Answered>,

@@ -67,8 +67,8 @@ pub struct Holder {
     pub at: Position,
     /// The claim.
     pub claim: Claim,
-    /// Higher than that of every earlier holder of the key. 0: a claim that nobody has decided, of a run
-    /// that has ended (a store without order); no lock for a repair.
+    /// Higher than that of every earlier holder of the key. 0: a claim of another run that is not decided,
+    /// so far as is read (a store without order); no lock for a repair.
     pub fence: u64,
     /// The client was heard of after its OK.
     pub heard: bool,

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use lockside::ledger::{Claim, Guarantee};
 use lockside::ledger::fold::{Change, Fold, Standing};
 use lockside::ledger::memory::{Medium, Memory};
 use lockside::ledger::store::Store;
+use lockside::ledger::{Claim, Guarantee};
 use lockside::lock::record::LockKey;
 use lockside::lock::value::{self, Stamp};
 

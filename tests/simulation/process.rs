@@ -66,7 +66,8 @@ pub(crate) enum Fleet {
 }
 
 impl Fleet {
-    pub(crate) const ALL: [Self; 5] = [Self::Strict, Self::Fast, Self::Ttl, Self::Users, Self::Sheet];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Strict, Self::Fast, Self::Ttl, Self::Users, Self::Sheet];
 
     /// For `LOCKSIDE_SIM_FLEET`.
     pub(crate) fn name(self) -> &'static str {

@@ -117,6 +117,7 @@ impl Group {
             part.tries += 1;
             let entry = entry(part, facts, &self.rows);
             let beside = entry.as_ref().map(|entry| entries_beside(entry, facts.fold));
+            part.value = entry.as_ref().and_then(|entry| value_of(entry, facts.fold)).map(Box::new);
             part.at = entry.map(|entry| {
                 let at = position();
                 self.push(entry, at, Some((place, number)));
@@ -202,6 +203,17 @@ fn entries_beside(entry: &Entry, fold: &Fold) -> Vec<Entry> {
             others.map(|claim| Entry::Release { key: key.clone(), claim, cause, at_ms }).collect()
         }
         _ => Vec::new(),
+    }
+}
+
+/// A store without order: the value that a release ends.
+fn value_of(entry: &Entry, fold: &Fold) -> Option<Claim> {
+    match entry {
+        Entry::Release { cause: Cause::Undelivered | Cause::Vanished, .. } => None,
+        Entry::Release { key, claim, .. } if !fold.is_ordered() => {
+            fold.claimed_at(key, *claim).cloned()
+        }
+        _ => None,
     }
 }
 

@@ -1,8 +1,8 @@
-//! Claims that nobody decides any more (SPEC 8, `undecided`): their runs have ended between the claim and
-//! WON or LOST. Pure.
+//! Claims of other runs that are not decided, so far as is read (SPEC 8, `undecided`): they will be in a
+//! moment, or their runs have ended between the claim and WON or LOST. Pure.
 //!
-//! Each blocks its lock as a holder would, for its client may have been told OK. So the table has it as one,
-//! with fence 0 and a client of whom nothing is known; for a repair it is nobody's lock.
+//! Each blocks its lock as a holder would, and its client may have been told OK and ask here what it has.
+//! So the table has it as a holder, with fence 0; for a repair it is nobody's lock.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,13 +16,14 @@ use crate::lock::record::LockKey;
 pub(super) type Shown = BTreeMap<Position, LockKey>;
 
 impl Committer {
-    /// Tells what has changed of the claims of runs that do not live.
+    /// Tells what has changed of the undecided claims of other runs.
     pub(super) fn show_undecided(&mut self, fold: &Fold, done: &mut Done) {
         if fold.is_ordered() {
             return;
         }
-        let is_left = |at: &Position| !done.living.contains(&at.log);
-        let open = fold.undecided().into_iter().filter(|(at, open)| is_left(at) && !open.is_observed);
+        let is_others = |at: &Position| Some(at.log) != self.log;
+        let open = fold.undecided().into_iter();
+        let open = open.filter(|(at, open)| is_others(at) && !open.is_observed);
         let free = open.filter(|(_, open)| fold.holder(&open.claim.key).is_none());
         let left: BTreeMap<_, _> = free
             .map(|(at, open)| {

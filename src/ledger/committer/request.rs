@@ -80,6 +80,10 @@ pub(super) struct Part {
     /// Where its entry stands, the last one if it was written more than once.
     pub(super) at: Option<Position>,
     pub(super) outcome: Option<Outcome>,
+    /// The value that a release ends (a store without order).
+    pub(super) value: Option<Box<Claim>>,
+    /// It has ended something in an earlier try.
+    pub(super) has_ended: bool,
     /// The outcome of a claim that has lost, until LOST is durable (a store without order).
     pub(super) losing: Option<Outcome>,
     /// The outcome is of the exchange that is being settled.
@@ -150,8 +154,16 @@ pub(super) struct Request {
 
 impl Request {
     pub(super) fn new(ticket: Ticket, asker: Asker, asks: Vec<Ask>) -> Self {
-        let part =
-            |ask| Part { ask, at: None, outcome: None, losing: None, is_news: false, tries: 0 };
+        let part = |ask| Part {
+            ask,
+            at: None,
+            outcome: None,
+            value: None,
+            has_ended: false,
+            losing: None,
+            is_news: false,
+            tries: 0,
+        };
         let fate = if asker == Asker::Nobody { Fate::Forget } else { Fate::Answer };
         let parts: Vec<_> = asks.into_iter().map(part).collect();
         let kind = Kind::of(asker, &parts);

@@ -172,14 +172,23 @@ impl Group {
     /// Releases for which no entry was written, for nobody held the lock: true at the end?
     fn read_end(&mut self, fold: &Fold) {
         let parts = self.requests.iter_mut().flat_map(|request| &mut request.parts);
-        for part in parts.filter(|part| part.at.is_none() && part.outcome.is_none()) {
-            part.decide(Outcome::NotHeld, fold);
+        for part in parts {
+            if part.at.is_none() && part.outcome.is_none() {
+                part.decide(Outcome::NotHeld, fold);
+            }
+            // Another entry of the value was written before the release, and read with it.
+            let value = part.value.take();
+            if value.is_some_and(|value| fold.stands(&value)) && part.tries < RELEASE_TRIES {
+                part.has_ended |= part.outcome.take() == Some(Outcome::Released);
+            }
         }
     }
 }
 
 impl super::request::Part {
     fn decide(&mut self, outcome: Outcome, fold: &Fold) {
+        let ended = self.has_ended && outcome == Outcome::NotHeld;
+        let outcome = if ended { Outcome::Released } else { outcome };
         let is_held = match &self.ask {
             Ask::ReleaseAny(key, _) => fold.holder(key).is_some(),
             Ask::ReleaseValue { key, stored, .. } => {

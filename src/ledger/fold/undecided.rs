@@ -21,6 +21,7 @@
 //! higher, even where the other's WON was never written ("highest seen plus one" would repeat).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 
 use super::super::Outcome;
 use super::super::entry::{Claim, Entry, Position, Row};
@@ -145,13 +146,20 @@ impl Fold {
         let claim = &open.claim;
         let holder = self.holders.get(&claim.key).map(|held| held.holder.clone());
         // Those of the own log are decided here as well, one after the other.
-        let rival = holder.filter(|holder| !is_same(&holder.claim, claim));
+        let rival = holder.clone().filter(|holder| !is_same(&holder.claim, claim));
         let is_rival =
             |(other, open): (Position, &Open)| other.log != at.log && !is_same(&open.claim, claim);
-        let is_void = open.is_observed && self.is_dead(claim) && !claim.is_anew();
+        // What is found in Redis is nobody's claim: beside a claim of its value there is nothing to adopt.
+        let is_known = || {
+            let same =
+                |(other, open): (Position, &Open)| other != at && is_same(&open.claim, claim);
+            holder.is_some() || undecided.on(&claim.key).any(same)
+        };
+        let is_dead = || self.is_dead(claim) && !claim.is_anew();
+        let is_void = open.is_observed && (is_known() || is_dead());
         if rival.is_some() || is_void || undecided.on(&claim.key).any(is_rival) {
             self.lose(at);
-            return Some(Outcome::Lost { holder: rival });
+            return Some(Outcome::Lost { holder });
         }
         let fence = self.fence_high();
         Some(self.win(at, fence, changes))
@@ -190,7 +198,14 @@ impl Fold {
                 if is_observed {
                     return Outcome::Won { claim: held.holder.at, fence: held.holder.fence };
                 }
-                return confirm(held, at, &claim, changes);
+                let verdict = confirm(held, at, &claim, changes);
+                if fence <= held.holder.fence {
+                    return verdict;
+                }
+                // The same in every order of reading.
+                Arc::make_mut(&mut held.holder).fence = fence;
+                changes.push(Change::Held(held.holder.clone()));
+                return Outcome::Won { claim: held.holder.at, fence };
             }
             // The end of the one with the lower fence is in what is read after this.
             let holder = held.holder.clone();
@@ -247,20 +262,29 @@ impl Fold {
         Outcome::Released
     }
 
+    /// What is claimed by this entry, if it stands.
+    pub fn claimed_at(&self, key: &LockKey, claim: Position) -> Option<&Claim> {
+        let held = self.holders.get(key).filter(|held| held.is_named(claim));
+        held.map(|held| &held.holder.claim).or_else(|| self.undecided_at(claim))
+    }
+
     /// Every entry of the value that `claim` has: what a release of it is to name, for it ends "every
     /// claim of that key with that value" (SPEC 7) that its writer has seen.
     pub fn entries_beside(&self, key: &LockKey, claim: Position) -> Vec<Position> {
         let held = self.holders.get(key);
-        let value = match held.filter(|held| held.is_named(claim)) {
-            Some(held) => Some(&held.holder.claim),
-            None => self.undecided_at(claim),
+        let (Some(value), Some(undecided)) = (self.claimed_at(key, claim), &self.undecided) else {
+            return Vec::new();
         };
-        let (Some(value), Some(undecided)) = (value, &self.undecided) else { return Vec::new() };
         let open = undecided.on(key).filter(|(_, open)| is_same(&open.claim, value));
         let held = held.filter(|held| is_same(&held.holder.claim, value));
         let names = held.into_iter().flat_map(|held| held.names());
         let all: BTreeSet<_> = open.map(|(at, _)| at).chain(names).collect();
         all.into_iter().filter(|at| *at != claim).collect()
+    }
+
+    /// True while an entry of this value stands that `release` has not ended.
+    pub fn stands(&self, value: &Claim) -> bool {
+        self.is_active(value)
     }
 
     /// Something stands that says that this value holds, or may come to hold, the lock.

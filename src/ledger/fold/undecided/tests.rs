@@ -137,7 +137,9 @@ fn a_hold_goes_on_while_an_entry_of_its_value_stands_in_any_order_of_reading() {
         row(2, 2, Entry::Claim(claim("k", "a"))),
         won(2, 3, at(2, 2), 2),
     ];
-    for order in [[0, 1, 2, 3, 4], [0, 1, 3, 2, 4], [0, 1, 3, 4, 2], [3, 4, 0, 1, 2], [3, 0, 1, 4, 2]] {
+    for order in
+        [[0, 1, 2, 3, 4], [0, 1, 3, 2, 4], [0, 1, 3, 4, 2], [3, 4, 0, 1, 2], [3, 0, 1, 4, 2]]
+    {
         let mut fold = Fold::unordered();
         order.iter().for_each(|place| drop(fold.apply(&rows[*place])));
         let holder = fold.holder(&key("k")).map(|holder| holder.at);

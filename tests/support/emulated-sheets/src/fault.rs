@@ -64,7 +64,7 @@ pub enum Kind {
     },
     /// A read does not see what was written within this time; a write does not see it in its own answer.
     Stale {
-        /// How far behind it is.
+        /// How far behind it is; versions are kept for a minute, and at most 500.
         by: Duration,
     },
 }

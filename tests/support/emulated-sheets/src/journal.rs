@@ -27,7 +27,7 @@ pub struct Entry {
     pub bytes_out: usize,
     /// The status that was answered; 0 where no answer was sent.
     pub status: u16,
-    /// True if its effect came, or had come when the answer broke off.
+    /// True if its effect came, with an answer or without, or comes later (a late write).
     pub applied: bool,
     /// The fault that it met.
     pub fault: Option<String>,

@@ -21,10 +21,10 @@ use crate::tokens::{self, PROJECT, Tokens};
 use crate::{Options, Rules};
 
 /// How long old versions are kept, for reads that are behind.
-const VERSIONS_KEPT: Duration = Duration::from_secs(120);
+const VERSIONS_KEPT: Duration = Duration::from_secs(60);
 
 /// The most old versions of a spreadsheet.
-const VERSIONS_LIMIT: usize = 2_000;
+const VERSIONS_LIMIT: usize = 500;
 
 /// The most writes that are still to come.
 const LATE_LIMIT: usize = 1_000;

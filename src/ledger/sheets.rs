@@ -38,6 +38,7 @@ mod quota;
 mod registry;
 mod requests;
 mod settings;
+mod snapshot;
 mod state;
 
 use api::Api;

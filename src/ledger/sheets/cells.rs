@@ -240,9 +240,19 @@ fn put_claim<'a>(claim: &'a Claim, lock: &mut Lock<'a>, details: &mut Map<String
     }
 }
 
-/// A place as text: `log:seq`.
 fn place(at: Position) -> Value {
-    format!("{}:{}", at.log, at.seq).into()
+    shown_place(at).into()
+}
+
+/// A place as text: `log:seq`.
+pub(super) fn shown_place(at: Position) -> String {
+    format!("{}:{}", at.log, at.seq)
+}
+
+/// The place of [`shown_place`].
+pub(super) fn read_place(shown: &str) -> Option<Position> {
+    let (log, seq) = shown.split_once(':')?;
+    Some(Position { log: log.parse().ok()?, seq: seq.parse().ok()? })
 }
 
 /// The terms of a log.
@@ -280,6 +290,10 @@ impl Details {
         self.0[name].as_str().map(Into::into)
     }
 
+    pub(super) fn truth(&self, name: &str) -> bool {
+        self.0[name].as_bool().unwrap_or(false)
+    }
+
     /// Numbers by number.
     pub(super) fn numbers(&self, name: &str) -> Option<BTreeMap<u64, u64>> {
         let all = self.0[name].as_object()?.iter();
@@ -287,8 +301,7 @@ impl Details {
     }
 
     fn place(&self) -> Option<Position> {
-        let (log, seq) = self.0["claim"].as_str()?.split_once(':')?;
-        Some(Position { log: log.parse().ok()?, seq: seq.parse().ok()? })
+        read_place(self.0["claim"].as_str()?)
     }
 
     /// Terms of a log.

@@ -113,8 +113,10 @@ impl Sheets {
         }
         let skip = usize::try_from((tail.last + 1).saturating_sub(first.at.seq));
         let new = own.get(skip.unwrap_or(usize::MAX)..).unwrap_or_default();
+        // The first entry came with the tab, and may not have been read yet.
+        let written = tail.last.max(1);
         match new.first() {
-            Some(first) if first.at.seq != tail.last + 1 => Err(StoreError::not_applied(format!(
+            Some(first) if first.at.seq > written + 1 => Err(StoreError::not_applied(format!(
                 "the tab {:?} has lost entries of this run: restart Lockside to go on with what it has",
                 tail.title
             ))),

@@ -65,6 +65,9 @@ impl State {
         title: impl Fn(i32) -> String,
     ) -> Result<Look, String> {
         let Some(tab) = view.get(&self.registry_tab) else { return Ok(Look::Renamed) };
+        if freshness == Freshness::Now && !self.has_names_of(view) {
+            return Ok(Look::Renamed);
+        }
         self.registry_title.clone_from(&tab.title);
         let shown = tab.shown.as_ref().map_or(&[][..], |(_, rows)| rows);
         let registry = Registry::read(shown).map_err(|what| {
@@ -82,6 +85,13 @@ impl State {
         self.missing.clear();
         self.registry = registry;
         self.look_at_tails(view, title)
+    }
+
+    /// A write names ranges by the tabs' titles: with another tab's title it has shown other rows.
+    fn has_names_of(&self, view: &View) -> bool {
+        let is_known = |id: &i32, title: &str| view.get(id).is_none_or(|tab| tab.title == title);
+        is_known(&self.registry_tab, &self.registry_title)
+            && self.tails.values().all(|tail| is_known(&tail.tab, &tail.title))
     }
 
     fn look_at_tails(

@@ -71,7 +71,9 @@ pub struct Sheets {
     /// The last rows that were read, oldest first, for questions about one lock: from memory, since
     /// people ask most when Google does not answer, and reading all tabs again costs quota.
     recent: VecDeque<Row>,
-    /// Tabs of checkpoints of this run that nobody needs any more.
+    /// Own rows may be in the sheet that were not read back yet.
+    is_doubtful: bool,
+    /// Tabs of checkpoints of this run, which are to go if they were not finished.
     rubbish: Vec<i32>,
 }
 
@@ -91,6 +93,7 @@ impl Sheets {
             log: None,
             start: None,
             recent: VecDeque::new(),
+            is_doubtful: false,
             rubbish: Vec::new(),
         }
     }

@@ -96,8 +96,7 @@ impl Api {
         let connector = connector(settings.connect_timeout)?;
         let (auth, account) =
             runtime.block_on(Auth::new(&settings.credentials, connector.clone()))?;
-        let client =
-            Client::builder(TokioExecutor::new()).pool_idle_timeout(IDLE).build(connector);
+        let client = Client::builder(TokioExecutor::new()).pool_idle_timeout(IDLE).build(connector);
         let mut hub = Hub::new(client, auth.current());
         hub.base_url(base);
         let spreadsheet = settings.spreadsheet.clone();
@@ -145,8 +144,7 @@ impl Api {
             if failure.is(429) {
                 self.limiter.refused(kind, now);
             }
-            let is_again =
-                failure.is(429) || (failure.is(503) && (repeats || kind == Kind::Read));
+            let is_again = failure.is(429) || (failure.is(503) && (repeats || kind == Kind::Read));
             let wait = backoff(refusals, self.random());
             if is_again && wait <= *patience {
                 *patience -= wait;

@@ -134,8 +134,7 @@ fn parse_key(json: &str, name: &str) -> Result<ServiceAccountKey, Failure> {
             "{name} {why}: use the JSON key of a service account, as the Google Cloud console makes it"
         ))
     };
-    let value: serde_json::Value =
-        serde_json::from_str(json).map_err(|_| refused("is no JSON"))?;
+    let value: serde_json::Value = serde_json::from_str(json).map_err(|_| refused("is no JSON"))?;
     match value["type"].as_str() {
         Some("service_account") | None => {}
         Some(_) => return Err(refused("is of another kind of credentials")),
@@ -163,10 +162,7 @@ async fn of_key(
     Ok((Source::Google(source), Some(account)))
 }
 
-async fn of_machine(
-    metadata_url: Option<String>,
-    connector: Connector,
-) -> Result<Source, Failure> {
+async fn of_machine(metadata_url: Option<String>, connector: Connector) -> Result<Source, Failure> {
     let options = ApplicationDefaultCredentialsFlowOpts { metadata_url };
     let types =
         ApplicationDefaultCredentialsAuthenticator::with_client(options, client(connector)).await;

@@ -10,9 +10,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use crate::ledger::entry::{
-    Cause, Claim, ContentChange, Entry, Guarantee, Position, Row, Start,
-};
+use crate::ledger::entry::{Cause, Claim, ContentChange, Entry, Guarantee, Position, Row, Start};
 use crate::lock::record::LockKey;
 
 /// Cells of a row.
@@ -344,7 +342,11 @@ pub(super) fn entry(cells: &[String]) -> Option<Entry> {
             let (key, claim) = named()?;
             let to = bytes(&details.text("to")?)?.into();
             let from = bytes(cell(3))?.into();
-            Entry::Content { key, claim, change: ContentChange { from, to, whole: what == "content" } }
+            Entry::Content {
+                key,
+                claim,
+                change: ContentChange { from, to, whole: what == "content" },
+            }
         }
         "release" => {
             let (key, claim) = named()?;

@@ -99,7 +99,9 @@ impl Context {
                  not deleted and that this machine's clock is right"
             ),
             403 if said.contains("has not been used in project") => {
-                format!("the Google Sheets API is off for this account's project. Google says: {said}")
+                format!(
+                    "the Google Sheets API is off for this account's project. Google says: {said}"
+                )
             }
             403 if said.contains("authentication scopes") => format!(
                 "the access token of {account} is not for spreadsheets: give the machine or pod the \

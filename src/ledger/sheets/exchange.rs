@@ -24,9 +24,9 @@ use crate::ledger::store::{Applied, Seen, StoreError};
 /// Rounds of one exchange; more need logs that come and go faster than calls are made.
 const ROUNDS: usize = 8;
 /// The most bytes of cells in one batch: Google advises 2 MB for a whole payload, and cells are not all.
-const BATCH: usize = 1_000_000;
+pub(super) const BATCH: usize = 1_000_000;
 /// A cell is so many bytes longer on its way.
-const AROUND: usize = 50;
+pub(super) const AROUND: usize = 50;
 /// Rows that a grid grows by, at least.
 const GROWTH: u64 = 1_000;
 
@@ -47,6 +47,16 @@ impl<'a> New<'a> {
 
 impl Sheets {
     pub(super) fn exchanged(&mut self, own: &[Row]) -> Result<Seen, StoreError> {
+        let seen = self.in_rounds(own);
+        if !own.is_empty() {
+            let is_unknown = |error: &StoreError| error.applied == Applied::Unknown;
+            self.is_doubtful =
+                seen.as_ref().map_or_else(|error| self.is_doubtful || is_unknown(error), |_| false);
+        }
+        seen
+    }
+
+    fn in_rounds(&mut self, own: &[Row]) -> Result<Seen, StoreError> {
         let new = self.unwritten(own)?;
         let mut state = self.state.clone();
         let mut patience = self.settings.patience;
@@ -76,6 +86,7 @@ impl Sheets {
             };
             let failed = |failure: Failure| doubtful(failure, is_written);
             match look.map_err(|text| failed(Failure::no(text)))? {
+                Look::Whole(_) if freshness == Freshness::Lagging && !new.cells.is_empty() => {}
                 Look::Whole(rows) => {
                     check_own(&rows, &new)?;
                     self.keep(&rows);
@@ -93,7 +104,7 @@ impl Sheets {
                 Look::LeftBehind(marks) => {
                     let loaded = super::checkpoint::load(api, &marks, &mut patience);
                     let (mark, loaded) = loaded.map_err(failed)?;
-                    state.start_from(&mark, &title);
+                    state.start_from(&mark, &loaded, &title);
                     snapshot = Some(loaded);
                 }
             }
@@ -109,7 +120,9 @@ impl Sheets {
             return Err(not_open());
         };
         if own.iter().any(|row| row.at.log != tail.log) {
-            return Err(StoreError::not_applied("rows of another log are not this store's to write"));
+            return Err(StoreError::not_applied(
+                "rows of another log are not this store's to write",
+            ));
         }
         let skip = usize::try_from((tail.last + 1).saturating_sub(first.at.seq));
         let new = own.get(skip.unwrap_or(usize::MAX)..).unwrap_or_default();
@@ -198,31 +211,30 @@ fn written(tail: &Tail, first: u64, cells: &[Vec<String>]) -> Vec<google::Reques
 fn ask(state: &State, log: Option<u64>, new: &New<'_>) -> Result<Ask, String> {
     let registry = state.registry_tab;
     let own = log.and_then(|log| state.tails.get(&log)).filter(|_| !new.cells.is_empty());
-    let Some(tail) = own else {
+    if own.is_none() && !new.cells.is_empty() {
+        return Err(
+            "this run's log was removed from Lockside's ledger: restart Lockside to go on with \
+                    what is there"
+                .into(),
+        );
+    }
+    // A tab that is gone may have another in its place: the registry says so.
+    let Some(tail) = own.filter(|tail| !tail.is_missing) else {
         if state.is_registry_missing {
-            return Err("the registry of Lockside's ledger was deleted: it is written again with the \
+            return Err(
+                "the registry of Lockside's ledger was deleted: it is written again with the \
                         next entry"
-                .into());
+                    .into(),
+            );
         }
         let tails = state.read_tails().map(|tail| (tail.tab, tail.from()));
         return Ok(Ask::Read([(registry, 0)].into_iter().chain(tails).collect()));
     };
-    if tail.is_missing {
-        return Err(format!(
-            "the tab {:?} (#gid={}) of this run's log is not in the spreadsheet any more: restart \
-             Lockside to go on with what is there, or restore a version of the spreadsheet from before",
-            tail.title, tail.tab
-        ));
-    }
     let mut batch = Vec::new();
     let mut missing = state.missing.clone();
     if state.is_registry_missing {
-        batch.extend(requests::tab(
-            registry,
-            &state.registry_title,
-            (2, HEADER.len()),
-            &[HEADER.map(String::from).to_vec()],
-        ));
+        let header = [HEADER.map(String::from).to_vec()];
+        batch.extend(requests::tab(registry, &state.registry_title, (2, HEADER.len()), &header));
         missing.extend(state.registry.rows.iter().cloned());
     }
     batch.extend(missing.iter().flat_map(|row| requests::insert(registry, row)));

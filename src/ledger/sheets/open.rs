@@ -8,7 +8,7 @@ use super::errors::Failure;
 use super::logs::Tail;
 use super::registry::{HEADER, Note, Registry, Removal, Segment};
 use super::state::State;
-use super::{FIRST_LOG, LAST, RealPace, Sheets, id, requests};
+use super::{FIRST_LOG, LAST, RealPace, Sheets, checkpoint, id, requests};
 use crate::ledger::entry::{Entry, Position, Row, Start};
 use crate::ledger::store::{OpenError, StoreError, check_terms};
 
@@ -23,14 +23,15 @@ impl Sheets {
             let pace = self.pace.take().unwrap_or_else(|| Box::new(RealPace::default()));
             self.api = Some(Api::new(&self.settings, pace).map_err(StoreError::from)?);
         }
-        (self.log, self.start) = (None, None);
+        (self.log, self.start, self.is_doubtful) = (None, None, false);
         let (title, registry) = (self.registry_title(), self.registry_tab());
         let mut patience = self.settings.patience;
         let Some(api) = &mut self.api else {
             // Set in the lines above.
             return Err(StoreError::not_applied("the ledger is not open").into());
         };
-        let tabs = with_registry(api, registry, &title, &mut patience)?;
+        let ledger = self.settings.ledger.clone();
+        let tabs = with_registry(api, registry, (&ledger, &title), &mut patience)?;
         let view = api.call(&Ask::Read(vec![(registry, 0)]), true, &mut patience);
         let view = view.map_err(StoreError::from)?;
         check_tabs(&tabs, &registered(&view, registry)?, start, &self.settings.ledger)?;
@@ -69,12 +70,8 @@ impl Sheets {
             give_up(api, registry, &segment, &mut patience);
             return Err(error);
         }
-        let mut state = State {
-            registry_tab: registry,
-            registry_title,
-            registry: read,
-            ..State::default()
-        };
+        let mut state =
+            State { registry_tab: registry, registry_title, registry: read, ..State::default() };
         state.tails.insert(segment.log, Tail::new(&segment, titles(segment.tab)));
         self.state = state;
         (self.log, self.start) = (Some(segment.log), Some(start.clone()));
@@ -87,15 +84,16 @@ impl Sheets {
 fn with_registry(
     api: &mut Api,
     registry: i32,
-    title: &str,
+    (ledger, title): (&str, &str),
     patience: &mut Duration,
 ) -> Result<View, StoreError> {
     let tabs = api.call(&Ask::Tabs, true, patience)?;
     if tabs.contains_key(&registry) {
         return Ok(tabs);
     }
-    let header = [HEADER.map(String::from).to_vec()];
-    let new = requests::tab(registry, title, (2, HEADER.len()), &header);
+    let (mut new, first) = checkpoint::first(ledger);
+    let rows = [HEADER.map(String::from).to_vec(), first];
+    new.extend(requests::tab(registry, title, (rows.len(), HEADER.len()), &rows));
     match api.call(&Ask::Write(new, Vec::new()), false, patience) {
         Ok(_) => {}
         // Somebody else has made it meanwhile; or a person has a tab of this name.
@@ -131,9 +129,9 @@ fn check_tabs(
 ) -> Result<(), OpenError> {
     check_all_terms(registry, start)?;
     let prefix = format!("{ledger} log ");
-    let unknown = tabs.iter().find(|(id, tab)| {
-        tab.title.starts_with(&prefix) && !registry.segments.contains_key(id)
-    });
+    let unknown = tabs
+        .iter()
+        .find(|(id, tab)| tab.title.starts_with(&prefix) && !registry.segments.contains_key(id));
     match unknown {
         None => Ok(()),
         Some((_, tab)) => Err(StoreError::not_applied(format!(

@@ -75,8 +75,7 @@ impl Note {
             Self::Checkpoint(mark) => {
                 let covers: BTreeMap<String, u64> =
                     mark.covers.iter().map(|(log, last)| (log.to_string(), *last)).collect();
-                let details =
-                    json!({"number": mark.number, "rows": mark.rows, "covers": covers});
+                let details = json!({"number": mark.number, "rows": mark.rows, "covers": covers});
                 ("checkpoint", mark.tab, details)
             }
         };

@@ -55,9 +55,8 @@ pub(super) fn cells(tab: i32, row: u64, rows: &[Vec<String>]) -> google::Request
         }),
         ..Default::default()
     };
-    let row_of = |texts: &Vec<String>| google::RowData {
-        values: Some(texts.iter().map(cell).collect()),
-    };
+    let row_of =
+        |texts: &Vec<String>| google::RowData { values: Some(texts.iter().map(cell).collect()) };
     let update = google::UpdateCellsRequest {
         start: Some(google::GridCoordinate {
             sheet_id: Some(tab),

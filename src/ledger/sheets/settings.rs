@@ -119,9 +119,13 @@ mod tests {
         assert_eq!(url("http://127.0.0.1:80").as_deref(), Some("http://127.0.0.1:80/"));
         assert_eq!(url("http://[::1]:80/").as_deref(), Some("http://[::1]:80/"));
         assert!(url("http://localhost:1/").is_some());
-        for wrong in
-            ["http://a.example/", "http://127.0.0.1@a.example/", "a.example", "https:///", "ftp://a/"]
-        {
+        for wrong in [
+            "http://a.example/",
+            "http://127.0.0.1@a.example/",
+            "a.example",
+            "https:///",
+            "ftp://a/",
+        ] {
             assert_eq!(url(wrong), None, "{wrong}");
         }
     }

@@ -6,9 +6,7 @@ use serde_json::{Value, json};
 
 use super::cells::{self, COLUMNS, Details, read_place, shown, shown_place};
 use crate::ledger::entry::{Entry, Position, Row};
-use crate::ledger::fold::{
-    Conflict, Holder, Log, LogMode, Open, Snapshot, Token, UndecidedParts,
-};
+use crate::ledger::fold::{Conflict, Holder, Log, LogMode, Open, Snapshot, Token, UndecidedParts};
 use crate::lock::record::LockKey;
 
 /// The first row of a checkpoint's tab.
@@ -175,7 +173,9 @@ mod tests {
             at(log, seq - 1)
         };
         put(&mut fold, 1, Entry::Start(start()));
-        one_of_each().into_iter().for_each(|entry| drop(put(&mut fold, 1, entry)));
+        for entry in one_of_each() {
+            put(&mut fold, 1, entry);
+        }
         for (name, value) in [("a", "v"), ("a", "v"), ("b", "w"), ("c", "x")] {
             let claim = put(&mut fold, 2, Entry::Claim(claim(name, value)));
             put(&mut fold, 2, Entry::Won { key: key(name), claim, fence: claim.seq });

@@ -9,6 +9,7 @@ use super::api::View;
 use super::logs::Tail;
 use super::registry::{Mark, Registry};
 use crate::ledger::entry::Row;
+use crate::ledger::fold::Snapshot;
 
 /// What is known.
 #[derive(Debug, Clone, Default)]
@@ -167,14 +168,22 @@ impl State {
     }
 
     /// Goes on from a checkpoint.
-    pub(super) fn start_from(&mut self, mark: &Mark, title: impl Fn(i32) -> String) {
+    pub(super) fn start_from(
+        &mut self,
+        mark: &Mark,
+        snapshot: &Snapshot,
+        title: impl Fn(i32) -> String,
+    ) {
         self.tails.clear();
         self.gone.clear();
+        let ended = snapshot.logs.iter().filter(|(_, log)| log.ended);
+        let ended: BTreeSet<u64> = ended.map(|(number, _)| *number).collect();
         for log in self.registry.logs() {
             let covered = mark.covers.get(&log).copied().unwrap_or_default();
             match self.registry.current(log) {
                 Some(segment) => {
-                    let tail = Tail::new(segment, title(segment.tab)).known_up_to(covered);
+                    let mut tail = Tail::new(segment, title(segment.tab)).known_up_to(covered);
+                    tail.ended = ended.contains(&log);
                     self.tails.insert(log, tail);
                 }
                 None => drop(self.gone.insert(log, covered)),

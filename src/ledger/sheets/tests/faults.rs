@@ -286,7 +286,8 @@ fn renamed_and_moved_tabs_are_found_by_their_ids() {
     one.exchange(&claims(log, 2, 1)).unwrap();
     for (id, title) in [google.tab("lockside registry"), google.tab("lockside log")] {
         let properties = json!({"sheetId": id, "title": format!("'{title}'! again"), "index": 0});
-        let rename = json!({"updateSheetProperties": {"properties": properties, "fields": "title,index"}});
+        let rename =
+            json!({"updateSheetProperties": {"properties": properties, "fields": "title,index"}});
         google.0.edit(&[rename]).unwrap();
     }
     assert_eq!(one.exchange(&claims(log, 3, 1)).unwrap().rows, claims(log, 3, 1));

@@ -58,6 +58,7 @@ impl Pace for RealPace {
         self.0.elapsed()
     }
 
+    #[expect(clippy::disallowed_methods, reason = "the quota is a matter of time alone")]
     fn wait(&mut self, time: Duration) {
         std::thread::sleep(time);
     }

@@ -7,6 +7,7 @@ use emulated_sheets::{Emulator, Options};
 use super::*;
 use crate::ledger::store::testing::tests_of_a_store;
 
+mod checkpoints;
 mod faults;
 
 /// A spreadsheet of its own for each test.

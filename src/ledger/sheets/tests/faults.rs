@@ -41,11 +41,11 @@ impl Google {
         Sheets::with_pace(settings, Box::new(Jumps::default()))
     }
 
-    fn breaks(&self, on: Target, kind: Kind) {
+    pub(super) fn breaks(&self, on: Target, kind: Kind) {
         self.0.fault(Fault::next(on, kind));
     }
 
-    fn tab(&self, prefix: &str) -> (i64, String) {
+    pub(super) fn tab(&self, prefix: &str) -> (i64, String) {
         let tabs = self.0.tabs();
         let found =
             tabs.iter().find(|tab| tab["title"].as_str().is_some_and(|t| t.starts_with(prefix)));
@@ -58,12 +58,12 @@ impl Google {
     }
 }
 
-fn claims(log: u64, from: u64, count: u64) -> Vec<Row> {
+pub(super) fn claims(log: u64, from: u64, count: u64) -> Vec<Row> {
     let claim = |seq| row(log, seq, Entry::Claim(claim(&format!("k{seq}"), "=1+1")));
     (from..from + count).map(claim).collect()
 }
 
-fn opened(google: &Google) -> (Sheets, u64) {
+pub(super) fn opened(google: &Google) -> (Sheets, u64) {
     let mut store = google.hasty();
     let log = store.open(&start()).unwrap();
     (store, log)

@@ -76,6 +76,8 @@ impl Sheets {
                 Ask::Read(_) | Ask::Tabs => Freshness::Lagging,
             };
             let failed = |failure: Failure| doubtful(failure, is_written);
+            let own_last =
+                self.log.and_then(|log| state.tails.get(&log)).map_or(0, |tail| tail.last);
             let look = match api.call(&ask, true, &mut patience) {
                 Ok(view) => {
                     is_written |= freshness == Freshness::Now;
@@ -88,7 +90,7 @@ impl Sheets {
             match look.map_err(|text| failed(Failure::no(text)))? {
                 Look::Whole(_) if freshness == Freshness::Lagging && !new.cells.is_empty() => {}
                 Look::Whole(rows) => {
-                    check_own(&rows, &new)?;
+                    check_own(&rows, &new, own_last)?;
                     self.keep(&rows);
                     self.state = state;
                     return Ok(Seen { snapshot, rows });
@@ -244,12 +246,14 @@ fn ask(state: &State, log: Option<u64>, new: &New<'_>) -> Result<Ask, String> {
     Ok(Ask::Write(batch, ranges.collect()))
 }
 
-/// The own rows must be there as they were written.
-fn check_own(shown: &[Row], new: &New<'_>) -> Result<(), StoreError> {
+/// The own rows must be there as they were written; but for those that a checkpoint has: another sidecar
+/// has read them, though this one was not told that they were written.
+fn check_own(shown: &[Row], new: &New<'_>, known: u64) -> Result<(), StoreError> {
+    let mut wanted = new.rows.iter().filter(|row| row.at.seq > known);
     let Some(first) = new.rows.first() else { return Ok(()) };
     let own = shown.iter().filter(|row| row.at.log == first.at.log);
     let mut own = own.skip_while(|row| row.at.seq < first.at.seq);
-    match new.rows.iter().all(|row| own.next() == Some(row)) {
+    match wanted.all(|row| own.next() == Some(row)) {
         true => Ok(()),
         false => Err(StoreError::unknown(
             "the spreadsheet does not show entries of this run as they were written: it is written again",

@@ -168,3 +168,26 @@ fn a_checkpoint_that_a_person_changed_is_told() {
     assert_eq!(late.claimed(), 5);
     assert_eq!(late.fold.log(one.log).unwrap().start.as_deref(), Some(&start()));
 }
+
+#[test]
+fn own_rows_of_unknown_fate_may_be_in_anothers_checkpoint() {
+    let google = Google::new();
+    let (mut one, mut two, mut three) =
+        (Reader::new(&google), Reader::new(&google), Reader::new(&google));
+    three.claim(1);
+    one.read();
+    google.breaks(Target::Writes, Kind::CutAfter);
+    let own = claims(one.log, 2, 3);
+    assert_eq!(one.store.exchange(&own[..2]).unwrap_err().applied, Applied::Unknown);
+    // Two has read them, and removes something that one has not read.
+    two.claim(1);
+    three.claim(1);
+    three.end();
+    two.read();
+    two.compact().unwrap();
+    let seen = one.store.exchange(&own).unwrap();
+    assert!(seen.snapshot.is_some());
+    one.take(seen);
+    two.read();
+    assert_eq!((one.claimed(), two.claimed()), (6, 6));
+}

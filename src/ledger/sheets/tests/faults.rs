@@ -14,7 +14,7 @@ use crate::ledger::testing::{claim, row, start};
 
 /// A clock that jumps when somebody waits.
 #[derive(Debug, Default)]
-struct Jumps {
+pub(super) struct Jumps {
     now: Duration,
 }
 

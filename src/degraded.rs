@@ -30,6 +30,7 @@ mod script;
 mod set;
 mod sets;
 mod sorted;
+mod steps;
 mod strings;
 mod transaction;
 mod turn;

@@ -40,7 +40,7 @@ pub(super) fn run(turn: &mut Turn<'_>, name: &str, args: Args<'_>) -> Option<Out
 }
 
 impl Turn<'_> {
-    fn list(&self, key: &LockKey) -> Result<Option<&VecDeque<Vec<u8>>>, Stop> {
+    pub(super) fn list(&self, key: &LockKey) -> Result<Option<&VecDeque<Vec<u8>>>, Stop> {
         match self.content(key)? {
             None => Ok(None),
             Some(Content::List(items)) => Ok(Some(items)),
@@ -48,8 +48,13 @@ impl Turn<'_> {
         }
     }
 
-    fn put_list(&mut self, key: &LockKey, items: VecDeque<Vec<u8>>) {
-        self.overlay.put_content(key, Content::List(items));
+    /// The elements to be changed, as [`Turn::list`] finds them.
+    pub(super) fn list_mut(&mut self, key: &LockKey) -> Result<&mut VecDeque<Vec<u8>>, Stop> {
+        self.list(key)?;
+        match self.overlay.content_mut(key, || Content::List(VecDeque::new())) {
+            Some(Content::List(items)) => Ok(items),
+            _ => Err(Stop::error(WRONG_TYPE)),
+        }
     }
 
     fn push_items<'b>(
@@ -58,21 +63,22 @@ impl Turn<'_> {
         items: impl Iterator<Item = &'b [u8]>,
         end: End,
     ) -> Result<usize, Stop> {
-        let mut list = self.list(key)?.cloned().unwrap_or_default();
+        let list = self.list_mut(key)?;
         for item in items.map(<[u8]>::to_vec) {
             match end {
                 End::Left => list.push_front(item),
                 End::Right => list.push_back(item),
             }
         }
-        let count = list.len();
-        self.put_list(key, list);
-        Ok(count)
+        Ok(list.len())
     }
 
     fn pop_items(&mut self, key: &LockKey, count: usize, end: End) -> Result<Vec<Vec<u8>>, Stop> {
-        let mut list = self.list(key)?.cloned().unwrap_or_default();
         let mut popped = Vec::new();
+        if self.list(key)?.is_none() || count == 0 {
+            return Ok(popped);
+        }
+        let list = self.list_mut(key)?;
         while popped.len() < count {
             let item = match end {
                 End::Left => list.pop_front(),
@@ -83,9 +89,7 @@ impl Turn<'_> {
                 None => break,
             }
         }
-        if !popped.is_empty() {
-            self.put_list(key, list);
-        }
+        self.overlay.drop_empty(key);
         Ok(popped)
     }
 

@@ -13,6 +13,8 @@ use crate::lock::record::LockKey;
 use crate::resp::encode::Protocol;
 use crate::resp::{Args, Span};
 
+use super::steps::{BYTES_PER_STEP, Steps};
+
 /// Why a command has no reply of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Stop {
@@ -94,6 +96,42 @@ const READS: [&str; 41] = [
     "zrevrank",
     "zscore",
 ];
+/// What looks at every element of its key.
+const WALKS: [&str; 31] = [
+    "hgetall",
+    "hkeys",
+    "hscan",
+    "hvals",
+    "linsert",
+    "lpos",
+    "lrange",
+    "lrem",
+    "ltrim",
+    "smembers",
+    "sscan",
+    "zcount",
+    "zlexcount",
+    "zmpop",
+    "zpopmax",
+    "zpopmin",
+    "zrange",
+    "zrangebylex",
+    "zrangebyscore",
+    "zrank",
+    "zremrangebylex",
+    "zremrangebyrank",
+    "zremrangebyscore",
+    "zrevrange",
+    "zrevrangebylex",
+    "zrevrangebyscore",
+    "zrevrank",
+    "zscan",
+    "sdiff",
+    "sinter",
+    "sunion",
+];
+/// Steps for each of them: a copy, or its place among the others.
+const STEPS_PER_ELEMENT: usize = 10;
 /// What a script's `redis.call` gets for a command that is not served. The client never sees it:
 /// the whole evaluation is [`Evaluation::NotServed`].
 const NOT_SERVED: &str = "MASTERDOWN lockside: only lock keys are served";
@@ -114,6 +152,10 @@ pub(crate) struct Turn<'a> {
     pub(super) in_transaction: bool,
     /// A command was met that only Redis can answer.
     unserved: bool,
+    /// What the turn may still take; its scripts take from it too.
+    pub(super) steps: Steps,
+    /// A script's command was refused together with all of the turn.
+    pub(super) refusal: Option<String>,
 }
 
 impl<'a> Turn<'a> {
@@ -128,6 +170,8 @@ impl<'a> Turn<'a> {
             is_read_only: false,
             in_transaction: false,
             unserved: false,
+            steps: Steps::new(),
+            refusal: None,
         }
     }
 
@@ -138,7 +182,11 @@ impl<'a> Turn<'a> {
         match self.run(words.args()) {
             Ok(reply) => reply,
             Err(Stop::Error(text)) => Reply::error(text),
-            Err(Stop::NotServed | Stop::Refused(_) | Stop::Block { .. }) => {
+            Err(Stop::Refused(text)) => {
+                self.refusal = Some(text);
+                Reply::error(NOT_SERVED.to_owned())
+            }
+            Err(Stop::NotServed | Stop::Block { .. }) => {
                 self.unserved = true;
                 Reply::error(NOT_SERVED.to_owned())
             }
@@ -184,10 +232,27 @@ impl<'a> Turn<'a> {
         if !self.in_script {
             self.overlay.present(args.iter());
         }
-        if has_keys { self.on_keys(spec, args) } else { self.without_keys(spec, args) }
+        if !has_keys {
+            return self.without_keys(spec, args);
+        }
+        self.steps.charge(self.walk(spec, args))?;
+        let reply = self.on_keys(spec, args)?;
+        self.steps.charge(reply.weight())?;
+        Ok(reply)
     }
 
-    fn on_keys(&mut self, spec: &Spec, args: Args<'_>) -> Outcome {
+    /// Steps for what a command looks at beside its arguments: what its keys hold.
+    fn walk(&self, spec: &'static Spec, args: Args<'_>) -> u64 {
+        let is_walk = WALKS.contains(&spec.name);
+        let weight = |key| {
+            let weight = self.overlay.weight(&self.key(key));
+            let elements = if is_walk { weight.elements } else { 0 };
+            (weight.bytes / BYTES_PER_STEP + elements * STEPS_PER_ELEMENT) as u64
+        };
+        spec.keys(args).map(weight).sum()
+    }
+
+    fn on_keys(&mut self, spec: &'static Spec, args: Args<'_>) -> Outcome {
         let name = spec.name;
         strings::run(self, name, args)
             .or_else(|| expiry::run(self, name, args))

@@ -167,5 +167,10 @@ impl Spec {
     }
 }
 
+/// Every command of the table.
+pub fn all() -> &'static [Spec] {
+    table::TABLE
+}
+
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::float::{Long, Read};
 use super::number::int;
 use super::overlay::Value;
 use super::reply::Reply;
@@ -11,6 +12,26 @@ use crate::command::number::integer;
 use crate::lock::content::Content;
 use crate::lock::record::LockKey;
 use crate::resp::Args;
+
+/// The number of INCRBYFLOAT and HINCRBYFLOAT.
+pub(super) fn increment(text: &[u8]) -> Result<Long, Stop> {
+    match Long::read(text) {
+        Read::Is(by) => Ok(by),
+        Read::Beyond => Err(Stop::NotServed),
+        Read::No => Err(Stop::error("ERR value is not a valid float")),
+    }
+}
+
+/// The text of a value, 0 where there is none, and a number together.
+pub(super) fn added(value: Option<&[u8]>, by: Long, refusal: &str) -> Result<Vec<u8>, Stop> {
+    let value = match Long::read(value.unwrap_or(b"0")) {
+        Read::Is(value) => value,
+        Read::Beyond => return Err(Stop::NotServed),
+        Read::No => return Err(Stop::error(refusal)),
+    };
+    let sum = value.plus(by).and_then(Long::text);
+    sum.map(String::into_bytes).ok_or(Stop::NotServed)
+}
 
 type Fields = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -30,6 +51,7 @@ pub(super) fn run(turn: &mut Turn<'_>, name: &str, args: Args<'_>) -> Option<Out
         "hlen" => turn.hlen(args),
         "hstrlen" => turn.hget_with(args, |value| Reply::count(value.map_or(0, <[u8]>::len))),
         "hincrby" => turn.hincrby(args),
+        "hincrbyfloat" => turn.hincrbyfloat(args),
         _ => return None,
     })
 }
@@ -138,6 +160,15 @@ impl Turn<'_> {
 
     fn hlen(&self, args: Args<'_>) -> Outcome {
         Ok(Reply::count(self.hash(&self.key(arg(args, 1)))?.map_or(0, Fields::len)))
+    }
+
+    fn hincrbyfloat(&mut self, args: Args<'_>) -> Outcome {
+        let by = increment(arg(args, 3))?;
+        let (key, field) = (self.key(arg(args, 1)), arg(args, 2));
+        let value = self.hash(&key)?.and_then(|fields| fields.get(field));
+        let text = added(value.map(Vec::as_slice), by, "ERR hash value is not a float")?;
+        self.hash_mut(&key)?.insert(field.to_vec(), text.clone());
+        Ok(Reply::Bulk(text))
     }
 
     fn hincrby(&mut self, args: Args<'_>) -> Outcome {

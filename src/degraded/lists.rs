@@ -10,6 +10,10 @@ use crate::lock::content::Content;
 use crate::lock::record::LockKey;
 use crate::resp::Args;
 
+mod items;
+
+pub(super) use items::many;
+
 /// An end of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
@@ -35,7 +39,7 @@ pub(super) fn run(turn: &mut Turn<'_>, name: &str, args: Args<'_>) -> Option<Out
         "rpoplpush" => turn.move_item(args, Right, Left),
         "blmove" => turn.blmove(args),
         "brpoplpush" => turn.blocking_move(args, Right, Left, 3),
-        _ => return None,
+        _ => return items::run(turn, name, args),
     })
 }
 
@@ -125,12 +129,7 @@ impl Turn<'_> {
         let (from, to) = (int(arg(args, 2))?, int(arg(args, 3))?);
         let key = self.key(arg(args, 1));
         let Some(list) = self.list(&key)? else { return Ok(Reply::Array(Vec::new())) };
-        let length = i64::try_from(list.len()).unwrap_or(i64::MAX);
-        let place = |at: i64| if at < 0 { at.saturating_add(length) } else { at };
-        let from = usize::try_from(place(from).max(0)).unwrap_or(usize::MAX);
-        // Below the start: nothing.
-        let end = usize::try_from(place(to).saturating_add(1).max(0)).unwrap_or(usize::MAX);
-        let items = list.iter().take(end).skip(from).cloned();
+        let items = list.range(places(from, to, list.len())).cloned();
         Ok(Reply::Array(items.map(Reply::Bulk).collect()))
     }
 
@@ -200,6 +199,15 @@ fn ends(args: Args<'_>) -> Result<(End, End), Stop> {
         _ => Err(Stop::error(SYNTAX)),
     };
     Ok((end(arg(args, 3))?, end(arg(args, 4))?))
+}
+
+/// Elements from and to, which count from the end below 0, as a range of places.
+fn places(from: i64, to: i64, count: usize) -> std::ops::Range<usize> {
+    let length = i64::try_from(count).unwrap_or(i64::MAX);
+    let place = |at: i64| if at < 0 { at.saturating_add(length) } else { at };
+    let end = usize::try_from(place(to).saturating_add(1).clamp(0, length)).unwrap_or(0);
+    let start = usize::try_from(place(from).clamp(0, length)).unwrap_or(0);
+    start..end.max(start)
 }
 
 fn positive(count: &[u8]) -> Result<usize, Stop> {

@@ -9,7 +9,6 @@
 //!
 //! - `cmsgpack`, `struct`, all of `cjson` but `encode`, `decode` and `null`, `redis.acl_check_cmd` and commands that Redis alone
 //!   knows: the script is not served.
-//! - What `cjson.decode` says to a text that is no JSON has other words.
 //! - `redis.log` logs nothing. `math.random` gives other numbers, until `math.randomseed`.
 //! - A reply that is nested deeper than 100 is refused. Patterns that may take long are refused.
 //! - A bad argument in `return f(...)` has no line number, if `f` is one of those that the prelude

@@ -9,7 +9,11 @@ use crate::lock::content::{Content, Score};
 use crate::lock::record::LockKey;
 use crate::resp::Args;
 
+mod lex;
+mod pop;
 mod range;
+
+pub(super) use range::in_order;
 
 /// Members and scores.
 pub(super) type Members = BTreeMap<Vec<u8>, Score>;
@@ -23,7 +27,7 @@ pub(super) fn run(turn: &mut Turn<'_>, name: &str, args: Args<'_>) -> Option<Out
         "zcard" => turn.zcard(args),
         "zscore" => turn.zscore(args),
         "zmscore" => turn.zmscore(args),
-        _ => return range::run(turn, name, args),
+        _ => return range::run(turn, name, args).or_else(|| pop::run(turn, name, args)),
     })
 }
 

@@ -6,7 +6,8 @@
 use super::overlay::{Overlay, Unfinished};
 use super::reply::Reply;
 use super::{
-    Caller, Evaluation, World, expiry, hashes, keys, lists, script, sets, sorted, strings,
+    Caller, Evaluation, World, expiry, hashes, keys, lists, scan, script, served, sets, sorted,
+    strings,
 };
 use crate::command::{Class, LockUse, Spec, lookup};
 use crate::lock::record::LockKey;
@@ -52,50 +53,6 @@ pub(super) const SYNTAX: &str = "ERR syntax error";
 pub(super) const NOT_FROM_SCRIPT: &str = "ERR This Redis command is not allowed from script";
 /// Redis's answer to a write of a script that may only read.
 const READ_ONLY: &str = "ERR Write commands are not allowed from read-only scripts.";
-/// What is served and writes nothing.
-const READS: [&str; 41] = [
-    "echo",
-    "exists",
-    "expiretime",
-    "get",
-    "getrange",
-    "hexists",
-    "hget",
-    "hgetall",
-    "hkeys",
-    "hlen",
-    "hmget",
-    "hstrlen",
-    "hvals",
-    "llen",
-    "lrange",
-    "mget",
-    "pexpiretime",
-    "ping",
-    "pttl",
-    "publish",
-    "scard",
-    "select",
-    "sismember",
-    "smembers",
-    "smismember",
-    "strlen",
-    "substr",
-    "time",
-    "touch",
-    "ttl",
-    "type",
-    "zcard",
-    "zcount",
-    "zmscore",
-    "zrange",
-    "zrangebyscore",
-    "zrank",
-    "zrevrange",
-    "zrevrangebyscore",
-    "zrevrank",
-    "zscore",
-];
 /// What looks at every element of its key.
 const WALKS: [&str; 31] = [
     "hgetall",
@@ -220,7 +177,7 @@ impl<'a> Turn<'a> {
             }
             return script::run_script(self, args);
         }
-        if self.is_read_only && !READS.contains(&spec.name) {
+        if self.is_read_only && !served::is_read(spec.name) {
             return Err(Stop::error(READ_ONLY));
         }
         let mut has_keys = false;
@@ -261,13 +218,15 @@ impl<'a> Turn<'a> {
             .or_else(|| hashes::run(self, name, args))
             .or_else(|| sorted::run(self, name, args))
             .or_else(|| sets::run(self, name, args))
-            .unwrap_or(Err(Stop::NotServed))
+            .or_else(|| scan::run(self, name, args))
+            .unwrap_or_else(|| Err(served::refusal(name)))
     }
 
     /// Commands that a transaction or a script may have beside those on its locks; and malformed
     /// ones, whose keys are not known.
-    fn without_keys(&mut self, spec: &Spec, args: Args<'_>) -> Outcome {
+    fn without_keys(&mut self, spec: &'static Spec, args: Args<'_>) -> Outcome {
         match spec.name {
+            "lmpop" | "zmpop" => self.on_keys(spec, args),
             "mset" | "msetnx" => Err(self.wrong_arity(spec.name)),
             "ping" if args.len() == 1 => Ok(Reply::Status(b"PONG".into())),
             "ping" if args.len() > 2 => Err(self.wrong_arity(spec.name)),

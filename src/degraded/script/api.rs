@@ -19,6 +19,22 @@ pub(super) struct Raised {
     pub(super) counted: bool,
 }
 
+/// An error that is a text, as functions of Lua's libraries raise it.
+#[derive(Debug, thiserror::Error)]
+#[error("an error of a library")]
+pub(super) struct RaisedText(pub(super) String);
+
+impl RaisedText {
+    /// With the line of the script that called the function of Rust which fails.
+    pub(super) fn new(lua: &Lua, words: &str) -> mlua::Error {
+        let place = lua.inspect_stack(1, |debug| {
+            let line = debug.current_line()?;
+            Some(format!("{}:{line}: ", debug.source().short_src?))
+        });
+        mlua::Error::external(Self(place.flatten().unwrap_or_default() + words))
+    }
+}
+
 /// An error of a `redis.*` function of these words.
 pub(super) fn raise<T>(words: &str) -> mlua::Result<T> {
     let text = format!("ERR {words}").into_bytes();

@@ -12,10 +12,10 @@ use mlua::{
     Function, HookTriggers, Lua, LuaOptions, MultiValue, Scope, StdLib, Table, Value, VmState,
 };
 
-use super::api::{self, Raised, number, place, raise};
+use super::api::{self, Raised, RaisedText, number, place, raise};
 use super::budget::{Budget, MEMORY, PERIOD};
 use super::convert::{ToReply, error_table, to_lua, with_code};
-use super::json::{Codec, Fault};
+use super::json::{Codec, decode};
 use super::number::{all_digits, truncated};
 use super::random::Random;
 use super::text::Text;
@@ -181,11 +181,16 @@ impl Run<'_, '_> {
     fn check(&self, lua: &Lua, error: Value) -> mlua::Result<Value> {
         self.budget.charge(CATCH_STEPS)?;
         match &error {
-            Value::Error(inner) => match inner.downcast_ref::<Raised>() {
-                Some(raised) => error_table(lua, &raised.text, raised.counted).map(Value::Table),
-                // Too many arguments, or the like: nothing that Redis has.
-                None => Err(self.budget.exhausted()),
-            },
+            Value::Error(inner) => {
+                if let Some(raised) = inner.downcast_ref::<Raised>() {
+                    return error_table(lua, &raised.text, raised.counted).map(Value::Table);
+                }
+                match inner.downcast_ref::<RaisedText>() {
+                    Some(raised) => lua.create_string(&raised.0).map(Value::String),
+                    // Too many arguments, or the like: nothing that Redis has.
+                    None => Err(self.budget.exhausted()),
+                }
+            }
             Value::String(text) if *text == "not enough memory" => Err(self.budget.exhausted()),
             _ => Ok(error),
         }
@@ -226,7 +231,8 @@ impl Run<'_, '_> {
         native.raw_set("bit", bit)?;
         native.raw_set("operands", operands)?;
         set("decode", scope.create_function(|lua, args| self.decode(lua, args))?)?;
-        set("encode", scope.create_function(|lua, args| self.encode(lua, args))?)?;
+        let next: Function = lua.globals().raw_get("next")?;
+        set("encode", scope.create_function(move |lua, args| self.encode(lua, args, &next))?)?;
         native.raw_set("null", Value::NULL)?;
         let random = &self.random;
         set("random", scope.create_function(|_, ()| Ok(random.borrow_mut().fraction()))?)?;
@@ -295,21 +301,16 @@ impl Run<'_, '_> {
         }
     }
 
-    /// `cjson.decode`: the value; none and the error's words.
-    fn decode(&self, lua: &Lua, args: MultiValue) -> mlua::Result<(Value, Option<String>)> {
-        match (Codec { lua, budget: &self.budget }).decode(&args) {
-            Ok(value) => Ok((value, None)),
-            Err(Fault::Raise(words)) => Ok((Value::Nil, Some(words))),
-            Err(Fault::End(error)) => Err(error),
-        }
+    /// `cjson.decode`.
+    fn decode(&self, lua: &Lua, args: MultiValue) -> mlua::Result<Value> {
+        decode(&Codec { lua, budget: &self.budget }, &args).map_err(|fault| fault.raised(lua))
     }
 
-    /// `cjson.encode`.
-    fn encode(&self, lua: &Lua, args: MultiValue) -> mlua::Result<Value> {
-        match (Codec { lua, budget: &self.budget }).encode(&args) {
+    /// `cjson.encode`; `next`: Lua's own.
+    fn encode(&self, lua: &Lua, args: MultiValue, next: &Function) -> mlua::Result<Value> {
+        match (Codec { lua, budget: &self.budget }).encode(&args, next) {
             Ok(text) => lua.create_string(text).map(Value::String),
-            Err(Fault::Raise(words)) => raise(&words),
-            Err(Fault::End(error)) => Err(error),
+            Err(fault) => Err(fault.raised(lua)),
         }
     }
 

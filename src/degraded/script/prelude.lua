@@ -329,14 +329,10 @@ end
 
 -- cjson, as far as it is there.
 
-local function decode(value, words)
-  if words then error(words, 3) end
-  return value
-end
 G.cjson = rawsetmetatable({
   null = native.null,
   encode = native.encode,
-  decode = function(...) return decode(native.decode(...)) end,
+  decode = native.decode,
 }, {__index = function(_, name) native.absent('cjson.' .. tostring(name)) end})
 
 for _, name in rawnext, {'string', 'table', 'math', 'coroutine', 'bit', 'cjson'} do G[name] = protect(G[name], {}) end

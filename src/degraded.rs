@@ -40,6 +40,7 @@ mod turn;
 
 pub use companions::{Bounds, CompanionEffects, Companions, Stale, Waiter};
 pub use script::compile;
+pub use served::{Denied, questions};
 pub use transaction::evaluate_transaction;
 
 pub use turn::Words;
@@ -60,6 +61,8 @@ pub struct World<'a> {
     /// Texts of scripts, for EVALSHA. A text that EVAL runs is kept there at once: that is of no
     /// consequence but for speed.
     pub scripts: &'a Scripts,
+    /// True for a command, by its name in lower case, that the client may not use on a key.
+    pub denied: &'a dyn Fn(&str, &[u8]) -> bool,
     /// Makes the stored value of a client value; a new one at each call where the value repeats.
     pub stamp: &'a Stamper<'a>,
     /// Milliseconds since the Unix epoch: the one time of the whole evaluation.

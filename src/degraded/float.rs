@@ -55,7 +55,7 @@ impl Long {
             shift += 1;
         }
         let (quotient, rest) = ((number << shift) / divisor, (number << shift) % divisor);
-        Read::Is(Self::rounded(negative, quotient, rest != 0, -(shift as i32)))
+        Read::Is(Self::rounded(negative, quotient, rest != 0, -shift))
     }
 
     /// To the nearest of 64 bits, and to the even one of two; `more`: there is something behind.

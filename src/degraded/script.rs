@@ -50,7 +50,11 @@ pub(super) fn run_script(turn: &mut Turn<'_>, args: Args<'_>) -> Outcome {
             script.text.clone().into()
         }
     };
+    let name = String::from_utf8_lossy(arg(args, 0)).to_ascii_lowercase();
     for key in call.keys() {
+        if (turn.world.denied)(&name, key) {
+            return Err(turn.denied());
+        }
         let key = turn.key(key);
         turn.overlay.load(&key)?;
     }

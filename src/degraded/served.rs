@@ -2,7 +2,7 @@
 //! says so. Pure.
 
 use super::turn::Stop;
-use crate::command::{Keys, Spec};
+use crate::command::{Keys, Spec, lookup};
 
 /// What a command does to its keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,6 +164,41 @@ pub(super) fn words<'a>(spec: &Spec, key: &'a [u8]) -> Vec<&'a [u8]> {
         _ => words[1] = key,
     }
     words
+}
+
+/// Commands that somebody may not use, of those that are served.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Denied(u128);
+
+const _: () = assert!(SERVED.len() <= 128);
+
+impl Denied {
+    /// None of them.
+    pub const NONE: Self = Self(0);
+
+    /// True for a command that may not be used.
+    pub fn has(self, name: &str) -> bool {
+        place(name).is_some_and(|at| self.0 >> at & 1 == 1)
+    }
+
+    /// Adds the command with this place in [`questions`] if that is Redis's reply. False for a reply
+    /// that says nothing of rights: then nothing is known of any.
+    pub fn hear(&mut self, at: usize, reply: &[u8]) -> bool {
+        if reply.starts_with(b"-NOPERM") {
+            // What is not served is never asked for.
+            self.0 |= u32::try_from(at).ok().and_then(|at| 1_u128.checked_shl(at)).unwrap_or(0);
+            return true;
+        }
+        // Nobody is refused what this Redis does not have.
+        reply == b"+QUEUED\r\n" || reply.starts_with(b"-ERR unknown command")
+    }
+}
+
+/// A call on this key of each command that is served. Redis says in MULTI who may not, and carries
+/// nothing out before EXEC.
+pub fn questions(key: &[u8]) -> impl Iterator<Item = Vec<&[u8]>> {
+    let call = |name: &str| lookup(name.as_bytes()).map(|spec| words(spec, key));
+    names().map(move |name| call(name).unwrap_or_else(|| vec![b"PING"]))
 }
 
 /// True for what is served and writes nothing.

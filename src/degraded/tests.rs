@@ -57,6 +57,7 @@ impl Rig {
             companions: &self.companions,
             scripts: &self.scripts,
             stamp: &stamp,
+            denied: &|_, _| false,
             now_ms: self.now_ms,
             grace_ms: 0,
             limits: Limits { max_lock_value: 4096, databases: 16 },

@@ -53,6 +53,8 @@ pub(super) const SYNTAX: &str = "ERR syntax error";
 pub(super) const NOT_FROM_SCRIPT: &str = "ERR This Redis command is not allowed from script";
 /// Redis's answer to a write of a script that may only read.
 const READ_ONLY: &str = "ERR Write commands are not allowed from read-only scripts.";
+const DENIED: &str = "NOPERM lockside: upstream is unavailable, and was seen to refuse this user this \
+                      command on these locks";
 /// What looks at every element of its key.
 const WALKS: [&str; 31] = [
     "hgetall",
@@ -183,6 +185,9 @@ impl<'a> Turn<'a> {
         let mut has_keys = false;
         for key in spec.keys(args) {
             has_keys = true;
+            if (self.world.denied)(spec.name, key) {
+                return Err(self.denied());
+            }
             let key = self.key(key);
             self.overlay.load(&key)?;
         }
@@ -251,6 +256,17 @@ impl<'a> Turn<'a> {
         let db = u32::try_from(db).ok().filter(|db| *db < known);
         self.db = db.ok_or_else(|| Stop::error("ERR DB index is out of range"))?;
         Ok(Reply::OK)
+    }
+
+    /// What is said to a client that Redis was seen to refuse this command.
+    pub(super) fn denied(&self) -> Stop {
+        match self.in_script {
+            // In Redis's own words, which a script may catch.
+            true => Stop::error(
+                "ERR The user executing the script can't run this command or subcommand",
+            ),
+            false => Stop::Refused(DENIED.to_owned()),
+        }
     }
 
     /// Redis's answer to a wrong number of arguments.

@@ -103,7 +103,7 @@ impl Watch {
             }),
             stop_pass: Box::new(|| {}),
             closed: Box::new(|| {}),
-            open: Box::new(|_, _| {}),
+            open: Box::new(|_, _, _| {}),
             epoch: Box::new(|| 0),
         };
         let parts = Parts {

@@ -230,6 +230,15 @@ impl Operation {
         Verifying::begin(scope)
     }
 
+    /// Asks what the client may not do with such locks.
+    pub(super) fn ask_rights(
+        key: &[u8],
+        rule: &str,
+        scope: &mut Scope<'_, '_>,
+    ) -> (Option<Box<Self>>, Flow) {
+        Verifying::begin_rights(key, rule, scope)
+    }
+
     /// True for a [`Operation::verify`] that has found the expected run.
     pub(super) fn has_verified(&self) -> bool {
         matches!(self, Self::Verify(operation) if operation.done)

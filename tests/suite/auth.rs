@@ -367,3 +367,70 @@ fn strangers_that_were_never_seen_may_what_redis_lets_strangers_do() {
     assert_eq!(stranger.ask(&take("lock:a")), OK);
     assert_refused(&mut stranger, &take("mutex:a"), "NOPERM");
 }
+
+const DELETES: &str = "\"return redis.call('del', KEYS[1])\"";
+const SETS: &str = "\"return redis.call('set', KEYS[1], ARGV[1], 'NX', 'PX', 30000)\"";
+const REFUSED: &str = "-ERR The user executing the script can't run this command or subcommand";
+
+/// Rights to some commands alone are no more without Redis than with it.
+#[test]
+fn commands_that_redis_refuses_a_user_are_refused_without_it() {
+    let Some(mut stage) = Stage::start() else { return };
+    for user in
+        ["ends on >ends ~* &* +@all -set", "keeps on >keeps ~* &* +@all -del -unlink -getdel"]
+    {
+        assert_eq!(stage.admin.ask(&format!("ACL SETUSER {user}")), OK);
+    }
+    stage.strangers_off();
+    let (mut ends, mut keeps) = (stage.login("ends", "ends"), stage.login("keeps", "keeps"));
+    assert_eq!(ends.ask("DEL lock:none"), ":0\r\n");
+    assert_refused(&mut ends, &take("lock:x"), "NOPERM");
+    assert_eq!(ends.ask("DEL lock:none"), ":0\r\n");
+    assert_eq!(keeps.ask(&take("lock:a")), OK);
+    assert_refused(&mut keeps, "DEL lock:a", "NOPERM");
+    stage.outage();
+
+    for line in [&take("lock:x"), &take("lock:a")] {
+        assert_refused(&mut ends, line, "NOPERM");
+    }
+    let by_script = ends.ask(&format!("EVAL {SETS} 1 lock:x {A}"));
+    assert!(by_script.starts_with(REFUSED), "{by_script}");
+    assert_eq!(ends.ask("MULTI"), OK);
+    assert_eq!(ends.ask(&take("lock:x")), "+QUEUED\r\n");
+    assert_refused(&mut ends, "EXEC", "NOPERM");
+    assert_eq!(ends.ask("EXISTS lock:x"), ":0\r\n");
+
+    for line in ["DEL lock:a", "UNLINK lock:a", "GETDEL lock:a"] {
+        assert_refused(&mut keeps, line, "NOPERM");
+    }
+    let by_script = keeps.ask(&format!("EVAL {DELETES} 1 lock:a"));
+    assert!(by_script.starts_with(REFUSED), "{by_script}");
+    assert_eq!(keeps.ask("GET lock:a"), format!("$36\r\n{A}\r\n"));
+    assert_eq!(keeps.ask(&take("lock:b")), OK);
+    // Another connection of the same user, and who may.
+    assert_refused(&mut stage.login("keeps", "keeps"), "DEL lock:a", "NOPERM");
+    assert_eq!(ends.ask("DEL lock:a"), ":1\r\n");
+}
+
+/// The same of clients that say nothing of who they are.
+#[test]
+fn commands_that_redis_refuses_strangers_are_refused_without_it() {
+    if direct() {
+        return;
+    }
+    let mut redis = Redis::start();
+    assert_eq!(redis.client().ask("ACL SETUSER default -del"), OK);
+    let settings = Settings { upstream: QUICK, tables: RULES, ..Settings::default() };
+    let subject = Subject::with(&redis, settings);
+    wait_mode(&subject, "healthy");
+    let mut stranger = subject.client();
+    assert_eq!(stranger.ask(&take("lock:a")), OK);
+    assert_refused(&mut stranger, "DEL lock:a", "NOPERM");
+    redis.kill();
+    wait_mode(&subject, "degraded");
+    assert_refused(&mut stranger, "DEL lock:a", "NOPERM");
+    assert_eq!(stranger.ask(&take("lock:b")), OK);
+    assert_eq!(stranger.ask("UNLINK lock:b"), ":1\r\n");
+    let by_script = stranger.ask(&format!("EVAL {DELETES} 1 lock:a"));
+    assert!(by_script.starts_with(REFUSED), "{by_script}");
+}

@@ -26,7 +26,7 @@ pub(super) struct RaisedText(pub(super) String);
 
 impl RaisedText {
     /// With the line of the script that called the function of Rust which fails.
-    pub(super) fn new(lua: &Lua, words: &str) -> mlua::Error {
+    pub(super) fn raised(lua: &Lua, words: &str) -> mlua::Error {
         let place = lua.inspect_stack(1, |debug| {
             let line = debug.current_line()?;
             Some(format!("{}:{line}: ", debug.source().short_src?))

@@ -36,7 +36,7 @@ impl Fault {
     /// What a function of Lua fails with.
     pub(super) fn raised(self, lua: &Lua) -> mlua::Error {
         match self {
-            Self::Raise(words) => RaisedText::new(lua, &words),
+            Self::Raise(words) => RaisedText::raised(lua, &words),
             Self::End(error) => error,
         }
     }

@@ -7,18 +7,21 @@
 mod again;
 mod blocked;
 mod steps;
+mod world;
+
+pub(in crate::session) use world::with_world;
+use world::with_world_of;
 
 use std::time::Duration;
 
 use crate::crash;
-use crate::degraded::{self, Caller, Change, CompanionEffects, Evaluation, Words, World};
+use crate::degraded::{self, Caller, Change, CompanionEffects, Evaluation, Words};
 use crate::ledger::{Answer, Ask, Cause, Ticket};
 use crate::lock::record::{Confidence, LockKey, Position, Record};
 use crate::lock::rule::Outage;
-use crate::lock::value::{self, Stamp};
+use crate::lock::value;
 use crate::resp::Args;
 use crate::resp::encode;
-use crate::session::Shared;
 use crate::session::state::Watched;
 
 use super::acquire::{CLIENT_GONE, TABLE_FULL};
@@ -142,7 +145,7 @@ impl Serving {
             return scope.answer(&reply);
         }
         let caller = Caller { db: scope.state.db, protocol: scope.state.protocol };
-        let evaluation = with_graceful_world(shared, self.grace_ms, |world| match &self.work {
+        let evaluation = with_world_of(scope, self.grace_ms, |world| match &self.work {
             Work::Command(words) => degraded::evaluate(Words::new(words).args(), &caller, world),
             Work::Transaction(commands) => degraded::evaluate_transaction(commands, &caller, world),
         });
@@ -451,29 +454,6 @@ fn take(
         record,
         safety_ttl: rule.safety_ttl,
         persistent: expires_at_ms.is_none(),
-    })
-}
-
-/// Runs `step` with what the engine looks at.
-pub(in crate::session) fn with_world<T>(shared: &Shared, step: impl FnOnce(&World<'_>) -> T) -> T {
-    with_graceful_world(shared, 0, step)
-}
-
-/// The same, where holds that ran out stand for so much longer.
-fn with_graceful_world<T>(shared: &Shared, grace_ms: u64, step: impl FnOnce(&World<'_>) -> T) -> T {
-    let stamp = |value: &[u8], stamp: Stamp| shared.stamper.stamp(value, stamp, &shared.clock);
-    step(&World {
-        rules: &shared.rules,
-        table: &shared.table,
-        companions: &shared.companions,
-        scripts: &shared.scripts,
-        stamp: &stamp,
-        now_ms: shared.clock.unix_ms(),
-        grace_ms,
-        limits: degraded::Limits {
-            max_lock_value: shared.max_lock_value,
-            databases: shared.databases(),
-        },
     })
 }
 

@@ -33,6 +33,7 @@ mod sorted;
 mod strings;
 mod transaction;
 mod turn;
+mod types;
 
 pub use companions::{Bounds, CompanionEffects, Companions, Stale, Waiter};
 pub use script::compile;

@@ -6,7 +6,7 @@
 use super::overlay::{Overlay, Unfinished};
 use super::reply::Reply;
 use super::{
-    Caller, Evaluation, World, expiry, hashes, keys, lists, script, sets, sorted, strings,
+    Caller, Evaluation, World, expiry, hashes, keys, lists, script, sets, sorted, strings, types,
 };
 use crate::command::{Class, LockUse, Spec, lookup};
 use crate::lock::record::LockKey;
@@ -184,7 +184,11 @@ impl<'a> Turn<'a> {
         if !self.in_script {
             self.overlay.present(args.iter());
         }
-        if has_keys { self.on_keys(spec, args) } else { self.without_keys(spec, args) }
+        if !has_keys {
+            return self.without_keys(spec, args);
+        }
+        let outcome = self.on_keys(spec, args);
+        types::judged(self, spec.name, args, outcome)
     }
 
     fn on_keys(&mut self, spec: &Spec, args: Args<'_>) -> Outcome {

@@ -23,16 +23,33 @@ fn ask(stage: &mut Stage, owner: &str, key: &str, size: &str) -> String {
     answer(&mut stage.holder, &script(TAKE, key, &format!("{owner} {size}")))
 }
 
-/// Large locks `lock:a`, `lock:b` (hashes of `old`) and `lock:c` (a semaphore).
+/// A large lock of each type, whose scripts speak RESP3.
+const OTHERS: [(&str, &str); 4] = [
+    ("lock:hash", "redis.call('hset', KEYS[1], i, 'x' .. i)"),
+    ("lock:set", "redis.call('sadd', KEYS[1], 'x' .. i)"),
+    ("lock:zset", "redis.call('zadd', KEYS[1], i / 3, 'x' .. i)"),
+    ("lock:list", "redis.call('rpush', KEYS[1], 'x' .. i)"),
+];
+
+/// Large locks `lock:a`, `lock:b` (hashes of `old`), `lock:c` (a semaphore) and [`OTHERS`].
 fn take_large(stage: &mut Stage) {
+    for (key, adds) in OTHERS {
+        let text = format!(
+            "redis.setresp(3) for i = 1, 200 do {adds} end return redis.call('pexpire', KEYS[1], 30000)"
+        );
+        assert_eq!(answer(&mut stage.holder, &script(&text, key, "")), ONE);
+    }
     for key in ["lock:a", "lock:b"] {
         assert_eq!(ask(stage, "old", key, LARGE), bulk("taken"));
     }
     assert_eq!(answer(&mut stage.holder, &script(PERMITS, "lock:c", "300")), ONE);
 }
 
-/// All three are released; `lock:b` and `lock:c` are taken by others.
+/// All of them are released; `lock:b` and `lock:c` are taken by others.
 fn release_and_take_anew(stage: &mut Stage) {
+    for (key, _) in OTHERS {
+        assert_eq!(answer(&mut stage.holder, &format!("DEL {key}")), ONE);
+    }
     assert_eq!(answer(&mut stage.holder, "DEL lock:a lock:b lock:c"), ":3\r\n");
     assert_eq!(ask(stage, "new", "lock:b", "1"), bulk("taken"));
     assert_eq!(answer(&mut stage.stranger, &take("lock:c", A)), OK);
@@ -46,6 +63,9 @@ fn assert_new_holders(stage: &mut Stage) {
     assert_eq!(answer(&mut stage.holder, "GET lock:c"), bulk(A));
     assert_eq!(stage.redis.ask("HKEYS lock:b"), format!("*1\r\n{}", bulk("new")));
     assert_eq!(stage.redis.ask("EXISTS lock:a"), ZERO);
+    for (key, _) in OTHERS {
+        assert_eq!(stage.redis.ask(&format!("EXISTS {key}")), ZERO, "{key}");
+    }
     assert_eq!(ask(stage, "third", "lock:a", LARGE), bulk("taken"));
     assert_eq!(ask(stage, "third", "lock:a", LARGE), bulk("mine"));
     assert_eq!(stage.redis.ask("TTL lock:a"), ":-1\r\n");

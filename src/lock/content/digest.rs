@@ -13,8 +13,8 @@ use super::{Content, put};
 /// refused, and what stands there all the same is told from nothing else and left alone.
 pub const LARGEST: usize = 65_536;
 
-/// Elements of a content that has a digest: what scripts look at under one key, in about a
-/// millisecond.
+/// Elements of a content that has a digest: what scripts look at under one key, in one to three
+/// milliseconds.
 pub const MOST: usize = 1024;
 
 /// Bytes of a digest.

@@ -230,6 +230,29 @@ fn a_look_tells_what_it_may_not_look_into() {
     assert_eq!(rig.look(), Found::Other { guard: b"0:".to_vec(), ttl_ms: None });
 }
 
+/// Redis serves others between large contents: the rest is asked for again.
+#[test]
+fn a_look_at_large_contents_stops_in_between() {
+    let mut rig = Rig::start();
+    let fill =
+        "for k = 1, #KEYS do for i = 1, 1000 do redis.call('sadd', KEYS[k], i) end end return 1";
+    let names: Vec<String> = (10..50).map(|number| format!("lock:{number}")).collect();
+    let keys: Vec<LockKey> = names.iter().map(|name| LockKey::new(0, name.as_bytes())).collect();
+    assert_eq!(rig.client.ask(&format!("EVAL \"{fill}\" 40 {}", names.join(" "))), ":1\r\n");
+    let mut left = &keys[..];
+    let mut looks = 0;
+    while !left.is_empty() {
+        let Answer::Found(found) = rig.link.ask(&look(0, left)) else { panic!("no look") };
+        assert!((1..=6).contains(&found.len()), "{}", found.len());
+        let is_told =
+            |it: &Found| matches!(it, Found::Other { guard, .. } if content::is_told(guard));
+        assert!(found.iter().all(is_told));
+        left = &left[found.len()..];
+        looks += 1;
+    }
+    assert_eq!(looks, 8);
+}
+
 /// Scripts name a large content as [`digest::of`] does, whatever its elements are.
 #[test]
 fn a_digest_is_the_same_in_scripts_and_here() {

@@ -37,6 +37,7 @@ mod steps;
 mod strings;
 mod transaction;
 mod turn;
+mod types;
 
 pub use companions::{Bounds, CompanionEffects, Companions, Stale, Waiter};
 pub use script::compile;

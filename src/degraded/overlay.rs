@@ -23,7 +23,7 @@ pub(super) enum Value {
     /// A hash, sorted set, set or list; not empty behind a command. Copied when it is first changed.
     Content(Arc<Content>),
     /// A lock that is no string and whose content the ledger does not have: too large for it, or of
-    /// an older version.
+    /// an older version. Of a large one it knows the type.
     Elsewhere,
 }
 
@@ -127,6 +127,19 @@ impl<'a> Overlay<'a> {
     /// What a key holds now.
     pub(super) fn find(&self, key: &LockKey) -> Option<&Entry> {
         self.slots.get(key).and_then(|slot| slot.now.as_ref())
+    }
+
+    /// Redis's word for the type of what a key holds now; none for nothing, and where that is not known.
+    pub(super) fn type_of(&self, key: &LockKey) -> Option<&'static str> {
+        let slot = self.slots.get(key)?;
+        match (&slot.now.as_ref()?.value, &slot.origin) {
+            (Value::String(_), _) => Some("string"),
+            (Value::Content(content), _) => Some(content.type_name()),
+            (Value::Elsewhere, Origin::Lock { record: Some(record), .. }) => {
+                content::type_of_mark(record.other.as_deref()?)
+            }
+            (Value::Elsewhere, _) => None,
+        }
     }
 
     /// True for a lock of a persistent rule.

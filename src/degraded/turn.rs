@@ -7,7 +7,7 @@ use super::overlay::{Overlay, Unfinished};
 use super::reply::Reply;
 use super::{
     Caller, Evaluation, World, expiry, hashes, keys, lists, scan, script, served, sets, sorted,
-    strings,
+    strings, types,
 };
 use crate::command::{Class, LockUse, Spec, lookup};
 use crate::lock::record::LockKey;
@@ -198,7 +198,8 @@ impl<'a> Turn<'a> {
             return self.without_keys(spec, args);
         }
         self.steps.charge(self.walk(spec, args))?;
-        let reply = self.on_keys(spec, args)?;
+        let outcome = self.on_keys(spec, args);
+        let reply = types::judged(self, spec.name, args, outcome)?;
         self.steps.charge(reply.weight())?;
         Ok(reply)
     }

@@ -5,6 +5,7 @@
 //! in Redis afterwards, asked directly.
 
 mod connections;
+mod contents;
 mod crash;
 mod fast;
 mod flapping;

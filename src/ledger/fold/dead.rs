@@ -37,10 +37,7 @@ impl Token {
         digest.update(stored);
         // The time of an acquire is not seen in Redis any more; a SHA1 (format 1) is no content.
         let other = other.unwrap_or_default();
-        digest.update(match content::of_mark(other) {
-            Some(_) => content::split(other).1,
-            None => other,
-        });
+        digest.update(if content::is_told(other) { content::split(other).1 } else { other });
         let all: [u8; 20] = digest.finalize().into();
         let mut token = [0; 16];
         token.copy_from_slice(&all[..16]);

@@ -21,7 +21,8 @@ local all, D, line, view, rest, look, contents = nil, {}
 -- stands there (nil unknown, false nothing, string the stored value, true another type);
 -- b the same before the first write; d may have been written; w written by this script, so that
 -- its real TTL is the client's; v virtual TTL in ms (-1 none). Of another type: x its content before
--- the first write; g it was gone in between, so that what stands there is another's.
+-- the first write; g it was gone in between, so that what stands there is another's; y and e at most so
+-- many bytes and elements.
 local S = {}
 for i = n - 1, n - tonumber(string.sub(head, 93, 99)), -1 do
   local t = argv[i]

@@ -51,6 +51,8 @@ pub(in crate::session) struct Scripting {
     /// The text is new: kept once Redis has accepted it.
     text: Option<Vec<u8>>,
     ran_again: bool,
+    /// What the client is told when what it took is given back.
+    refusal: &'static str,
 }
 
 impl Scripting {
@@ -100,7 +102,8 @@ impl Scripting {
         {
             return (None, flow);
         }
-        let mut operation = Self { call, step: Step::Loading, text, ran_again: false };
+        let (step, refusal) = (Step::Loading, TABLE_FULL);
+        let mut operation = Self { call, step, text, ran_again: false, refusal };
         let flow = match &operation.text {
             Some(text) => {
                 scope.send(&[b"SCRIPT", b"LOAD", text]);
@@ -191,7 +194,10 @@ impl Scripting {
     fn settle(&mut self, effect: Effect, scope: &mut Scope<'_, '_>) -> Flow {
         let table = &scope.shared().table;
         let full = effect.taken.iter().any(|taken| table.is_full_for(&taken.lock));
-        let (settlement, next) = match full {
+        if effect.is_too_large {
+            self.refusal = TOO_LARGE;
+        }
+        let (settlement, next) = match full || effect.is_too_large {
             true => {
                 // What it has released is released all the same.
                 match scope.decides() {
@@ -266,7 +272,7 @@ impl Scripting {
             Next::Blocked(text) => scope.answer_error(&blocked(&text)),
             Next::Unknown if scope.client_gone => scope.answer_error(CLIENT_GONE),
             Next::Unknown => scope.answer_error(UNKNOWN),
-            Next::GivenBack => scope.answer_error(TABLE_FULL),
+            Next::GivenBack => scope.answer_error(self.refusal),
             Next::Settled(held) if held.iter().all(|held| *held) => {
                 let flow = scope.answer(own);
                 crash::here("script-told");
@@ -376,5 +382,8 @@ pub(super) const NOSCRIPT: &str = "NOSCRIPT No matching script. Please use EVAL.
 const UNREADABLE: &str = "ERR lockside: unknown outcome: the script's report could not be read";
 const UNKNOWN: &str = "TRYAGAIN lockside: unknown outcome: the script ran, but Redis did not say \
     whether its locks were made persistent; they are shown as unconfirmed until they are released";
+/// In the words of the envelope, which refuses what would make a lock so large.
+const TOO_LARGE: &str =
+    "ERR lockside: a lock that is no string has at most 1024 elements and 64 KiB";
 pub(super) const RAN_OUT: &str = "TRYAGAIN lockside: not acquired: the script ran, but these keys \
     ran out or were taken by another before they were made persistent";

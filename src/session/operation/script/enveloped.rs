@@ -44,6 +44,8 @@ pub(in crate::session::operation) struct Effect {
     pub(in crate::session::operation) released: Vec<LockKey>,
     /// What the ledger is to be told of that.
     pub(in crate::session::operation) releases: Vec<Ask>,
+    /// One of those that were taken is no string and larger than a lock may be.
+    pub(in crate::session::operation) is_too_large: bool,
 }
 
 /// One call of an envelope, with what is needed to send it and to read its reply.
@@ -160,6 +162,7 @@ impl Enveloped {
                 taken: Vec::new(),
                 released: Vec::new(),
                 releases: Vec::new(),
+                is_too_large: false,
             }),
             Outcome::Wrapped { taken, released, changed, reply } => {
                 let (released, mut releases) = self.released(&released, scope);
@@ -171,6 +174,10 @@ impl Enveloped {
                 let changes =
                     changed.iter().filter_map(|one| self.change(one, is_taken(&one), scope));
                 releases.extend(changes);
+                let is_too_large = taken.iter().any(|one| {
+                    one.fresh
+                        && matches!(one.guard, Guard::Other(mark) if content::is_too_large(mark))
+                });
                 let provisional =
                     taken.iter().filter_map(|taken| self.take(taken, scope)).collect();
                 let mut own = Vec::new();
@@ -178,7 +185,7 @@ impl Enveloped {
                     Some(reply) => own.extend_from_slice(reply),
                     None => encode::null(&mut own, scope.state.protocol),
                 }
-                Some(Effect { reply: own, taken: provisional, released, releases })
+                Some(Effect { reply: own, taken: provisional, released, releases, is_too_large })
             }
         }
     }

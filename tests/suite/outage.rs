@@ -6,6 +6,7 @@
 
 mod connections;
 mod crash;
+mod ended;
 mod fast;
 mod flapping;
 mod ledger;

@@ -3,12 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::support::locks::{A as TOKEN, B as OTHER, NIL, OK, take};
 use crate::support::{Client, Redis, Settings, Subject, direct, wait_until};
-
-const TOKEN: &str = "550e8400-e29b-41d4-a716-446655440000";
-const OTHER: &str = "6ba7b810-9dad-41d1-80b4-00c04fd430c8";
-const OK: &str = "+OK\r\n";
-const NIL: &str = "$-1\r\n";
 
 /// Lockside finds out sooner than by default, and waits for one replica.
 const UPSTREAM: &str = "command_timeout = \"1s\"\nconnect_timeout = \"1s\"\n\
@@ -56,7 +52,7 @@ impl Fleet {
     }
 
     fn take(&mut self, key: &str, token: &str) -> String {
-        self.client.ask(&format!("SET {key} {token} NX PX 30000"))
+        self.client.ask(&take(key, token))
     }
 
     fn take_by_script(&mut self, key: &str, token: &str) -> String {
@@ -124,7 +120,7 @@ fn all_who_ask_are_refused_at_once() {
     clients.iter_mut().for_each(Client::fence);
     let start = Instant::now();
     for client in &mut clients {
-        client.send_line(&format!("SET lock:a {TOKEN} NX PX 30000"));
+        client.send_line(&take("lock:a", TOKEN));
     }
     for client in &mut clients {
         let reply = client.text();

@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test prove soak bench bench-ledger setup build test-rust test-clients
+.PHONY: help demo test prove soak bench bench-ledger setup build test-rust test-clients test-sheets sheets-emulator
 
 PYTHON := .venv/bin/python
 
@@ -16,13 +16,13 @@ demo: ## Watch unchanged Redis clients keep their locks while Redis and Lockside
 	@$(MAKE) --no-print-directory build
 	@$(PYTHON) tests/demo/demo.py
 
-test: test-rust test-clients ## Everything against real redis-server processes
+test: test-rust test-clients test-sheets ## Everything against real redis-server processes
 
 test-rust: setup build
 	@if cargo nextest --version >/dev/null 2>&1; then \
-		cargo nextest run --locked --all-targets; \
+		cargo nextest run --locked --workspace --all-targets; \
 	else \
-		cargo test --locked --all-targets; \
+		cargo test --locked --workspace --all-targets; \
 	fi
 	cargo test --locked --doc --quiet
 
@@ -30,6 +30,15 @@ test-clients: setup build ## The client libraries alone; FILTER=part-of-a-name r
 	@cargo build --locked --quiet --manifest-path tests/clients/rust/Cargo.toml \
 		--target-dir $(or $(CARGO_TARGET_DIR),target)/clients
 	$(PYTHON) tests/clients/run.py $(FILTER)
+
+test-sheets: ## The emulator of Google Sheets under Google's own client and gspread; FILTER as above
+	@tests/setup sheets
+	@cargo build --locked --quiet --example sheets-emulator
+	.venv/sheets/bin/python tests/sheets/google_clients.py \
+		$(or $(CARGO_TARGET_DIR),target)/debug/examples/sheets-emulator $(FILTER)
+
+sheets-emulator: ## Google Sheets on this machine, to try things out (Ctrl-C ends it)
+	cargo run --locked --example sheets-emulator
 
 prove: build ## What takes long: every order of events of an acquire and of the protocol, ten thousand simulated fleets
 	cargo nextest run --locked --lib --run-ignored only

@@ -2,7 +2,7 @@
 //!
 //! Each test lets users do things with Redis there, ends Redis as a crash does, and asks again.
 
-use crate::support::locks::{A, B, NIL, OK, QUICK};
+use crate::support::locks::{self, A, B, NIL, OK, QUICK};
 use crate::support::{Client, Redis, Settings, Subject, direct, poll_for, wait_until};
 
 const RULES: &str = "[[rule]]\nname = \"jobs\"\nkeys = [\"lock:*\"]\n\
@@ -70,11 +70,9 @@ fn wait_mode_as(client: &mut Client, word: &str) {
     });
 }
 
-/// An answer of the mode also where strangers are let in to nothing else.
+/// The mode is told also where strangers are let in to nothing else.
 fn wait_mode(subject: &Subject, word: &str) {
-    poll_for(word, crate::support::PATIENCE, || {
-        subject.client().ask("LOCKSIDE MODE").contains(word).then_some(())
-    });
+    locks::wait_mode(subject.port(), word);
 }
 
 fn take(key: &str) -> String {

@@ -6,18 +6,9 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 use crate::support::client::ask_until;
+use crate::support::locks::{A, B, NIL, OK, ONE, bulk, give, take};
 use crate::support::process::directory;
 use crate::support::{Client, Redis, Relay, Settings, Subject, Trouble, direct};
-
-const A: &str = "550e8400-e29b-41d4-a716-446655440000";
-const B: &str = "6ba7b810-9dad-41d1-80b4-00c04fd430c8";
-const OK: &str = "+OK\r\n";
-const NIL: &str = "$-1\r\n";
-const ONE: &str = ":1\r\n";
-
-/// As most libraries release.
-const RELEASE: &str = "if redis.call('get', KEYS[1]) == ARGV[1] then \
-    return redis.call('del', KEYS[1]) else return 0 end";
 
 /// How often each case is played: a poll of the ledger comes between at some time.
 const TIMES: usize = 15;
@@ -49,7 +40,7 @@ impl Stage {
         stage.wait_modes("healthy");
         // Each has seen that Redis lets everybody use locks.
         for client in [&mut stage.one, &mut stage.two] {
-            assert_eq!(client.ask(&take(A)), OK);
+            assert_eq!(client.ask(&take("lock:a", A)), OK);
             release(client, "DEL", A);
         }
         Some(stage)
@@ -75,7 +66,7 @@ impl Stage {
 fn release(client: &mut Client, way: &str, token: &str) {
     match way {
         "script" => {
-            let line = format!("EVAL \"{RELEASE}\" 1 lock:a {token}");
+            let line = give("lock:a", token);
             assert_eq!(client.ask(&line), ONE, "{way}");
         }
         "watch" => {
@@ -96,14 +87,6 @@ fn release(client: &mut Client, way: &str, token: &str) {
     }
 }
 
-fn bulk(text: &str) -> String {
-    format!("${}\r\n{text}\r\n", text.len())
-}
-
-fn take(token: &str) -> String {
-    format!("SET lock:a {token} NX PX 30000")
-}
-
 const WAYS: [&str; 5] = ["DEL", "UNLINK", "GETDEL", "script", "watch"];
 
 /// Taken through `one`, seen and released through `two`, free for `one`: at once where both reach
@@ -111,8 +94,8 @@ const WAYS: [&str; 5] = ["DEL", "UNLINK", "GETDEL", "script", "watch"];
 fn plays(one: &mut Client, two: &mut Client, times: usize) {
     for way in WAYS {
         for _ in 0..times {
-            assert_eq!(one.ask(&take(A)), OK, "{way}");
-            assert_eq!(two.ask(&take(B)), NIL, "{way}");
+            assert_eq!(one.ask(&take("lock:a", A)), OK, "{way}");
+            assert_eq!(two.ask(&take("lock:a", B)), NIL, "{way}");
             assert_eq!(two.ask("GET lock:a"), bulk(A), "{way}");
             release(two, way, A);
             if times == TIMES {

@@ -3,11 +3,9 @@
 
 use std::path::Path;
 
+use crate::support::locks::{A, B, OK};
 use crate::support::{Client, Redis, Relay, Settings, Subject, Trouble, direct, wait_until};
 
-const A: &str = "550e8400-e29b-41d4-a716-446655440000";
-const B: &str = "6ba7b810-9dad-41d1-80b4-00c04fd430c8";
-const OK: &str = "+OK\r\n";
 const UPSTREAM: &str = "command_timeout = \"1s\"\nconnect_timeout = \"1s\"\nrecover_after = \"300ms\"\n\
     probe_interval = \"100ms\"\nprobe_timeout = \"500ms\"\nrepair_interval = \"1s\"";
 

@@ -7,6 +7,7 @@
 mod connections;
 mod contents;
 mod crash;
+mod ended;
 mod fast;
 mod flapping;
 mod ledger;

@@ -216,11 +216,12 @@ impl Settlement {
     }
 
     fn go_to_redis(&mut self, scope: &mut Scope<'_, '_>) -> Next {
-        if scope.client_gone && self.booking.is_some() {
-            return self.take_back(Next::Unknown, scope);
-        }
+        // What was only released stays so, whether or not its client is still there.
         if self.locks.is_empty() {
             return Next::Settled(Vec::new());
+        }
+        if scope.client_gone && self.booking.is_some() {
+            return self.take_back(Next::Unknown, scope);
         }
         if self.link_lost {
             return self.settled_by_ledger(scope);

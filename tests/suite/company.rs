@@ -162,7 +162,8 @@ fn looks(key: &str) -> Vec<(String, String)> {
         (format!("EXISTS {key} lock:nobody"), ONE.into()),
         (format!("STRLEN {key}"), ":36\r\n".into()),
         (format!("EXPIRE {key} 30"), ONE.into()),
-        (format!("PERSIST {key}"), ":0\r\n".into()),
+        // Of the TTL that its client asked for.
+        (format!("PERSIST {key}"), ONE.into()),
         (format!("SET {key} {A} XX PX 30000"), OK.into()),
         (format!("EVAL \"{EXTEND}\" 1 {key} {A} 30000"), ONE.into()),
         (format!("EVAL \"return redis.call('get', KEYS[1])\" 1 {key}"), own),

@@ -337,6 +337,7 @@ impl Serving {
                     scope.state.apply(crate::session::state::Change::Select(db));
                 }
                 waiters.into_iter().for_each(|waiter| scope.shared().bell.ring(waiter));
+                self.note_seen(scope);
                 scope.answer(reply)
             }
             Err(_) => self.evaluate(scope),

@@ -128,8 +128,7 @@ fn show_with(
     }
 }
 
-/// What a client that watches is shown of locks: by Redis, whose value its EXEC depends on. Of a lock of
-/// which Redis is wrong nothing is remembered: a repair changes it, and EXEC fails.
+/// What a client that watches is shown of locks, on which its EXEC depends.
 fn seen(
     reply: &Reply<'_>,
     keys: &[Option<Vec<u8>>],
@@ -139,21 +138,22 @@ fn seen(
     if !scope.state.is_watching() {
         return Vec::new();
     }
-    let one = |(place, (key, value)): (usize, (&Option<Vec<u8>>, &Reply<'_>))| match (key, value) {
-        (Some(key), Reply::Bulk(stored)) if holders.iter().all(|holder| holder.place != place) => {
-            let lock = LockKey::new(scope.state.db, key);
-            let record = scope.shared().table.find(&lock);
-            let record = record.filter(|record| *record.stored == **stored);
-            let claim = record.and_then(|record| record.claim);
-            Some(Seen { lock, stored: Arc::from(*stored), claim })
-        }
-        _ => None,
-    };
     let values: Vec<Reply<'_>> = match reply {
         Reply::Aggregate { .. } => {
             reply.elements().filter_map(|element| Some(Reply::parse(element)?.0)).collect()
         }
         single => vec![*single],
+    };
+    let one = |(place, (key, value)): (usize, (&Option<Vec<u8>>, &Reply<'_>))| {
+        let lock = LockKey::new(scope.state.db, key.as_ref()?);
+        if let Some(Contradiction { record, .. }) = holders.iter().find(|h| h.place == place) {
+            return Some(Seen { lock, stored: record.stored.clone(), claim: record.claim });
+        }
+        let Reply::Bulk(stored) = value else { return None };
+        let record = scope.shared().table.find(&lock);
+        let record = record.filter(|record| *record.stored == **stored);
+        let claim = record.and_then(|record| record.claim);
+        Some(Seen { lock, stored: Arc::from(*stored), claim })
     };
     keys.iter().zip(&values).enumerate().filter_map(one).collect()
 }

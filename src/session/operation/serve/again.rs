@@ -10,6 +10,7 @@ use crate::ledger::{Guarantee, Ticket};
 use crate::lock::record::{Confidence, LockKey, Record};
 use crate::lock::value;
 use crate::resp::Args;
+use crate::session::state::Seen;
 
 use super::super::{Flow, Grant, Scope, acquire, durable, fresh};
 use super::steps::Steps;
@@ -119,6 +120,21 @@ impl Serving {
         self.before.is_some()
     }
 
+    /// Redis watches for the client, and the client is shown by the table who holds a lock: its EXEC
+    /// depends on that.
+    pub(super) fn note_seen(&self, scope: &mut Scope<'_, '_>) {
+        let Work::Command(words) = &self.work else { return };
+        if !scope.state.is_watching() || !is_get(words) {
+            return;
+        }
+        let locks: Vec<LockKey> = words.iter().skip(1).map(|key| scope.lock_key(key)).collect();
+        for lock in locks {
+            if let Some(record) = scope.shared().table.find(&lock) {
+                scope.state.saw(Seen { lock, stored: record.stored, claim: record.claim });
+            }
+        }
+    }
+
     fn may_end_a_hold(&self) -> bool {
         match &self.work {
             Work::Command(words) => may_end_a_hold(words),
@@ -151,6 +167,12 @@ enum Why {
     MayEnd,
     /// Claims that have won are being withdrawn, because others of the same evaluation have lost.
     Withdraws,
+}
+
+fn is_get(words: &[Vec<u8>]) -> bool {
+    let is =
+        |name: &&str| words.first().is_some_and(|word| word.eq_ignore_ascii_case(name.as_bytes()));
+    ["get", "mget"].iter().any(is)
 }
 
 /// True for a command that takes locks or does nothing, and shows no holder.

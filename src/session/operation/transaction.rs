@@ -19,6 +19,7 @@ use super::script::{self, Enveloped, RAN_OUT};
 use super::settle::{Loss, Next, Provisional, Settlement, value_guard};
 use super::view;
 use super::{Flow, Operation, Scope, TIMED};
+use disclaim::Said;
 pub(in crate::session) use queueing::Queueing;
 
 /// A lock command of the open transaction.
@@ -67,13 +68,8 @@ pub(in crate::session) struct Executing {
     taken: Vec<(usize, Provisional)>,
     /// Holds that the transaction has ended.
     releases: Vec<ledger::Ask>,
-    /// Which locks that were, each with its place in the reply.
-    released: Vec<(usize, LockKey)>,
-    /// Places of looks at locks, and of scripts.
-    looks: Vec<usize>,
-    scripts: Vec<usize>,
-    /// What its client has read of the locks that it watches.
-    seen: Vec<Seen>,
+    /// What its reply says of locks.
+    said: Box<Said>,
 }
 
 impl Executing {
@@ -108,10 +104,7 @@ impl Executing {
             elements: Vec::new(),
             taken: Vec::new(),
             releases: Vec::new(),
-            released: Vec::new(),
-            looks: Vec::new(),
-            scripts: Vec::new(),
-            seen: Vec::new(),
+            said: Box::default(),
         }
     }
 
@@ -173,7 +166,7 @@ impl Executing {
     fn executed(&mut self, frame: &[u8], scope: &mut Scope<'_, '_>) -> Flow {
         let reply = Reply::parse(frame).map(|(reply, _)| reply);
         let executed = matches!(reply, Some(Reply::Aggregate { .. }));
-        self.seen = scope.state.take_seen();
+        self.said.seen = scope.state.take_seen();
         if let Some(reply) = &reply {
             scope.state.forget_refused(reply.elements());
         }
@@ -247,7 +240,7 @@ impl Executing {
                 };
                 scope.witness_script(call.keys(), &effect);
                 out = effect.reply;
-                self.scripts.push(place);
+                self.said.scripts.push(place);
                 self.release(place, effect.releases);
                 self.taken.retain(|(_, earlier)| !effect.released.contains(&earlier.lock));
                 effect.taken
@@ -257,9 +250,9 @@ impl Executing {
                     scope.witness_answer(&purpose, &reply);
                 }
                 if matches!(*purpose, Purpose::View(_)) {
-                    self.looks.push(place);
+                    self.said.looks.push(place);
                 }
-                let (taken, seen) = (&mut self.taken, &*self.seen);
+                let (taken, seen) = (&mut self.taken, &*self.said.seen);
                 let at = Place { db, seen };
                 let releases = passed(&purpose, at, &element, taken, scope, &mut out);
                 self.release(place, releases);
@@ -278,7 +271,7 @@ impl Executing {
             ledger::Ask::Release(lock, ..) => Some((place, lock.clone())),
             _ => None,
         });
-        self.released.extend(named);
+        self.said.released.extend(named);
         self.releases.extend(releases);
     }
 

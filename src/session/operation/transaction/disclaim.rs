@@ -4,15 +4,28 @@ use crate::lock::record::LockKey;
 use crate::resp::encode;
 use crate::resp::reply::Reply;
 use crate::session::operation::{Flow, Scope, over};
+use crate::session::state::Seen;
 
 use super::Executing;
+
+/// What an EXEC's reply says of locks.
+#[derive(Default)]
+pub(super) struct Said {
+    /// Locks that were released, each with its place in the reply.
+    pub(super) released: Vec<(usize, LockKey)>,
+    /// Places of looks at locks, and of scripts.
+    pub(super) looks: Vec<usize>,
+    pub(super) scripts: Vec<usize>,
+    /// What its client has read of the locks that it watches.
+    pub(super) seen: Vec<Seen>,
+}
 
 impl Executing {
     /// True if nothing but values that its client had seen was deleted in Redis: those were old, and
     /// nobody's hold was touched.
     pub(super) fn has_seen(&self, ended: &[LockKey]) -> bool {
         let is_seen = |lock: &LockKey| {
-            self.seen.iter().any(|seen| seen.lock == *lock && seen.claim.is_some())
+            self.said.seen.iter().any(|seen| seen.lock == *lock && seen.claim.is_some())
         };
         self.taken.is_empty() && !ended.is_empty() && ended.iter().all(is_seen)
     }
@@ -26,15 +39,15 @@ impl Executing {
         ended.iter().for_each(|lock| scope.shared().repairs.touch(lock));
         for (place, element) in self.elements.iter_mut().enumerate() {
             let is_over = |(at, lock): &&(usize, LockKey)| *at == place && ended.contains(lock);
-            let count = self.released.iter().filter(is_over).count();
-            if self.scripts.contains(&place) && count > 0 {
+            let count = self.said.released.iter().filter(is_over).count();
+            if self.said.scripts.contains(&place) && count > 0 {
                 element.clear();
                 encode::error(element, OVER.as_bytes());
             } else {
                 over::disclaim(element, count, scope.state.protocol);
             }
         }
-        if !self.seen.is_empty() && self.has_done_nothing() {
+        if !self.said.seen.is_empty() && self.has_done_nothing() {
             let mut reply = Vec::new();
             encode::null_array(&mut reply, scope.state.protocol);
             return scope.answer(&reply);
@@ -44,9 +57,9 @@ impl Executing {
 
     fn has_done_nothing(&self) -> bool {
         let is_nothing = |(place, element): (usize, &Vec<u8>)| {
-            let is_release = self.released.iter().any(|(at, _)| *at == place);
+            let is_release = self.said.released.iter().any(|(at, _)| *at == place);
             let reply = Reply::parse(element).map(|(reply, _)| reply);
-            self.looks.contains(&place)
+            self.said.looks.contains(&place)
                 || is_release && matches!(reply, Some(Reply::Null | Reply::Integer(0)))
         };
         self.elements.iter().enumerate().all(is_nothing)

@@ -115,6 +115,8 @@ pub fn key_of(entry: &super::Entry) -> Option<&LockKey> {
         | E::Content { key, .. }
         | E::Release { key, .. }
         | E::Withdraw { key, .. }
+        | E::Won { key, .. }
+        | E::Lost { key, .. }
         | E::Heard { key, .. } => Some(key),
         E::Start(_) | E::Degraded | E::Healthy(_) | E::Heartbeat | E::End => None,
     }

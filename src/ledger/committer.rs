@@ -50,7 +50,7 @@ use group::Group;
 pub use now::Now;
 use peers::Peers;
 use queue::Queue;
-use request::{Kind, Want};
+use request::{Kind, Request, Want};
 use withdraw::{Answered, Withdrawn};
 
 /// Rows of one group. A thousand rows are a few milliseconds of work beside the one sync that they

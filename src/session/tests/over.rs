@@ -88,6 +88,16 @@ fn a_blind_release_that_comes_second() {
     }
 }
 
+/// One that is named twice is released once.
+#[test]
+fn a_lock_that_is_named_twice() {
+    let mut strict = Strict::held_by(TOKEN);
+    strict.client(&["DEL lock:a lock:a"]);
+    strict.redis(":1\r\n");
+    strict.answers(1, vec![Outcome::Released, Outcome::NotHeld]);
+    assert_eq!(strict.told(), ":1\r\n");
+}
+
 /// Two locks in one transaction, of which one is another's: what has won is withdrawn, and that is
 /// durable, before the client is told (SPEC 3). A sidecar that died in between would leave a lock whose
 /// client was told no.

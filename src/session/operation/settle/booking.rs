@@ -6,6 +6,7 @@
 //! before anybody is told (SPEC 3). A release of whoever holds the lock when
 //! it is written does not stay: written late, it would end a hold that began after its command.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -152,16 +153,7 @@ impl Booking {
         taken: &[Provisional],
     ) -> bool {
         if self.releases == Some(answer.ticket) {
-            self.releases = None;
-            self.missed = answer.outcomes.contains(&Outcome::NotHeld);
-            let ended = self
-                .asked
-                .iter()
-                .zip(&answer.outcomes)
-                .filter(|(_, outcome)| **outcome == Outcome::NotHeld);
-            let ended: Vec<&Ask> = ended.map(|(ask, _)| ask).collect();
-            self.ended_before = ended.iter().filter_map(|ask| released_by(ask)).cloned().collect();
-            self.refused = ended.iter().filter_map(|ask| changed_by(ask)).collect();
+            self.released(answer);
             return true;
         }
         if self.guesses.take_if(|ticket| *ticket == answer.ticket).is_some() {
@@ -191,6 +183,23 @@ impl Booking {
         }
         self.divided = Some(answer.ticket).filter(|_| has_won && !self.lost.is_empty());
         true
+    }
+
+    /// The answer to the releases.
+    fn released(&mut self, answer: &Answer) {
+        self.releases = None;
+        let with = |wanted: Outcome| {
+            let all = self.asked.iter().zip(&answer.outcomes);
+            all.filter(move |(_, outcome)| **outcome == wanted).map(|(ask, _)| ask)
+        };
+        // One that is named twice is released once.
+        let released: BTreeSet<&LockKey> =
+            with(Outcome::Released).filter_map(released_by).collect();
+        let ended = with(Outcome::NotHeld).filter_map(released_by);
+        let ended_before = ended.filter(|key| !released.contains(key)).cloned().collect();
+        let refused = with(Outcome::NotHeld).filter_map(changed_by).collect();
+        (self.ended_before, self.refused) = (ended_before, refused);
+        self.missed = answer.outcomes.contains(&Outcome::NotHeld);
     }
 
     /// True if a release has ended a hold.

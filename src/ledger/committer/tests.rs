@@ -3,13 +3,14 @@
 use std::sync::Mutex;
 
 mod fast;
+mod together;
 
 use super::*;
 use crate::ledger::entry::{Cause, Claim, Entry, Guarantee, Start};
 use crate::ledger::memory::{Fault, Medium, Memory};
 use crate::ledger::store::Store;
 use crate::ledger::testing::{at, claim, key, start};
-use crate::ledger::{Outcome, Withdrawal};
+use crate::ledger::{Asker, Outcome, Unavailable, Withdrawal};
 
 /// A committer with its store and its fold, and a clock that moves when told.
 struct Rig {

@@ -64,6 +64,9 @@ pub enum Ask {
         other: Option<Arc<[u8]>>,
         /// Why.
         cause: Cause,
+        /// A fence that is at least the grant's and below that of every later one, where Redis has
+        /// told: then nothing else of the hold need be known ([`Entry::Gone`]).
+        fence: Option<u64>,
     },
     /// The holder's expiry moves (`ttl` rules).
     Extend(LockKey, Position, u64),

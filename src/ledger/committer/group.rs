@@ -151,7 +151,14 @@ fn entry(part: &Part, facts: Facts<'_>, earlier: &[Row]) -> Option<Entry> {
             let claim = facts.fold.holder(key)?.at;
             Entry::Release { key: key.clone(), claim, cause: *cause, at_ms }
         }
-        Ask::ReleaseValue { key, stored, other, cause } => {
+        Ask::ReleaseValue { key, stored, other: None, cause, fence: Some(fence) } => Entry::Gone {
+            key: key.clone(),
+            stored: stored.clone(),
+            cause: *cause,
+            fence: *fence,
+            at_ms,
+        },
+        Ask::ReleaseValue { key, stored, other, cause, .. } => {
             let value = Value { key, stored, other: other.as_deref() };
             let claim = claim_of(value, facts, earlier)?;
             Entry::Release { key: key.clone(), claim, cause: *cause, at_ms }

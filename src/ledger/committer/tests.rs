@@ -392,6 +392,7 @@ fn a_value_is_released_only_while_it_holds() {
     let medium = medium();
     let (mut rig, mut other) = (Rig::new(&medium), Rig::new(&medium));
     let value = |value: &str| Ask::ReleaseValue {
+        fence: None,
         key: key("a"),
         stored: value.as_bytes().into(),
         other: None,

@@ -13,8 +13,8 @@ pub struct Snapshot {
     pub holders: Vec<Arc<Holder>>,
     /// Claims that were won because the holder had their value: the holder's place, and theirs.
     pub confirmations: Vec<(Position, Position)>,
-    /// Dead values: the young generation and the old one.
-    pub dead: [Vec<Token>; 2],
+    /// Dead values, with the highest fences by which they held: the young generation and the old one.
+    pub dead: [Vec<(Token, u64)>; 2],
     /// The highest fence given.
     pub fence_high: u64,
     /// The logs, with their numbers.

@@ -29,6 +29,12 @@ impl Scope<'_, '_> {
         shared.guarantee == Guarantee::Strict || shared.board.view().mode != Mode::Healthy
     }
 
+    /// `fast`, with others at the ledger: what is released here may be a grant that another has not
+    /// written yet, so it is named by its value and by the counter of fences (SPEC 8).
+    pub(super) fn asks_for_fences(&self) -> bool {
+        self.shared().guarantee == Guarantee::Fast && self.shared().door.has_company()
+    }
+
     /// True if locks are held that the ledger knows by their name.
     pub(super) fn has_claims(&self) -> bool {
         !self.shared().table.is_empty()
@@ -203,7 +209,7 @@ impl Scope<'_, '_> {
 /// The release of a hold that the ledger knows by its value alone, if it knows it.
 pub(super) fn release_of_value(key: &LockKey, record: &Record, cause: Cause) -> Ask {
     let (stored, other) = (record.stored.clone(), record.other.clone());
-    Ask::ReleaseValue { key: key.clone(), stored, other, cause }
+    Ask::ReleaseValue { key: key.clone(), stored, other, cause, fence: None }
 }
 
 /// Longest wait for a withdrawal to be durable. A ledger that answers at all needs less, and the

@@ -391,10 +391,10 @@ impl Purpose {
                 Vec::new()
             }
             (Self::TakeOut(lock), Reply::Null) => {
-                settle::releases([(lock, None)].into_iter(), Cause::Client, scope)
+                settle::releases([(lock, None)].into_iter(), None, Cause::Client, scope)
             }
             (Self::TakeOut(lock), Reply::Bulk(stored)) => {
-                settle::releases([(lock, Some(*stored))].into_iter(), Cause::Client, scope)
+                settle::releases([(lock, Some(*stored))].into_iter(), None, Cause::Client, scope)
             }
             (Self::Delete(locks), Reply::Integer(count)) => {
                 let known = |lock: &&LockKey| scope.shared().table.find(lock).is_some();
@@ -403,14 +403,14 @@ impl Purpose {
                     let value = seen.iter().find(|(seen, _)| seen == lock);
                     (lock, value.map(|(_, stored)| &**stored).filter(|_| *count > 0))
                 };
-                settle::releases(gone.map(with_value), Cause::Client, scope)
+                settle::releases(gone.map(with_value), None, Cause::Client, scope)
             }
             (Self::Keyspace(keyspace_use, args), Reply::Simple(_)) => {
                 let all = scope.shared().table.list(0, |_| true);
                 let gone = all.iter().map(|(lock, _)| lock).filter(|lock| {
                     after_keyspace(*keyspace_use, args, db, lock).as_ref() != Some(*lock)
                 });
-                settle::releases(gone.map(|lock| (lock, None)), Cause::Flushed, scope)
+                settle::releases(gone.map(|lock| (lock, None)), None, Cause::Flushed, scope)
             }
             _ => Vec::new(),
         }

@@ -9,7 +9,7 @@ use crate::ledger::{Answer, Guarantee, Ticket};
 use crate::mode::Mode;
 use crate::resp::{Args, Command};
 
-use super::exchange::Exchange;
+use super::script::Scripting;
 use super::{Flow, Operation, Scope};
 
 /// The ledger is being read for a command.
@@ -77,7 +77,7 @@ impl Reading {
         if !scope.asks_redis(args) {
             return Some(Operation::serve(args, scope));
         }
-        Some(Exchange::begin(&lock_use, args, scope))
+        Some(Scripting::begin_blind(&lock_use, args, scope))
     }
 
     /// The client's command, which nobody has heard of yet.

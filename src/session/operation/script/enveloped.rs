@@ -112,6 +112,7 @@ impl Enveloped {
             unique: &unique,
             marker: &self.marker,
             database: scope.state.next_db(),
+            counter: scope.asks_for_fences().then_some(&shared.fence_counter[..]),
         };
         let mut command = Vec::new();
         call.encode(&mut command);
@@ -161,8 +162,8 @@ impl Enveloped {
                 released: Vec::new(),
                 releases: Vec::new(),
             }),
-            Outcome::Wrapped { taken, released, changed, reply } => {
-                let (released, mut releases) = self.released(&released, scope);
+            Outcome::Wrapped { taken, released, changed, fence, reply } => {
+                let (released, mut releases) = self.released(&released, fence, scope);
                 // A lock that is claimed with all that stands there needs no word of the change.
                 let is_taken = |changed: &&Changed<'_>| {
                     let place = (changed.index, changed.database);
@@ -198,6 +199,7 @@ impl Enveloped {
     fn released(
         &self,
         released: &[Released<'_>],
+        fence: Option<u64>,
         scope: &Scope<'_, '_>,
     ) -> (Vec<LockKey>, Vec<Ask>) {
         let key = |released: &Released<'_>| {
@@ -207,7 +209,7 @@ impl Enveloped {
         let found: Vec<_> = found.collect();
         let seen =
             found.iter().map(|(key, stored)| (key, (!stored.is_empty()).then_some(&**stored)));
-        let releases = settle::releases(seen, Cause::Client, scope);
+        let releases = settle::releases(seen, fence, Cause::Client, scope);
         (found.into_iter().map(|(key, _)| key).collect(), releases)
     }
 

@@ -249,9 +249,11 @@ fn released_by(ask: &Ask) -> Option<&LockKey> {
     }
 }
 
-/// The releases of locks that Redis has let go. `seen`: what stood there, where that is known.
+/// The releases of locks that Redis has let go. `seen`: what stood there, where that is known. `fence`:
+/// the counter of fences behind that, where it is known (`fast`).
 pub(in crate::session::operation) fn releases<'k>(
     released: impl Iterator<Item = (&'k LockKey, Option<&'k [u8]>)>,
+    fence: Option<u64>,
     cause: Cause,
     scope: &Scope<'_, '_>,
 ) -> Vec<Ask> {
@@ -259,21 +261,29 @@ pub(in crate::session::operation) fn releases<'k>(
         // Another sidecar may have granted what went, and its claim not have been read here yet. But
         // it may also be a value that was released long ago, and another may hold the lock by now:
         // so nobody is released but that value, where it is known.
-        let by_value = |stored: &[u8]| Ask::ReleaseValue {
+        let by_value = |stored: &[u8], fence| Ask::ReleaseValue {
             key: key.clone(),
             stored: stored.into(),
             other: None,
             cause,
+            fence,
         };
         let Some(record) = scope.shared().table.find(key) else {
-            return Some(seen.map_or_else(|| Ask::ReleaseAny(key.clone(), cause), by_value));
+            let any = || Ask::ReleaseAny(key.clone(), cause);
+            return Some(seen.map_or_else(any, |stored| by_value(stored, fence)));
         };
         if let Some(seen) = seen
             && !record.stored.is_empty()
             && *record.stored != *seen
         {
             scope.shared().repairs.touch(key);
-            return Some(by_value(seen));
+            return Some(by_value(seen, fence));
+        }
+        if let (Some(seen), Some(fence)) = (seen, fence)
+            && *record.stored == *seen
+        {
+            // Redis's counter need not know the fence of a claim.
+            return Some(by_value(seen, Some(record.fence.map_or(fence, |own| own.max(fence)))));
         }
         scope.release_of(key, &record, cause)
     };

@@ -6,6 +6,7 @@
 //! thread drives (`thread`); `sqlite` and `memory` are stores.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::lock::record::LockKey;
 
@@ -194,6 +195,13 @@ pub trait Door: Send + Sync {
     /// Cheap.
     fn has_company(&self) -> bool {
         false
+    }
+
+    /// `fast`: for how long another sidecar may still have to write what Redis has granted through it
+    /// by now. Zero where nobody else can have granted anything by Redis alone. What is read after
+    /// that has it (SPEC 8).
+    fn mirror_lag(&self) -> Duration {
+        Duration::ZERO
     }
 
     /// The highest fence that was read. Cheap.

@@ -431,6 +431,12 @@ impl Committer {
         self.peers.has_degraded(now.mono)
     }
 
+    /// As [`super::Door::mirror_lag`].
+    pub fn mirror_lag(&self, now: Now) -> Duration {
+        let lag = |fleet: &Fleet| fleet.mirror_lag(&self.peers, self.timing.poll, now.mono);
+        self.fleet.as_ref().map_or(Duration::ZERO, lag)
+    }
+
     /// As [`super::Door::has_company`].
     pub fn has_company(&self, now: Now) -> bool {
         !self.peers.is_alone(now.mono)

@@ -369,6 +369,10 @@ impl Door for Ledger {
         self.shared.outlook.has_company.load(Ordering::Acquire)
     }
 
+    fn mirror_lag(&self) -> Duration {
+        self.shared.state().committer.mirror_lag(self.shared.now())
+    }
+
     fn fence_high(&self) -> u64 {
         self.shared.outlook.fence_high.load(Ordering::Acquire)
     }

@@ -37,11 +37,13 @@ pub(super) struct Fleet {
     /// Redis decides: the last note that was handed in is `Healthy`.
     serves: bool,
     delay: Delay,
+    /// Since when `Degraded` is durable, if that is the last thing that was said.
+    lost_since: Option<Duration>,
 }
 
 impl Fleet {
     pub(super) fn new(mirror_interval: Duration) -> Self {
-        Self { mirror_interval, serves: false, delay: Delay::Unsaid }
+        Self { mirror_interval, serves: false, delay: Delay::Unsaid, lost_since: None }
     }
 
     /// These were handed in.
@@ -50,8 +52,9 @@ impl Fleet {
             match ask {
                 Ask::Degraded => (self.serves, self.delay) = (false, Delay::Unsaid),
                 Ask::Healthy(_) => (self.serves, self.delay) = (true, Delay::Over),
-                _ => {}
+                _ => continue,
             }
+            self.lost_since = None;
         }
     }
 
@@ -66,12 +69,24 @@ impl Fleet {
     pub(super) fn seen(&mut self, peers: &Peers, last: u64, began: Duration, now: Duration) {
         match self.delay {
             Delay::Said(seq) if last >= seq => {
+                self.lost_since = Some(now);
                 self.delay = if peers.is_alone(now) { Delay::Over } else { Delay::Runs(now) };
             }
             Delay::Runs(since) if began >= since + self.mirror_interval => {
                 self.delay = Delay::Over;
             }
             _ => {}
+        }
+    }
+
+    /// For how long others may still have to write what Redis has granted through them by now. None of
+    /// them grants by Redis alone once it has said that it has lost it, or has read that this one has:
+    /// which it has, or does not trust its own view of the ledger any more, two polls after that.
+    pub(super) fn mirror_lag(&self, peers: &Peers, poll: Duration, now: Duration) -> Duration {
+        let is_over = |since: Duration| now >= since + 2 * poll + self.mirror_interval;
+        match peers.all_degraded(now) || self.lost_since.is_some_and(is_over) {
+            true => Duration::ZERO,
+            false => self.mirror_interval,
         }
     }
 

@@ -47,8 +47,9 @@ pub(in crate::session) struct Serving {
     watched: Option<Watched>,
     /// The grant that an acquire goes on with, if that still stands.
     resumes: Option<Position>,
-    /// The ledger is being read, under this name and until then, because nothing was found to do.
-    reading: Option<(Ticket, Duration)>,
+    /// The ledger is being read, under this name and until then, because nothing was found to do; or
+    /// will be then, once others have written what Redis had granted through them.
+    reading: Option<(Option<Ticket>, Duration)>,
     /// It was read.
     is_fresh: bool,
 }
@@ -147,13 +148,9 @@ impl Serving {
             Work::Transaction(commands) => degraded::evaluate_transaction(commands, &caller, world),
         });
         match evaluation {
-            Evaluation::Done { changes, reply, .. }
-                if changes.is_empty() && self.reads(&reply, scope) =>
-            {
-                self.waiting()
-            }
             Evaluation::Done { reply, changes, companions } => {
-                self.make_true(reply, changes, companions, scope)
+                let reads = changes.is_empty().then(|| self.reads(&reply, scope)).flatten();
+                reads.unwrap_or_else(|| self.make_true(reply, changes, companions, scope))
             }
             Evaluation::NotServed => {
                 if let Some(reason) = self.lost.take() {
@@ -272,7 +269,7 @@ impl Serving {
 
     /// The ledger's answer.
     pub(super) fn answered(&mut self, answer: &Answer, scope: &mut Scope<'_, '_>) -> Option<Flow> {
-        if self.reading.take_if(|(ticket, _)| *ticket == answer.ticket).is_some() {
+        if self.reading.take_if(|(ticket, _)| *ticket == Some(answer.ticket)).is_some() {
             return Some(self.evaluate(scope));
         }
         match self.under_way.as_mut()?.steps.answered(answer, scope)? {
@@ -316,8 +313,7 @@ impl Serving {
             return self.block_ended(scope);
         }
         if let Some((ticket, _)) = self.reading.take() {
-            scope.shared().door.forget(ticket);
-            return scope.answer_error(&nothing_done("the ledger has not answered in time"));
+            return self.read_late(ticket, scope);
         }
         let Some(under_way) = &mut self.under_way else { return Flow::Close };
         match under_way.steps.late(scope) {

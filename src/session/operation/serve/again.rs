@@ -4,13 +4,13 @@
 
 use crate::command::LockUse;
 use crate::degraded::{Change, CompanionEffects, Taken};
-use crate::ledger::Guarantee;
+use crate::ledger::{Guarantee, Ticket};
 use crate::lock::record::{Confidence, LockKey, Record};
 use crate::lock::value;
 use crate::resp::Args;
 
 use super::super::{Flow, Grant, Scope, acquire};
-use super::{Serving, Work};
+use super::{Serving, Work, nothing_done};
 
 /// An unconfirmed grant whose client has come again.
 pub(super) struct Resumed {
@@ -63,25 +63,69 @@ impl Serving {
 
     /// Has the ledger read before a command that may end a hold is told that there is nothing for it
     /// to do, or one that looks for a holder that there is none: what another sidecar has granted a
-    /// moment ago may be this client's. False where that is of no use.
-    pub(super) fn reads(&mut self, reply: &[u8], scope: &Scope<'_, '_>) -> bool {
+    /// moment ago may be this client's. None where that is of no use.
+    ///
+    /// In `fast` another may have granted it by Redis and not written that yet: that is waited for
+    /// first (SPEC 8). And whoever is shown as the holder may have been followed by another.
+    pub(super) fn reads(&mut self, reply: &[u8], scope: &mut Scope<'_, '_>) -> Option<Flow> {
         let finds_nobody = reply == b"$-1\r\n" || reply == b"_\r\n";
+        let shared = scope.cx.shared;
+        let is_fast = shared.guarantee == Guarantee::Fast;
         let may_end = match &self.work {
-            Work::Command(words) if finds_nobody && is_get(words) => {
-                scope.shared().door.has_company()
+            Work::Command(words) if (finds_nobody || is_fast) && is_get(words) => {
+                shared.door.has_company()
             }
             Work::Command(words) => may_end_a_hold(words),
             Work::Transaction(commands) => commands.iter().any(|words| may_end_a_hold(words)),
         };
         if self.is_fresh || !may_end {
-            return false;
+            return None;
         }
         self.is_fresh = true;
-        let ticket = scope.book(Vec::new()).ok();
-        self.reading = ticket.map(|ticket| (ticket, scope.release_until()));
-        self.reading.is_some()
+        let lag = shared.door.mirror_lag();
+        if lag.is_zero() {
+            return self.read(scope);
+        }
+        if lag > shared.release_wait {
+            return Some(scope.answer_error(&nothing_done(UNWRITTEN)));
+        }
+        self.reading = Some((None, scope.cx.now + lag));
+        Some(self.waiting())
+    }
+
+    /// None: the ledger does not answer, and nobody else's word is missing.
+    fn read(&mut self, scope: &mut Scope<'_, '_>) -> Option<Flow> {
+        match scope.book(Vec::new()) {
+            Ok(ticket) => {
+                self.reading = Some((Some(ticket), scope.release_until()));
+                Some(self.waiting())
+            }
+            Err(trouble) => {
+                let shared = scope.cx.shared;
+                let is_only_look = matches!(&self.work, Work::Command(words) if is_get(words));
+                let may_be_behind =
+                    shared.guarantee == Guarantee::Fast && shared.door.has_company();
+                (may_be_behind && !is_only_look)
+                    .then(|| scope.answer_error(&nothing_done(&trouble.to_string())))
+            }
+        }
+    }
+
+    /// Others have had the time to write; or the ledger could not be read in time.
+    pub(super) fn read_late(
+        &mut self,
+        ticket: Option<Ticket>,
+        scope: &mut Scope<'_, '_>,
+    ) -> Flow {
+        let Some(ticket) = ticket else {
+            return self.read(scope).unwrap_or_else(|| self.evaluate(scope));
+        };
+        scope.shared().door.forget(ticket);
+        scope.answer_error(&nothing_done("the ledger has not answered in time"))
     }
 }
+
+const UNWRITTEN: &str = "another sidecar may not have written yet what it has granted; ask again";
 
 fn is_get(words: &[Vec<u8>]) -> bool {
     words.first().is_some_and(|word| word.eq_ignore_ascii_case(b"get"))

@@ -421,7 +421,7 @@ impl Shared {
             base: Instant::now(),
             busy_since: AtomicU64::new(0),
             writes: AtomicU64::new(0),
-            outlook: Outlook::new(settings.timing.poll),
+            outlook: Outlook::new(settings.timing.poll()),
         }
     }
 

@@ -71,6 +71,11 @@ pub enum Ask {
     },
     /// The holder's expiry moves (`ttl` rules).
     Extend(LockKey, Position, u64),
+    /// `ttl` rules: Redis has given this value's lock another end, and the asker does not know the
+    /// claim that holds it. The holder's expiry moves, if it has this value. What the ledger does not
+    /// know was put into Redis directly, and is observed. What has ended stays so:
+    /// [`Outcome::NotHeld`], or [`Outcome::Lost`].
+    Renew(Claim),
     /// The content of the holder's lock, which is no string, has changed. [`Outcome::Noted`], or
     /// [`Outcome::NotHeld`] if that can't be: another holds the lock, or it had another content.
     Content {

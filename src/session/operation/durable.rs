@@ -184,7 +184,9 @@ impl Scope<'_, '_> {
             Ask::Release(key, ..)
             | Ask::ReleaseAny(key, _)
             | Ask::ReleaseValue { key, .. }
+            | Ask::Extend(key, ..)
             | Ask::Content { key, .. } => Some(key.clone()),
+            Ask::Renew(claim) => Some(claim.key.clone()),
             _ => None,
         };
         releases.iter().filter_map(key).collect()

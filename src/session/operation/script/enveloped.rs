@@ -172,8 +172,10 @@ impl Enveloped {
                 let changes =
                     changed.iter().filter_map(|one| self.change(one, is_taken(&one), scope));
                 releases.extend(changes);
+                releases.extend(taken.iter().filter_map(|taken| self.extension(taken, scope)));
+                let is_new = |taken: &&Taken<'_>| taken.fresh || self.is_persistent(taken, scope);
                 let provisional =
-                    taken.iter().filter_map(|taken| self.take(taken, scope)).collect();
+                    taken.iter().filter(is_new).filter_map(|taken| self.take(taken, scope)).collect();
                 let mut own = Vec::new();
                 match reply {
                     Some(reply) => own.extend_from_slice(reply),
@@ -255,6 +257,31 @@ impl Enveloped {
         }
     }
 
+    fn is_persistent(&self, taken: &Taken<'_>, scope: &Scope<'_, '_>) -> bool {
+        let rule = self.keys.get(taken.index).and_then(|key| scope.shared().rules.find(key));
+        rule.is_none_or(|rule| rule.mode == Mode::Persistent)
+    }
+
+    /// What the ledger is to be told of a lock of a `ttl` rule that was found there, and has another
+    /// end now: its client counts on that, and a restart must not forget it. It claims nothing: what
+    /// was released meanwhile stays so.
+    fn extension(&self, taken: &Taken<'_>, scope: &Scope<'_, '_>) -> Option<Ask> {
+        if taken.fresh || self.is_persistent(taken, scope) {
+            return None;
+        }
+        let Provisional { lock, record, .. } = self.take(taken, scope)?;
+        let known = scope.shared().table.find(&lock);
+        let is_it = |known: &Record| {
+            known.stored == record.stored && known.other.is_some() == record.other.is_some()
+        };
+        let claim = known.filter(is_it).and_then(|known| known.claim);
+        match (claim, record.expires_at_ms, scope.claim_of(&lock, &record)) {
+            (Some(claim), Some(at_ms), _) => Some(Ask::Extend(lock, claim, at_ms)),
+            (_, _, Ask::Claim(claim) | Ask::ClaimExpiring(claim)) => Some(Ask::Renew(claim)),
+            _ => None,
+        }
+    }
+
     /// What a script left, to be settled.
     fn take(&self, taken: &Taken<'_>, scope: &Scope<'_, '_>) -> Option<Provisional> {
         let shared = scope.shared();
@@ -279,17 +306,14 @@ impl Enveloped {
             other: None,
             marker: None,
         };
-        if let Some(known) = known.filter(|known| known.claim.is_some()) {
-            // The same hold goes on, under a `ttl` rule with another end.
-            if let (Some(claim), Some(at)) = (known.claim, record.expires_at_ms) {
-                scope.book_unattended(vec![Ask::Extend(lock, claim, at)]);
-                return None;
-            }
-            if matches!(taken.guard, Guard::Other(_)) && known.other.is_some() {
-                // Its content is what has changed. A repair takes the TTL off that it still had.
-                shared.repairs.touch(&lock);
-                return None;
-            }
+        if let Some(known) = known.filter(|known| known.claim.is_some())
+            && persistent
+            && matches!(taken.guard, Guard::Other(_))
+            && known.other.is_some()
+        {
+            // Its content is what has changed. A repair takes the TTL off that it still had.
+            shared.repairs.touch(&lock);
+            return None;
         }
         let other = match taken.guard {
             Guard::Other(mark) => Some(content::canonical(mark)),

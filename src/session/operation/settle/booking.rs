@@ -58,6 +58,8 @@ pub(in crate::session::operation) struct Booking {
     pub(super) ended_before: Vec<LockKey>,
     /// Changes of contents that were not the holder's.
     refused: Vec<(LockKey, ContentChange)>,
+    /// A hold that was given another end was over.
+    is_over: bool,
 }
 
 impl Booking {
@@ -81,6 +83,7 @@ impl Booking {
             missed: false,
             ended_before: Vec::new(),
             refused: Vec::new(),
+            is_over: false,
         };
         let is_guess = |ask: &Ask| matches!(ask, Ask::ReleaseAny(..));
         let (guesses, mut releases): (Vec<_>, Vec<_>) = releases.into_iter().partition(is_guess);
@@ -139,6 +142,8 @@ impl Booking {
                 .iter()
                 .zip(&answer.outcomes)
                 .filter(|(_, outcome)| **outcome == Outcome::NotHeld);
+            let outcomes = self.asked.iter().zip(&answer.outcomes);
+            self.is_over = outcomes.into_iter().any(is_no_extension);
             let ended: Vec<&Ask> = ended.map(|(ask, _)| ask).collect();
             self.ended_before = ended.iter().filter_map(|ask| released_by(ask)).cloned().collect();
             self.refused = ended.iter().filter_map(|ask| changed_by(ask)).collect();
@@ -185,7 +190,8 @@ impl Booking {
         let is_undone = |(key, change): &(LockKey, ContentChange)| {
             !change.is_done(table.find(key).and_then(|record| record.other).as_deref())
         };
-        self.ended_before.iter().any(|key| table.find(key).is_some())
+        self.is_over
+            || self.ended_before.iter().any(|key| table.find(key).is_some())
             || self.refused.iter().any(is_undone)
     }
 
@@ -240,6 +246,12 @@ fn changed_by(ask: &Ask) -> Option<(LockKey, ContentChange)> {
         Ask::Content { key, change, .. } => Some((key.clone(), change.clone())),
         _ => None,
     }
+}
+
+/// True for a new end of a hold that is over already.
+fn is_no_extension((ask, outcome): (&Ask, &Outcome)) -> bool {
+    let is_over = matches!(outcome, Outcome::NotHeld | Outcome::Lost { .. });
+    is_over && matches!(ask, Ask::Extend(..) | Ask::Renew(_))
 }
 
 fn released_by(ask: &Ask) -> Option<&LockKey> {

@@ -50,6 +50,8 @@ pub enum LockUse {
     Get,
     /// `MGET`: each value of a lock key is shown as the client value.
     Mget,
+    /// `EXISTS`: a lock that Redis has lost exists all the same.
+    Exists,
     /// `SET`: see [`set::SetForm::parse`]; an acquire with NX, else an overwrite.
     Set,
     /// `SETNX`: an acquire; see [`set::SetForm::parse_setnx`].

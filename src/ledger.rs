@@ -174,6 +174,19 @@ pub trait Door: Send + Sync {
     /// Redis is told to a client after a claim that was made without Redis.
     fn submit(&self, asker: Asker, asks: Vec<Ask>) -> Result<Ticket, Unavailable>;
 
+    /// The same for several requests with answers and fates of their own, which are first written in
+    /// one group: after a crash the ledger has all of them or none.
+    ///
+    /// # Errors
+    /// As for [`Door::submit`]: none of them was, and none will be written.
+    fn submit_together(
+        &self,
+        asker: Asker,
+        requests: Vec<Vec<Ask>>,
+    ) -> Result<Vec<Ticket>, Unavailable> {
+        requests.into_iter().map(|asks| self.submit(asker, asks)).collect()
+    }
+
     /// The asker gives up what it asked for: what is not written yet never will be, and claims that
     /// win are withdrawn. Before [`Withdrawal::Done`], or the answer that follows
     /// [`Withdrawal::UnderWay`], nobody may be told that nothing was acquired (SPEC 3). An answer of

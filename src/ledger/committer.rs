@@ -24,7 +24,7 @@ use std::time::Duration;
 use super::entry::{Position, Row};
 use super::fold::{Change, Fold, Holder, Token};
 use super::store::{Applied, Seen, StoreError};
-use super::{Answer, Ask, Asker, Ticket, Unavailable};
+use super::{Answer, Ask, Ticket};
 use crate::lock::record::LockKey;
 
 mod conflict;
@@ -37,6 +37,7 @@ mod peers;
 mod queue;
 mod request;
 mod settle;
+mod submit;
 mod withdraw;
 
 use conflict::Disputes;
@@ -47,7 +48,7 @@ use group::Group;
 pub use now::Now;
 use peers::Peers;
 use queue::Queue;
-use request::{Kind, Request, Want};
+use request::{Kind, Want};
 use withdraw::{Answered, Withdrawn};
 
 /// Rows of one group. A thousand rows are a few milliseconds of work beside the one sync that they
@@ -221,41 +222,6 @@ impl Committer {
     /// The own log's number, when it is open.
     pub fn log(&self) -> Option<u64> {
         self.log
-    }
-
-    /// As [`super::Door::submit`].
-    ///
-    /// # Errors
-    /// Nothing was, and nothing will be written.
-    pub fn submit(&mut self, asker: Asker, asks: Vec<Ask>) -> Result<Ticket, Unavailable> {
-        if let (Asker::Session(..), Some(trouble)) = (asker, &self.trouble) {
-            return Err(Unavailable::NotAnswering(trouble.clone()));
-        }
-        if self.is_ending {
-            return Err(Unavailable::NotAnswering("it is being closed".into()));
-        }
-        if self.refuses_grants() && asks.iter().any(|ask| matches!(ask, Ask::Grant(..))) {
-            return Err(Unavailable::NotAnswering("Redis does not decide now".into()));
-        }
-        let ticket = Ticket(self.last_ticket + 1);
-        let request = Request::new(ticket, asker, asks);
-        let total = self.queue.size() + request.size();
-        if total.rows + self.lazy.len() > QUEUE_ROWS || total.bytes > QUEUE_BYTES {
-            return Err(Unavailable::Full);
-        }
-        self.last_ticket = ticket.0;
-        if request.is_lazy() {
-            self.lazy.extend(request.into_wants());
-            return Ok(ticket);
-        }
-        for key in request.releases() {
-            *self.releasing.entry(key.clone()).or_default() += 1;
-        }
-        if let Some(fleet) = &mut self.fleet {
-            fleet.submitted(request.parts.iter().map(|part| &part.ask));
-        }
-        self.queue.push(request);
-        Ok(ticket)
     }
 
     /// Why the ledger does not answer; none if it does.

@@ -16,6 +16,7 @@ mod grant;
 mod held;
 mod knock;
 mod local;
+mod over;
 mod replay;
 mod script;
 mod serve;

@@ -3,7 +3,9 @@
 
 mod company;
 mod fast;
+mod looks;
 mod multi;
+mod over;
 mod serve;
 mod strict;
 mod withdrawal;

@@ -405,6 +405,9 @@ impl World {
             self.clients[id].others.clear();
             return self.rest(id, Doing::Idle, Duration::from_millis(300));
         }
+        if self.fleet == Fleet::Strict && self.clients[id].rng.percent(20) {
+            self.move_on(id);
+        }
         if !self.connect(id) {
             return self.rest(id, Doing::Holding, Duration::from_millis(150));
         }

@@ -24,7 +24,7 @@ const TIMES: usize = 15;
 
 struct Stage {
     _ledger: Arc<TempDir>,
-    _redis: Redis,
+    redis: Redis,
     relay: Relay,
     one: Client,
     two: Client,
@@ -34,18 +34,28 @@ struct Stage {
 impl Stage {
     /// None in direct mode, where there is no ledger.
     fn start() -> Option<Self> {
+        Self::with_poll("1s")
+    }
+
+    /// Two that hear of each other's entries so late that no test waits for it.
+    fn deaf() -> Option<Self> {
+        Self::with_poll("60s")
+    }
+
+    fn with_poll(poll: &str) -> Option<Self> {
         if direct() {
             return None;
         }
         let (redis, ledger) = (Redis::start(), directory("ledger"));
         let relay = Relay::before(redis.port());
-        let tables =
-            format!("[ledger]\npath = \"{}\"\n", ledger.path().join("ledger.db").display());
+        let tables = format!(
+            "[ledger]\npoll = \"{poll}\"\npath = \"{}\"\n",
+            ledger.path().join("ledger.db").display()
+        );
         let settings = Settings { tables: &tables, ..Settings::default() };
         let subjects = [(); 2].map(|()| Subject::before(relay.port(), settings));
         let [one, two] = [0, 1].map(|number: usize| subjects[number].client());
-        let mut stage =
-            Self { _ledger: Arc::new(ledger), _redis: redis, relay, one, two, subjects };
+        let mut stage = Self { _ledger: Arc::new(ledger), redis, relay, one, two, subjects };
         stage.wait_modes("healthy");
         // Each has seen that Redis lets everybody use locks.
         for client in [&mut stage.one, &mut stage.two] {
@@ -136,4 +146,105 @@ fn one_reaches_redis_and_the_other_does_not() {
     stage.part();
     plays(&mut stage.one, &mut stage.two, 1);
     plays(&mut stage.two, &mut stage.one, 1);
+}
+
+/// As redis-py extends.
+const EXTEND: &str = "local token = redis.call('get', KEYS[1]) \
+    if not token or token ~= ARGV[1] then return 0 end \
+    redis.call('pexpire', KEYS[1], ARGV[2]) return 1";
+
+/// What the holder of `key` by `A` asks, and what is true.
+fn looks(key: &str) -> Vec<(String, String)> {
+    let own = bulk(A);
+    vec![
+        (format!("GET {key}"), own.clone()),
+        (format!("MGET lock:nobody {key} lock:nothing"), format!("*3\r\n{NIL}{own}{NIL}")),
+        (format!("EXISTS {key} lock:nobody"), ONE.into()),
+        (format!("STRLEN {key}"), ":36\r\n".into()),
+        (format!("EXPIRE {key} 30"), ONE.into()),
+        // Of the TTL that its client asked for.
+        (format!("PERSIST {key}"), ONE.into()),
+        (format!("SET {key} {A} XX PX 30000"), OK.into()),
+        (format!("EVAL \"{EXTEND}\" 1 {key} {A} 30000"), ONE.into()),
+        (format!("EVAL \"return redis.call('get', KEYS[1])\" 1 {key}"), own),
+        (format!("EVAL \"{RELEASE}\" 1 {key} {A}"), ONE.into()),
+    ]
+}
+
+/// Granted through `one`, of which the sidecar of `two` has read nothing.
+fn looked_at(mut stage: Stage, from: usize, before: impl Fn(&mut Stage, &str)) {
+    for (number, (line, reply)) in looks("lock:k").into_iter().enumerate() {
+        let key = format!("lock:k{number}");
+        let line = line.replace("lock:k", &key);
+        let Stage { one, two, .. } = &mut stage;
+        let granter = if from == 0 { one } else { two };
+        assert_eq!(granter.ask(&take(A).replace("lock:a", &key)), OK, "{line}");
+        before(&mut stage, &key);
+        let Stage { one, two, .. } = &mut stage;
+        let other = if from == 0 { two } else { one };
+        assert_eq!(other.ask(&line), reply, "{line}");
+    }
+}
+
+/// Redis is emptied behind Lockside's back: the holder has its lock through every sidecar.
+#[test]
+fn a_redis_that_has_lost_a_lock_does_not_say_no_to_its_holder() {
+    let Some(stage) = Stage::deaf() else { return };
+    looked_at(stage, 0, |stage, key| {
+        assert_eq!(stage.redis.client().ask(&format!("DEL {key}")), ONE);
+    });
+}
+
+/// A grant by the ledger alone, of which Redis has not heard.
+#[test]
+fn a_grant_without_redis_is_known_to_who_asks_redis() {
+    let Some(mut stage) = Stage::deaf() else { return };
+    stage.part();
+    looked_at(stage, 1, |_, _| {});
+}
+
+/// Who does not reach Redis reads the ledger before it says anything.
+#[test]
+fn a_grant_by_redis_is_known_to_who_does_not_reach_it() {
+    let Some(mut stage) = Stage::deaf() else { return };
+    stage.part();
+    looked_at(stage, 0, |_, _| {});
+}
+
+/// Released without Redis, which has the old value still, and granted anew: the holder is shown.
+#[test]
+fn an_old_value_of_redis_is_not_shown() {
+    let Some(mut stage) = Stage::deaf() else { return };
+    assert_eq!(stage.one.ask(&take(B)), OK);
+    stage.part();
+    assert_eq!(stage.two.ask("GET lock:a"), bulk(B));
+    assert_eq!(stage.two.ask("DEL lock:a"), ONE);
+    assert_eq!(stage.two.ask(&take(A)), OK);
+    assert_eq!(stage.one.ask("GET lock:a"), bulk(A));
+    assert_eq!(stage.one.ask(&format!("EVAL \"{RELEASE}\" 1 lock:a {A}")), ONE);
+    assert_eq!(stage.two.ask("GET lock:a"), NIL);
+}
+
+/// A transaction that watches a lock which its client has no more releases nothing, whatever Redis has.
+#[test]
+fn a_watch_meets_what_was_released_without_redis() {
+    let Some(mut stage) = Stage::deaf() else { return };
+    for is_taken_again in [false, true] {
+        assert_eq!(stage.one.ask(&take(B)), OK);
+        if !is_taken_again {
+            stage.part();
+        }
+        assert_eq!(stage.one.ask("WATCH lock:a"), OK);
+        assert_eq!(stage.one.ask("GET lock:a"), bulk(B));
+        assert_eq!(stage.one.ask("MULTI"), OK);
+        assert_eq!(stage.one.ask("DEL lock:a"), "+QUEUED\r\n");
+        assert_eq!(stage.two.ask("DEL lock:a"), ONE);
+        if is_taken_again {
+            assert_eq!(stage.two.ask(&take(A)), OK);
+        }
+        assert_eq!(stage.one.ask("EXEC"), "*-1\r\n");
+        let holder = if is_taken_again { bulk(A) } else { NIL.into() };
+        assert_eq!(stage.two.ask("GET lock:a"), holder);
+        ask_until(&mut stage.one, "GET lock:a", |reply| reply == holder);
+    }
 }

@@ -49,7 +49,13 @@ pub(super) struct Fleet {
 
 impl Fleet {
     pub(super) fn new(mirror_interval: Duration) -> Self {
-        Self { mirror_interval, serves: false, delay: Delay::Unsaid, lost_since: None, is_awaited: false }
+        Self {
+            mirror_interval,
+            serves: false,
+            delay: Delay::Unsaid,
+            lost_since: None,
+            is_awaited: false,
+        }
     }
 
     /// These were handed in.

@@ -150,6 +150,8 @@ pub(super) struct Request {
     pub(super) parts: Vec<Part>,
     pub(super) fate: Fate,
     pub(super) kind: Kind,
+    /// The next request goes into the same group.
+    pub(super) is_tied: bool,
 }
 
 impl Request {
@@ -158,7 +160,7 @@ impl Request {
         let fate = if asker == Asker::Nobody { Fate::Forget } else { Fate::Answer };
         let parts: Vec<_> = asks.into_iter().map(part).collect();
         let kind = Kind::of(asker, &parts);
-        Self { ticket, asker, parts, fate, kind }
+        Self { ticket, asker, parts, fate, kind, is_tied: false }
     }
 
     /// What is still to be written.

@@ -9,6 +9,7 @@ use crate::ledger::entry::{Cause, Claim, Entry, Guarantee, Start};
 use crate::ledger::memory::{Fault, Medium, Memory};
 use crate::ledger::store::Store;
 use crate::ledger::testing::{at, claim, key, start};
+use crate::ledger::{Asker, Unavailable};
 use crate::ledger::{Outcome, Withdrawal};
 
 /// A committer with its store and its fold, and a clock that moves when told.

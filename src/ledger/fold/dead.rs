@@ -73,7 +73,8 @@ impl Dead {
     /// Young and old, each in the order of their bytes.
     pub fn generations(&self) -> [Vec<(Token, u64)>; 2] {
         [&self.young, &self.old].map(|generation| {
-            let mut all: Vec<_> = generation.iter().map(|(token, fence)| (*token, *fence)).collect();
+            let mut all: Vec<_> =
+                generation.iter().map(|(token, fence)| (*token, *fence)).collect();
             all.sort_unstable();
             all
         })

@@ -153,7 +153,8 @@ mod tests {
     #[test]
     fn a_dead_value_is_dead_by_its_own_fence() {
         let other = Entry::Grant(claim("other", "b"), 100);
-        let release = Entry::Release { key: key("k"), claim: at(1, 2), cause: Cause::Client, at_ms: 1 };
+        let release =
+            Entry::Release { key: key("k"), claim: at(1, 2), cause: Cause::Client, at_ms: 1 };
         let state = fold(&[grant("a", 5, 1), release, other, grant("a", 9, 2), grant("a", 4, 1)]);
         assert_eq!(held(&state), Some((&b"a"[..], 9)));
     }
@@ -161,7 +162,8 @@ mod tests {
     /// A claim that has lost had no fence.
     #[test]
     fn a_value_that_lost_as_a_claim_may_be_granted() {
-        let release = Entry::Release { key: key("k"), claim: at(1, 2), cause: Cause::Client, at_ms: 1 };
+        let release =
+            Entry::Release { key: key("k"), claim: at(1, 2), cause: Cause::Client, at_ms: 1 };
         let claims = [Entry::Claim(claim("k", "b")), Entry::Claim(claim("k", "a")), release];
         let state = fold(&[&claims[..], &[grant("a", 1, 5)]].concat());
         assert_eq!(held(&state), Some((&b"a"[..], 1)));
@@ -193,7 +195,8 @@ mod tests {
         assert_eq!(held(&fold(&written)), Some((&b"a"[..], 5)));
         assert_eq!(held(&fold(&[&written[..], &[gone("a", 7)]].concat())), None);
         // Another was granted after it, by a fence that is below that of the ledger's own.
-        let state = fold(&[&found[..], &[grant("c", 7, 2), grant("a", 5, 1), gone("a", 6)]].concat());
+        let state =
+            fold(&[&found[..], &[grant("c", 7, 2), grant("a", 5, 1), gone("a", 6)]].concat());
         assert_eq!((held(&state), state.conflicts().count()), (Some((&b"c"[..], 7)), 0));
     }
 

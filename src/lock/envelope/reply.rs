@@ -240,8 +240,13 @@ mod tests {
     #[test]
     fn a_missing_value_is_null() {
         let frame = b"*2\r\n$16\r\n0123456789abcdef\r\n$0\r\n\r\n";
-        let expected =
-            Outcome::Wrapped { taken: vec![], released: vec![], changed: vec![], fence: None, reply: None };
+        let expected = Outcome::Wrapped {
+            taken: vec![],
+            released: vec![],
+            changed: vec![],
+            fence: None,
+            reply: None,
+        };
         assert_eq!(unwrap(frame, MARKER), Ok(expected));
     }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::command::script::{ScriptCall, Source};
 use crate::crash;
-use crate::ledger::Answer;
+use crate::ledger::{Answer, Ticket};
 use crate::lock::content;
 use crate::lock::envelope::{Guard, scripts};
 use crate::lock::record::LockKey;
@@ -37,8 +37,11 @@ enum Step {
     Replicating(Box<Effect>),
     /// What was done is being made durable, in the ledger and in Redis; this is the client's reply.
     Settling(Box<Settlement>, Vec<u8>),
-    /// It has changed nothing, though it was given the token of a lock's holder: Redis is asked
-    /// whether it has that holder at all. This is the client's reply.
+    /// It has changed nothing: the ledger is being read, for another sidecar may have granted a lock of
+    /// it. This is the client's reply.
+    Reading(Ticket, Vec<u8>),
+    /// It has changed nothing, and the ledger knows a holder of a lock of it: Redis is asked whether it
+    /// has that holder at all. This is the client's reply.
     Doubting(Held, Vec<u8>),
     /// The ledger's holders are being put into Redis; for the last of these locks the reply is still
     /// to come.
@@ -128,7 +131,7 @@ impl Scripting {
             Step::Running { .. } => self.ran(frame, scope),
             Step::Doubting(held, own) => {
                 let reply = Reply::parse(frame).map(|(reply, _)| reply);
-                if held.is_lost(reply.as_ref()) {
+                if held.is_lost(reply.as_ref()) && scope.names_only_locks(&self.call.words()) {
                     return None;
                 }
                 scope.answer(own)
@@ -142,6 +145,7 @@ impl Scripting {
                 self.send(false, scope)
             }
             Step::Replicating(_) => self.replicated(frame, scope),
+            Step::Reading(..) => Flow::Close,
             Step::Settling(settlement, _) => {
                 let next = settlement.reply(frame, scope);
                 self.go_on(next, scope)
@@ -176,12 +180,7 @@ impl Scripting {
         scope.witness_script(&self.call.keys, &effect);
         crash::here("script-answered");
         if effect.taken.is_empty() && effect.releases.is_empty() {
-            let Some(held) = Held::presented(&self.call, scope) else {
-                return scope.answer(&effect.reply);
-            };
-            scope.send(&held.question());
-            self.step = Step::Doubting(held, effect.reply);
-            return TIMED;
+            return self.has_changed_nothing(effect.reply, scope);
         }
         if !effect.taken.is_empty() && are_wanted(scope) {
             return self.replicate(effect, scope);
@@ -210,12 +209,21 @@ impl Scripting {
     }
 
     pub(super) fn answered(&mut self, answer: &Answer, scope: &mut Scope<'_, '_>) -> Option<Flow> {
+        if let Step::Reading(ticket, own) = &mut self.step {
+            let own = (*ticket == answer.ticket).then(|| std::mem::take(own))?;
+            return Some(self.doubt(own, scope));
+        }
         let Step::Settling(settlement, _) = &mut self.step else { return None };
         let next = settlement.answered(answer, scope)?;
         Some(self.go_on(next, scope))
     }
 
     pub(super) fn ledger_late(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
+        if let Step::Reading(ticket, own) = &mut self.step {
+            scope.shared().door.forget(*ticket);
+            let own = std::mem::take(own);
+            return self.doubt(own, scope);
+        }
         let Step::Settling(settlement, _) = &mut self.step else { return Flow::Close };
         let next = settlement.ledger_late(scope);
         self.go_on(next, scope)
@@ -294,9 +302,13 @@ impl Scripting {
     }
 
     /// The client's command, while it may still be carried out by the ledger alone: Redis was not
-    /// asked, or what it did before its reply was lost is put right by a repair.
+    /// asked, or has changed nothing, or what it did before its reply was lost is put right by a repair.
     pub(super) fn unanswered(&self) -> Option<Vec<Vec<u8>>> {
-        matches!(self.step, Step::Loading | Step::Running { .. }).then(|| self.call.words())
+        let is_open = matches!(
+            self.step,
+            Step::Loading | Step::Running { .. } | Step::Reading(..) | Step::Doubting(..)
+        );
+        is_open.then(|| self.call.words())
     }
 
     pub(super) fn link_failed(
@@ -311,7 +323,7 @@ impl Scripting {
                 Next::Lost(losses) => lost_to(&losses, scope),
                 next => return self.go_on(next, scope),
             },
-            Step::Doubting(_, own) => return scope.answer(own),
+            Step::Reading(_, own) | Step::Doubting(_, own) => return scope.answer(own),
             Step::Replicating(_) => return self.withdraw(LINK_LOST.to_owned(), scope),
             Step::Seating { locks, .. } => {
                 look_at(locks, scope);

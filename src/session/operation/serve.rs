@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::crash;
 use crate::degraded::{self, Caller, Change, CompanionEffects, Evaluation, Words, World};
-use crate::ledger::{Answer, Ask, Cause, Ticket};
+use crate::ledger::{Answer, Ask, Cause};
 use crate::lock::record::{Confidence, LockKey, Position, Record};
 use crate::lock::rule::Outage;
 use crate::lock::value::{self, Stamp};
@@ -26,6 +26,7 @@ use super::held::has_changed;
 use super::local::{Locally, content_change};
 use super::settle::Provisional;
 use super::{Flow, Grant, Operation, Scope, durable};
+use again::Before;
 use steps::{Progress, Steps};
 
 /// How often an evaluation is made again before the client is told to.
@@ -47,11 +48,12 @@ pub(in crate::session) struct Serving {
     watched: Option<Watched>,
     /// The grant that an acquire goes on with, if that still stands.
     resumes: Option<Position>,
-    /// The ledger is being read, under this name and until then, because nothing was found to do; or
-    /// will be then, once others have written what Redis had granted through them.
-    reading: Option<(Option<Ticket>, Duration)>,
+    /// What the ledger does before the (next) evaluation.
+    before: Option<Before>,
     /// It was read.
     is_fresh: bool,
+    /// It was read again after what others may have granted by Redis alone was there (`fast`).
+    has_waited: bool,
 }
 
 /// What is evaluated.
@@ -126,12 +128,16 @@ impl Serving {
             lost: None,
             watched: None,
             resumes: None,
-            reading: None,
+            before: None,
             is_fresh: false,
+            has_waited: false,
         }
     }
 
     fn evaluate(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
+        if self.reads_first(scope) {
+            return self.waiting();
+        }
         if self.tries_left == 0 {
             return scope.answer_error(CONTENDED);
         }
@@ -148,9 +154,11 @@ impl Serving {
             Work::Transaction(commands) => degraded::evaluate_transaction(commands, &caller, world),
         });
         match evaluation {
+            Evaluation::Done { changes, .. } if changes.is_empty() && self.reads_at_last(scope) => {
+                self.waiting()
+            }
             Evaluation::Done { reply, changes, companions } => {
-                let reads = changes.is_empty().then(|| self.reads(&reply, scope)).flatten();
-                reads.unwrap_or_else(|| self.make_true(reply, changes, companions, scope))
+                self.make_true(reply, changes, companions, scope)
             }
             Evaluation::NotServed => {
                 if let Some(reason) = self.lost.take() {
@@ -269,7 +277,7 @@ impl Serving {
 
     /// The ledger's answer.
     pub(super) fn answered(&mut self, answer: &Answer, scope: &mut Scope<'_, '_>) -> Option<Flow> {
-        if self.reading.take_if(|(ticket, _)| *ticket == Some(answer.ticket)).is_some() {
+        if self.before.take_if(|before| before.ticket == Some(answer.ticket)).is_some() {
             return Some(self.evaluate(scope));
         }
         match self.under_way.as_mut()?.steps.answered(answer, scope)? {
@@ -284,21 +292,19 @@ impl Serving {
         if steps.has_lost_to_the_past(scope.shared().clock.unix_ms()) {
             self.grace_ms = u64::MAX;
         }
-        if again || scope.client_gone && steps.has_taken() {
-            steps.give_up(scope);
-        }
         // A client that has gone may have come again elsewhere, and released what it held: what
         // holds the lock now is no matter of this command any more.
         if scope.client_gone && (again || steps.has_taken()) {
+            steps.give_up(scope);
             return Some(scope.answer_error(CLIENT_GONE));
         }
         if again && steps.has_released() {
             // What it says of the rest would not be true of all that it has done.
+            steps.give_up(scope);
             return Some(scope.answer_error(durable::NOT_RELEASED));
         }
         if again {
-            self.resumes = None;
-            return Some(self.evaluate(scope));
+            return Some(self.begin_again(&steps, scope));
         }
         let flow = self.finish(&done.reply, done.companions, scope);
         crash::here("served-told");
@@ -312,8 +318,8 @@ impl Serving {
         if self.blocks_until.is_some() {
             return self.block_ended(scope);
         }
-        if let Some((ticket, _)) = self.reading.take() {
-            return self.read_late(ticket, scope);
+        if let Some(before) = self.before.take() {
+            return self.go_without(&before, scope);
         }
         let Some(under_way) = &mut self.under_way else { return Flow::Close };
         match under_way.steps.late(scope) {
@@ -334,6 +340,7 @@ impl Serving {
                     scope.state.apply(crate::session::state::Change::Select(db));
                 }
                 waiters.into_iter().for_each(|waiter| scope.shared().bell.ring(waiter));
+                self.note_seen(scope);
                 scope.answer(reply)
             }
             Err(_) => self.evaluate(scope),
@@ -371,8 +378,8 @@ impl Serving {
     /// What it waits for goes on without the link.
     pub(super) fn waiting(&self) -> Flow {
         let booked = self.under_way.as_ref().map(|under_way| under_way.steps.until());
-        let reading = self.reading.map(|(_, until)| until);
-        match booked.or(reading).or(self.blocks_until) {
+        let before = self.before.as_ref().map(|before| before.until);
+        match booked.or(before).or(self.blocks_until) {
             Some(until) => Flow::Ledger { until },
             None => Flow::Close,
         }

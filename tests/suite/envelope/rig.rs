@@ -182,8 +182,17 @@ impl Sidecar {
         let unique = Unique::new(TIME, self.random).unwrap();
         let locks: Vec<_> = (0..keys.len().min(self.locks)).map(|i| self.terms(i)).collect();
         let (run, marker) = (self.run, MARKER);
-        let call =
-            Call { envelope, run, keys, args, locks: &locks, unique: &unique, marker, database: 0, counter: None };
+        let call = Call {
+            envelope,
+            run,
+            keys,
+            args,
+            locks: &locks,
+            unique: &unique,
+            marker,
+            database: 0,
+            counter: None,
+        };
         let mut out = Vec::new();
         call.encode(&mut out);
         self.redis.exchange(&out)

@@ -139,6 +139,23 @@ impl Enveloped {
         !self.read_only && self.keys.iter().all(|key| table.is_full_for(&scope.lock_key(key)))
     }
 
+    /// True for a command.
+    pub(super) fn is_command(&self) -> bool {
+        matches!(self.body, Body::Command(_))
+    }
+
+    /// True for a command that takes locks or does nothing.
+    pub(super) fn is_acquire(&self) -> bool {
+        const NAMES: [&[u8]; 2] = [b"msetnx", b"msetex"];
+        let name = self.args.first().filter(|_| self.is_command());
+        name.is_some_and(|name| NAMES.iter().any(|of| name.eq_ignore_ascii_case(of)))
+    }
+
+    /// True for what takes no lock: it looks at one, or changes one that is there.
+    pub(super) fn is_look(&self) -> bool {
+        self.is_command() || self.read_only
+    }
+
     /// The keys that it names.
     pub(in crate::session::operation) fn keys(&self) -> &[Vec<u8>] {
         &self.keys
@@ -174,8 +191,11 @@ impl Enveloped {
                 releases.extend(changes);
                 releases.extend(taken.iter().filter_map(|taken| self.extension(taken, scope)));
                 let is_new = |taken: &&Taken<'_>| taken.fresh || self.is_persistent(taken, scope);
-                let provisional =
-                    taken.iter().filter(is_new).filter_map(|taken| self.take(taken, scope)).collect();
+                let provisional = taken
+                    .iter()
+                    .filter(is_new)
+                    .filter_map(|taken| self.take(taken, scope))
+                    .collect();
                 let mut own = Vec::new();
                 match reply {
                     Some(reply) => own.extend_from_slice(reply),

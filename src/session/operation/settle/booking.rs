@@ -1,7 +1,9 @@
 //! What a script, a transaction or a release asks of the ledger, and its answer.
 //!
-//! Releases and claims are two requests, in this order: when the ledger does not answer in time,
-//! the claims are withdrawn and the releases stay (SPEC 5). A release of whoever holds the lock when
+//! Releases and claims are two requests, in this order and in one group, so that a crash leaves all of
+//! what was done or none. When the ledger does not answer in time, the claims are withdrawn and the
+//! releases stay (SPEC 5). When another was first for one of the claims, the others are withdrawn
+//! before anybody is told (SPEC 3). A release of whoever holds the lock when
 //! it is written does not stay: written late, it would end a hold that began after its command.
 
 use std::sync::Arc;
@@ -44,6 +46,8 @@ pub(in crate::session::operation) struct Booking {
     /// Releases of locks that the table does not know.
     guesses: Option<Ticket>,
     claims: Option<Ticket>,
+    /// The claims' request, once answered: another was first for some of them, and some have won.
+    divided: Option<Ticket>,
     /// The claims are being withdrawn.
     withdrawing: bool,
     pub(in crate::session::operation) until: Duration,
@@ -75,6 +79,7 @@ impl Booking {
             asked: Vec::new(),
             guesses: None,
             claims: None,
+            divided: None,
             withdrawing: false,
             until: Duration::ZERO,
             won: vec![None; taken.len()],
@@ -87,41 +92,56 @@ impl Booking {
         };
         let is_guess = |ask: &Ask| matches!(ask, Ask::ReleaseAny(..));
         let (guesses, mut releases): (Vec<_>, Vec<_>) = releases.into_iter().partition(is_guess);
-        if !guesses.is_empty() {
-            booking.until = scope.release_until();
-            booking.guesses = Some(scope.book(guesses).map_err(|error| error.to_string())?);
+        // In order: the answer to the last part is the answer to all.
+        let last = releases.len().saturating_sub(1) / PART * PART;
+        booking.asked = releases.split_off(last);
+        for part in releases.chunks(PART) {
+            scope.book_unattended(part.to_vec());
         }
-        if !releases.is_empty() {
+        let claims = taken.iter().map(|taken| scope.claim_of(&taken.lock, &taken.record));
+        booking.submit(guesses, claims.collect(), scope)?;
+        if booking.guesses.is_some() || booking.releases.is_some() {
             booking.until = scope.release_until();
-            // In order: the answer to the last part is the answer to all.
-            let last = releases.len().saturating_sub(1) / PART * PART;
-            let rest = releases.split_off(last);
-            for part in releases.chunks(PART) {
-                scope.book_unattended(part.to_vec());
-            }
-            let releases = rest;
-            match scope.book(releases.clone()) {
-                Ok(ticket) => (booking.releases, booking.asked) = (Some(ticket), releases),
-                Err(error) => {
-                    scope.book_unattended(releases);
-                    return Err(error.to_string());
-                }
-            }
         }
-        if !taken.is_empty() {
+        if booking.claims.is_some() {
             let lifetime = taken.iter().map(|taken| taken.safety_ttl).max().unwrap_or_default();
             booking.until = booking.until.max(scope.claim_until(lifetime));
-            let claims = taken.iter().map(|taken| scope.claim_of(&taken.lock, &taken.record));
-            match scope.book(claims.collect()) {
-                Ok(ticket) => booking.claims = Some(ticket),
-                Err(error) => {
-                    booking.give_up(scope);
-                    return Err(error.to_string());
-                }
-            }
         }
         crash::here("ledger-asked");
         Ok(booking)
+    }
+
+    /// Hands in what there is of these, and the releases.
+    fn submit(
+        &mut self,
+        guesses: Vec<Ask>,
+        claims: Vec<Ask>,
+        scope: &Scope<'_, '_>,
+    ) -> Result<(), String> {
+        let requests = [
+            (&mut self.guesses, guesses),
+            (&mut self.releases, self.asked.clone()),
+            (&mut self.claims, claims),
+        ];
+        let requests = requests.into_iter().filter(|(_, asks)| !asks.is_empty());
+        let (tickets, asks): (Vec<_>, Vec<_>) = requests.unzip();
+        if asks.is_empty() {
+            return Ok(());
+        }
+        match scope.book_together(asks) {
+            Ok(named) => {
+                for (ticket, name) in tickets.into_iter().zip(named) {
+                    *ticket = Some(name);
+                }
+                Ok(())
+            }
+            Err(error) => {
+                if !self.asked.is_empty() {
+                    scope.book_unattended(self.asked.clone());
+                }
+                Err(error.to_string())
+            }
+        }
     }
 
     pub(in crate::session::operation) fn is_done(&self) -> bool {
@@ -174,6 +194,7 @@ impl Booking {
                 _ => self.lost.push(Loss { index, lock: taken.lock.clone(), holder: None }),
             }
         }
+        self.divided = Some(answer.ticket).filter(|_| has_won && !self.lost.is_empty());
         true
     }
 
@@ -193,6 +214,24 @@ impl Booking {
         self.is_over
             || self.ended_before.iter().any(|key| table.find(key).is_some())
             || self.refused.iter().any(is_undone)
+    }
+
+    /// Another was first for some of the claims: those that have won are withdrawn. False if there is
+    /// nothing to wait for: a sidecar that dies now leaves no lock whose client was told no.
+    pub(super) fn give_back_rest(&mut self, taken: &[Provisional], scope: &Scope<'_, '_>) -> bool {
+        let Some(ticket) = self.divided.take() else { return false };
+        for (won, taken) in self.won.iter_mut().zip(taken) {
+            if won.take().is_some() {
+                scope.shared().repairs.touch(&taken.lock);
+            }
+        }
+        self.withdrawing = scope.shared().door.withdraw(ticket) == Withdrawal::UnderWay;
+        if self.withdrawing {
+            self.claims = Some(ticket);
+            self.until = scope.withdrawal_until();
+            crash::here("withdrawal-asked");
+        }
+        self.withdrawing
     }
 
     /// True once the claims are withdrawn, durably.

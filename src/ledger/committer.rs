@@ -28,10 +28,12 @@ use super::{Answer, Ask, Ticket};
 use crate::lock::record::LockKey;
 
 mod conflict;
+mod decide;
 mod early;
 mod fleet;
 mod form;
 mod group;
+mod left;
 mod now;
 mod peers;
 mod queue;
@@ -48,7 +50,7 @@ use group::Group;
 pub use now::Now;
 use peers::Peers;
 use queue::Queue;
-use request::{Kind, Want};
+use request::{Kind, Request, Want};
 use withdraw::{Answered, Withdrawn};
 
 /// Rows of one group. A thousand rows are a few milliseconds of work beside the one sync that they
@@ -146,6 +148,9 @@ pub struct Done {
     pub left: Vec<Arc<Holder>>,
     /// Such claims of runs that have turned out to live.
     pub found: Vec<Arc<Holder>>,
+    /// A store without order: all claims of other runs that are not decided. They stand among the
+    /// changes as holders with fence 0.
+    pub undecided: Vec<Arc<Holder>>,
     /// Answers: the worker, its name for the session, the answer.
     pub answers: Vec<Addressed>,
     /// Conflicts that have become certain (`fast`).
@@ -183,6 +188,11 @@ pub struct Committer {
     under_way: bool,
     /// For each lock, how many releases wait to become durable.
     releasing: HashMap<LockKey, usize>,
+    /// A store without order: requests whose claims are written and not decided, or whose LOST is not
+    /// durable yet.
+    deciding: BTreeMap<Ticket, Request>,
+    /// Undecided claims of other runs, as they were told last.
+    shown: left::Shown,
     /// Requests that were answered with claims that have won.
     answered: BTreeMap<Ticket, Answered>,
     /// The last of them that was forgotten because there were too many.
@@ -237,7 +247,7 @@ impl Committer {
     /// How many asks are not known to be durable.
     pub fn waiting(&self) -> usize {
         let group = self.group.as_ref().map_or(0, |group| group.rows.len());
-        self.queue.size().rows + self.urgent.len() + self.lazy.len() + group
+        self.queue.size().rows + self.urgent.len() + self.lazy.len() + self.deciding.len() + group
     }
 
     /// Takes no more requests; what waits is written, then the log's last entry.
@@ -313,6 +323,7 @@ impl Committer {
             self.peers.look(fold, self.log, now.mono);
         }
         self.note_who_lives(fold, now, &mut done);
+        self.show_undecided(fold, &mut done);
         if let Some(group) = &mut self.group {
             // Never a false OK: rows that do not come back count as unknown.
             group.may_stand = true;

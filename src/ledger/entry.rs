@@ -84,6 +84,24 @@ pub enum Entry {
         /// The claim.
         claim: Position,
     },
+    /// A store without order: the writer's own claim or observation holds the lock. Its own exchange
+    /// has shown no other active claim on the key (SPEC 8).
+    Won {
+        /// The lock.
+        key: LockKey,
+        /// The claim.
+        claim: Position,
+        /// Higher than that of every earlier holder of the key.
+        fence: u64,
+    },
+    /// A store without order: the writer's own claim or observation has not won, and never will. Speaks
+    /// only for this entry: another claim of the same value is not touched.
+    Lost {
+        /// The lock.
+        key: LockKey,
+        /// The claim.
+        claim: Position,
+    },
     /// The holder was heard of after it was told OK: it knows that it holds the lock.
     Heard {
         /// The lock.

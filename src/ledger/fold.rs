@@ -1,4 +1,5 @@
-//! The state of all locks, from what the logs say: the fold for a store with one order. Pure.
+//! The state of all locks, from what the logs say. Pure. Told here for a store with one order; what is
+//! otherwise without one stands in `undecided`.
 //!
 //! It is a function of the rows alone: every reader that has read the same rows has the same state,
 //! whenever and in whatever portions it read them, and a row that it was given before changes
@@ -37,10 +38,12 @@ mod held;
 mod observed;
 mod prefer;
 mod snapshot;
+mod undecided;
 
 pub use dead::{DEAD_GENERATION, Dead, Token};
 use held::{Held, confirm, is_same};
 pub use snapshot::Snapshot;
+pub use undecided::{Open, Undecided, in_causal_order};
 
 /// What a row has come to: the same words as the answer to whoever asked for it.
 pub use super::Outcome as Verdict;
@@ -66,7 +69,8 @@ pub struct Holder {
     pub at: Position,
     /// The claim.
     pub claim: Claim,
-    /// Higher than that of every earlier holder of the key.
+    /// Higher than that of every earlier holder of the key. 0: a claim of another run that is not decided,
+    /// so far as is read (a store without order); no lock for a repair.
     pub fence: u64,
     /// The client was heard of after its OK.
     pub heard: bool,
@@ -149,6 +153,8 @@ pub struct Fold {
     fence_high: u64,
     logs: BTreeMap<u64, Log>,
     conflicts: BTreeMap<Position, Conflict>,
+    /// A store without order: what is not decided yet. `fence_high` is that of grants alone then.
+    undecided: Option<Box<Undecided>>,
 }
 
 impl Fold {
@@ -176,6 +182,8 @@ impl Fold {
             }
             Entry::Release { key, claim, cause: Cause::Undelivered, .. }
             | Entry::Withdraw { key, claim } => self.give_up(key, *claim, changes),
+            Entry::Won { claim, fence, .. } => self.win(*claim, *fence, changes),
+            Entry::Lost { key, claim } => self.end_entry(key, *claim, changes),
             Entry::Release { key, claim, .. } => self.release(key, *claim, changes),
             Entry::Extend { key, claim, expires_at_ms } => {
                 self.amend(key, *claim, changes, |h| h.claim.expires_at_ms = Some(*expires_at_ms))
@@ -251,7 +259,7 @@ impl Fold {
 
     /// The highest fence given so far.
     pub fn fence_high(&self) -> u64 {
-        self.fence_high
+        self.fence_high + self.undecided.as_ref().map_or(0, |undecided| undecided.fences())
     }
 
     /// The logs that are known, oldest first, with their numbers.
@@ -304,6 +312,9 @@ impl Fold {
     }
 
     fn claim(&mut self, at: Position, claim: &Claim, changes: &mut Vec<Change>) -> Verdict {
+        if !self.is_ordered() {
+            return self.open_claim(at, claim, false);
+        }
         let Some(held) = self.holders.get_mut(&claim.key) else {
             return self.hold(at, claim, self.fence_high + 1, changes);
         };
@@ -316,6 +327,9 @@ impl Fold {
     }
 
     fn observe(&mut self, at: Position, claim: &Claim, changes: &mut Vec<Change>) -> Verdict {
+        if !self.is_ordered() {
+            return self.open_claim(at, claim, true);
+        }
         if let Some(held) = self.holders.get_mut(&claim.key) {
             if is_same(&held.holder.claim, claim) {
                 // Nobody was told of it who could count on it.
@@ -334,7 +348,12 @@ impl Fold {
     }
 
     fn release(&mut self, key: &LockKey, claim: Position, changes: &mut Vec<Change>) -> Verdict {
-        self.settle_dispute(claim);
+        // It held, and who came after it was read first: its end, which is this, is in the ledger.
+        let was_disputed = self.settle_dispute(claim);
+        if !self.is_ordered() {
+            let ended = self.end_entry(key, claim, changes);
+            return if was_disputed { Outcome::Released } else { ended };
+        }
         if !self.holders.get(key).is_some_and(|held| held.is_named(claim)) {
             return Outcome::NotHeld;
         }
@@ -350,7 +369,7 @@ impl Fold {
     /// told OK for it.
     fn give_up(&mut self, key: &LockKey, claim: Position, changes: &mut Vec<Change>) -> Verdict {
         let held = self.holders.get_mut(key).filter(|held| held.is_named(claim));
-        match held {
+        match held.filter(|_| self.undecided.is_none()) {
             // All names stay; how many claims stand behind them is what counts.
             Some(held) if held.standing() > 1 => {
                 held.strike();
@@ -369,7 +388,8 @@ impl Fold {
         at_ms: u64,
         changes: &mut Vec<Change>,
     ) -> Verdict {
-        let expires = self.holders.get(key).and_then(|held| held.holder.claim.expires_at_ms);
+        let held = self.holders.get(key).map(|held| &held.holder.claim);
+        let expires = held.or(self.undecided_at(claim)).and_then(|claim| claim.expires_at_ms);
         if expires.is_none_or(|expires| expires > at_ms) {
             return Outcome::NotHeld;
         }
@@ -415,6 +435,10 @@ impl Fold {
     fn leave_room(&mut self, log: u64) -> Verdict {
         let start = self.logs.get(&log).and_then(|log| log.start.as_ref());
         if start.is_none_or(|start| start.guarantee == Guarantee::Fast) {
+            if let Some(undecided) = &mut self.undecided {
+                undecided.leave_room();
+                return Outcome::Noted;
+            }
             self.fence_high = (self.fence_high / FENCE_GAP + 1) * FENCE_GAP;
         }
         Outcome::Noted

@@ -116,6 +116,8 @@ pub fn key_of(entry: &super::Entry) -> Option<&LockKey> {
         | E::Release { key, .. }
         | E::Gone { key, .. }
         | E::Withdraw { key, .. }
+        | E::Won { key, .. }
+        | E::Lost { key, .. }
         | E::Heard { key, .. } => Some(key),
         E::Start(_) | E::Degraded | E::Healthy(_) | E::Heartbeat | E::End => None,
     }

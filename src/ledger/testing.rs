@@ -81,6 +81,8 @@ pub(crate) fn one_of_each() -> Vec<Entry> {
             at_ms: 4,
         },
         Entry::Withdraw { key: key("a"), claim: at(1, 2) },
+        Entry::Won { key: key("a"), claim: at(1, 2), fence: 3 },
+        Entry::Lost { key: key("a"), claim: at(1, 2) },
         Entry::Heard { key: key("a"), claim: at(1, 2) },
         Entry::Degraded,
         Entry::Healthy("run".into()),

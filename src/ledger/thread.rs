@@ -203,7 +203,7 @@ impl Ledger {
         post: Arc<dyn Post>,
         watcher: Arc<dyn Watcher>,
     ) -> Result<Self, OpenError> {
-        let shared = Arc::new(Shared::new(&settings));
+        let shared = Arc::new(Shared::new(&settings, store.is_ordered()));
         let open_wait = settings.open_wait;
         let runner = run::Runner::new(settings.start, store, shared.clone(), post, watcher);
         let thread = Builder::new().name("ledger".into()).spawn(move || runner.run());
@@ -401,7 +401,8 @@ impl Door for Ledger {
 }
 
 impl Shared {
-    fn new(settings: &Settings) -> Self {
+    fn new(settings: &Settings, is_ordered: bool) -> Self {
+        let fold = if is_ordered { Fold::default() } else { Fold::unordered() };
         let state = State {
             committer: Committer::new(settings.timing).with_groups_of(settings.group_rows),
             opening: Opening::Trying,
@@ -413,7 +414,7 @@ impl Shared {
         Self {
             state: Mutex::new(state),
             changed: Condvar::new(),
-            fold: RwLock::default(),
+            fold: RwLock::new(fold),
             stall_after: settings.stall_after,
             base: Instant::now(),
             busy_since: AtomicU64::new(0),

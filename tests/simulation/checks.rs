@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use lockside::ledger::Guarantee;
 use lockside::ledger::fold::{Change, Fold, Standing};
 use lockside::ledger::memory::{Medium, Memory};
 use lockside::ledger::store::Store;
+use lockside::ledger::{Claim, Guarantee};
 use lockside::lock::record::LockKey;
 use lockside::lock::value::{self, Stamp};
 
@@ -76,7 +76,7 @@ impl Checks {
             fleet,
             doubles: Doubles::default(),
             reader: Memory::new(medium),
-            fold: Fold::default(),
+            fold: fleet.fold(),
             violation: None,
             holders: BTreeMap::new(),
             granted: BTreeSet::new(),
@@ -153,6 +153,13 @@ impl Checks {
         Some((token(&holder.claim.stored), holder.fence))
     }
 
+    /// A store without order: this token's claim is in the ledger, and its sidecar has not said there
+    /// what became of it.
+    fn is_undecided(&self, key: &[u8], own: &str) -> bool {
+        let is_own = |claim: &Claim| token(&claim.stored) == own;
+        self.fold.undecided_of(is_own, &LockKey::new(0, key)).is_some()
+    }
+
     fn is_strict(&self) -> bool {
         self.fleet.guarantee() == Guarantee::Strict
     }
@@ -191,6 +198,7 @@ impl Checks {
         }
         let name = String::from_utf8_lossy(key);
         match self.holder(key) {
+            _ if self.is_undecided(key, own) => {}
             Some((token, fence)) if token == own => {
                 let last = self.fences.get(key).copied().unwrap_or_default();
                 if fence < last {
@@ -301,7 +309,8 @@ impl Checks {
             {
                 continue;
             }
-            if self.holder(&key).is_none_or(|(holder, _)| holder != token) {
+            let is_undecided = self.is_undecided(&key, &token);
+            if !is_undecided && self.holder(&key).is_none_or(|(holder, _)| holder != token) {
                 let (name, holder) = (String::from_utf8_lossy(&key), self.holder(&key));
                 self.fail(format!(
                     "{name}: client {client} holds it by {token}; the ledger has {holder:?}"

@@ -110,6 +110,10 @@ mod users {
     scenarios! { Users, FEW_SEEDS }
 }
 
+mod sheet {
+    scenarios! { Sheet, FEW_SEEDS }
+}
+
 /// `LOCKSIDE_SIM_FLEET`, strict without it.
 fn chosen() -> Fleet {
     let name = std::env::var("LOCKSIDE_SIM_FLEET").unwrap_or_else(|_| "strict".into());

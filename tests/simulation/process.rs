@@ -15,7 +15,7 @@ use lockside::degraded::{self, Companions};
 use lockside::health::Reports;
 use lockside::ledger::committer::{Done, Step, Timing};
 use lockside::ledger::entry::FORMAT;
-use lockside::ledger::fold::{Change, Holder};
+use lockside::ledger::fold::{Change, Fold, Holder};
 use lockside::ledger::memory::{Fault, Medium, Memory};
 use lockside::ledger::{self, Ask, Asker, Cause, Door, Guarantee, Row, Start};
 use lockside::lock::record::{Confidence, LockKey, Record};
@@ -61,10 +61,13 @@ pub(crate) enum Fleet {
     Ttl,
     /// As `Strict`, before a Redis with users: some of them may not use locks.
     Users,
+    /// As `Strict`, with a ledger without order, as a sheet is.
+    Sheet,
 }
 
 impl Fleet {
-    pub(crate) const ALL: [Self; 4] = [Self::Strict, Self::Fast, Self::Ttl, Self::Users];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Strict, Self::Fast, Self::Ttl, Self::Users, Self::Sheet];
 
     /// For `LOCKSIDE_SIM_FLEET`.
     pub(crate) fn name(self) -> &'static str {
@@ -73,7 +76,13 @@ impl Fleet {
             Self::Fast => "fast",
             Self::Ttl => "ttl",
             Self::Users => "users",
+            Self::Sheet => "sheet",
         }
+    }
+
+    /// The fold of its ledger, of nothing.
+    pub(crate) fn fold(self) -> Fold {
+        if self == Self::Sheet { Fold::unordered() } else { Fold::default() }
     }
 
     pub(crate) fn guarantee(self) -> Guarantee {
@@ -264,6 +273,7 @@ impl Process {
             };
         if done.reset || !std::mem::replace(&mut self.has_read, true) {
             let mut holders = self.desk.books().fold.holders();
+            holders.extend(done.undecided.iter().cloned());
             if self.desk.bug == Some(Bug::NoTable) {
                 holders.clear();
             }

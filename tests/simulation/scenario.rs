@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use lockside::lock::record::LockKey;
 use lockside::mode::Mode;
 
 use crate::checks;
@@ -150,11 +151,17 @@ impl Run {
             return Some(double);
         }
         world.redis.expire();
+        if let Some((at, open)) = world.undecided_by_the_living() {
+            return Some(format!("{at:?} is undecided: {open:?}"));
+        }
+        // What a run has left undecided is nobody's lock for a repair: Redis may have it or not.
+        let is_undecided =
+            |key: &[u8]| !world.checks.fold.undecided_on(&LockKey::new(0, key)).is_empty();
         let locks: Vec<_> = world
             .redis
             .data
             .iter()
-            .filter(|(key, _)| key.starts_with(b"lock:"))
+            .filter(|(key, _)| key.starts_with(b"lock:") && !is_undecided(key))
             .map(|(key, entry)| {
                 let expires_at = entry.expires_at.filter(|_| world.fleet != Fleet::Ttl);
                 (key.clone(), checks::token(&entry.value), expires_at)
@@ -165,6 +172,7 @@ impl Run {
             .fold
             .holders()
             .iter()
+            .filter(|holder| !is_undecided(holder.claim.key.key()))
             .map(|holder| {
                 (holder.claim.key.key().to_vec(), checks::token(&holder.claim.stored), None)
             })

@@ -114,7 +114,11 @@ impl World {
         keys: usize,
     ) -> Self {
         clock::reset(seed);
-        let medium = Arc::new(Mutex::new(Medium::ordered()));
+        let medium = match fleet {
+            Fleet::Sheet => Medium::unordered(),
+            _ => Medium::ordered(),
+        };
+        let medium = Arc::new(Mutex::new(medium));
         let mut redis = Redis::default();
         redis.start(Start::Empty);
         redis.has_users = fleet == Fleet::Users;

@@ -21,7 +21,11 @@ impl Committer {
         while group.has_room(Size::ONE)
             && let Some(want) = self.urgent.pop_front()
         {
-            group.withdraws.extend(want.ticket());
+            match &want {
+                Want::Withdraw(_, _, ticket) => group.withdraws.push(*ticket),
+                Want::Lost(_, claim, ticket) => group.losses.push((*ticket, *claim)),
+                Want::Won(..) | Want::Heard(..) => {}
+            }
             group.add_alone(want.into_entry(), self.position());
         }
         let with_claims = self.is_delay_over();
@@ -31,8 +35,9 @@ impl Committer {
         {
             is_tied = request.is_tied;
             let skew = self.timing.max_clock_skew;
-            let facts = group::Facts { fold, now, skew, beaten: &self.beaten };
             let (log, mut seq) = (self.log.unwrap_or_default(), self.last_seq);
+            let living = self.peers.living();
+            let facts = group::Facts { fold, now, skew, beaten: &self.beaten, log, living };
             let says = request.parts.iter().any(|part| part.ask == Ask::Degraded);
             group.add(request, facts, || {
                 seq += 1;
@@ -51,12 +56,15 @@ impl Committer {
                 group.add_alone(want.into_entry(), self.position());
             }
         }
-        let is_drained =
-            self.queue.is_empty(with_claims) && self.urgent.is_empty() && self.lazy.is_empty();
+        let is_drained = self.queue.is_empty(with_claims)
+            && self.urgent.is_empty()
+            && self.lazy.is_empty()
+            && self.deciding.is_empty();
         if self.is_ending && is_drained && !group.has_requests() {
             group.add_alone(Entry::End, self.position());
             group.is_last = true;
-        } else if group.rows.is_empty() && !group.has_requests() {
+        } else if group.rows.is_empty() && (!group.has_requests() || !fold.is_ordered()) {
+            // Without order a read may be stale: only what writes shows everything.
             group.add_alone(Entry::Heartbeat, self.position());
         }
         if !group.rows.is_empty() {
@@ -71,7 +79,7 @@ impl Committer {
             Want::Heard(key, claim) => {
                 !self.releasing.contains_key(key) && fold.holder_named(key, *claim).is_some()
             }
-            Want::Withdraw(..) => true,
+            Want::Withdraw(..) | Want::Won(..) | Want::Lost(..) => true,
         }
     }
 }

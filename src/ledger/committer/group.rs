@@ -1,6 +1,6 @@
 //! What one exchange writes, and for whom. Pure.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +20,18 @@ pub(super) struct Facts<'a> {
     pub(super) skew: Duration,
     /// Own grants that were no holders when they were read.
     pub(super) beaten: &'a VecDeque<(Token, Position)>,
+    /// The own log.
+    pub(super) log: u64,
+    /// The other logs that live.
+    pub(super) living: &'a BTreeSet<u64>,
+}
+
+impl Facts<'_> {
+    /// A claim that no living run will ever decide (a store without order).
+    fn left_over(&self, key: &LockKey) -> Option<Position> {
+        let is_left = |at: &Position| at.log != self.log && !self.living.contains(&at.log);
+        self.fold.undecided_on(key).into_iter().map(|(at, _)| at).find(is_left)
+    }
 }
 
 impl super::Committer {
@@ -42,6 +54,8 @@ pub(super) struct Group {
     most_rows: usize,
     /// For each withdrawal in it, the request that it is for.
     pub(super) withdraws: Vec<Ticket>,
+    /// Claims that it says have lost, and their requests (a store without order).
+    pub(super) losses: Vec<(Ticket, Position)>,
     /// It may have been written, by an exchange of unknown fate.
     pub(super) may_stand: bool,
     /// It has the log's last entry.
@@ -97,15 +111,21 @@ impl Group {
             if part.outcome.is_some() {
                 continue;
             }
-            if let Some(expired) = expired(&part.ask, facts) {
+            for expired in expired(&part.ask, facts) {
                 self.push(expired, position(), None);
             }
             part.tries += 1;
-            part.at = entry(part, facts, &self.rows).map(|entry| {
+            let entry = entry(part, facts, &self.rows);
+            let beside = entry.as_ref().map(|entry| entries_beside(entry, facts.fold));
+            part.value = entry.as_ref().and_then(|entry| value_of(entry, facts.fold)).map(Box::new);
+            part.at = entry.map(|entry| {
                 let at = position();
                 self.push(entry, at, Some((place, number)));
                 at
             });
+            for entry in beside.into_iter().flatten() {
+                self.push(entry, position(), Some((place, number)));
+            }
         }
         self.requests.push(request);
     }
@@ -145,10 +165,14 @@ fn entry(part: &Part, facts: Facts<'_>, earlier: &[Row]) -> Option<Entry> {
         Ask::Observe(claim) => Entry::Observe(claim.clone()),
         Ask::Prefer(claim, lost) => Entry::Prefer(claim.clone(), *lost),
         Ask::Release(key, claim, cause) => {
-            Entry::Release { key: key.clone(), claim: *claim, cause: *cause, at_ms }
+            // A hold may go on under another name than the asker's (a store without order).
+            let named = facts.fold.holder_named(key, *claim).filter(|_| !facts.fold.is_ordered());
+            let claim = named.map_or(*claim, |holder| holder.at);
+            Entry::Release { key: key.clone(), claim, cause: *cause, at_ms }
         }
         Ask::ReleaseAny(key, cause) => {
-            let claim = facts.fold.holder(key)?.at;
+            let holder = facts.fold.holder(key).map(|holder| holder.at);
+            let claim = holder.or_else(|| facts.left_over(key))?;
             Entry::Release { key: key.clone(), claim, cause: *cause, at_ms }
         }
         Ask::ReleaseValue { key, stored, other: None, cause, fence: Some(fence) } => Entry::Gone {
@@ -186,6 +210,30 @@ fn renewal(claim: &Claim, facts: Facts<'_>, earlier: &[Row]) -> Entry {
             Entry::Extend { key: key.clone(), claim: holder, expires_at_ms }
         }
         _ => Entry::Observe(Claim { client: OBSERVED.into(), ..claim.clone() }),
+    }
+}
+
+/// A store without order: what else a release is to name, for its value to be over.
+fn entries_beside(entry: &Entry, fold: &Fold) -> Vec<Entry> {
+    match entry {
+        Entry::Release { cause: Cause::Undelivered | Cause::Vanished, .. } => Vec::new(),
+        Entry::Release { key, claim, cause, at_ms } if !fold.is_ordered() => {
+            let (cause, at_ms) = (*cause, *at_ms);
+            let others = fold.entries_beside(key, *claim).into_iter();
+            others.map(|claim| Entry::Release { key: key.clone(), claim, cause, at_ms }).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// A store without order: the value that a release ends.
+fn value_of(entry: &Entry, fold: &Fold) -> Option<Claim> {
+    match entry {
+        Entry::Release { cause: Cause::Undelivered | Cause::Vanished, .. } => None,
+        Entry::Release { key, claim, .. } if !fold.is_ordered() => {
+            fold.claimed_at(key, *claim).cloned()
+        }
+        _ => None,
     }
 }
 
@@ -230,6 +278,9 @@ fn claim_of(value: Value<'_>, facts: Facts<'_>, earlier: &[Row]) -> Option<Posit
     if let Some(holder) = holder {
         return Some(holder.at);
     }
+    if let Some(open) = facts.fold.undecided_of(|claim| value.is_of(claim), value.key) {
+        return Some(open);
+    }
     // Last, for an observation of what is held already is no name of that hold.
     let seen =
         earlier.find(|row| matches!(&row.entry, Entry::Observe(claim) if value.is_of(claim)));
@@ -241,15 +292,21 @@ fn claim_of(value: Value<'_>, facts: Facts<'_>, earlier: &[Row]) -> Option<Posit
 }
 
 /// The end of a holder that has run out by the time of the claim, clocks being what they are.
-fn expired(ask: &Ask, facts: Facts<'_>) -> Option<Entry> {
-    let Ask::ClaimExpiring(Claim { key, at_ms, .. }) = ask else { return None };
-    let holder = facts.fold.holder(key)?;
+fn expired(ask: &Ask, facts: Facts<'_>) -> Vec<Entry> {
+    let Ask::ClaimExpiring(Claim { key, at_ms, .. }) = ask else { return Vec::new() };
     let skew = u64::try_from(facts.skew.as_millis()).unwrap_or(u64::MAX);
-    let over = holder.claim.expires_at_ms?.saturating_add(skew);
-    (over < *at_ms).then(|| Entry::Release {
+    let is_over = |claim: &Claim| {
+        claim.expires_at_ms.is_some_and(|expires| expires.saturating_add(skew) < *at_ms)
+    };
+    let holder = facts.fold.holder(key).filter(|holder| is_over(&holder.claim));
+    let undecided = facts.fold.undecided_on(key);
+    let undecided = undecided.iter().filter(|(_, open)| is_over(&open.claim)).map(|(at, _)| *at);
+    let all = holder.map(|holder| holder.at).into_iter().chain(undecided);
+    all.map(|claim| Entry::Release {
         key: key.clone(),
-        claim: holder.at,
+        claim,
         cause: Cause::Expired,
         at_ms: *at_ms,
     })
+    .collect()
 }

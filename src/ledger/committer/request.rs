@@ -44,6 +44,10 @@ impl Sub for Size {
 pub(super) enum Want {
     /// Of this request.
     Withdraw(LockKey, Position, Ticket),
+    /// A claim has won, with this fence (a store without order).
+    Won(LockKey, Position, u64),
+    /// A claim of this request has lost (a store without order).
+    Lost(LockKey, Position, Ticket),
     Heard(LockKey, Position),
 }
 
@@ -51,15 +55,9 @@ impl Want {
     pub(super) fn into_entry(self) -> Entry {
         match self {
             Self::Withdraw(key, claim, _) => Entry::Withdraw { key, claim },
+            Self::Won(key, claim, fence) => Entry::Won { key, claim, fence },
+            Self::Lost(key, claim, _) => Entry::Lost { key, claim },
             Self::Heard(key, claim) => Entry::Heard { key, claim },
-        }
-    }
-
-    /// The request that a withdrawal is for.
-    pub(super) fn ticket(&self) -> Option<Ticket> {
-        match self {
-            Self::Withdraw(_, _, ticket) => Some(*ticket),
-            Self::Heard(..) => None,
         }
     }
 }
@@ -82,6 +80,12 @@ pub(super) struct Part {
     /// Where its entry stands, the last one if it was written more than once.
     pub(super) at: Option<Position>,
     pub(super) outcome: Option<Outcome>,
+    /// The value that a release ends (a store without order).
+    pub(super) value: Option<Box<Claim>>,
+    /// It has ended something in an earlier try.
+    pub(super) has_ended: bool,
+    /// The outcome of a claim that has lost, until LOST is durable (a store without order).
+    pub(super) losing: Option<Outcome>,
     /// The outcome is of the exchange that is being settled.
     pub(super) is_news: bool,
     pub(super) tries: u8,
@@ -156,7 +160,16 @@ pub(super) struct Request {
 
 impl Request {
     pub(super) fn new(ticket: Ticket, asker: Asker, asks: Vec<Ask>) -> Self {
-        let part = |ask| Part { ask, at: None, outcome: None, is_news: false, tries: 0 };
+        let part = |ask| Part {
+            ask,
+            at: None,
+            outcome: None,
+            value: None,
+            has_ended: false,
+            losing: None,
+            is_news: false,
+            tries: 0,
+        };
         let fate = if asker == Asker::Nobody { Fate::Forget } else { Fate::Answer };
         let parts: Vec<_> = asks.into_iter().map(part).collect();
         let kind = Kind::of(asker, &parts);

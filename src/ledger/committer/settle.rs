@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 
-use super::super::entry::{Entry, Row};
-use super::super::fold::{Fold, LogMode, Token};
+use super::super::entry::{Claim, Entry, Row};
+use super::super::fold::{Fold, LogMode, Token, in_causal_order};
 use super::super::store::Seen;
 use super::super::{Asker, Outcome};
 use super::group::Group;
-use super::request::Fate;
+use super::request::{Fate, Request};
 use super::withdraw::Answered;
 use super::{Ask, BEATEN_KEPT, Committer, Done, Now, RELEASE_TRIES};
 use crate::lock::record::LockKey;
@@ -27,7 +27,8 @@ impl Committer {
                 group.read_snapshot(self.log, fold);
             }
         }
-        for row in &seen.rows {
+        let rows = if fold.is_ordered() { seen.rows } else { in_causal_order(seen.rows, self.log) };
+        for row in &rows {
             let before = self.disputes.as_ref().and_then(|disputes| disputes.before(row, fold));
             let known = done.changes.len();
             let outcome = fold.follow(row, &mut done.changes);
@@ -53,6 +54,9 @@ impl Committer {
             Some(group) if !group.is_written(self.log, fold) => self.group = Some(group),
             Some(group) => self.close(group, fold, now, &mut done),
             None => {}
+        }
+        if self.group.is_none() {
+            self.decide(fold, &mut done);
         }
         done
     }
@@ -96,29 +100,41 @@ impl Committer {
             }
             let mut request = request;
             request.parts.iter_mut().for_each(|part| part.is_news = false);
-            if request.fate == Fate::Withdraw {
-                for key in request.open_releases() {
-                    release_is_over(&mut self.releasing, key);
-                }
-                done.answers.extend(self.take_back(request));
-            } else if !request.is_complete() {
-                self.queue.put_back(request);
+            if request.awaits_decision() {
+                self.deciding.insert(request.ticket, request);
             } else {
-                let (ticket, answered) = (request.ticket, Answered::of(&request));
-                if let Some(answer) = request.into_answer() {
-                    done.answers.push(answer);
-                    self.answered.extend(answered.map(|answered| (ticket, answered)));
-                }
+                self.finish(request, done);
             }
         }
         done.answers.reverse();
         for ticket in group.withdraws {
             done.answers.extend(self.withdrawn_one(ticket));
         }
+        for (ticket, claim) in group.losses {
+            self.lost_one(ticket, claim, done);
+        }
         while self.beaten.len() > BEATEN_KEPT {
             self.beaten.pop_front();
         }
         self.forget_answers();
+    }
+
+    /// All of a request was read: it is answered, taken back, or goes on with what is left of it.
+    pub(super) fn finish(&mut self, request: Request, done: &mut Done) {
+        if request.fate == Fate::Withdraw {
+            for key in request.open_releases() {
+                release_is_over(&mut self.releasing, key);
+            }
+            done.answers.extend(self.take_back(request));
+        } else if !request.is_complete() {
+            self.queue.put_back(request);
+        } else {
+            let (ticket, answered) = (request.ticket, Answered::of(&request));
+            if let Some(answer) = request.into_answer() {
+                done.answers.push(answer);
+                self.answered.extend(answered.map(|answered| (ticket, answered)));
+            }
+        }
     }
 }
 
@@ -133,6 +149,9 @@ impl Group {
     /// Takes the outcome of a row, if it is one of this group's.
     fn read(&mut self, row: &Row, outcome: Outcome, fold: &Fold) {
         let Some(index) = self.index_of(row.at) else { return };
+        if fold.is_undecided(row.at) {
+            return;
+        }
         let Some((request, part)) = self.parts[index] else { return };
         let part = &mut self.requests[request].parts[part];
         part.decide(outcome, fold);
@@ -143,7 +162,7 @@ impl Group {
         let covered = log.and_then(|log| fold.log(log)).map_or(0, |log| log.last_seq);
         for (row, part) in self.rows.iter().zip(&self.parts) {
             let Some((request, part)) = *part else { continue };
-            if row.at.seq <= covered {
+            if row.at.seq <= covered && !fold.is_undecided(row.at) {
                 let outcome = outcome_after(row, fold);
                 self.requests[request].parts[part].decide(outcome, fold);
             }
@@ -153,18 +172,29 @@ impl Group {
     /// Releases for which no entry was written, for nobody held the lock: true at the end?
     fn read_end(&mut self, fold: &Fold) {
         let parts = self.requests.iter_mut().flat_map(|request| &mut request.parts);
-        for part in parts.filter(|part| part.at.is_none() && part.outcome.is_none()) {
-            part.decide(Outcome::NotHeld, fold);
+        for part in parts {
+            if part.at.is_none() && part.outcome.is_none() {
+                part.decide(Outcome::NotHeld, fold);
+            }
+            // Another entry of the value was written before the release, and read with it.
+            let value = part.value.take();
+            if value.is_some_and(|value| fold.stands(&value)) && part.tries < RELEASE_TRIES {
+                part.has_ended |= part.outcome.take() == Some(Outcome::Released);
+            }
         }
     }
 }
 
 impl super::request::Part {
     fn decide(&mut self, outcome: Outcome, fold: &Fold) {
+        let ended = self.has_ended && outcome == Outcome::NotHeld;
+        let outcome = if ended { Outcome::Released } else { outcome };
         let is_held = match &self.ask {
             Ask::ReleaseAny(key, _) => fold.holder(key).is_some(),
             Ask::ReleaseValue { key, stored, .. } => {
-                fold.holder(key).is_some_and(|holder| holder.claim.stored == *stored)
+                let is_it = |claim: &Claim| claim.stored == *stored;
+                fold.holder(key).is_some_and(|holder| is_it(&holder.claim))
+                    || fold.undecided_of(is_it, key).is_some()
             }
             _ => false,
         };
@@ -172,7 +202,10 @@ impl super::request::Part {
             // Another claim holds it at this place: that one is released in the next group.
             return;
         }
-        (self.outcome, self.is_news) = (Some(outcome), true);
+        // Of several rows for one release one that has ended something is enough.
+        if self.outcome != Some(Outcome::Released) {
+            (self.outcome, self.is_news) = (Some(outcome), true);
+        }
     }
 }
 

@@ -58,6 +58,9 @@ impl Committer {
             if self.under_way || !self.strike().iter().any(|(.., answer)| answer.ticket == ticket) {
                 return Withdrawal::UnderWay;
             }
+        } else if let Some(request) = self.deciding.get_mut(&ticket) {
+            request.fate = Fate::Withdraw;
+            return Withdrawal::UnderWay;
         } else if let Some(answered) = self.answered.remove(&ticket) {
             let outcomes = vec![Outcome::Lost { holder: None }; answered.outcomes];
             self.begin_withdrawal(ticket, answered.asker, outcomes, answered.won);
@@ -72,6 +75,8 @@ impl Committer {
         if let Some(request) = self.queue.find(ticket) {
             request.forget();
         } else if let Some(request) = self.group.as_mut().and_then(|group| group.request(ticket)) {
+            request.forget();
+        } else if let Some(request) = self.deciding.get_mut(&ticket) {
             request.forget();
         } else {
             self.answered.remove(&ticket);

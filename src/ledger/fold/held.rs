@@ -18,25 +18,67 @@ pub(super) struct Held {
 }
 
 #[derive(Debug, Clone, Default)]
-pub(super) struct Confirmations(pub(super) Vec<Position>);
+pub(super) struct Confirmations {
+    pub(super) names: Vec<Position>,
+    /// A store without order: names that it had, for those who know it by them. Not in a snapshot: its
+    /// readers have seen none of them.
+    once: Vec<Position>,
+}
+
+impl Confirmations {
+    fn has(&self, claim: Position) -> bool {
+        self.names.contains(&claim) || self.once.contains(&claim)
+    }
+}
 
 impl Held {
     /// True if `claim` names this hold: it is the holder's, or one that it has confirmed.
     pub(super) fn is_named(&self, claim: Position) -> bool {
         self.holder.at == claim
-            || self.confirmed_by.as_ref().is_some_and(|others| others.0.contains(&claim))
+            || self.confirmed_by.as_ref().is_some_and(|others| others.has(claim))
+    }
+
+    /// The places of the entries behind this hold, each once.
+    pub(super) fn names(&self) -> impl Iterator<Item = Position> {
+        let others = self.confirmed_by.iter().flat_map(|others| &others.names).copied();
+        let at = self.holder.at;
+        std::iter::once(at).chain(others.filter(move |other| *other != at))
+    }
+
+    /// A store without order: one entry has ended. False if it was the last. The hold goes on under the
+    /// name of another.
+    pub(super) fn goes_on_without(&mut self, claim: Position) -> bool {
+        let mut left: Vec<_> = self.names().filter(|name| *name != claim).collect();
+        if left.len() == self.names().count() {
+            return true;
+        }
+        if left.is_empty() {
+            return false;
+        }
+        if claim == self.holder.at {
+            Arc::make_mut(&mut self.holder).at = left[0];
+        }
+        let others = self.confirmed_by.get_or_insert_default();
+        // The strikes go with the name that stood for them: what is left are claims.
+        left.retain(|name| *name != self.holder.at);
+        others.names = left;
+        others.once.push(claim);
+        if others.once.len() > CONFIRMATIONS_KEPT {
+            others.once.remove(0);
+        }
+        true
     }
 
     /// Claims of this value that nobody has given up.
     pub(super) fn standing(&self) -> usize {
-        let others = self.confirmed_by.as_ref().map_or(&[][..], |others| &others.0);
+        let others = self.confirmed_by.as_ref().map_or(&[][..], |others| &others.names);
         let struck = others.iter().filter(|other| **other == self.holder.at).count();
         (1 + others.len()).saturating_sub(2 * struck)
     }
 
     /// One claim less stands behind this hold.
     pub(super) fn strike(&mut self) {
-        self.confirmed_by.get_or_insert_default().0.push(self.holder.at);
+        self.confirmed_by.get_or_insert_default().names.push(self.holder.at);
     }
 }
 
@@ -47,7 +89,7 @@ pub(super) fn confirm(
     claim: &Claim,
     changes: &mut Vec<Change>,
 ) -> Verdict {
-    let others = &mut held.confirmed_by.get_or_insert_default().0;
+    let others = &mut held.confirmed_by.get_or_insert_default().names;
     if others.len() >= CONFIRMATIONS_KEPT {
         others.remove(0);
     }

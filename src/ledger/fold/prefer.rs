@@ -35,10 +35,10 @@ impl Fold {
             self.dispute(&holder.claim, holder.at, at);
         }
         self.settle_dispute(lost);
-        let verdict = self.hold(at, claim, self.fence_high + 1, changes);
+        let verdict = self.hold(at, claim, self.fence_high() + 1, changes);
         if let Some(held) = self.holders.get_mut(&claim.key) {
             // A release that names the grant ends this hold. Both are the one claim of one client.
-            held.confirmed_by.get_or_insert_default().0.push(lost);
+            held.confirmed_by.get_or_insert_default().names.push(lost);
             held.strike();
         }
         verdict
@@ -58,8 +58,9 @@ impl Fold {
         self.conflicts.retain(|_, conflict| conflict.value != Some(token));
     }
 
-    pub(super) fn settle_dispute(&mut self, lost: Position) {
-        self.conflicts.remove(&lost);
+    /// The release of what has lost was read. False if there was nothing in dispute.
+    pub(super) fn settle_dispute(&mut self, lost: Position) -> bool {
+        self.conflicts.remove(&lost).is_some()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::held::{Confirmations, Held};
-use super::{Conflict, Dead, Fold, Holder, Log, Position, Token};
+use super::{Conflict, Dead, Fold, Holder, Log, Position, Token, Undecided};
 
 /// The state at one place of the order, for readers that start there. All lists are in an order
 /// that the state alone gives: equal states have equal snapshots.
@@ -21,6 +21,8 @@ pub struct Snapshot {
     pub logs: Vec<(u64, Log)>,
     /// Grants that overlapped (fast).
     pub conflicts: Vec<Conflict>,
+    /// A store without order: what is not decided. `fence_high` is that of grants alone then.
+    pub undecided: Option<Box<Undecided>>,
 }
 
 impl Fold {
@@ -28,7 +30,7 @@ impl Fold {
     pub fn snapshot(&self) -> Snapshot {
         let mut confirmations: Vec<_> = Vec::new();
         for held in self.holders.values() {
-            let others = held.confirmed_by.iter().flat_map(|others| &others.0);
+            let others = held.confirmed_by.iter().flat_map(|others| &others.names);
             confirmations.extend(others.map(|other| (held.holder.at, *other)));
         }
         // Stable by the holder alone: the order of one holder's confirmations is theirs.
@@ -38,6 +40,7 @@ impl Fold {
             confirmations,
             dead: self.dead.generations(),
             fence_high: self.fence_high,
+            undecided: self.undecided.clone(),
             logs: self.logs.iter().map(|(number, log)| (*number, log.clone())).collect(),
             conflicts: self.conflicts.values().cloned().collect(),
         }
@@ -49,6 +52,7 @@ impl From<Snapshot> for Fold {
         let mut fold = Self {
             dead: Dead::from_generations(snapshot.dead),
             fence_high: snapshot.fence_high,
+            undecided: snapshot.undecided,
             logs: snapshot.logs.into_iter().collect(),
             conflicts: snapshot.conflicts.into_iter().map(|c| (c.lost, c)).collect(),
             ..Self::default()
@@ -58,7 +62,7 @@ impl From<Snapshot> for Fold {
         for holder in snapshot.holders {
             let mut confirmed_by = None;
             while let Some((_, other)) = others.next_if(|(place, _)| *place == holder.at) {
-                confirmed_by.get_or_insert_with(Box::<Confirmations>::default).0.push(other);
+                confirmed_by.get_or_insert_with(Box::<Confirmations>::default).names.push(other);
             }
             fold.holders.insert(holder.claim.key.clone(), Held { holder, confirmed_by });
         }

@@ -30,6 +30,8 @@ impl Cursor {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Medium {
     is_unordered: bool,
+    /// Says that it has one order, and has not: a mistake for tests to find.
+    claims_order: bool,
     /// In the order in which they were written; those before `removed` are gone.
     rows: Vec<Row>,
     removed: usize,
@@ -52,9 +54,14 @@ impl Medium {
         Self { is_unordered: true, ..Self::default() }
     }
 
+    /// The same, but it says that it has one order: a store that breaks its promise.
+    pub fn reordering() -> Self {
+        Self { claims_order: true, ..Self::unordered() }
+    }
+
     /// As [`crate::ledger::store::Store::is_ordered`].
     pub fn is_ordered(&self) -> bool {
-        !self.is_unordered
+        !self.is_unordered || self.claims_order
     }
 
     /// Registers a log.
@@ -135,6 +142,7 @@ impl Medium {
     pub fn fold(&self) -> Fold {
         let (place, mut fold) = match &self.snapshot {
             Some((place, snapshot)) => (*place, Fold::from(snapshot.clone())),
+            None if self.is_unordered => (0, Fold::unordered()),
             None => (0, Fold::default()),
         };
         for row in &self.rows[place.saturating_sub(self.removed)..] {

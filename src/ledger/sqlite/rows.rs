@@ -184,6 +184,10 @@ fn columns(entry: &Entry) -> Columns<'_> {
             ..plain("gone")
         },
         Entry::Withdraw { key, claim } => on_key("withdraw", key, claim),
+        Entry::Won { key, claim, fence } => {
+            Columns { fence: Some(*fence), ..on_key("won", key, claim) }
+        }
+        Entry::Lost { key, claim } => on_key("lost", key, claim),
         Entry::Heard { key, claim } => on_key("heard", key, claim),
         Entry::Degraded => plain("degraded"),
         Entry::Healthy(run_id) => Columns { run_id: Some(run_id), ..plain("healthy") },
@@ -319,6 +323,8 @@ fn entry(
             at_ms: number("at_ms")?,
         },
         "withdraw" => Entry::Withdraw { key: key(row)?, claim: named()? },
+        "won" => Entry::Won { key: key(row)?, claim: named()?, fence: number("fence")? },
+        "lost" => Entry::Lost { key: key(row)?, claim: named()? },
         "heard" => Entry::Heard { key: key(row)?, claim: named()? },
         "degraded" => Entry::Degraded,
         "healthy" => Entry::Healthy(names.share(row.get_ref("run_id")?.as_str()?)),

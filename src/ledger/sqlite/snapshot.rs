@@ -137,6 +137,7 @@ fn save_holder(transaction: &Transaction<'_>, holder: &Holder) -> rusqlite::Resu
 fn load(transaction: &Transaction<'_>, names: &mut Names) -> rusqlite::Result<Snapshot> {
     let fence_high = schema::number(transaction, "fence_high")?.unwrap_or_default();
     Ok(Snapshot {
+        undecided: None,
         holders: load_holders(transaction, names)?,
         confirmations: load_confirmations(transaction)?,
         dead: [load_dead(transaction, 0)?, load_dead(transaction, 1)?],

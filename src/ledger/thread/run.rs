@@ -184,8 +184,9 @@ impl Runner {
         if done.reset || !self.has_read {
             self.has_read = true;
             let fold = self.shared.fold.read().unwrap_or_else(PoisonError::into_inner);
-            let holders = fold.holders();
+            let mut holders = fold.holders();
             drop(fold);
+            holders.extend(done.undecided);
             self.watcher.reset(&holders, &done.living);
             self.shared.state().opening = Opening::Done;
             self.shared.changed.notify_all();

@@ -135,7 +135,7 @@ impl Desk {
         };
         let books = Books {
             committer: Committer::new(timing),
-            fold: Fold::default(),
+            fold: fleet.fold(),
             busy_since: None,
             outlook: Outlook::default(),
             asked: Vec::new(),

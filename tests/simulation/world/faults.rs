@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use lockside::ledger::fold::Fold;
+use lockside::ledger::Position;
+use lockside::ledger::fold::{Fold, Open};
 use lockside::ledger::memory;
 use lockside::lock::record::LockKey;
 
@@ -173,6 +174,15 @@ impl World {
                 (true, _) => self.at(self.now(), Event::LinkDown(*link, "connection reset")),
             }
         }
+    }
+
+    /// A claim that its own run, which lives, does not decide (a store without order).
+    pub(crate) fn undecided_by_the_living(&self) -> Option<(Position, Open)> {
+        let processes = self.slots.iter().filter_map(|slot| slot.process.as_ref());
+        let living: Vec<_> =
+            processes.filter_map(|process| process.desk.books().committer.log()).collect();
+        let all = self.checks.fold.undecided();
+        all.into_iter().find(|(at, _)| living.contains(&at.log))
     }
 
     /// What becomes of one call to the store: a fault, how long until it takes effect, and how long

@@ -153,7 +153,7 @@ pub(super) fn history(
         let holder = holder.filter(|holder| holder.claim == Some(of));
         let client = made.map(|claim| &claim.client).or(holder.map(|holder| &holder.client));
         let fence = match &row.entry {
-            Entry::Grant(_, fence) => Some(*fence),
+            Entry::Grant(_, fence) | Entry::Won { fence, .. } => Some(*fence),
             _ => holder.and_then(|holder| holder.fence),
         };
         let (what, cause, at_ms) = words(&row.entry);
@@ -194,6 +194,8 @@ fn words(entry: &Entry) -> (&'static str, &'static str, Option<u64>) {
         Entry::Extend { .. } => ("extension", "", None),
         Entry::Content { .. } => ("content", "", None),
         Entry::Withdraw { .. } => ("withdrawal", "", None),
+        Entry::Won { .. } => ("won", "", None),
+        Entry::Lost { .. } => ("lost", "", None),
         Entry::Heard { .. } => ("heard", "", None),
         Entry::Start(_) | Entry::Degraded | Entry::Healthy(_) | Entry::Heartbeat | Entry::End => {
             ("other", "", None)
@@ -208,6 +210,8 @@ fn claim_of(row: &Row) -> Position {
         | Entry::Extend { claim, .. }
         | Entry::Content { claim, .. }
         | Entry::Withdraw { claim, .. }
+        | Entry::Won { claim, .. }
+        | Entry::Lost { claim, .. }
         | Entry::Heard { claim, .. } => *claim,
         _ => row.at,
     }

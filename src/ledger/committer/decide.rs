@@ -1,0 +1,92 @@
+//! Own claims in a store without order: what an exchange has shown decides them (SPEC 8). Pure.
+//!
+//! Won: the client may be told at once; WON goes before everything else into the next group. Lost: the
+//! client is told when LOST is durable, for a sidecar that dies before would leave a claim that nobody
+//! ever decides, whose client was told no.
+
+use super::super::Outcome;
+use super::super::entry::Position;
+use super::super::fold::Fold;
+use super::super::{Ask, Ticket};
+use super::request::{Fate, Part, Request, Want};
+use super::{Committer, Done};
+use crate::lock::record::LockKey;
+
+impl Part {
+    /// A claim that is written, and of which nobody was told yet.
+    fn awaits_decision(&self) -> Option<(Position, &LockKey)> {
+        let (Ask::Claim(claim) | Ask::ClaimExpiring(claim) | Ask::Observe(claim)) = &self.ask
+        else {
+            return None;
+        };
+        let at = self.at.filter(|_| self.outcome.is_none())?;
+        Some((at, &claim.key))
+    }
+}
+
+impl Request {
+    /// A claim of it is written and not decided.
+    pub(super) fn awaits_decision(&self) -> bool {
+        self.parts.iter().any(|part| part.awaits_decision().is_some())
+    }
+}
+
+impl Committer {
+    /// Decides all own claims that are written: the last exchange has shown every other log.
+    pub(super) fn decide(&mut self, fold: &mut Fold, done: &mut Done) {
+        let mut decided = Vec::new();
+        for (ticket, request) in &mut self.deciding {
+            let is_given_up = request.fate == Fate::Withdraw;
+            for part in request.parts.iter_mut().filter(|part| part.losing.is_none()) {
+                let Some((at, key)) = part.awaits_decision() else { continue };
+                let key = key.clone();
+                let known = fold.is_undecided(at);
+                if is_given_up {
+                    fold.lose(at);
+                }
+                match fold.decide(at, &mut done.changes) {
+                    Some(won @ Outcome::Won { fence, .. }) => {
+                        self.urgent.push_back(Want::Won(key, at, fence));
+                        (part.outcome, part.is_news) = (Some(won), true);
+                    }
+                    verdict => {
+                        let none = || Outcome::Lost { holder: fold.holder(&key).cloned() };
+                        let lost = verdict.unwrap_or_else(none);
+                        if known {
+                            self.urgent.push_back(Want::Lost(key, at, *ticket));
+                            part.losing = Some(lost);
+                        } else {
+                            // Its end stands in the ledger already.
+                            part.outcome = Some(lost);
+                        }
+                    }
+                }
+            }
+            if !request.awaits_decision() {
+                decided.push(*ticket);
+            }
+        }
+        decided.into_iter().for_each(|ticket| self.decided(ticket, done));
+    }
+
+    /// LOST of this claim is durable.
+    pub(super) fn lost_one(&mut self, ticket: Ticket, at: Position, done: &mut Done) {
+        let Some(request) = self.deciding.get_mut(&ticket) else { return };
+        for part in request.parts.iter_mut().filter(|part| part.at == Some(at)) {
+            part.outcome = part.losing.take();
+        }
+        if !request.awaits_decision() {
+            self.decided(ticket, done);
+        }
+    }
+
+    fn decided(&mut self, ticket: Ticket, done: &mut Done) {
+        if let Some(mut request) = self.deciding.remove(&ticket) {
+            request.parts.iter_mut().for_each(|part| part.is_news = false);
+            self.finish(request, done);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

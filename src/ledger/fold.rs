@@ -426,7 +426,8 @@ impl Fold {
         self.fence_high = self.fence_high.max(fence);
         let holder = Arc::new(Holder { at, claim: claim.clone(), fence, heard: false });
         changes.push(Change::Held(holder.clone()));
-        self.holders.insert(claim.key.clone(), Held { holder, confirmed_by: None });
+        self.holders
+            .insert(claim.key.clone(), Held { holder, is_granted: false, confirmed_by: None });
         Outcome::Won { claim: at, fence }
     }
 

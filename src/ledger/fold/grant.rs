@@ -24,7 +24,7 @@ impl Fold {
             return Outcome::Lost { holder: self.holder(&claim.key).cloned() };
         }
         let Some(held) = self.holders.get_mut(&claim.key) else {
-            return self.hold(at, claim, fence, changes);
+            return self.hold_granted(at, claim, fence, changes);
         };
         // What was found in Redis, and is nobody's claim, has a fence that Redis has not given it.
         let is_found = held.standing() == 0;
@@ -37,6 +37,7 @@ impl Fold {
                 self.fence_high = self.fence_high.max(fence);
                 changes.push(Change::Held(held.holder.clone()));
             }
+            held.is_granted = true;
             let verdict = confirm(held, at, claim, changes);
             if is_its_own {
                 held.strike();
@@ -47,7 +48,7 @@ impl Fold {
         if is_found {
             // Redis has given the lock to another, before that or after. If it was a grant, that is
             // still to be written, and says which.
-            return self.hold(at, claim, fence, changes);
+            return self.hold_granted(at, claim, fence, changes);
         }
         if fence <= holder.fence {
             self.bury(claim, fence);
@@ -56,12 +57,26 @@ impl Fold {
         }
         self.bury(&holder.claim, holder.fence);
         self.dispute(&holder.claim, holder.at, at);
-        self.hold(at, claim, fence, changes)
+        self.hold_granted(at, claim, fence, changes)
+    }
+
+    fn hold_granted(
+        &mut self,
+        at: Position,
+        claim: &Claim,
+        fence: u64,
+        changes: &mut Vec<Change>,
+    ) -> Verdict {
+        let verdict = self.hold(at, claim, fence, changes);
+        if let Some(held) = self.holders.get_mut(&claim.key) {
+            held.is_granted = true;
+        }
+        verdict
     }
 
     /// Redis has let go this value, as it was granted with fences up to this one. A hold with a higher
     /// one is a later grant of the same value. But Redis's counter knows nothing of the fence of a
-    /// value that was found there, nor of those of claims that were made without it.
+    /// value that was found there, nor of those of claims.
     pub(super) fn let_go(
         &mut self,
         key: &LockKey,
@@ -77,13 +92,13 @@ impl Fold {
         };
         let is_later = |held: &Held| {
             let own = held.holder.fence;
-            own > fence && own / FENCE_GAP == fence / FENCE_GAP && held.standing() > 0
+            own > fence && own / FENCE_GAP == fence / FENCE_GAP && held.is_granted
         };
         match self.holders.get(key).filter(|held| is_it(held)) {
             Some(held) if is_later(held) => return Outcome::Released,
             Some(held) => {
                 changes.push(Change::Freed(key.clone(), held.holder.at));
-                let own = if held.standing() > 0 { held.holder.fence } else { 0 };
+                let own = if held.is_granted { held.holder.fence } else { 0 };
                 self.holders.remove(key);
                 self.dead.insert(token, fence.max(own));
             }
@@ -198,6 +213,23 @@ mod tests {
         let state =
             fold(&[&found[..], &[grant("c", 7, 2), grant("a", 5, 1), gone("a", 6)]].concat());
         assert_eq!((held(&state), state.conflicts().count()), (Some((&b"c"[..], 7)), 0));
+    }
+
+    /// A sidecar has died before Redis gave its claim a fence.
+    #[test]
+    fn a_claim_is_let_go_by_whatever_fence() {
+        let claims = [grant("b", 9, 1), gone("b", 9), Entry::Claim(claim("k", "a"))];
+        let mut state = fold(&claims);
+        for state in [&mut Fold::from(state.snapshot()), &mut state] {
+            assert_eq!(held(state), Some((&b"a"[..], 10)));
+            state.apply(&row(2, 9, gone("a", 7)));
+            assert_eq!(held(state), None);
+        }
+        let mut state = fold(&[grant("a", 9, 1)]);
+        for state in [&mut Fold::from(state.snapshot()), &mut state] {
+            state.apply(&row(2, 9, gone("a", 7)));
+            assert_eq!(held(state), Some((&b"a"[..], 9)));
+        }
     }
 
     /// Redis's counter knows nothing of claims that were made without it.

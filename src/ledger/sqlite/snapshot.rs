@@ -104,6 +104,9 @@ fn save(transaction: &Transaction<'_>, snapshot: &Snapshot) -> rusqlite::Result<
     let values = snapshot.conflicts.iter().map(|conflict| conflict.value.map(|value| value.0));
     let values: Vec<u8> = values.flat_map(Option::unwrap_or_default).collect();
     dead.execute((VALUES_OF_CONFLICTS, values))?;
+    let granted = snapshot.granted.iter().flat_map(|at| [at.log, at.seq]);
+    let granted: Vec<u8> = granted.flat_map(u64::to_be_bytes).collect();
+    dead.execute((GRANTED_HOLDERS, granted))?;
     Ok(())
 }
 
@@ -139,6 +142,7 @@ fn load(transaction: &Transaction<'_>, names: &mut Names) -> rusqlite::Result<Sn
     Ok(Snapshot {
         undecided: None,
         holders: load_holders(transaction, names)?,
+        granted: load_granted(transaction)?,
         confirmations: load_confirmations(transaction)?,
         dead: [load_dead(transaction, 0)?, load_dead(transaction, 1)?],
         fence_high: fence_high.unsigned_abs(),
@@ -236,3 +240,14 @@ fn load_bytes(transaction: &Transaction<'_>, row: i64) -> rusqlite::Result<Vec<u
 const FENCES_OF_DEAD: i64 = 2;
 /// The row of the values of conflicts, in their order; zero where nothing tells it from the next.
 const VALUES_OF_CONFLICTS: i64 = 4;
+
+fn load_granted(transaction: &Transaction<'_>) -> rusqlite::Result<Vec<Position>> {
+    let bytes = load_bytes(transaction, GRANTED_HOLDERS)?;
+    let numbers: Vec<u64> =
+        bytes.as_chunks::<8>().0.iter().map(|number| u64::from_be_bytes(*number)).collect();
+    let (pairs, _) = numbers.as_chunks::<2>();
+    Ok(pairs.iter().map(|[log, seq]| Position { log: *log, seq: *seq }).collect())
+}
+
+/// The row of the places of holders whose fences Redis has given.
+const GRANTED_HOLDERS: i64 = 5;

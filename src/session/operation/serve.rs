@@ -36,7 +36,7 @@ const TRIES: u8 = 8;
 pub(in crate::session) struct Serving {
     work: Work,
     tries_left: u8,
-    under_way: Option<UnderWay>,
+    under_way: Option<Box<UnderWay>>,
     /// Until when it blocks on companions.
     blocks_until: Option<Duration>,
     /// A hold that has run out is nobody else's yet: how much longer it stands, in milliseconds.
@@ -238,7 +238,8 @@ impl Serving {
             }
             Ok(steps) => {
                 let until = steps.until();
-                self.under_way = Some(UnderWay { steps, touched, reply, companions });
+                let under_way = UnderWay { steps, touched, reply, companions };
+                self.under_way = Some(Box::new(under_way));
                 Flow::Ledger { until }
             }
             Err(trouble) => scope.answer_error(&nothing_done(&trouble)),
@@ -285,7 +286,7 @@ impl Serving {
             Progress::Failed(text) => return Some(self.leave(&text, scope)),
             Progress::Over => {}
         }
-        let done = self.under_way.take()?;
+        let done = *self.under_way.take()?;
         done.touched.iter().for_each(|key| scope.shared().repairs.touch(key));
         let steps = done.steps;
         let again = steps.has_missed();

@@ -6,6 +6,7 @@
 //! thread drives (`thread`); `sqlite` and `memory` are stores.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::lock::record::LockKey;
 
@@ -64,9 +65,17 @@ pub enum Ask {
         other: Option<Arc<[u8]>>,
         /// Why.
         cause: Cause,
+        /// A fence that is at least the grant's and below that of every later one, where Redis has
+        /// told: then nothing else of the hold need be known ([`Entry::Gone`]).
+        fence: Option<u64>,
     },
     /// The holder's expiry moves (`ttl` rules).
     Extend(LockKey, Position, u64),
+    /// `ttl` rules: Redis has given this value's lock another end, and the asker does not know the
+    /// claim that holds it. The holder's expiry moves, if it has this value. What the ledger does not
+    /// know was put into Redis directly, and is observed. What has ended stays so:
+    /// [`Outcome::NotHeld`], or [`Outcome::Lost`].
+    Renew(Claim),
     /// The content of the holder's lock, which is no string, has changed. [`Outcome::Noted`], or
     /// [`Outcome::NotHeld`] if that can't be: another holds the lock, or it had another content.
     Content {
@@ -204,6 +213,13 @@ pub trait Door: Send + Sync {
     /// Cheap.
     fn has_company(&self) -> bool {
         false
+    }
+
+    /// `fast`: for how long another sidecar may still have to write what Redis has granted through it
+    /// by now. Zero where nobody else can have granted anything by Redis alone. What is read after
+    /// that has it (SPEC 8).
+    fn mirror_lag(&self) -> Duration {
+        Duration::ZERO
     }
 
     /// The highest fence that was read. Cheap.

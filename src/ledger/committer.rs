@@ -95,6 +95,15 @@ pub struct Timing {
     pub mirror_interval: Option<Duration>,
 }
 
+impl Timing {
+    /// Longest time between two reads. In `fast` at least two are in a `mirror_interval`: who has lost
+    /// Redis is heard of, and what was granted till then is written, before that one's lock-delay is
+    /// over (SPEC 8). So long the view of the ledger is young, twice (SPEC 2, calm).
+    pub fn poll(&self) -> Duration {
+        self.mirror_interval.map_or(self.poll, |interval| self.poll.min(interval / 2))
+    }
+}
+
 impl Default for Timing {
     /// For SQLite: a read costs microseconds, a heartbeat one sync.
     fn default() -> Self {
@@ -381,7 +390,7 @@ impl Committer {
     }
 
     fn poll_due(&self) -> Duration {
-        let poll = self.read_at.map_or(Duration::ZERO, |at| at + self.timing.poll);
+        let poll = self.read_at.map_or(Duration::ZERO, |at| at + self.timing.poll());
         let delay = self.fleet.as_ref().and_then(Fleet::read_due);
         delay.map_or(poll, |delay| delay.min(poll))
     }
@@ -408,6 +417,12 @@ impl Committer {
         self.peers.has_degraded(now.mono)
     }
 
+    /// As [`super::Door::mirror_lag`].
+    pub fn mirror_lag(&self, now: Now) -> Duration {
+        let lag = |fleet: &Fleet| fleet.mirror_lag(&self.peers, self.timing.poll(), now.mono);
+        self.fleet.as_ref().map_or(Duration::ZERO, lag)
+    }
+
     /// As [`super::Door::has_company`].
     pub fn has_company(&self, now: Now) -> bool {
         !self.peers.is_alone(now.mono)
@@ -422,7 +437,7 @@ impl Committer {
     /// may wait until then wakes nobody.
     pub fn rides_along(&self) -> bool {
         self.mirror_since.is_some()
-            && self.fleet.as_ref().is_some_and(Fleet::serves)
+            && self.fleet.as_ref().is_some_and(|fleet| !fleet.hurries())
             && self.queue.has_only(Kind::Mirror)
             && self.queue.count(Kind::Mirror) < MIRROR_ROWS
     }

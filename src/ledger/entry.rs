@@ -62,6 +62,21 @@ pub enum Entry {
         /// Milliseconds since the Unix epoch.
         at_ms: u64,
     },
+    /// `guarantee = "fast"`: Redis has let this value go, by whichever claim it held the lock. The
+    /// grant may be another sidecar's that is written later: so what has died is the value as far as
+    /// it was granted with fences up to this one, and a later grant of it is another.
+    Gone {
+        /// The lock.
+        key: LockKey,
+        /// What stood in Redis.
+        stored: Arc<[u8]>,
+        /// Why.
+        cause: Cause,
+        /// At least the grant's, and below that of every later grant.
+        fence: u64,
+        /// Milliseconds since the Unix epoch.
+        at_ms: u64,
+    },
     /// The writer gives up a claim of its own whose client was told "not acquired".
     Withdraw {
         /// The lock.
@@ -121,9 +136,9 @@ pub struct Start {
     pub at_ms: u64,
 }
 
-/// Version of the entries' format that is written. 2 has [`Entry::Content`], and contents in the names
-/// of locks that are no strings; 1 had a SHA1 in their place.
-pub const FORMAT: u32 = 2;
+/// Version of the entries' format that is written. 3 has [`Entry::Gone`]; 2 has [`Entry::Content`], and
+/// contents in the names of locks that are no strings; 1 had a SHA1 in their place.
+pub const FORMAT: u32 = 3;
 
 /// What becomes of a lock's content ([`crate::lock::content`]): its bytes, or the digest of one that is
 /// too large; empty for one that is not known.

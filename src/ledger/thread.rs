@@ -366,6 +366,10 @@ impl Door for Ledger {
         self.shared.outlook.has_company.load(Ordering::Acquire)
     }
 
+    fn mirror_lag(&self) -> Duration {
+        self.shared.state().committer.mirror_lag(self.shared.now())
+    }
+
     fn fence_high(&self) -> u64 {
         self.shared.outlook.fence_high.load(Ordering::Acquire)
     }
@@ -415,7 +419,7 @@ impl Shared {
             base: Instant::now(),
             busy_since: AtomicU64::new(0),
             writes: AtomicU64::new(0),
-            outlook: Outlook::new(settings.timing.poll),
+            outlook: Outlook::new(settings.timing.poll()),
         }
     }
 

@@ -170,6 +170,8 @@ pub(crate) struct Seen {
     pub(crate) stored: Arc<[u8]>,
     /// By which claim it held the lock; none of a value that the ledger did not know.
     pub(crate) claim: Option<Position>,
+    /// `fast`: the counter of fences at that time, where it was asked for.
+    pub(crate) fence: Option<u64>,
 }
 
 /// Locks of which is remembered what a client that watches was shown: no client looks at more before
@@ -192,6 +194,8 @@ pub(crate) struct State {
     pub(crate) watched: Option<Watched>,
     /// The activity of repairs when the operation under way began.
     pub(crate) repairs_before: u64,
+    /// `fast`: the counter of fences, as Redis told it with what is being shown.
+    pub(crate) counter: Option<u64>,
     watching: bool,
     /// What was shown since.
     seen: Vec<Seen>,
@@ -214,6 +218,7 @@ impl Default for State {
             held_back: None,
             watched: None,
             repairs_before: 0,
+            counter: None,
             watching: false,
             seen: Vec::new(),
             lasting: false,
@@ -340,6 +345,7 @@ impl State {
     /// Redis has shown this value of a lock. EXEC fails if it was changed since then, so it is what a
     /// DEL in it deletes.
     pub(crate) fn saw(&mut self, seen: Seen) {
+        let seen = Seen { fence: self.counter, ..seen };
         if self.watching && self.seen.len() < SEEN_KEPT {
             self.seen.retain(|earlier| earlier.lock != seen.lock);
             self.seen.push(seen);

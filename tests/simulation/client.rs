@@ -308,11 +308,6 @@ impl World {
             Doing::Idle | Doing::Retrying | Doing::Resolving | Doing::Holding | Doing::Keeping => {}
             Doing::Acquiring => self.acquire_unknown(id),
             Doing::Checking | Doing::Extending | Doing::Watching | Doing::Getting if holds => {
-                let client = &self.clients[id];
-                if self.fleet == Fleet::Ttl && client.doing == Doing::Extending {
-                    // An extension that Redis has may be booked later than a release that follows.
-                    self.checks.is_unknown(&client.key, &client.token);
-                }
                 self.rest(id, Doing::Holding, soon);
             }
             // It may still arrive, and deletes what stands there then, as in any Redis: who has let

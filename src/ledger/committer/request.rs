@@ -129,7 +129,11 @@ impl Kind {
             part.releases().is_some()
                 || matches!(
                     part.ask,
-                    Ask::Grant(..) | Ask::Extend(..) | Ask::Heard(..) | Ask::Content { .. }
+                    Ask::Grant(..)
+                        | Ask::Extend(..)
+                        | Ask::Renew(_)
+                        | Ask::Heard(..)
+                        | Ask::Content { .. }
                 )
         };
         if parts.iter().any(is_claim) {
@@ -236,9 +240,11 @@ fn size_of(ask: &Ask) -> Size {
         claim.key.key().len() + claim.stored.len() + other + claim.client.len()
     };
     let (rows, bytes) = match ask {
-        Ask::Claim(of) | Ask::Observe(of) | Ask::Prefer(of, _) | Ask::Grant(of, _) => {
-            (1, claim(of))
-        }
+        Ask::Claim(of)
+        | Ask::Observe(of)
+        | Ask::Renew(of)
+        | Ask::Prefer(of, _)
+        | Ask::Grant(of, _) => (1, claim(of)),
         Ask::ClaimExpiring(of) => (2, claim(of)),
         Ask::Release(key, ..)
         | Ask::ReleaseAny(key, _)

@@ -38,11 +38,12 @@ impl Fold {
             return Outcome::Noted;
         }
         let holder = Arc::make_mut(&mut held.holder);
+        let fence = holder.fence;
         let before = Token::of(&holder.claim);
         holder.claim.other = Some(after);
         let now = Token::of(&holder.claim);
         changes.push(Change::Held(held.holder.clone()));
-        before.into_iter().chain(skipped).for_each(|token| self.dead.insert(token));
+        before.into_iter().chain(skipped).for_each(|token| self.dead.insert(token, fence));
         now.iter().for_each(|token| self.dead.remove(token));
         Outcome::Noted
     }

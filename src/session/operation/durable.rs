@@ -28,11 +28,24 @@ impl Scope<'_, '_> {
         self.shared().ledger_use() != Ledger::Follows
     }
 
+    /// True while what the ledger says of a lock counts against what Redis says: in strict, and in fast
+    /// with others at the ledger while Redis does not decide, for they may be without it (SPEC 2).
+    pub(super) fn believes_ledger(&self) -> bool {
+        let shared = self.shared();
+        shared.guarantee == Guarantee::Strict || self.decides() && shared.door.has_company()
+    }
+
     /// True if the ledger alone may carry out what Redis did not: in `fast` only once this sidecar
     /// has said that it has lost Redis (SPEC 8, lock-delay).
     pub(super) fn serves_alone(&self) -> bool {
         let shared = self.shared();
         shared.guarantee == Guarantee::Strict || shared.board.view().mode != Mode::Healthy
+    }
+
+    /// `fast`, with others at the ledger: what is released here may be a grant that another has not
+    /// written yet, so it is named by its value and by the counter of fences (SPEC 8).
+    pub(super) fn asks_for_fences(&self) -> bool {
+        self.shared().guarantee == Guarantee::Fast && self.shared().door.has_company()
     }
 
     /// True if locks are held that the ledger knows by their name.
@@ -190,7 +203,9 @@ impl Scope<'_, '_> {
             Ask::Release(key, ..)
             | Ask::ReleaseAny(key, _)
             | Ask::ReleaseValue { key, .. }
+            | Ask::Extend(key, ..)
             | Ask::Content { key, .. } => Some(key.clone()),
+            Ask::Renew(claim) => Some(claim.key.clone()),
             _ => None,
         };
         releases.iter().filter_map(key).collect()
@@ -215,7 +230,7 @@ impl Scope<'_, '_> {
 /// The release of a hold that the ledger knows by its value alone, if it knows it.
 pub(super) fn release_of_value(key: &LockKey, record: &Record, cause: Cause) -> Ask {
     let (stored, other) = (record.stored.clone(), record.other.clone());
-    Ask::ReleaseValue { key: key.clone(), stored, other, cause }
+    Ask::ReleaseValue { key: key.clone(), stored, other, cause, fence: None }
 }
 
 /// Longest wait for a withdrawal to be durable. A ledger that answers at all needs less, and the

@@ -143,6 +143,7 @@ impl Exchange {
         scope.cx.wires.to_upstream(request);
         let behind = match &purpose {
             Purpose::Keyspace(flush, _) => scope.restore_counter(*flush),
+            Purpose::View(_) => scope.ask_counter(),
             _ => Behind::default(),
         };
         if purpose.changes_something() {
@@ -168,7 +169,10 @@ impl Exchange {
             return self.read(frame, scope);
         }
         match self.behind.take(frame) {
-            Some(frame) => self.read(&frame, scope),
+            Some(frame) => {
+                scope.state.counter = self.behind.counter;
+                self.read(&frame, scope)
+            }
             None => self.waiting(),
         }
     }
@@ -279,6 +283,7 @@ impl Exchange {
     }
 
     pub(super) fn reopened(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
+        self.behind = Behind::default();
         scope.cx.wires.to_upstream(&self.request);
         self.waiting()
     }
@@ -393,10 +398,10 @@ impl Purpose {
                 Vec::new()
             }
             (Self::TakeOut(lock), Reply::Null) => {
-                settle::releases([(lock, None)].into_iter(), Cause::Client, scope)
+                settle::releases([(lock, None)].into_iter(), None, Cause::Client, scope)
             }
             (Self::TakeOut(lock), Reply::Bulk(stored)) => {
-                settle::releases([(lock, Some(*stored))].into_iter(), Cause::Client, scope)
+                settle::releases([(lock, Some(*stored))].into_iter(), None, Cause::Client, scope)
             }
             (Self::Delete(locks), Reply::Integer(count)) => {
                 let known = |lock: &&LockKey| scope.shared().table.find(lock).is_some();
@@ -409,7 +414,9 @@ impl Purpose {
                         }
                         _ => {
                             let stored = seen.map(|seen| &*seen.stored);
-                            settle::releases([(lock, stored)].into_iter(), Cause::Client, scope)
+                            let fence = seen.and_then(|seen| seen.fence);
+                            let gone = [(lock, stored)].into_iter();
+                            settle::releases(gone, fence, Cause::Client, scope)
                         }
                     }
                 };
@@ -420,7 +427,7 @@ impl Purpose {
                 let gone = all.iter().map(|(lock, _)| lock).filter(|lock| {
                     after_keyspace(*keyspace_use, args, db, lock).as_ref() != Some(*lock)
                 });
-                settle::releases(gone.map(|lock| (lock, None)), Cause::Flushed, scope)
+                settle::releases(gone.map(|lock| (lock, None)), None, Cause::Flushed, scope)
             }
             _ => Vec::new(),
         }

@@ -10,7 +10,7 @@ use crate::ledger::{Answer, Guarantee, Ticket};
 use crate::mode::Mode;
 use crate::resp::{Args, Command};
 
-use super::exchange::Exchange;
+use super::script::Scripting;
 use super::{Flow, Operation, Scope};
 
 /// The ledger is being read for a command.
@@ -34,8 +34,7 @@ impl Scope<'_, '_> {
     /// The same for a look at locks, after Redis has answered it, where the ledger is the truth. All who
     /// look at one moment have one exchange together.
     pub(super) fn read_for_look(&self) -> Option<(Ticket, Duration)> {
-        let is_strict = self.shared().guarantee == Guarantee::Strict;
-        let (ticket, _) = is_strict.then(|| self.read_ledger())??;
+        let (ticket, _) = self.believes_ledger().then(|| self.read_ledger())??;
         Some((ticket, self.look_until()))
     }
 }
@@ -88,7 +87,7 @@ impl Reading {
         if !scope.asks_redis(args) {
             return Some(Operation::serve(args, scope));
         }
-        Some(Exchange::begin(&lock_use, args, scope))
+        Some(Scripting::begin_blind(&lock_use, args, scope))
     }
 
     /// The client's command, which nobody has heard of yet.

@@ -1,6 +1,7 @@
 //! Scripts on lock keys, and commands that have to compute on a lock's value: run in the envelope
 //! (SPEC 5), then settled before the client is answered.
 
+mod blind;
 mod enveloped;
 mod held;
 mod replicas;
@@ -178,6 +179,7 @@ impl Scripting {
         let Some(effect) = self.call.read(frame, scope) else {
             return scope.answer_error(UNREADABLE);
         };
+        let effect = self.complete(effect, scope);
         scope.witness_script(&self.call.keys, &effect);
         crash::here("script-answered");
         if effect.taken.is_empty() && effect.releases.is_empty() {

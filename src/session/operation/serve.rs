@@ -55,6 +55,8 @@ pub(in crate::session) struct Serving {
     before: Option<Before>,
     /// It was read.
     is_fresh: bool,
+    /// It was read again after what others may have granted by Redis alone was there (`fast`).
+    has_waited: bool,
 }
 
 /// What is evaluated.
@@ -131,6 +133,7 @@ impl Serving {
             resumes: None,
             before: None,
             is_fresh: false,
+            has_waited: false,
         }
     }
 
@@ -278,7 +281,7 @@ impl Serving {
 
     /// The ledger's answer.
     pub(super) fn answered(&mut self, answer: &Answer, scope: &mut Scope<'_, '_>) -> Option<Flow> {
-        if self.before.take_if(|before| before.ticket == answer.ticket).is_some() {
+        if self.before.take_if(|before| before.ticket == Some(answer.ticket)).is_some() {
             return Some(self.evaluate(scope));
         }
         match self.under_way.as_mut()?.steps.answered(answer, scope)? {

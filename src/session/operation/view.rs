@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::ledger::Guarantee;
 use crate::lock::record::{LockKey, Record};
 use crate::lock::rule::Mode;
 use crate::lock::value;
@@ -57,7 +56,7 @@ fn contradictions(
     scope: &Scope<'_, '_>,
 ) -> Vec<Contradiction> {
     let shared = scope.shared();
-    if shared.guarantee != Guarantee::Strict {
+    if !scope.believes_ledger() {
         return Vec::new();
     }
     let held = |(place, key): (usize, &Option<Vec<u8>>)| {
@@ -147,13 +146,18 @@ fn seen(
     let one = |(place, (key, value)): (usize, (&Option<Vec<u8>>, &Reply<'_>))| {
         let lock = LockKey::new(scope.state.db, key.as_ref()?);
         if let Some(Contradiction { record, .. }) = holders.iter().find(|h| h.place == place) {
-            return Some(Seen { lock, stored: record.stored.clone(), claim: record.claim });
+            return Some(Seen {
+                lock,
+                stored: record.stored.clone(),
+                claim: record.claim,
+                fence: None,
+            });
         }
         let Reply::Bulk(stored) = value else { return None };
         let record = scope.shared().table.find(&lock);
         let record = record.filter(|record| *record.stored == **stored);
         let claim = record.and_then(|record| record.claim);
-        Some(Seen { lock, stored: Arc::from(*stored), claim })
+        Some(Seen { lock, stored: Arc::from(*stored), claim, fence: None })
     };
     keys.iter().zip(&values).enumerate().filter_map(one).collect()
 }

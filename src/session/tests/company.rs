@@ -132,6 +132,7 @@ fn a_watched_value_is_what_is_released() {
         stored: TOKEN.as_bytes().into(),
         other: None,
         cause: Cause::Client,
+        fence: None,
     };
     let did = strict.did();
     assert!(

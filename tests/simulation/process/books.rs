@@ -253,6 +253,10 @@ impl Door for Desk {
     fn has_company(&self) -> bool {
         self.books().committer.has_company(now())
     }
+
+    fn mirror_lag(&self) -> Duration {
+        self.books().committer.mirror_lag(now())
+    }
 }
 
 /// A planted bug.

@@ -188,7 +188,9 @@ fn words(entry: &Entry) -> (&'static str, &'static str, Option<u64>) {
         Entry::Grant(claim, _) => ("grant", "", Some(claim.at_ms)),
         Entry::Observe(claim) => ("observation", "", Some(claim.at_ms)),
         Entry::Prefer(claim, _) => ("preference", "", Some(claim.at_ms)),
-        Entry::Release { cause, at_ms, .. } => ("release", cause.word(), Some(*at_ms)),
+        Entry::Release { cause, at_ms, .. } | Entry::Gone { cause, at_ms, .. } => {
+            ("release", cause.word(), Some(*at_ms))
+        }
         Entry::Extend { .. } => ("extension", "", None),
         Entry::Content { .. } => ("content", "", None),
         Entry::Withdraw { .. } => ("withdrawal", "", None),

@@ -114,6 +114,7 @@ impl Enveloped {
             unique: &unique,
             marker: &self.marker,
             database: scope.state.next_db(),
+            counter: scope.asks_for_fences().then_some(&shared.fence_counter[..]),
         };
         let mut command = Vec::new();
         call.encode(&mut command);
@@ -181,8 +182,8 @@ impl Enveloped {
                 releases: Vec::new(),
                 is_too_large: false,
             }),
-            Outcome::Wrapped { taken, released, changed, reply } => {
-                let (released, mut releases) = self.released(&released, scope);
+            Outcome::Wrapped { taken, released, changed, fence, reply } => {
+                let (released, mut releases) = self.released(&released, fence, scope);
                 // A lock that is claimed with all that stands there needs no word of the change.
                 let is_taken = |changed: &&Changed<'_>| {
                     let place = (changed.index, changed.database);
@@ -195,8 +196,13 @@ impl Enveloped {
                     one.fresh
                         && matches!(one.guard, Guard::Other(mark) if content::is_too_large(mark))
                 });
-                let provisional =
-                    taken.iter().filter_map(|taken| self.take(taken, scope)).collect();
+                releases.extend(taken.iter().filter_map(|taken| self.extension(taken, scope)));
+                let is_new = |taken: &&Taken<'_>| taken.fresh || self.is_persistent(taken, scope);
+                let provisional = taken
+                    .iter()
+                    .filter(is_new)
+                    .filter_map(|taken| self.take(taken, scope))
+                    .collect();
                 let mut own = Vec::new();
                 match reply {
                     Some(reply) => own.extend_from_slice(reply),
@@ -222,6 +228,7 @@ impl Enveloped {
     fn released(
         &self,
         released: &[Released<'_>],
+        fence: Option<u64>,
         scope: &Scope<'_, '_>,
     ) -> (Vec<LockKey>, Vec<Ask>) {
         let key = |released: &Released<'_>| {
@@ -231,7 +238,7 @@ impl Enveloped {
         let found: Vec<_> = found.collect();
         let seen =
             found.iter().map(|(key, stored)| (key, (!stored.is_empty()).then_some(&**stored)));
-        let releases = settle::releases(seen, Cause::Client, scope);
+        let releases = settle::releases(seen, fence, Cause::Client, scope);
         (found.into_iter().map(|(key, _)| key).collect(), releases)
     }
 
@@ -277,6 +284,31 @@ impl Enveloped {
         }
     }
 
+    fn is_persistent(&self, taken: &Taken<'_>, scope: &Scope<'_, '_>) -> bool {
+        let rule = self.keys.get(taken.index).and_then(|key| scope.shared().rules.find(key));
+        rule.is_none_or(|rule| rule.mode == Mode::Persistent)
+    }
+
+    /// What the ledger is to be told of a lock of a `ttl` rule that was found there, and has another
+    /// end now: its client counts on that, and a restart must not forget it. It claims nothing: what
+    /// was released meanwhile stays so.
+    fn extension(&self, taken: &Taken<'_>, scope: &Scope<'_, '_>) -> Option<Ask> {
+        if taken.fresh || self.is_persistent(taken, scope) {
+            return None;
+        }
+        let Provisional { lock, record, .. } = self.take(taken, scope)?;
+        let known = scope.shared().table.find(&lock);
+        let is_it = |known: &Record| {
+            known.stored == record.stored && known.other.is_some() == record.other.is_some()
+        };
+        let claim = known.filter(is_it).and_then(|known| known.claim);
+        match (claim, record.expires_at_ms, scope.claim_of(&lock, &record)) {
+            (Some(claim), Some(at_ms), _) => Some(Ask::Extend(lock, claim, at_ms)),
+            (_, _, Ask::Claim(claim) | Ask::ClaimExpiring(claim)) => Some(Ask::Renew(claim)),
+            _ => None,
+        }
+    }
+
     /// What a script left, to be settled.
     fn take(&self, taken: &Taken<'_>, scope: &Scope<'_, '_>) -> Option<Provisional> {
         let shared = scope.shared();
@@ -301,17 +333,14 @@ impl Enveloped {
             other: None,
             marker: None,
         };
-        if let Some(known) = known.filter(|known| known.claim.is_some()) {
-            // The same hold goes on, under a `ttl` rule with another end.
-            if let (Some(claim), Some(at)) = (known.claim, record.expires_at_ms) {
-                scope.book_unattended(vec![Ask::Extend(lock, claim, at)]);
-                return None;
-            }
-            if matches!(taken.guard, Guard::Other(_)) && known.other.is_some() {
-                // Its content is what has changed. A repair takes the TTL off that it still had.
-                shared.repairs.touch(&lock);
-                return None;
-            }
+        if let Some(known) = known.filter(|known| known.claim.is_some())
+            && persistent
+            && matches!(taken.guard, Guard::Other(_))
+            && known.other.is_some()
+        {
+            // Its content is what has changed. A repair takes the TTL off that it still had.
+            shared.repairs.touch(&lock);
+            return None;
         }
         let other = match taken.guard {
             Guard::Other(mark) => Some(content::canonical(mark)),

@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 
-use crate::ledger::Guarantee;
 use crate::lock::content;
 use crate::lock::record::LockKey;
 use crate::lock::rule::Mode;
@@ -70,7 +69,7 @@ impl Held {
     /// go.
     fn doubted(call: &Enveloped, own: &[u8], scope: &Scope<'_, '_>) -> Option<Self> {
         let shared = scope.shared();
-        if shared.guarantee != Guarantee::Strict {
+        if !scope.believes_ledger() {
             return None;
         }
         let looks =

@@ -64,7 +64,7 @@ impl Serving {
             Ok(None) => self.evaluate(scope),
             Ok(Some(ticket)) => {
                 let until = scope.withdrawal_until();
-                self.before = Some(Before { ticket, until, why: Why::Withdraws });
+                self.before = Some(Before { ticket: Some(ticket), until, why: Why::Withdraws });
                 self.waiting()
             }
             Err(_) => {
@@ -106,7 +106,26 @@ impl Serving {
     /// The same, also by a sidecar that knows of no other, before a command that may end a hold is told
     /// that there is nothing for it to do.
     pub(super) fn reads_at_last(&mut self, scope: &Scope<'_, '_>) -> bool {
+        if self.waits_for_mirrors(scope) {
+            return true;
+        }
         !self.is_fresh && self.may_end_a_hold() && self.read(scope)
+    }
+
+    /// `fast`: another sidecar may have granted by Redis what is looked for, and not written that yet.
+    /// It is waited for, and then read (SPEC 8).
+    fn waits_for_mirrors(&mut self, scope: &Scope<'_, '_>) -> bool {
+        let is_look = matches!(&self.work, Work::Command(words) if is_get(words));
+        if self.has_waited || !(is_look || self.may_end_a_hold()) {
+            return false;
+        }
+        self.has_waited = true;
+        let shared = scope.shared();
+        let lag = shared.door.mirror_lag();
+        let why = if lag > shared.release_wait { Why::MirrorsTooLate } else { Why::Mirrors };
+        let until = scope.cx.now + lag.min(shared.release_wait);
+        self.before = (!lag.is_zero()).then_some(Before { ticket: None, until, why });
+        self.before.is_some()
     }
 
     fn read(&mut self, scope: &Scope<'_, '_>) -> bool {
@@ -116,7 +135,7 @@ impl Serving {
             false => (Why::Looks, scope.look_until()),
         };
         let ticket = scope.book(Vec::new()).ok();
-        self.before = ticket.map(|ticket| Before { ticket, until, why });
+        self.before = ticket.map(|ticket| Before { ticket: Some(ticket), until, why });
         self.before.is_some()
     }
 
@@ -127,10 +146,12 @@ impl Serving {
         if !scope.state.is_watching() || !is_get(words) {
             return;
         }
+        scope.state.counter = None;
         let locks: Vec<LockKey> = words.iter().skip(1).map(|key| scope.lock_key(key)).collect();
         for lock in locks {
             if let Some(record) = scope.shared().table.find(&lock) {
-                scope.state.saw(Seen { lock, stored: record.stored, claim: record.claim });
+                let Record { stored, claim, .. } = record;
+                scope.state.saw(Seen { lock, stored, claim, fence: None });
             }
         }
     }
@@ -144,8 +165,12 @@ impl Serving {
 
     /// The ledger has not answered in time.
     pub(super) fn go_without(&mut self, before: &Before, scope: &mut Scope<'_, '_>) -> Flow {
-        scope.shared().door.forget(before.ticket);
+        if let Some(ticket) = before.ticket {
+            scope.shared().door.forget(ticket);
+        }
         match before.why {
+            Why::Mirrors if self.read(scope) => self.waiting(),
+            Why::Mirrors | Why::MirrorsTooLate => scope.answer_error(UNWRITTEN),
             Why::Looks => self.evaluate(scope),
             Why::MayEnd => scope.answer_error(fresh::NOT_READ),
             Why::Withdraws => scope.answer_error(durable::WITHDRAWING),
@@ -155,12 +180,17 @@ impl Serving {
 
 /// What the ledger does before an evaluation.
 pub(super) struct Before {
-    pub(super) ticket: Ticket,
+    /// None: there is only time to pass.
+    pub(super) ticket: Option<Ticket>,
     pub(super) until: Duration,
     why: Why,
 }
 
 enum Why {
+    /// Others write what Redis has granted through them.
+    Mirrors,
+    /// The same, for longer than a release is to wait.
+    MirrorsTooLate,
     /// It is read for a look. Where it does not answer, what is known is shown (SPEC 2).
     Looks,
     /// It is read for what may end a hold, and is not told that there is none without that.
@@ -231,3 +261,7 @@ pub(super) fn resumed(args: Args<'_>, scope: &mut Scope<'_, '_>) -> Option<Resum
     ask.granted_reply(scope.state.protocol, &mut reply);
     Some(Resumed { lock, record, reply })
 }
+
+/// The error of a look or a release whose lock another may have granted, where that can't be known.
+const UNWRITTEN: &str = "TRYAGAIN lockside: nothing was done: another sidecar may not have written \
+    yet what Redis has granted through it; ask again";

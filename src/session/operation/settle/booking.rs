@@ -63,6 +63,8 @@ pub(in crate::session::operation) struct Booking {
     pub(super) ended_before: Vec<LockKey>,
     /// Changes of contents that were not the holder's.
     refused: Vec<(LockKey, ContentChange)>,
+    /// A hold that was given another end was over.
+    is_over: bool,
 }
 
 impl Booking {
@@ -87,6 +89,7 @@ impl Booking {
             missed: false,
             ended_before: Vec::new(),
             refused: Vec::new(),
+            is_over: false,
         };
         let is_guess = |ask: &Ask| matches!(ask, Ask::ReleaseAny(..));
         let (guesses, mut releases): (Vec<_>, Vec<_>) = releases.into_iter().partition(is_guess);
@@ -200,6 +203,7 @@ impl Booking {
         let refused = with(Outcome::NotHeld).filter_map(changed_by).collect();
         (self.ended_before, self.refused) = (ended_before, refused);
         self.missed = answer.outcomes.contains(&Outcome::NotHeld);
+        self.is_over = self.asked.iter().zip(&answer.outcomes).any(is_no_extension);
     }
 
     /// True if a release has ended a hold.
@@ -215,7 +219,8 @@ impl Booking {
         let is_undone = |(key, change): &(LockKey, ContentChange)| {
             !change.is_done(table.find(key).and_then(|record| record.other).as_deref())
         };
-        self.ended_before.iter().any(|key| table.find(key).is_some())
+        self.is_over
+            || self.ended_before.iter().any(|key| table.find(key).is_some())
             || self.refused.iter().any(is_undone)
     }
 
@@ -290,6 +295,12 @@ fn changed_by(ask: &Ask) -> Option<(LockKey, ContentChange)> {
     }
 }
 
+/// True for a new end of a hold that is over already.
+fn is_no_extension((ask, outcome): (&Ask, &Outcome)) -> bool {
+    let is_over = matches!(outcome, Outcome::NotHeld | Outcome::Lost { .. });
+    is_over && matches!(ask, Ask::Extend(..) | Ask::Renew(_))
+}
+
 fn released_by(ask: &Ask) -> Option<&LockKey> {
     match ask {
         Ask::Release(key, ..) => Some(key),
@@ -297,9 +308,11 @@ fn released_by(ask: &Ask) -> Option<&LockKey> {
     }
 }
 
-/// The releases of locks that Redis has let go. `seen`: what stood there, where that is known.
+/// The releases of locks that Redis has let go. `seen`: what stood there, where that is known. `fence`:
+/// the counter of fences behind that, where it is known (`fast`).
 pub(in crate::session::operation) fn releases<'k>(
     released: impl Iterator<Item = (&'k LockKey, Option<&'k [u8]>)>,
+    fence: Option<u64>,
     cause: Cause,
     scope: &Scope<'_, '_>,
 ) -> Vec<Ask> {
@@ -307,21 +320,29 @@ pub(in crate::session::operation) fn releases<'k>(
         // Another sidecar may have granted what went, and its claim not have been read here yet. But
         // it may also be a value that was released long ago, and another may hold the lock by now:
         // so nobody is released but that value, where it is known.
-        let by_value = |stored: &[u8]| Ask::ReleaseValue {
+        let by_value = |stored: &[u8], fence| Ask::ReleaseValue {
             key: key.clone(),
             stored: stored.into(),
             other: None,
             cause,
+            fence,
         };
         let Some(record) = scope.shared().table.find(key) else {
-            return Some(seen.map_or_else(|| Ask::ReleaseAny(key.clone(), cause), by_value));
+            let any = || Ask::ReleaseAny(key.clone(), cause);
+            return Some(seen.map_or_else(any, |stored| by_value(stored, fence)));
         };
         if let Some(seen) = seen
             && !record.stored.is_empty()
             && *record.stored != *seen
         {
             scope.shared().repairs.touch(key);
-            return Some(by_value(seen));
+            return Some(by_value(seen, fence));
+        }
+        if let (Some(seen), Some(fence)) = (seen, fence)
+            && *record.stored == *seen
+        {
+            // Redis's counter need not know the fence of a claim.
+            return Some(by_value(seen, Some(record.fence.map_or(fence, |own| own.max(fence)))));
         }
         scope.release_of(key, &record, cause)
     };

@@ -14,6 +14,7 @@ use crate::config::{self, Overrides, Settings, Sources};
 use crate::telemetry;
 
 mod adopt;
+mod advice;
 mod ask;
 mod check;
 mod eject;

@@ -50,6 +50,8 @@ pub enum LockUse {
     Get,
     /// `MGET`: each value of a lock key is shown as the client value.
     Mget,
+    /// `EXISTS`: a lock that Redis has lost exists all the same.
+    Exists,
     /// `SET`: see [`set::SetForm::parse`]; an acquire with NX, else an overwrite.
     Set,
     /// `SETNX`: an acquire; see [`set::SetForm::parse_setnx`].
@@ -165,6 +167,11 @@ impl Spec {
     pub fn first_key_decides(&self) -> bool {
         matches!(self.keys, Keys::None | Keys::Range { first: 1, last: 1, .. })
     }
+}
+
+/// Every command of the table.
+pub fn all() -> &'static [Spec] {
+    table::TABLE
 }
 
 #[cfg(test)]

@@ -20,22 +20,28 @@ use crate::table::Table;
 pub mod auth;
 mod companions;
 mod expiry;
+mod float;
 mod hashes;
 mod keys;
 mod lists;
 mod number;
 mod overlay;
 mod reply;
+mod scan;
 mod script;
+mod served;
 mod set;
 mod sets;
 mod sorted;
+mod steps;
 mod strings;
 mod transaction;
 mod turn;
+mod types;
 
 pub use companions::{Bounds, CompanionEffects, Companions, Stale, Waiter};
 pub use script::compile;
+pub use served::{Denied, questions};
 pub use transaction::evaluate_transaction;
 
 pub use turn::Words;
@@ -56,6 +62,8 @@ pub struct World<'a> {
     /// Texts of scripts, for EVALSHA. A text that EVAL runs is kept there at once: that is of no
     /// consequence but for speed.
     pub scripts: &'a Scripts,
+    /// True for a command, by its name in lower case, that the client may not use on a key.
+    pub denied: &'a dyn Fn(&str, &[u8]) -> bool,
     /// Makes the stored value of a client value; a new one at each call where the value repeats.
     pub stamp: &'a Stamper<'a>,
     /// Milliseconds since the Unix epoch: the one time of the whole evaluation.

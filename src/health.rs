@@ -15,6 +15,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::config::Secret;
+use crate::degraded::Denied;
 use crate::ledger::{Ask, Asker, Door};
 use crate::mode::{
     Board, Change, Effect, Event, Finding, History, Input, Machine, Mode, Report, Terms,
@@ -52,7 +53,7 @@ pub struct Settings {
 pub const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Is told of a rule by its name, and of an epoch: [`Callbacks::open`].
-pub type OnOpen = Box<dyn Fn(&str, u64) + Send>;
+pub type OnOpen = Box<dyn Fn(&str, Denied, u64) + Send>;
 
 /// What others do when the thread says so. They are called on its thread and must not block.
 pub struct Callbacks {
@@ -66,7 +67,7 @@ pub struct Callbacks {
     /// Redis has been found to let nobody in who has not authenticated.
     pub closed: Box<dyn Fn() + Send>,
     /// Redis has been found to let everybody who has not authenticated use the locks of a rule, on a
-    /// connection that was opened when [`Callbacks::epoch`] said so.
+    /// connection that was opened when [`Callbacks::epoch`] said so; but for these commands.
     pub open: OnOpen,
     /// The gate's epoch ([`crate::degraded::auth::Gate::epoch`]).
     pub epoch: Box<dyn Fn() -> u64 + Send>,
@@ -236,8 +237,8 @@ impl Driver {
         if self.prober.take_closed() {
             (self.parts.callbacks.closed)();
         }
-        for rule in self.prober.take_open() {
-            (self.parts.callbacks.open)(&rule, epoch);
+        for (rule, denied) in self.prober.take_open() {
+            (self.parts.callbacks.open)(&rule, denied, epoch);
         }
         if matches!(finding, Finding::Good { .. }) {
             self.parts.reports.count_good();

@@ -6,6 +6,7 @@
 //! thread drives (`thread`); `sqlite` and `memory` are stores.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::lock::record::LockKey;
 
@@ -66,9 +67,17 @@ pub enum Ask {
         other: Option<Arc<[u8]>>,
         /// Why.
         cause: Cause,
+        /// A fence that is at least the grant's and below that of every later one, where Redis has
+        /// told: then nothing else of the hold need be known ([`Entry::Gone`]).
+        fence: Option<u64>,
     },
     /// The holder's expiry moves (`ttl` rules).
     Extend(LockKey, Position, u64),
+    /// `ttl` rules: Redis has given this value's lock another end, and the asker does not know the
+    /// claim that holds it. The holder's expiry moves, if it has this value. What the ledger does not
+    /// know was put into Redis directly, and is observed. What has ended stays so:
+    /// [`Outcome::NotHeld`], or [`Outcome::Lost`].
+    Renew(Claim),
     /// The content of the holder's lock, which is no string, has changed. [`Outcome::Noted`], or
     /// [`Outcome::NotHeld`] if that can't be: another holds the lock, or it had another content.
     Content {
@@ -167,6 +176,19 @@ pub trait Door: Send + Sync {
     /// Redis is told to a client after a claim that was made without Redis.
     fn submit(&self, asker: Asker, asks: Vec<Ask>) -> Result<Ticket, Unavailable>;
 
+    /// The same for several requests with answers and fates of their own, which are first written in
+    /// one group: after a crash the ledger has all of them or none.
+    ///
+    /// # Errors
+    /// As for [`Door::submit`]: none of them was, and none will be written.
+    fn submit_together(
+        &self,
+        asker: Asker,
+        requests: Vec<Vec<Ask>>,
+    ) -> Result<Vec<Ticket>, Unavailable> {
+        requests.into_iter().map(|asks| self.submit(asker, asks)).collect()
+    }
+
     /// The asker gives up what it asked for: what is not written yet never will be, and claims that
     /// win are withdrawn. Before [`Withdrawal::Done`], or the answer that follows
     /// [`Withdrawal::UnderWay`], nobody may be told that nothing was acquired (SPEC 3). An answer of
@@ -193,6 +215,13 @@ pub trait Door: Send + Sync {
     /// Cheap.
     fn has_company(&self) -> bool {
         false
+    }
+
+    /// `fast`: for how long another sidecar may still have to write what Redis has granted through it
+    /// by now. Zero where nobody else can have granted anything by Redis alone. What is read after
+    /// that has it (SPEC 8).
+    fn mirror_lag(&self) -> Duration {
+        Duration::ZERO
     }
 
     /// The highest fence that was read. Cheap.

@@ -10,11 +10,13 @@ mod change;
 mod input;
 mod machine;
 mod sign;
+mod terms;
 
 pub use self::change::{Cause, Change, Event, History, KEPT_CHANGES};
 pub use self::input::{Effect, Finding, Input, Report, UNTOLD};
-pub use self::machine::{Machine, Terms};
+pub use self::machine::Machine;
 pub use self::sign::Sign;
+pub use self::terms::Terms;
 
 /// What this sidecar does with lock commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

@@ -158,6 +158,10 @@ impl Worker {
             }
             let now = Instant::now();
             self.elapsed = now.saturating_duration_since(self.origin);
+            // Whoever has gone by now is known before anybody is answered.
+            for event in &events {
+                self.note_closed(event, now);
+            }
             for event in &events {
                 self.event(event, now);
             }
@@ -188,20 +192,34 @@ impl Worker {
             self.accept(token & !LISTENER, now);
             return;
         }
-        let index = (token & 0xffff_ffff) >> 1;
-        let generation = (token >> 32) as u32;
-        let slot = self.conns.get_mut(index).filter(|slot| slot.generation == generation);
-        let Some(Slot { conn, .. }) = slot else { return };
-        let closed = event.is_read_closed() || event.is_error() || event.is_write_closed();
-        if token & LINK != 0 {
-            conn.link_ready(event.is_readable(), closed);
-        } else {
-            conn.client_ready(event.is_readable(), closed);
-            if closed {
-                self.drive(index, now, |driver| driver.client_closed());
-            }
+        let Some(index) = self.index_of(event) else { return };
+        let Some(Slot { conn, .. }) = self.conns.get_mut(index) else { return };
+        match token & LINK != 0 {
+            true => conn.link_ready(event.is_readable(), is_closed(event)),
+            false => conn.client_ready(event.is_readable(), is_closed(event)),
         }
         self.turn(index, now);
+    }
+
+    /// The client's side of a connection has ended.
+    fn note_closed(&mut self, event: &Event, now: Instant) {
+        let Token(token) = event.token();
+        let is_client = event.token() != WAKE && token & (LISTENER | LINK) == 0;
+        if is_client
+            && is_closed(event)
+            && let Some(index) = self.index_of(event)
+        {
+            self.drive(index, now, |driver| driver.client_closed());
+        }
+    }
+
+    /// The connection that is meant, if it is still there.
+    fn index_of(&self, event: &Event) -> Option<usize> {
+        let Token(token) = event.token();
+        let index = (token & 0xffff_ffff) >> 1;
+        let generation = (token >> 32) as u32;
+        self.conns.get(index).filter(|slot| slot.generation == generation)?;
+        Some(index)
     }
 
     /// Answers of the ledger, and a mode that has changed.
@@ -362,4 +380,9 @@ impl Worker {
         done.into_iter().for_each(|index| self.close(index));
         (self.conns.is_empty() || until <= now).then_some(self.conns.len())
     }
+}
+
+/// The other end of the socket sends no more.
+fn is_closed(event: &Event) -> bool {
+    event.is_read_closed() || event.is_error() || event.is_write_closed()
 }

@@ -207,7 +207,10 @@ impl Guards {
                     start_pass: Box::new(move |run| starts.start_pass(run)),
                     stop_pass: Box::new(move || stops.cancel_pass()),
                     closed: Box::new(move || gate.saw_refused(STRANGER, None)),
-                    open: Box::new(move |rule, since| opened.saw_use(STRANGER, rule, since)),
+                    open: Box::new(move |rule, denied, since| {
+                        opened.saw_use(STRANGER, rule, since);
+                        opened.saw_rights(STRANGER, rule, denied);
+                    }),
                     epoch: Box::new(move || known.epoch()),
                 },
             },

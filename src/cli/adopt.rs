@@ -102,6 +102,6 @@ pub(super) fn remarks(found: &Survey) {
         ));
     }
     if found.cut_off {
-        complain("there are more than limits.locks; the rest was not looked at");
+        complain("there are more than limits.locks; the rest was not looked at: raise the limit");
     }
 }

@@ -11,6 +11,7 @@ use redis::{
     RedisConnectionInfo, RedisError, RedisResult, Value,
 };
 
+use super::advice::Whom;
 use crate::config::{Address, Listen, Settings, Upstream};
 
 /// Longest wait for a connection.
@@ -18,35 +19,36 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest wait for one reply. A list of a million locks takes its time.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Why there is no answer: one line for a person.
+/// Why there is no answer, and what to do: one line for a person.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
     /// No connection, or none that answers in time.
-    #[error("can't reach {0}: {1}")]
-    Unreachable(Address, String),
+    #[error("can't reach {0}: {1}; {hint}", hint = .2.unreachable())]
+    Unreachable(Address, String, Whom),
     /// It answers with an error.
-    #[error("{0} refuses: {1}")]
-    Refused(Address, String),
-    /// It answers, but not as a Lockside does.
-    #[error("what answers at {0} is no Lockside: {1}")]
-    Stranger(Address, String),
+    #[error("{0} refuses: {1}; {hint}", hint = .2.refused(.1))]
+    Refused(Address, String, Whom),
+    /// It answers, but not as it should.
+    #[error("what answers at {0} is no {2:?}: {1}; {hint}", hint = .2.stranger())]
+    Stranger(Address, String, Whom),
 }
 
 /// A connection, authenticated and in its database.
 pub(super) struct Link {
     connection: Connection,
     address: Address,
+    whom: Whom,
 }
 
 impl Link {
-    /// Connects to a Lockside or a Redis.
+    /// Connects to a running Lockside.
     pub(super) fn open(
         address: Address,
         user: Option<&str>,
         password: Option<&str>,
         db: u32,
     ) -> Result<Self, Failure> {
-        let mut link = Self::connect(address, CONNECT_TIMEOUT, REPLY_TIMEOUT)?;
+        let mut link = Self::connect(address, Whom::Lockside, CONNECT_TIMEOUT, REPLY_TIMEOUT)?;
         link.authenticate(user, password)?;
         if db != 0 {
             link.ask(redis::cmd("SELECT").arg(db))?;
@@ -57,7 +59,12 @@ impl Link {
     /// Connects to the Redis behind, as Lockside itself does.
     pub(super) fn upstream(upstream: &Upstream) -> Result<Self, Failure> {
         let address = upstream.address.clone();
-        let mut link = Self::connect(address, upstream.connect_timeout, upstream.command_timeout)?;
+        let mut link = Self::connect(
+            address,
+            Whom::Redis,
+            upstream.connect_timeout,
+            upstream.command_timeout,
+        )?;
         let password = upstream.password.as_ref().map(|secret| secret.expose());
         link.authenticate(upstream.username.as_deref(), password)?;
         Ok(link)
@@ -66,6 +73,7 @@ impl Link {
     /// Connects, and says nothing yet.
     pub(super) fn connect(
         address: Address,
+        whom: Whom,
         connect_timeout: Duration,
         reply_timeout: Duration,
     ) -> Result<Self, Failure> {
@@ -82,8 +90,8 @@ impl Link {
             Ok(connection)
         };
         match open() {
-            Ok(connection) => Ok(Self { connection, address }),
-            Err(error) => Err(Failure::Unreachable(address, error.to_string())),
+            Ok(connection) => Ok(Self { connection, address, whom }),
+            Err(error) => Err(Failure::Unreachable(address, error.to_string(), whom)),
         }
     }
 
@@ -97,14 +105,14 @@ impl Link {
         let mut auth = redis::cmd("AUTH");
         auth.arg(user).arg(password);
         // A server without AUTH quotes a command's arguments: the password.
-        let harmless = |text: String| text.split(", with args").next().unwrap_or_default().into();
+        let harmless = |text: String| text.split(", with args").next().map(str::to_owned);
         let reply = self.try_ask(&auth)?.map_err(harmless);
-        reply.map(drop).map_err(|text| Failure::Refused(self.address.clone(), text))
+        reply.map(drop).map_err(|text| self.refused(&text.unwrap_or_default()))
     }
 
     /// Sends one command and waits for its reply; an error reply is a [`Failure::Refused`].
     pub(super) fn ask(&mut self, command: &Cmd) -> Result<Value, Failure> {
-        self.try_ask(command)?.map_err(|text| Failure::Refused(self.address.clone(), text))
+        self.try_ask(command)?.map_err(|text| self.refused(&text))
     }
 
     /// Sends one command and waits for its reply; an error reply is a value.
@@ -114,7 +122,7 @@ impl Link {
             Err(error) if matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension) => {
                 Ok(Err(server_words(&error)))
             }
-            Err(error) => Err(Failure::Unreachable(self.address.clone(), waited_in_vain(&error))),
+            Err(error) => Err(self.lost(&error)),
         }
     }
 
@@ -133,7 +141,7 @@ impl Link {
                 .into_iter()
                 .map(|reply| reply.map_err(|error| server_words(&error)))
                 .collect()),
-            Err(error) => Err(Failure::Unreachable(self.address.clone(), waited_in_vain(&error))),
+            Err(error) => Err(self.lost(&error)),
         }
     }
 
@@ -141,20 +149,25 @@ impl Link {
     pub(super) fn ask_lockside(&mut self, command: &Cmd) -> Result<Value, Failure> {
         self.try_ask(command)?.map_err(|text| {
             match text.to_lowercase().contains("unknown command") {
-                true => Failure::Stranger(self.address.clone(), text),
-                false => Failure::Refused(self.address.clone(), text),
+                true => self.stranger(&text),
+                false => self.refused(&text),
             }
         })
     }
 
     /// An error reply where none may be.
     pub(super) fn refused(&self, words: &str) -> Failure {
-        Failure::Refused(self.address.clone(), words.into())
+        Failure::Refused(self.address.clone(), words.into(), self.whom)
     }
 
-    /// A reply that can't be what a Lockside sends.
+    fn lost(&self, error: &RedisError) -> Failure {
+        let why = if error.is_timeout() { "no reply in time".into() } else { error.to_string() };
+        Failure::Unreachable(self.address.clone(), why, self.whom)
+    }
+
+    /// A reply that can't be what a Lockside, or a Redis, sends.
     pub(super) fn stranger(&self, what: &str) -> Failure {
-        Failure::Stranger(self.address.clone(), what.into())
+        Failure::Stranger(self.address.clone(), what.into(), self.whom)
     }
 }
 
@@ -163,10 +176,6 @@ fn server_words(error: &RedisError) -> String {
     let parts = [error.code(), error.detail()];
     let words: Vec<&str> = parts.into_iter().flatten().collect();
     words.join(" ")
-}
-
-fn waited_in_vain(error: &RedisError) -> String {
-    if error.is_timeout() { "no reply in time".into() } else { error.to_string() }
 }
 
 /// The address at which a Lockside with these settings can be asked from this machine.

@@ -25,7 +25,7 @@ pub(super) fn run(settings: &Settings) -> ExitCode {
     found.extend(settings.rules.iter().flat_map(|(_, rule)| about(rule)));
     found.extend(observed(settings));
     if settings.rules.is_empty() {
-        found.push(Finding::warn("there is no rule, so no key is a lock"));
+        found.push(Finding::warn("there is no rule, so no key is a lock: add [[rule]]"));
     }
     found.extend(ledger::judge(settings));
     match upstream(&settings.upstream) {
@@ -112,7 +112,9 @@ fn upstream(upstream: &Upstream) -> Result<Vec<Finding>, Failure> {
         }
         Ok(_) => found.push(Finding::warn("INFO has no text: version and mode are unknown")),
         Err(text) => {
-            let text = format!("INFO is refused ({text}): version and mode are unknown");
+            let text = format!(
+                "INFO is refused ({text}): version and mode are unknown; allow it to the user"
+            );
             found.push(Finding::warn(text));
         }
     }
@@ -139,7 +141,7 @@ fn scripts(link: &mut Link) -> Result<Finding, Failure> {
         Ok(_) => Finding::ok("EVAL is allowed"),
         Err(text) => Finding::warn(format!(
             "EVAL is refused ({text}): acquires fall back to a plain PERSIST, and lock libraries \
-             that use scripts don't work"
+             that use scripts don't work: allow it to the user (ACL SETUSER)"
         )),
     })
 }

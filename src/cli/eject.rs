@@ -11,7 +11,7 @@ use redis::Value;
 use super::adopt::remarks;
 use super::ask::{Failure, Link};
 use super::survey::survey;
-use super::{EXIT_NO, complain, print};
+use super::{EXIT_NO, advice, complain, print};
 use crate::config::Settings;
 use crate::config::text::{parse_duration, show_duration};
 use crate::ledger::presence::Presence;
@@ -56,14 +56,18 @@ pub(super) fn run(settings: &Settings, link: &mut Link, how: &Eject) -> Result<E
         Ok(None) if !how.force && !how.dry_run => {
             let ledger = ledger.display();
             complain(format_args!(
-                "a Lockside serves from {ledger}; stop it first, or say --force"
+                "a Lockside serves from {ledger}, or another command works on it; stop it first, or say \
+                 --force"
             ));
             return Ok(ExitCode::from(EXIT_NO));
         }
         // No directory, no ledger: none serves from there.
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             let ledger = ledger.display();
-            complain(format_args!("can't tell whether a Lockside serves from {ledger}: {error}"));
+            complain(format_args!(
+                "can't tell whether a Lockside serves from {ledger}: {}, or say --force",
+                advice::file(error)
+            ));
             return Ok(ExitCode::from(EXIT_NO));
         }
         _ => {}
@@ -85,7 +89,11 @@ pub(super) fn run(settings: &Settings, link: &mut Link, how: &Eject) -> Result<E
         "{given} of {} locks have a TTL of {} now{}",
         locks.len(),
         show_duration(how.ttl),
-        if given == locks.len() { "" } else { "; the others have changed meanwhile" }
+        if given == locks.len() {
+            ""
+        } else {
+            "; the others have changed meanwhile: run it again to see to them"
+        }
     ));
     if ledger.exists() {
         let ledger = ledger.display();

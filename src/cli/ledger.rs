@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::{EXIT_NO, complain, print};
+use super::{EXIT_NO, advice, complain, print};
 use crate::config::Settings;
 use crate::ledger::Start;
 use crate::ledger::entry::FORMAT;
@@ -19,6 +19,7 @@ use crate::ledger::fold::Fold;
 use crate::ledger::presence::Presence;
 use crate::ledger::sqlite::Sqlite;
 use crate::ledger::store::OpenError;
+use crate::telemetry::escape;
 use lines::{Head, Held};
 
 mod lines;
@@ -26,6 +27,9 @@ mod merge;
 
 /// Longest line of an export: a lock's key and value at their largest limits, in hexadecimal.
 const LONGEST_LINE: u64 = 4 << 20;
+
+/// Keys without a rule that are named.
+const LINES_NAMED: usize = 10;
 
 /// What is done with the ledger.
 #[derive(clap::Subcommand)]
@@ -43,7 +47,8 @@ pub(super) enum LedgerCommand {
     /// Takes the locks of an export into the ledger
     #[command(
         after_help = "Locks that the ledger knows stay as they are: held, or released since. To \
-                      import twice changes nothing. Lockside puts the locks into Redis when it \
+                      import twice changes nothing. A key that no rule \
+                      matches refuses the whole. Lockside puts the locks into Redis when it \
                       starts.\nExit codes: 0 done, 1 failed or in use, 64 bad configuration."
     )]
     Import {
@@ -84,7 +89,7 @@ pub(super) fn terms(fold: &Fold) -> Option<Arc<Start>> {
 }
 
 fn export(settings: &Settings, file: &Path) -> Result<(), String> {
-    let fold = fold(settings).map_err(|error| error.to_string())?;
+    let fold = fold(settings).map_err(|error| unreadable(&error))?;
     let terms = terms(&fold);
     let head = Head {
         namespace: terms.as_ref().map_or(&*settings.namespace, |start| &start.namespace).into(),
@@ -96,7 +101,8 @@ fn export(settings: &Settings, file: &Path) -> Result<(), String> {
         let claim = holder.claim.clone();
         Held { claim, fence: holder.fence, heard: holder.heard }.line()
     });
-    let failed = |error: io::Error| format!("can't write {}: {error}", file.display());
+    let failed =
+        |error: io::Error| format!("can't write {}: {}", file.display(), advice::file(&error));
     write(file, std::iter::once(head.line()).chain(lines)).map_err(failed)?;
     // Standard output may be the export.
     complain(format_args!("{} locks; the file contains secrets", locks.len()));
@@ -120,14 +126,18 @@ fn import(settings: &Settings, file: &Path, force: bool) -> Result<(), String> {
     let (head, locks) = read(file, settings.limits.locks)?;
     if head.namespace != settings.namespace {
         return Err(format!(
-            "{} is of namespace {:?}, and the configuration says {:?}",
+            "{} is of namespace {:?}, and the configuration says {:?}: give this sidecar the \
+             namespace, if its Redis is the same",
             file.display(),
             head.namespace,
             settings.namespace
         ));
     }
+    let locks = ruled(locks, settings, file)?;
     let path = &settings.ledger.path;
-    let failed = |error: io::Error| format!("can't use the ledger {}: {error}", path.display());
+    let failed = |error: io::Error| {
+        format!("can't use the ledger {}: {}", path.display(), advice::file(&error))
+    };
     if let Some(directory) = path.parent() {
         std::fs::create_dir_all(directory).map_err(failed)?;
     }
@@ -135,10 +145,14 @@ fn import(settings: &Settings, file: &Path, force: bool) -> Result<(), String> {
     let alone = if force { None } else { Presence::alone(path).map_err(failed)? };
     if alone.is_none() && !force {
         let path = path.display();
-        return Err(format!("a Lockside serves from {path}; stop it first, or say --force"));
+        return Err(format!(
+            "a Lockside serves from {path}, or another command works on it; stop it first, or say \
+             --force"
+        ));
     }
     let merged = merge::merge(&mut Sqlite::new(path), &start(settings), &head, locks);
-    let merged = merged.map_err(|error| format!("{error}; to import again is safe"))?;
+    let merged =
+        merged.map_err(|error| format!("{}; to import again is safe", unreadable(&error)))?;
     print(format_args!("{} locks imported", merged.taken));
     for (count, what) in [
         (merged.known, "are in the ledger already"),
@@ -150,6 +164,44 @@ fn import(settings: &Settings, file: &Path, force: bool) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// The locks, each under the rule that its key has now.
+///
+/// # Errors
+/// Where a key is no lock by any rule: nobody could release it, and a repair would put it into Redis
+/// again and again.
+fn ruled(mut locks: Vec<Held>, settings: &Settings, file: &Path) -> Result<Vec<Held>, String> {
+    let mut without = Vec::new();
+    for (index, lock) in locks.iter_mut().enumerate() {
+        match settings.rules.find(lock.claim.key.key()) {
+            Some(rule) => lock.claim.rule = rule.name.as_str().into(),
+            // The first line is about the ledger.
+            None => without.push((index + 2, escape(lock.claim.key.key()).to_string())),
+        }
+    }
+    if without.is_empty() {
+        return Ok(locks);
+    }
+    let named = without.iter().take(LINES_NAMED).map(|(line, key)| format!("  line {line}: {key}"));
+    let rest = without.len().saturating_sub(LINES_NAMED);
+    let rest = (rest > 0).then(|| format!("  and {rest} more"));
+    let lines: Vec<String> = named.chain(rest).collect();
+    Err(format!(
+        "{}: no rule makes these keys locks; nothing was imported: add a rule for them, or take \
+         their lines out\n{}",
+        file.display(),
+        lines.join("\n")
+    ))
+}
+
+/// Why a ledger can't be worked on, with what to do.
+fn unreadable(error: &OpenError) -> String {
+    match error {
+        // Says so itself.
+        OpenError::Mismatch(text) => text.clone(),
+        OpenError::Store(error) => format!("{error}; `lockside check` looks at the ledger's place"),
+    }
 }
 
 /// The terms of a log that is written from the command line: those of the Lockside that will serve.
@@ -167,7 +219,8 @@ pub(super) fn start(settings: &Settings) -> Start {
 
 /// Reads a whole export, so that a damaged one changes nothing.
 fn read(file: &Path, most: usize) -> Result<(Head, Vec<Held>), String> {
-    let failed = |error: io::Error| format!("can't read {}: {error}", file.display());
+    let failed =
+        |error: io::Error| format!("can't read {}: {}", file.display(), advice::file(&error));
     let mut input: Box<dyn BufRead> = match file == Path::new("-") {
         true => Box::new(io::stdin().lock()),
         false => Box::new(BufReader::new(File::open(file).map_err(failed)?)),
@@ -176,18 +229,24 @@ fn read(file: &Path, most: usize) -> Result<(Head, Vec<Held>), String> {
     for number in 1_usize.. {
         let mut line = String::new();
         let count = input.by_ref().take(LONGEST_LINE).read_line(&mut line).map_err(failed)?;
-        let wrong = |what| format!("{}:{number}: {what}", file.display());
+        let wrong = |what| {
+            format!("{}:{number}: {what}; nothing was imported: make a new export", file.display())
+        };
         if count == 0 {
             break;
         }
         match &head {
             None => head = Some(Head::read(&line).map_err(wrong)?),
             Some(_) if locks.len() == most => {
-                return Err(wrong(format!("more than limits.locks ({most}) locks")));
+                return Err(format!(
+                    "{}:{number}: more than limits.locks ({most}) locks; nothing was imported: \
+                     raise the limit",
+                    file.display()
+                ));
             }
             Some(_) => locks.push(Held::read(&line).map_err(wrong)?),
         }
     }
-    let head = head.ok_or_else(|| format!("{} is empty", file.display()))?;
+    let head = head.ok_or_else(|| format!("{} is empty; make a new export", file.display()))?;
     Ok((head, locks))
 }

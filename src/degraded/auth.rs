@@ -17,6 +17,7 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
+use super::served::Denied;
 use crate::config::{PasswordDigest, Settings, User};
 use crate::lock::rule::Rules;
 
@@ -77,6 +78,16 @@ pub trait Gate: Send + Sync {
     fn admits(&self, user: &[u8], password: &[u8]) -> Option<Proof>;
     /// Whether the client may use locks of this rule.
     fn access(&self, who: Who<'_>, rule: &str) -> Access;
+    /// Whether Redis is to be asked which commands this client may not use under a rule.
+    fn has_to_ask(&self, _who: Who<'_>, _rule: &str) -> bool {
+        false
+    }
+    /// Redis was asked, and these are what it would refuse.
+    fn saw_rights(&self, _who: Who<'_>, _rule: &str, _denied: Denied) {}
+    /// Whether Redis was seen to refuse the client this command under a rule.
+    fn is_denied(&self, _who: Who<'_>, _rule: &str, _command: &str) -> bool {
+        false
+    }
 }
 
 /// Remembers whom Redis lets use which locks.
@@ -168,7 +179,7 @@ impl Doorman {
     /// Has the state directory follow.
     fn keep_open(&self, seen: &Seen) {
         if let Some(file) = &self.file {
-            file.keep(seen.open_rules());
+            file.keep(&seen.wholly_open_rules());
         }
     }
 
@@ -256,6 +267,36 @@ impl Gate for Doorman {
             return Some(Proof::Upstream);
         }
         self.local(user).is_some_and(|local| local.password.fits(password)).then_some(Proof::Local)
+    }
+
+    fn has_to_ask(&self, who: Who<'_>, rule: &str) -> bool {
+        let seen = self.read();
+        who.proof == Proof::Upstream
+            && seen.is_known(who.user)
+            && seen.denied(who.user, rule).is_none()
+    }
+
+    fn saw_rights(&self, who: Who<'_>, rule: &str, denied: Denied) {
+        let mut seen = self.write();
+        match who.proof {
+            Proof::Nothing => {
+                seen.deny_strangers(rule, denied);
+                self.keep_open(&seen);
+            }
+            Proof::Upstream => seen.deny(who.user, rule, denied),
+            // Redis has not been asked who this is.
+            Proof::Local => {}
+        }
+    }
+
+    fn is_denied(&self, who: Who<'_>, rule: &str, command: &str) -> bool {
+        let seen = self.read();
+        let denied = match who.proof {
+            Proof::Nothing => seen.denied_to_strangers(rule),
+            Proof::Upstream => seen.denied(who.user, rule),
+            Proof::Local => None,
+        };
+        denied.is_some_and(|denied| denied.has(command)) && !self.is_local(who.user, rule)
     }
 
     fn access(&self, who: Who<'_>, rule: &str) -> Access {

@@ -28,6 +28,11 @@ impl Default for Bounds {
     }
 }
 
+/// Elements of one key; signal lists have one, queues one for each who waits.
+const MOST_ELEMENTS: usize = 16_384;
+/// Bytes of one key with what it holds.
+const LARGEST: usize = 2 << 20;
+
 /// A client that waits: its worker's number, and the worker's name for its session.
 pub type Waiter = (usize, (usize, u32));
 
@@ -64,6 +69,8 @@ impl CompanionEffects {
 struct Kept {
     entry: Entry,
     generation: u64,
+    /// As [`size`] had it.
+    size: usize,
 }
 
 #[derive(Default)]
@@ -212,8 +219,11 @@ impl Companions {
         for (key, entry) in &effects.written {
             let size = entry.as_ref().map_or(0, |entry| size(key, entry));
             let earlier = state.kept.get(key);
-            let freed = earlier.map_or(0, |kept| self::size(key, &kept.entry));
+            let freed = earlier.map_or(0, |kept| kept.size);
             grows |= size > freed;
+            if size > freed && entry.as_ref().is_some_and(|entry| is_large(entry, size)) {
+                return false;
+            }
             keys = (keys + usize::from(entry.is_some())) - usize::from(earlier.is_some());
             bytes = bytes + size - freed;
         }
@@ -239,12 +249,13 @@ impl State {
     fn write(&mut self, key: LockKey, entry: Option<Entry>) {
         self.generation += 1;
         let generation = self.generation;
-        self.bytes += entry.as_ref().map_or(0, |entry| size(&key, entry));
+        let size = entry.as_ref().map_or(0, |entry| size(&key, entry));
+        self.bytes += size;
         let earlier = match entry {
-            Some(entry) => self.kept.insert(key.clone(), Kept { entry, generation }),
+            Some(entry) => self.kept.insert(key, Kept { entry, generation, size }),
             None => self.kept.remove(&key),
         };
-        self.bytes -= earlier.map_or(0, |kept| size(&key, &kept.entry));
+        self.bytes -= earlier.map_or(0, |kept| kept.size);
     }
 
     fn waiters_of(&self, keys: &BTreeSet<LockKey>) -> Vec<Waiter> {
@@ -254,7 +265,16 @@ impl State {
 }
 
 fn is_list(value: &Value) -> bool {
-    matches!(value, Value::Content(Content::List(_)))
+    matches!(value, Value::Content(content) if matches!(**content, Content::List(_)))
+}
+
+/// True for a value that would take long to copy, which each command that changes it does once.
+fn is_large(entry: &Entry, size: usize) -> bool {
+    let elements = match &entry.value {
+        Value::Content(content) => content.len(),
+        Value::String(_) | Value::Elsewhere => 0,
+    };
+    elements > MOST_ELEMENTS || size > LARGEST
 }
 
 /// What a key costs, roughly: its bytes, and some for each element.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::float::{Long, Read};
 use super::number::int;
 use super::overlay::Value;
 use super::reply::Reply;
@@ -11,6 +12,26 @@ use crate::command::number::integer;
 use crate::lock::content::Content;
 use crate::lock::record::LockKey;
 use crate::resp::Args;
+
+/// The number of INCRBYFLOAT and HINCRBYFLOAT.
+pub(super) fn increment(text: &[u8]) -> Result<Long, Stop> {
+    match Long::read(text) {
+        Read::Is(by) => Ok(by),
+        Read::Beyond => Err(Stop::NotServed),
+        Read::No => Err(Stop::error("ERR value is not a valid float")),
+    }
+}
+
+/// The text of a value, 0 where there is none, and a number together.
+pub(super) fn added(value: Option<&[u8]>, by: Long, refusal: &str) -> Result<Vec<u8>, Stop> {
+    let value = match Long::read(value.unwrap_or(b"0")) {
+        Read::Is(value) => value,
+        Read::Beyond => return Err(Stop::NotServed),
+        Read::No => return Err(Stop::error(refusal)),
+    };
+    let sum = value.plus(by).and_then(Long::text);
+    sum.map(String::into_bytes).ok_or(Stop::NotServed)
+}
 
 type Fields = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -30,6 +51,7 @@ pub(super) fn run(turn: &mut Turn<'_>, name: &str, args: Args<'_>) -> Option<Out
         "hlen" => turn.hlen(args),
         "hstrlen" => turn.hget_with(args, |value| Reply::count(value.map_or(0, <[u8]>::len))),
         "hincrby" => turn.hincrby(args),
+        "hincrbyfloat" => turn.hincrbyfloat(args),
         _ => return None,
     })
 }
@@ -53,6 +75,16 @@ impl Turn<'_> {
         }
     }
 
+    /// The fields to be changed; there are none yet where there is no key. A caller that leaves none
+    /// says so ([`Overlay::drop_empty`](super::overlay::Overlay::drop_empty)).
+    fn hash_mut(&mut self, key: &LockKey) -> Result<&mut Fields, Stop> {
+        self.hash(key)?;
+        match self.overlay.content_mut(key, || Content::Hash(Fields::new())) {
+            Some(Content::Hash(fields)) => Ok(fields),
+            _ => Err(Stop::error(WRONG_TYPE)),
+        }
+    }
+
     fn hset(&mut self, name: &str, args: Args<'_>) -> Result<usize, Stop> {
         if !args.len().is_multiple_of(2) {
             // In these words in a script too: the command itself says it.
@@ -60,24 +92,21 @@ impl Turn<'_> {
             return Err(Stop::Error(text));
         }
         let key = self.key(arg(args, 1));
-        let mut fields = self.hash(&key)?.cloned().unwrap_or_default();
+        let fields = self.hash_mut(&key)?;
         let before = fields.len();
         for at in (2..args.len()).step_by(2) {
             fields.insert(arg(args, at).to_vec(), arg(args, at + 1).to_vec());
         }
-        let added = fields.len() - before;
-        self.overlay.put_content(&key, Content::Hash(fields));
-        Ok(added)
+        Ok(fields.len() - before)
     }
 
     fn hsetnx(&mut self, args: Args<'_>) -> Outcome {
         let key = self.key(arg(args, 1));
-        let mut fields = self.hash(&key)?.cloned().unwrap_or_default();
+        let fields = self.hash_mut(&key)?;
         if fields.contains_key(arg(args, 2)) {
             return Ok(Reply::Integer(0));
         }
         fields.insert(arg(args, 2).to_vec(), arg(args, 3).to_vec());
-        self.overlay.put_content(&key, Content::Hash(fields));
         Ok(Reply::Integer(1))
     }
 
@@ -120,10 +149,12 @@ impl Turn<'_> {
 
     fn hdel(&mut self, args: Args<'_>) -> Outcome {
         let key = self.key(arg(args, 1));
-        let Some(fields) = self.hash(&key)? else { return Ok(Reply::Integer(0)) };
-        let mut fields = fields.clone();
+        if self.hash(&key)?.is_none() {
+            return Ok(Reply::Integer(0));
+        }
+        let fields = self.hash_mut(&key)?;
         let gone = args.iter().skip(2).filter(|field| fields.remove(*field).is_some()).count();
-        self.overlay.put_content(&key, Content::Hash(fields));
+        self.overlay.drop_empty(&key);
         Ok(Reply::count(gone))
     }
 
@@ -131,11 +162,20 @@ impl Turn<'_> {
         Ok(Reply::count(self.hash(&self.key(arg(args, 1)))?.map_or(0, Fields::len)))
     }
 
+    fn hincrbyfloat(&mut self, args: Args<'_>) -> Outcome {
+        let by = increment(arg(args, 3))?;
+        let (key, field) = (self.key(arg(args, 1)), arg(args, 2));
+        let value = self.hash(&key)?.and_then(|fields| fields.get(field));
+        let text = added(value.map(Vec::as_slice), by, "ERR hash value is not a float")?;
+        self.hash_mut(&key)?.insert(field.to_vec(), text.clone());
+        Ok(Reply::Bulk(text))
+    }
+
     fn hincrby(&mut self, args: Args<'_>) -> Outcome {
         let by = int(arg(args, 3))?;
         let key = self.key(arg(args, 1));
-        let mut fields = self.hash(&key)?.cloned().unwrap_or_default();
-        let number = match fields.get(arg(args, 2)) {
+        let fields = self.hash(&key)?;
+        let number = match fields.and_then(|fields| fields.get(arg(args, 2))) {
             Some(text) => {
                 integer(text).ok_or_else(|| Stop::error("ERR hash value is not an integer"))?
             }
@@ -143,8 +183,8 @@ impl Turn<'_> {
         };
         let sum = number.checked_add(by);
         let sum = sum.ok_or_else(|| Stop::error("ERR increment or decrement would overflow"))?;
-        fields.insert(arg(args, 2).to_vec(), sum.to_string().into_bytes());
-        self.overlay.put_content(&key, Content::Hash(fields));
+        let field = arg(args, 2).to_vec();
+        self.hash_mut(&key)?.insert(field, sum.to_string().into_bytes());
         Ok(Reply::Integer(sum))
     }
 }

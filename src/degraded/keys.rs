@@ -1,6 +1,5 @@
 //! Commands on keys of any type: DEL, UNLINK, EXISTS, TOUCH, TYPE.
 
-use super::overlay::Value;
 use super::reply::Reply;
 use super::turn::{Outcome, Stop, Turn, arg};
 use crate::resp::Args;
@@ -31,12 +30,12 @@ impl Turn<'_> {
     }
 
     fn type_of(&mut self, args: Args<'_>) -> Outcome {
-        let name: &[u8] = match self.overlay.find(&self.key(arg(args, 1))).map(|key| &key.value) {
-            None => b"none",
-            Some(Value::String(_)) => b"string",
-            Some(Value::Content(content)) => content.type_name().as_bytes(),
-            Some(Value::Elsewhere) => return Err(Stop::NotServed),
+        let key = self.key(arg(args, 1));
+        let name = match self.overlay.type_of(&key) {
+            Some(name) => name,
+            None if self.overlay.find(&key).is_none() => "none",
+            None => return Err(Stop::NotServed),
         };
-        Ok(Reply::Status(name.into()))
+        Ok(Reply::Status(name.as_bytes().into()))
     }
 }

@@ -10,6 +10,10 @@ use crate::lock::content::Content;
 use crate::lock::record::LockKey;
 use crate::resp::Args;
 
+mod items;
+
+pub(super) use items::many;
+
 /// An end of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
@@ -35,12 +39,12 @@ pub(super) fn run(turn: &mut Turn<'_>, name: &str, args: Args<'_>) -> Option<Out
         "rpoplpush" => turn.move_item(args, Right, Left),
         "blmove" => turn.blmove(args),
         "brpoplpush" => turn.blocking_move(args, Right, Left, 3),
-        _ => return None,
+        _ => return items::run(turn, name, args),
     })
 }
 
 impl Turn<'_> {
-    fn list(&self, key: &LockKey) -> Result<Option<&VecDeque<Vec<u8>>>, Stop> {
+    pub(super) fn list(&self, key: &LockKey) -> Result<Option<&VecDeque<Vec<u8>>>, Stop> {
         match self.content(key)? {
             None => Ok(None),
             Some(Content::List(items)) => Ok(Some(items)),
@@ -48,8 +52,13 @@ impl Turn<'_> {
         }
     }
 
-    fn put_list(&mut self, key: &LockKey, items: VecDeque<Vec<u8>>) {
-        self.overlay.put_content(key, Content::List(items));
+    /// The elements to be changed, as [`Turn::list`] finds them.
+    pub(super) fn list_mut(&mut self, key: &LockKey) -> Result<&mut VecDeque<Vec<u8>>, Stop> {
+        self.list(key)?;
+        match self.overlay.content_mut(key, || Content::List(VecDeque::new())) {
+            Some(Content::List(items)) => Ok(items),
+            _ => Err(Stop::error(WRONG_TYPE)),
+        }
     }
 
     fn push_items<'b>(
@@ -58,21 +67,22 @@ impl Turn<'_> {
         items: impl Iterator<Item = &'b [u8]>,
         end: End,
     ) -> Result<usize, Stop> {
-        let mut list = self.list(key)?.cloned().unwrap_or_default();
+        let list = self.list_mut(key)?;
         for item in items.map(<[u8]>::to_vec) {
             match end {
                 End::Left => list.push_front(item),
                 End::Right => list.push_back(item),
             }
         }
-        let count = list.len();
-        self.put_list(key, list);
-        Ok(count)
+        Ok(list.len())
     }
 
     fn pop_items(&mut self, key: &LockKey, count: usize, end: End) -> Result<Vec<Vec<u8>>, Stop> {
-        let mut list = self.list(key)?.cloned().unwrap_or_default();
         let mut popped = Vec::new();
+        if self.list(key)?.is_none() || count == 0 {
+            return Ok(popped);
+        }
+        let list = self.list_mut(key)?;
         while popped.len() < count {
             let item = match end {
                 End::Left => list.pop_front(),
@@ -83,9 +93,7 @@ impl Turn<'_> {
                 None => break,
             }
         }
-        if !popped.is_empty() {
-            self.put_list(key, list);
-        }
+        self.overlay.drop_empty(key);
         Ok(popped)
     }
 
@@ -121,12 +129,7 @@ impl Turn<'_> {
         let (from, to) = (int(arg(args, 2))?, int(arg(args, 3))?);
         let key = self.key(arg(args, 1));
         let Some(list) = self.list(&key)? else { return Ok(Reply::Array(Vec::new())) };
-        let length = i64::try_from(list.len()).unwrap_or(i64::MAX);
-        let place = |at: i64| if at < 0 { at.saturating_add(length) } else { at };
-        let from = usize::try_from(place(from).max(0)).unwrap_or(usize::MAX);
-        // Below the start: nothing.
-        let end = usize::try_from(place(to).saturating_add(1).max(0)).unwrap_or(usize::MAX);
-        let items = list.iter().take(end).skip(from).cloned();
+        let items = list.range(places(from, to, list.len())).cloned();
         Ok(Reply::Array(items.map(Reply::Bulk).collect()))
     }
 
@@ -196,6 +199,15 @@ fn ends(args: Args<'_>) -> Result<(End, End), Stop> {
         _ => Err(Stop::error(SYNTAX)),
     };
     Ok((end(arg(args, 3))?, end(arg(args, 4))?))
+}
+
+/// Elements from and to, which count from the end below 0, as a range of places.
+fn places(from: i64, to: i64, count: usize) -> std::ops::Range<usize> {
+    let length = i64::try_from(count).unwrap_or(i64::MAX);
+    let place = |at: i64| if at < 0 { at.saturating_add(length) } else { at };
+    let end = usize::try_from(place(to).saturating_add(1).clamp(0, length)).unwrap_or(0);
+    let start = usize::try_from(place(from).clamp(0, length)).unwrap_or(0);
+    start..end.max(start)
 }
 
 fn positive(count: &[u8]) -> Result<usize, Stop> {

@@ -4,7 +4,7 @@
 //! value is the client value. The expiry of a persistent lock is its virtual TTL, so that Redis's
 //! own rules for expiries give the answers of SPEC 5; nothing of it is kept.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::companions::CompanionEffects;
@@ -20,10 +20,10 @@ use crate::lock::value;
 pub(super) enum Value {
     /// A string: a lock's client value.
     String(Vec<u8>),
-    /// A hash, sorted set, set or list; never empty.
-    Content(Content),
+    /// A hash, sorted set, set or list; not empty behind a command. Copied when it is first changed.
+    Content(Arc<Content>),
     /// A lock that is no string and whose content the ledger does not have: too large for it, or of
-    /// an older version.
+    /// an older version. Of a large one it knows the type.
     Elsewhere,
 }
 
@@ -43,6 +43,15 @@ impl Entry {
     pub(super) fn new(value: Value, expires_at_ms: Option<u64>) -> Self {
         Self { value, expires_at_ms, is_loaded_hold: false }
     }
+}
+
+/// How much a key holds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Weight {
+    /// Bytes of a string.
+    pub(super) bytes: usize,
+    /// Elements of what is no string.
+    pub(super) elements: usize,
 }
 
 /// What a key is, and was.
@@ -76,8 +85,9 @@ const COMPANIONS_FULL: &str = "OOM lockside: too much is kept for companion keys
 pub(super) struct Overlay<'a> {
     world: World<'a>,
     slots: BTreeMap<LockKey, Slot<'a>>,
-    /// Arguments of the command or script: a lock is shown in the form that they present.
-    presented: Vec<Vec<u8>>,
+    /// Arguments of the command or script, with their places: a lock is shown in the form that they
+    /// present.
+    presented: HashMap<Vec<u8>, usize>,
     /// A script has run: locks that are no strings are taken by scripts, and what commands write under
     /// such a key by themselves is their client's own matter (`command::table`).
     pub(super) has_scripts: bool,
@@ -93,7 +103,7 @@ pub(super) fn standing(world: &World<'_>, key: &LockKey) -> Option<Record> {
 impl<'a> Overlay<'a> {
     /// An overlay over nothing.
     pub(super) fn new(world: World<'a>) -> Self {
-        Self { world, slots: BTreeMap::new(), presented: Vec::new(), has_scripts: false }
+        Self { world, slots: BTreeMap::new(), presented: HashMap::new(), has_scripts: false }
     }
 
     /// Makes a key known; a key that is neither a lock nor a companion is not served.
@@ -108,13 +118,28 @@ impl<'a> Overlay<'a> {
     /// Notes the arguments that a token may be presented in.
     pub(super) fn present<'b>(&mut self, args: impl Iterator<Item = &'b [u8]>) {
         let largest = self.world.limits.max_lock_value + STAMP_ROOM;
-        let fitting = args.filter(|arg| arg.len() <= largest);
-        self.presented = fitting.map(<[u8]>::to_vec).collect();
+        self.presented.clear();
+        for (at, arg) in args.enumerate().filter(|(_, arg)| arg.len() <= largest) {
+            self.presented.entry(arg.to_vec()).or_insert(at);
+        }
     }
 
     /// What a key holds now.
     pub(super) fn find(&self, key: &LockKey) -> Option<&Entry> {
         self.slots.get(key).and_then(|slot| slot.now.as_ref())
+    }
+
+    /// Redis's word for the type of what a key holds now; none for nothing, and where that is not known.
+    pub(super) fn type_of(&self, key: &LockKey) -> Option<&'static str> {
+        let slot = self.slots.get(key)?;
+        match (&slot.now.as_ref()?.value, &slot.origin) {
+            (Value::String(_), _) => Some("string"),
+            (Value::Content(content), _) => Some(content.type_name()),
+            (Value::Elsewhere, Origin::Lock { record: Some(record), .. }) => {
+                content::type_of_mark(record.other.as_deref()?)
+            }
+            (Value::Elsewhere, _) => None,
+        }
     }
 
     /// True for a lock of a persistent rule.
@@ -148,19 +173,43 @@ impl<'a> Overlay<'a> {
         }
     }
 
-    /// The key holds this content, or nothing if that is empty, with the expiry that stands. A hold
-    /// that was loaded is still the same.
-    pub(super) fn put_content(&mut self, key: &LockKey, content: Content) {
-        if content.is_empty() {
-            self.remove(key);
-            return;
+    /// What a key holds that is no string, to be changed in place; `empty` where nothing is there. A
+    /// hold that was loaded is still the same. None for a string.
+    pub(super) fn content_mut(
+        &mut self,
+        key: &LockKey,
+        empty: impl FnOnce() -> Content,
+    ) -> Option<&mut Content> {
+        let slot = self.slots.get_mut(key)?;
+        let entry =
+            slot.now.get_or_insert_with(|| Entry::new(Value::Content(Arc::new(empty())), None));
+        match &mut entry.value {
+            Value::Content(content) => Some(Arc::make_mut(content)),
+            _ => None,
         }
-        let value = Value::Content(content);
-        let entry = match self.find(key) {
-            Some(entry) => Entry { value, ..entry.clone() },
-            None => Entry::new(value, None),
-        };
-        self.put(key, entry);
+    }
+
+    /// A key without elements does not exist.
+    pub(super) fn drop_empty(&mut self, key: &LockKey) {
+        let is_empty =
+            |entry: &Entry| matches!(&entry.value, Value::Content(all) if all.is_empty());
+        if let Some(slot) = self.slots.get_mut(key) {
+            slot.now.take_if(|entry| is_empty(entry));
+        }
+    }
+
+    /// About how many steps it takes to look at all that a key holds.
+    pub(super) fn weight(&self, key: &LockKey) -> Weight {
+        match self.find(key).map(|entry| &entry.value) {
+            Some(Value::String(text)) => Weight { bytes: text.len(), elements: 0 },
+            Some(Value::Content(content)) => Weight { bytes: 0, elements: content.len() },
+            Some(Value::Elsewhere) | None => Weight { bytes: 0, elements: 0 },
+        }
+    }
+
+    /// How many keys were looked at.
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
     }
 
     /// The key holds this string. The token that a lock has already is the same hold.
@@ -186,13 +235,13 @@ impl<'a> Overlay<'a> {
         if !entry.is_loaded_hold {
             return Some(client_value.clone());
         }
-        let named = |text: &&Vec<u8>| {
-            value::matches(&record.stored, text, rule.stamp)
-                || record.marker.as_ref().is_some_and(|marker| marker.as_bytes() == text.as_slice())
-        };
         // Another form than the client value is presented by who has read it somewhere.
-        let mut others = self.presented.iter().filter(|text| *text != client_value);
-        Some(others.find(named).unwrap_or(client_value).clone())
+        let forms = value::forms(&record.stored, rule.stamp).into_iter().flatten();
+        let marker = record.marker.as_ref().map(|marker| marker.as_bytes());
+        let others = forms.chain(marker).filter(|form| form != client_value);
+        let presented = others.filter_map(|form| Some((self.presented.get(form)?, form)));
+        let first = presented.min().map(|(_, form)| form.to_vec());
+        Some(first.unwrap_or_else(|| client_value.clone()))
     }
 
     /// The keys that hold something now.
@@ -252,7 +301,8 @@ impl<'a> Slot<'a> {
 
 fn loaded(record: &Record, rule: &Rule, now_ms: u64) -> Entry {
     let value = match &record.other {
-        Some(mark) => content::of_mark(mark).map_or(Value::Elsewhere, Value::Content),
+        Some(mark) => content::of_mark(mark)
+            .map_or(Value::Elsewhere, |content| Value::Content(Arc::new(content))),
         None => Value::String(value::strip(&record.stored, rule.stamp).to_vec()),
     };
     let expires_at_ms = match rule.mode {
@@ -336,7 +386,7 @@ impl Ending<'_> {
     fn change(&self, value: &Value, out: &mut Vec<Change>) -> Result<(), Unfinished> {
         let (Value::Content(content), Some(record)) = (value, &self.record) else { return Ok(()) };
         let Some(mark) = &record.other else { return Ok(()) };
-        if content::of_mark(mark).as_ref() == Some(content) {
+        if content::of_mark(mark).as_ref() == Some(&**content) {
             return Ok(());
         }
         if !self.fits(content) {

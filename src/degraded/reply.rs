@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use super::script::all_digits;
+use super::steps::BYTES_PER_STEP;
 use crate::resp::encode::{self, Protocol};
 
 /// One reply.
@@ -61,6 +62,31 @@ impl Reply {
     /// How many there are. Nothing in memory is more than an i64 can count.
     pub(crate) fn count(number: usize) -> Self {
         Self::Integer(i64::try_from(number).unwrap_or(i64::MAX))
+    }
+
+    /// Steps for making the reply and sending it.
+    pub(crate) fn weight(&self) -> u64 {
+        let elements: u64 = match self {
+            Self::Bulk(bytes) => return (bytes.len() / BYTES_PER_STEP) as u64,
+            Self::Array(replies) | Self::Set(replies) => replies.iter().map(Self::weight).sum(),
+            Self::Map(pairs) => {
+                pairs.iter().map(|(name, value)| name.weight() + value.weight()).sum()
+            }
+            Self::Scored(members) => {
+                members.iter().map(|(name, _)| (name.len() / BYTES_PER_STEP) as u64).sum()
+            }
+            _ => return 0,
+        };
+        elements + self.len() as u64
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Array(replies) | Self::Set(replies) => replies.len(),
+            Self::Map(pairs) => pairs.len() * 2,
+            Self::Scored(members) => members.len() * 2,
+            _ => 1,
+        }
     }
 
     /// Appends the reply's bytes. The depth is that of the tree, which no command makes deeper

@@ -9,11 +9,10 @@
 //!
 //! - `cmsgpack`, `struct`, all of `cjson` but `encode`, `decode` and `null`, `redis.acl_check_cmd` and commands that Redis alone
 //!   knows: the script is not served.
-//! - What `cjson.decode` says to a text that is no JSON has other words.
 //! - `redis.log` logs nothing. `math.random` gives other numbers, until `math.randomseed`.
 //! - A reply that is nested deeper than 100 is refused. Patterns that may take long are refused.
 //! - A bad argument in `return f(...)` has no line number, if `f` is one of those that the prelude
-//!   bounds (`string.find` and its kin, `table.sort`, `math.random`, `pairs`, `loadstring`). Level 2
+//!   bounds (nearly all of `string`, `table.sort`, `table.concat`, `math.random`, `pairs`, `loadstring`). Level 2
 //!   and more in `error(text, level)` count a `pcall` of the script as two calls.
 //! - Recursion without end passes the bound for memory before Lua's own.
 
@@ -51,7 +50,11 @@ pub(super) fn run_script(turn: &mut Turn<'_>, args: Args<'_>) -> Outcome {
             script.text.clone().into()
         }
     };
+    let name = String::from_utf8_lossy(arg(args, 0)).to_ascii_lowercase();
     for key in call.keys() {
+        if (turn.world.denied)(&name, key) {
+            return Err(turn.denied());
+        }
         let key = turn.key(key);
         turn.overlay.load(&key)?;
     }
@@ -63,6 +66,7 @@ pub(super) fn run_script(turn: &mut Turn<'_>, args: Args<'_>) -> Outcome {
         (call.keys().collect(), call.arguments().collect());
     turn.overlay.present(argv.iter().copied());
     turn.overlay.has_scripts = true;
+    turn.steps.charge(turn.overlay.len() as u64 * 10)?;
     let (outer_db, before) = (turn.db, turn.overlay.held());
     (turn.in_script, turn.is_read_only) = (true, call.read_only || text.no_writes);
     let reply = machine::run(turn, &text, &keys, &argv);

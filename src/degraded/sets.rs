@@ -31,20 +31,29 @@ impl Turn<'_> {
         }
     }
 
+    fn set_mut(&mut self, key: &LockKey) -> Result<&mut BTreeSet<Vec<u8>>, Stop> {
+        self.set_of(key)?;
+        match self.overlay.content_mut(key, || Content::Set(BTreeSet::new())) {
+            Some(Content::Set(members)) => Ok(members),
+            _ => Err(Stop::error(WRONG_TYPE)),
+        }
+    }
+
     fn sadd(&mut self, args: Args<'_>) -> Outcome {
         let key = self.key(arg(args, 1));
-        let mut members = self.set_of(&key)?.cloned().unwrap_or_default();
+        let members = self.set_mut(&key)?;
         let new = args.iter().skip(2).filter(|member| members.insert(member.to_vec())).count();
-        self.overlay.put_content(&key, Content::Set(members));
         Ok(Reply::count(new))
     }
 
     fn srem(&mut self, args: Args<'_>) -> Outcome {
         let key = self.key(arg(args, 1));
-        let Some(members) = self.set_of(&key)? else { return Ok(Reply::Integer(0)) };
-        let mut members = members.clone();
+        if self.set_of(&key)?.is_none() {
+            return Ok(Reply::Integer(0));
+        }
+        let members = self.set_mut(&key)?;
         let gone = args.iter().skip(2).filter(|member| members.remove(*member)).count();
-        self.overlay.put_content(&key, Content::Set(members));
+        self.overlay.drop_empty(&key);
         Ok(Reply::count(gone))
     }
 

@@ -9,7 +9,11 @@ use crate::lock::content::{Content, Score};
 use crate::lock::record::LockKey;
 use crate::resp::Args;
 
+mod lex;
+mod pop;
 mod range;
+
+pub(super) use range::in_order;
 
 /// Members and scores.
 pub(super) type Members = BTreeMap<Vec<u8>, Score>;
@@ -23,7 +27,7 @@ pub(super) fn run(turn: &mut Turn<'_>, name: &str, args: Args<'_>) -> Option<Out
         "zcard" => turn.zcard(args),
         "zscore" => turn.zscore(args),
         "zmscore" => turn.zmscore(args),
-        _ => return range::run(turn, name, args),
+        _ => return range::run(turn, name, args).or_else(|| pop::run(turn, name, args)),
     })
 }
 
@@ -106,6 +110,14 @@ impl Turn<'_> {
         }
     }
 
+    fn sorted_mut(&mut self, key: &LockKey) -> Result<&mut Members, Stop> {
+        self.sorted(key)?;
+        match self.overlay.content_mut(key, || Content::Sorted(Members::new())) {
+            Some(Content::Sorted(members)) => Ok(members),
+            _ => Err(Stop::error(WRONG_TYPE)),
+        }
+    }
+
     fn zadd(&mut self, args: Args<'_>) -> Outcome {
         let (options, from) = Options::parse(args)?;
         let pairs = (from..args.len()).step_by(2).map(|at| {
@@ -117,19 +129,23 @@ impl Turn<'_> {
     }
 
     fn add_scores(&mut self, key: &LockKey, options: Options, pairs: &[(Score, &[u8])]) -> Outcome {
-        let mut members = self.sorted(key)?.cloned().unwrap_or_default();
-        let (mut added, mut changed, mut last) = (0, 0, None);
+        let members = self.sorted_mut(key)?;
+        let (mut added, mut changed, mut last, mut failed) = (0, 0, None, None);
         for (given, member) in pairs {
             let old = members.get(*member).copied();
-            let new = options.score(old, *given)?;
-            last = new;
-            if let Some(new) = new {
+            match options.score(old, *given) {
+                Ok(new) => last = new,
+                // Only of INCR, which has one pair: nothing was done.
+                Err(error) => failed = Some(error),
+            }
+            if let (Some(new), None) = (last, &failed) {
                 added += usize::from(old.is_none());
                 changed += usize::from(old != Some(new));
                 members.insert(member.to_vec(), new);
             }
         }
-        self.overlay.put_content(key, Content::Sorted(members));
+        self.overlay.drop_empty(key);
+        failed.map_or(Ok(()), Err)?;
         Ok(match (options.incr, options.ch) {
             (true, _) => last.map_or(Reply::Nil, |score| Reply::Double(score.number())),
             (false, true) => Reply::count(changed),
@@ -151,10 +167,12 @@ impl Turn<'_> {
 
     /// Takes these members away; the reply is how many were there.
     fn remove_members(&mut self, key: &LockKey, gone: &[Vec<u8>]) -> Outcome {
-        let Some(members) = self.sorted(key)? else { return Ok(Reply::Integer(0)) };
-        let mut members = members.clone();
+        if self.sorted(key)?.is_none() {
+            return Ok(Reply::Integer(0));
+        }
+        let members = self.sorted_mut(key)?;
         let count = gone.iter().filter(|member| members.remove(*member).is_some()).count();
-        self.overlay.put_content(key, Content::Sorted(members));
+        self.overlay.drop_empty(key);
         Ok(Reply::count(count))
     }
 

@@ -1,5 +1,6 @@
 //! Commands on strings, on locks and companions: those of Redis 7.0, on client values.
 
+use super::hashes::{added, increment};
 use super::number::{NOT_AN_INTEGER, int};
 use super::overlay::{Entry, Value};
 use super::reply::Reply;
@@ -34,6 +35,7 @@ pub(super) fn run(turn: &mut Turn<'_>, name: &str, args: Args<'_>) -> Option<Out
         "decr" => turn.increment(args, Ok(-1)),
         "incrby" => turn.increment(args, int(arg(args, 2))),
         "decrby" => turn.increment(args, negated(arg(args, 2))),
+        "incrbyfloat" => turn.incrbyfloat(args),
         "delifeq" => turn.delete_if(arg(args, 1), arg(args, 2), true),
         "delex" => turn.delex(args),
         _ => return None,
@@ -154,6 +156,15 @@ impl Turn<'_> {
         let sum = sum.ok_or_else(|| Stop::error("ERR increment or decrement would overflow"))?;
         self.keep_expiry(&key, sum.to_string().as_bytes());
         Ok(Reply::Integer(sum))
+    }
+
+    fn incrbyfloat(&mut self, args: Args<'_>) -> Outcome {
+        let key = self.key(arg(args, 1));
+        let text = self.text(&key)?;
+        let refusal = "ERR value is not a valid float";
+        let text = added(text.as_deref(), increment(arg(args, 2))?, refusal)?;
+        self.keep_expiry(&key, &text);
+        Ok(Reply::Bulk(text))
     }
 
     /// `DELEX key [IFEQ value | IFNE value]` (Redis 8.4).

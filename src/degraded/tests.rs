@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::command::testing::words;
+use crate::command::{Keys, Spec};
 use crate::lock::record::Confidence;
 use crate::lock::rule::{Mode, Rule};
 use crate::lock::value::{self, Unique};
@@ -56,6 +57,7 @@ impl Rig {
             companions: &self.companions,
             scripts: &self.scripts,
             stamp: &stamp,
+            denied: &|_, _| false,
             now_ms: self.now_ms,
             grace_ms: 0,
             limits: Limits { max_lock_value: 4096, databases: 16 },
@@ -287,10 +289,7 @@ fn what_is_no_lock_or_too_large_for_one_is_not_served() {
         "MGET lock:a other",
         "DEL other lock:a",
         "LPUSH lock:a 1",
-        "RENAME lock:a lock:b",
         "HSET lock:a f v",
-        "OBJECT ENCODING lock:a",
-        "BITCOUNT lock:a",
         "NOPE lock:a",
         "PUBLISH channel 1",
         "SELECT 1",
@@ -308,6 +307,51 @@ fn what_is_no_lock_or_too_large_for_one_is_not_served() {
     // Too large for a lock, but nothing of it stays.
     let reply = rig.transaction(&[&format!("SET lock:a {large} NX"), "DEL lock:a"]);
     assert_eq!(reply, pair("*2 +OK :1", ""));
+}
+
+/// Words for a command of this arity, on one lock.
+fn sample(spec: &Spec) -> String {
+    let words = served::words(spec, b"lock:a");
+    words
+        .iter()
+        .map(|word| String::from_utf8_lossy(word).into_owned())
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+#[test]
+fn each_command_on_locks_is_served_or_refused_by_its_name() {
+    let rig = Rig::persistent();
+    let (mut served, mut refused) = (0, 0);
+    for spec in crate::command::all().iter().filter(|spec| !matches!(spec.keys, Keys::None)) {
+        // The session's own.
+        if spec.name == "watch" {
+            continue;
+        }
+        let line = sample(spec);
+        let said = rig.ask(&line).0;
+        let refusal = format!(
+            "-MASTERDOWN lockside: {} on a lock is not served while upstream is unavailable",
+            spec.name.to_uppercase()
+        );
+        let is_refused = said == refusal;
+        let is_served = served::place(spec.name).is_some();
+        let is_malformed = said.starts_with("-ERR wrong number") || said == "NotServed";
+        assert!(is_served != is_refused || !is_served && is_malformed, "{line}: {said}");
+        served += usize::from(is_served);
+        refused += usize::from(is_refused);
+    }
+    assert_eq!(served, served::names().count(), "each name is a command");
+    assert!(refused > 80, "{refused}");
+    let names: Vec<&str> = served::names().collect();
+    assert!(names.is_sorted());
+    for line in ["RENAME lock:a lock:b", "OBJECT ENCODING lock:a", "BITCOUNT lock:a"] {
+        let name = line.split(' ').next().unwrap();
+        let start = format!("-MASTERDOWN lockside: {name} on a lock is not served");
+        assert!(rig.ask(line).0.starts_with(&start), "{line}");
+        assert!(rig.transaction(&["SET lock:b 1 NX", line]).0.starts_with(&start), "{line}");
+        assert!(rig.table.is_empty());
+    }
 }
 
 #[test]

@@ -6,12 +6,15 @@
 use super::overlay::{Overlay, Unfinished};
 use super::reply::Reply;
 use super::{
-    Caller, Evaluation, World, expiry, hashes, keys, lists, script, sets, sorted, strings,
+    Caller, Evaluation, World, expiry, hashes, keys, lists, scan, script, served, sets, sorted,
+    strings, types,
 };
 use crate::command::{Class, LockUse, Spec, lookup};
 use crate::lock::record::LockKey;
 use crate::resp::encode::Protocol;
 use crate::resp::{Args, Span};
+
+use super::steps::{BYTES_PER_STEP, Steps};
 
 /// Why a command has no reply of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,50 +53,44 @@ pub(super) const SYNTAX: &str = "ERR syntax error";
 pub(super) const NOT_FROM_SCRIPT: &str = "ERR This Redis command is not allowed from script";
 /// Redis's answer to a write of a script that may only read.
 const READ_ONLY: &str = "ERR Write commands are not allowed from read-only scripts.";
-/// What is served and writes nothing.
-const READS: [&str; 41] = [
-    "echo",
-    "exists",
-    "expiretime",
-    "get",
-    "getrange",
-    "hexists",
-    "hget",
+const DENIED: &str = "NOPERM lockside: upstream is unavailable, and was seen to refuse this user this \
+                      command on these locks";
+/// What looks at every element of its key.
+const WALKS: [&str; 31] = [
     "hgetall",
     "hkeys",
-    "hlen",
-    "hmget",
-    "hstrlen",
+    "hscan",
     "hvals",
-    "llen",
+    "linsert",
+    "lpos",
     "lrange",
-    "mget",
-    "pexpiretime",
-    "ping",
-    "pttl",
-    "publish",
-    "scard",
-    "select",
-    "sismember",
+    "lrem",
+    "ltrim",
     "smembers",
-    "smismember",
-    "strlen",
-    "substr",
-    "time",
-    "touch",
-    "ttl",
-    "type",
-    "zcard",
+    "sscan",
     "zcount",
-    "zmscore",
+    "zlexcount",
+    "zmpop",
+    "zpopmax",
+    "zpopmin",
     "zrange",
+    "zrangebylex",
     "zrangebyscore",
     "zrank",
+    "zremrangebylex",
+    "zremrangebyrank",
+    "zremrangebyscore",
     "zrevrange",
+    "zrevrangebylex",
     "zrevrangebyscore",
     "zrevrank",
-    "zscore",
+    "zscan",
+    "sdiff",
+    "sinter",
+    "sunion",
 ];
+/// Steps for each of them: a copy, or its place among the others.
+const STEPS_PER_ELEMENT: usize = 10;
 /// What a script's `redis.call` gets for a command that is not served. The client never sees it:
 /// the whole evaluation is [`Evaluation::NotServed`].
 const NOT_SERVED: &str = "MASTERDOWN lockside: only lock keys are served";
@@ -114,6 +111,10 @@ pub(crate) struct Turn<'a> {
     pub(super) in_transaction: bool,
     /// A command was met that only Redis can answer.
     unserved: bool,
+    /// What the turn may still take; its scripts take from it too.
+    pub(super) steps: Steps,
+    /// A script's command was refused together with all of the turn.
+    pub(super) refusal: Option<String>,
 }
 
 impl<'a> Turn<'a> {
@@ -128,6 +129,8 @@ impl<'a> Turn<'a> {
             is_read_only: false,
             in_transaction: false,
             unserved: false,
+            steps: Steps::new(),
+            refusal: None,
         }
     }
 
@@ -138,7 +141,11 @@ impl<'a> Turn<'a> {
         match self.run(words.args()) {
             Ok(reply) => reply,
             Err(Stop::Error(text)) => Reply::error(text),
-            Err(Stop::NotServed | Stop::Refused(_) | Stop::Block { .. }) => {
+            Err(Stop::Refused(text)) => {
+                self.refusal = Some(text);
+                Reply::error(NOT_SERVED.to_owned())
+            }
+            Err(Stop::NotServed | Stop::Block { .. }) => {
                 self.unserved = true;
                 Reply::error(NOT_SERVED.to_owned())
             }
@@ -172,22 +179,43 @@ impl<'a> Turn<'a> {
             }
             return script::run_script(self, args);
         }
-        if self.is_read_only && !READS.contains(&spec.name) {
+        if self.is_read_only && !served::is_read(spec.name) {
             return Err(Stop::error(READ_ONLY));
         }
         let mut has_keys = false;
         for key in spec.keys(args) {
             has_keys = true;
+            if (self.world.denied)(spec.name, key) {
+                return Err(self.denied());
+            }
             let key = self.key(key);
             self.overlay.load(&key)?;
         }
         if !self.in_script {
             self.overlay.present(args.iter());
         }
-        if has_keys { self.on_keys(spec, args) } else { self.without_keys(spec, args) }
+        if !has_keys {
+            return self.without_keys(spec, args);
+        }
+        self.steps.charge(self.walk(spec, args))?;
+        let outcome = self.on_keys(spec, args);
+        let reply = types::judged(self, spec.name, args, outcome)?;
+        self.steps.charge(reply.weight())?;
+        Ok(reply)
     }
 
-    fn on_keys(&mut self, spec: &Spec, args: Args<'_>) -> Outcome {
+    /// Steps for what a command looks at beside its arguments: what its keys hold.
+    fn walk(&self, spec: &'static Spec, args: Args<'_>) -> u64 {
+        let is_walk = WALKS.contains(&spec.name);
+        let weight = |key| {
+            let weight = self.overlay.weight(&self.key(key));
+            let elements = if is_walk { weight.elements } else { 0 };
+            (weight.bytes / BYTES_PER_STEP + elements * STEPS_PER_ELEMENT) as u64
+        };
+        spec.keys(args).map(weight).sum()
+    }
+
+    fn on_keys(&mut self, spec: &'static Spec, args: Args<'_>) -> Outcome {
         let name = spec.name;
         strings::run(self, name, args)
             .or_else(|| expiry::run(self, name, args))
@@ -196,13 +224,15 @@ impl<'a> Turn<'a> {
             .or_else(|| hashes::run(self, name, args))
             .or_else(|| sorted::run(self, name, args))
             .or_else(|| sets::run(self, name, args))
-            .unwrap_or(Err(Stop::NotServed))
+            .or_else(|| scan::run(self, name, args))
+            .unwrap_or_else(|| Err(served::refusal(name)))
     }
 
     /// Commands that a transaction or a script may have beside those on its locks; and malformed
     /// ones, whose keys are not known.
-    fn without_keys(&mut self, spec: &Spec, args: Args<'_>) -> Outcome {
+    fn without_keys(&mut self, spec: &'static Spec, args: Args<'_>) -> Outcome {
         match spec.name {
+            "lmpop" | "zmpop" => self.on_keys(spec, args),
             "mset" | "msetnx" => Err(self.wrong_arity(spec.name)),
             "ping" if args.len() == 1 => Ok(Reply::Status(b"PONG".into())),
             "ping" if args.len() > 2 => Err(self.wrong_arity(spec.name)),
@@ -227,6 +257,17 @@ impl<'a> Turn<'a> {
         let db = u32::try_from(db).ok().filter(|db| *db < known);
         self.db = db.ok_or_else(|| Stop::error("ERR DB index is out of range"))?;
         Ok(Reply::OK)
+    }
+
+    /// What is said to a client that Redis was seen to refuse this command.
+    pub(super) fn denied(&self) -> Stop {
+        match self.in_script {
+            // In Redis's own words, which a script may catch.
+            true => Stop::error(
+                "ERR The user executing the script can't run this command or subcommand",
+            ),
+            false => Stop::Refused(DENIED.to_owned()),
+        }
     }
 
     /// Redis's answer to a wrong number of arguments.

@@ -21,15 +21,16 @@
 //!
 //! **Besides** it asks on each new connection how many databases there are (`CONFIG GET databases`;
 //! not permitted: not known), and notes when Redis lets nobody in without a password. Where it has no
-//! password itself, it asks of each rule whether such a client may use its locks: it has SET, GET, DEL
-//! and EVAL on a key of each of the rule's globs queued in a transaction, for which Redis looks at the
-//! rights, and discards it.
+//! password itself, it asks of each rule which commands such a client may use on its locks: it has each
+//! that is served without Redis queued in a transaction, on a key of each of the rule's globs, for which
+//! Redis looks at the rights, and discards it. Who may SET may use the rule.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::config::Secret;
+use crate::degraded::{Denied, questions};
 use crate::mode::{Finding, Sign, UNTOLD};
 use crate::resp::encode;
 use crate::resp::reply::Reply;
@@ -72,7 +73,7 @@ pub(super) struct Prober {
     is_stranger: bool,
     is_news: bool,
     /// Rules that the last connection was found to be let use without a password, if that is news.
-    open: Vec<Arc<str>>,
+    open: Vec<(Arc<str>, Denied)>,
     /// The run that was asked.
     asked: Option<Arc<str>>,
 }
@@ -126,7 +127,7 @@ impl Prober {
     }
 
     /// Rules whose locks Redis was found to let everybody use, since the last call.
-    pub(super) fn take_open(&mut self) -> Vec<Arc<str>> {
+    pub(super) fn take_open(&mut self) -> Vec<(Arc<str>, Denied)> {
         std::mem::take(&mut self.open)
     }
 
@@ -227,7 +228,7 @@ impl Prober {
         &self,
         link: &mut Link,
         deadline: Instant,
-    ) -> Result<Vec<Arc<str>>, Fault> {
+    ) -> Result<Vec<(Arc<str>, Denied)>, Fault> {
         let mut commands = Vec::new();
         encode::command(&mut commands, &[b"MULTI"]);
         link.send(&commands, deadline);
@@ -236,20 +237,18 @@ impl Prober {
         }
         commands.clear();
         for key in self.whom.samples.iter().flat_map(|(_, keys)| keys) {
-            encode::command(&mut commands, &[b"SET", key, b"0", b"NX"]);
-            encode::command(&mut commands, &[b"GET", key]);
-            encode::command(&mut commands, &[b"DEL", key]);
-            encode::command(&mut commands, &[b"EVAL", b"return 1", b"1", key]);
+            questions(key).for_each(|words| encode::command(&mut commands, &words));
         }
         encode::command(&mut commands, &[b"DISCARD"]);
         link.send(&commands, deadline);
         let mut open = Vec::new();
         for (rule, keys) in &self.whom.samples {
-            let mut is_open = true;
-            for _ in 0..4 * keys.len() {
-                is_open &= link.reply(deadline)? == b"+QUEUED\r\n";
+            let (mut denied, mut is_sure) = (Denied::NONE, true);
+            for (at, _) in keys.iter().flat_map(|key| questions(key).enumerate()) {
+                is_sure &= denied.hear(at, &link.reply(deadline)?);
             }
-            open.extend(is_open.then(|| rule.clone()));
+            let is_open = is_sure && !denied.has("set");
+            open.extend(is_open.then(|| (rule.clone(), denied)));
         }
         link.reply(deadline)?;
         Ok(open)

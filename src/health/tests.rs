@@ -103,7 +103,7 @@ impl Watch {
             }),
             stop_pass: Box::new(|| {}),
             closed: Box::new(|| {}),
-            open: Box::new(|_, _| {}),
+            open: Box::new(|_, _, _| {}),
             epoch: Box::new(|| 0),
         };
         let parts = Parts {
@@ -451,4 +451,45 @@ fn a_connection_that_has_died_unseen_is_no_outage() {
     watch.until_lost(Sign::Silent);
     cut.store(0, Ordering::SeqCst);
     watch.until(Mode::Healthy, true);
+}
+
+/// A way to the Redis at `socket` on which connections break, so many from now on, with their first
+/// bytes.
+fn brittle(socket: PathBuf) -> (Arc<Upstream>, Arc<AtomicUsize>) {
+    let (listener, upstream) = listener();
+    let breaks = Arc::new(AtomicUsize::new(0));
+    let shared = breaks.clone();
+    std::thread::spawn(move || {
+        for client in listener.incoming().map_while(Result::ok) {
+            let left =
+                shared.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
+            if left.is_ok() {
+                // What breaks it is the close that follows.
+                let _ = (&client).read(&mut [0]);
+                continue;
+            }
+            let redis = UnixStream::connect(&socket).unwrap();
+            let (ask, reply) = (client.try_clone().unwrap(), redis.try_clone().unwrap());
+            std::thread::spawn(move || pass_on(ask, redis, || false));
+            std::thread::spawn(move || pass_on(reply, client, || false));
+        }
+    });
+    (upstream, breaks)
+}
+
+#[test]
+fn a_new_connection_that_breaks_once_is_no_outage_and_one_that_breaks_twice_is() {
+    let server = Server::start();
+    let (upstream, breaks) = brittle(server.directory.path().join("redis.sock"));
+    let watch = Watch::healthy(rarely(&upstream));
+    let before = watch.reports.good_probes();
+    breaks.store(1, Ordering::SeqCst);
+    watch.reports.note(Report::Reset);
+    watch.wait("a good probe", || watch.reports.good_probes() > before);
+    assert_eq!(breaks.load(Ordering::SeqCst), 0);
+    assert_eq!(watch.modes(), [Mode::Recovering, Mode::Healthy]);
+    breaks.store(usize::MAX, Ordering::SeqCst);
+    watch.reports.note(Report::Reset);
+    let change = watch.until_lost(Sign::Reset);
+    assert!(seconds(&change) < 0.5, "{change:?}");
 }

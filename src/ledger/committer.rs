@@ -24,7 +24,7 @@ use std::time::Duration;
 use super::entry::{Position, Row};
 use super::fold::{Change, Fold, Holder, Token};
 use super::store::{Applied, Seen, StoreError};
-use super::{Answer, Ask, Asker, Ticket, Unavailable};
+use super::{Answer, Ask, Ticket};
 use crate::lock::record::LockKey;
 
 mod conflict;
@@ -39,6 +39,7 @@ mod peers;
 mod queue;
 mod request;
 mod settle;
+mod submit;
 mod withdraw;
 
 use conflict::Disputes;
@@ -92,6 +93,15 @@ pub struct Timing {
     pub max_clock_skew: Duration,
     /// `fast`: how soon what Redis has done is in the ledger. None in `strict`.
     pub mirror_interval: Option<Duration>,
+}
+
+impl Timing {
+    /// Longest time between two reads. In `fast` at least two are in a `mirror_interval`: who has lost
+    /// Redis is heard of, and what was granted till then is written, before that one's lock-delay is
+    /// over (SPEC 8). So long the view of the ledger is young, twice (SPEC 2, calm).
+    pub fn poll(&self) -> Duration {
+        self.mirror_interval.map_or(self.poll, |interval| self.poll.min(interval / 2))
+    }
 }
 
 impl Default for Timing {
@@ -222,41 +232,6 @@ impl Committer {
     /// The own log's number, when it is open.
     pub fn log(&self) -> Option<u64> {
         self.log
-    }
-
-    /// As [`super::Door::submit`].
-    ///
-    /// # Errors
-    /// Nothing was, and nothing will be written.
-    pub fn submit(&mut self, asker: Asker, asks: Vec<Ask>) -> Result<Ticket, Unavailable> {
-        if let (Asker::Session(..), Some(trouble)) = (asker, &self.trouble) {
-            return Err(Unavailable::NotAnswering(trouble.clone()));
-        }
-        if self.is_ending {
-            return Err(Unavailable::NotAnswering("it is being closed".into()));
-        }
-        if self.refuses_grants() && asks.iter().any(|ask| matches!(ask, Ask::Grant(..))) {
-            return Err(Unavailable::NotAnswering("Redis does not decide now".into()));
-        }
-        let ticket = Ticket(self.last_ticket + 1);
-        let request = Request::new(ticket, asker, asks);
-        let total = self.queue.size() + request.size();
-        if total.rows + self.lazy.len() > QUEUE_ROWS || total.bytes > QUEUE_BYTES {
-            return Err(Unavailable::Full);
-        }
-        self.last_ticket = ticket.0;
-        if request.is_lazy() {
-            self.lazy.extend(request.into_wants());
-            return Ok(ticket);
-        }
-        for key in request.releases() {
-            *self.releasing.entry(key.clone()).or_default() += 1;
-        }
-        if let Some(fleet) = &mut self.fleet {
-            fleet.submitted(request.parts.iter().map(|part| &part.ask));
-        }
-        self.queue.push(request);
-        Ok(ticket)
     }
 
     /// Why the ledger does not answer; none if it does.
@@ -415,7 +390,7 @@ impl Committer {
     }
 
     fn poll_due(&self) -> Duration {
-        let poll = self.read_at.map_or(Duration::ZERO, |at| at + self.timing.poll);
+        let poll = self.read_at.map_or(Duration::ZERO, |at| at + self.timing.poll());
         let delay = self.fleet.as_ref().and_then(Fleet::read_due);
         delay.map_or(poll, |delay| delay.min(poll))
     }
@@ -442,6 +417,12 @@ impl Committer {
         self.peers.has_degraded(now.mono)
     }
 
+    /// As [`super::Door::mirror_lag`].
+    pub fn mirror_lag(&self, now: Now) -> Duration {
+        let lag = |fleet: &Fleet| fleet.mirror_lag(&self.peers, self.timing.poll(), now.mono);
+        self.fleet.as_ref().map_or(Duration::ZERO, lag)
+    }
+
     /// As [`super::Door::has_company`].
     pub fn has_company(&self, now: Now) -> bool {
         !self.peers.is_alone(now.mono)
@@ -456,7 +437,7 @@ impl Committer {
     /// may wait until then wakes nobody.
     pub fn rides_along(&self) -> bool {
         self.mirror_since.is_some()
-            && self.fleet.as_ref().is_some_and(Fleet::serves)
+            && self.fleet.as_ref().is_some_and(|fleet| !fleet.hurries())
             && self.queue.has_only(Kind::Mirror)
             && self.queue.count(Kind::Mirror) < MIRROR_ROWS
     }

@@ -62,6 +62,21 @@ pub enum Entry {
         /// Milliseconds since the Unix epoch.
         at_ms: u64,
     },
+    /// `guarantee = "fast"`: Redis has let this value go, by whichever claim it held the lock. The
+    /// grant may be another sidecar's that is written later: so what has died is the value as far as
+    /// it was granted with fences up to this one, and a later grant of it is another.
+    Gone {
+        /// The lock.
+        key: LockKey,
+        /// What stood in Redis.
+        stored: Arc<[u8]>,
+        /// Why.
+        cause: Cause,
+        /// At least the grant's, and below that of every later grant.
+        fence: u64,
+        /// Milliseconds since the Unix epoch.
+        at_ms: u64,
+    },
     /// The writer gives up a claim of its own whose client was told "not acquired".
     Withdraw {
         /// The lock.
@@ -121,12 +136,12 @@ pub struct Start {
     pub at_ms: u64,
 }
 
-/// Version of the entries' format that is written. 2 has [`Entry::Content`], and contents in the names
-/// of locks that are no strings; 1 had a SHA1 in their place.
-pub const FORMAT: u32 = 2;
+/// Version of the entries' format that is written. 3 has [`Entry::Gone`]; 2 has [`Entry::Content`], and
+/// contents in the names of locks that are no strings; 1 had a SHA1 in their place.
+pub const FORMAT: u32 = 3;
 
-/// What becomes of a lock's content ([`crate::lock::content`]); empty bytes are a content that is not
-/// known.
+/// What becomes of a lock's content ([`crate::lock::content`]): its bytes, or the digest of one that is
+/// too large; empty for one that is not known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContentChange {
     /// What it was.
@@ -140,16 +155,23 @@ pub struct ContentChange {
 
 impl ContentChange {
     /// The content after this change of `current`; none if it does not count.
+    ///
+    /// Of a content that is known by its digest alone, or not at all, no part can be followed: then all
+    /// of it becomes what it is now.
     pub fn apply(&self, current: &[u8]) -> Option<Arc<[u8]>> {
-        let parsed = |bytes: &[u8]| Content::parse(bytes);
-        let unknown = self.from.is_empty() || self.to.is_empty() || current.is_empty();
-        if self.whole || unknown {
-            let counts = !self.whole || *self.from == *current;
-            return counts.then(|| self.to.clone());
+        let [from, to, now] = [&*self.from, &*self.to, current].map(Content::parse);
+        match (from, to, now) {
+            _ if self.whole => (*self.from == *current).then(|| self.to.clone()),
+            (Some(from), Some(to), Some(now)) => {
+                Some(content::follow(&now, &from, &to)?.to_bytes().into())
+            }
+            _ => Some(self.to.clone()),
         }
-        let followed =
-            content::follow(&parsed(current)?, &parsed(&self.from)?, &parsed(&self.to)?)?;
-        Some(followed.to_bytes().into())
+    }
+
+    /// True if the parts of all three contents are known, so that the change of `current` is one of parts.
+    pub fn is_in_parts(&self, current: &[u8]) -> bool {
+        [&*self.from, &*self.to, current].iter().all(|bytes| Content::parse(bytes).is_some())
     }
 
     /// True if a lock with this mark is as this change leaves it. None: nobody holds the lock.
@@ -159,6 +181,8 @@ impl ContentChange {
             (Some(from), Some(to)) if !self.whole => {
                 content::is_followed(current.and_then(Content::parse).as_ref(), &from, &to)
             }
+            // Others may have come after it: nobody can tell its part of what there is.
+            _ if !self.whole => current.is_some(),
             _ => current == Some(&*self.to),
         }
     }

@@ -11,13 +11,14 @@
 //! |---|---|
 //! | claim | holds if the key is free; confirms the holder if it has the same stored value; else it has lost, and its value is dead |
 //! | observation | as a claim, but never holds by a dead value, and makes none dead by losing |
-//! | grant (fast) | the highest fence holds; the lower one is dead, and a conflict unless its release comes |
+//! | grant (fast) | the highest fence holds; the lower one is dead, and a conflict unless its release comes. One of a dead value holds if its fence is above all by which that value has died |
+//! | gone (fast) | the value has died by this fence and all below: it ends such a hold, also one whose grant comes later |
 //! | preference (fast) | a grant that is dead by its fence alone holds all the same, with a new fence: Redis has it |
 //! | content | the hold goes on with it, if what has changed was as the change says; what stood there is dead |
 //! | release, withdrawal | ends the hold of that claim, and of a holder that it confirmed |
 //!
-//! *Dead* binds observations, grants and repairs. It does not bind a claim that is made later: a
-//! client may ask again with the value it lost with.
+//! *Dead* binds observations, repairs, and grants up to the fence by which the value has died. It does
+//! not bind a claim that is made later: a client may ask again with the value it lost with.
 //!
 //! Fences: one counter for the whole ledger. It grows with every hold, so it grows for each key, and
 //! a snapshot carries one number. In `fast` it leaves room when a sidecar loses Redis ([`FENCE_GAP`]).
@@ -32,6 +33,7 @@ use crate::lock::record::LockKey;
 
 mod content;
 mod dead;
+mod grant;
 mod held;
 mod observed;
 mod prefer;
@@ -113,6 +115,8 @@ pub struct Conflict {
     pub lost: Position,
     /// What holds, or held, instead.
     pub by: Position,
+    /// The value of the one that lost; none for what nothing tells from the next.
+    pub value: Option<Token>,
 }
 
 /// What a log last said of Redis.
@@ -149,8 +153,6 @@ pub struct Fold {
     fence_high: u64,
     logs: BTreeMap<u64, Log>,
     conflicts: BTreeMap<Position, Conflict>,
-    /// The values of those that were seen to lose; not of those that a snapshot has.
-    disputed: BTreeMap<Position, Token>,
     /// A store without order: what is not decided yet. `fence_high` is that of grants alone then.
     undecided: Option<Box<Undecided>>,
 }
@@ -171,6 +173,7 @@ impl Fold {
             Entry::Observe(claim) => self.observe(row.at, claim, changes),
             Entry::Prefer(claim, lost) => self.prefer(row.at, claim, *lost, changes),
             Entry::Grant(claim, fence) => self.grant(row.at, claim, *fence, changes),
+            Entry::Gone { key, stored, fence, .. } => self.let_go(key, stored, *fence, changes),
             Entry::Release { key, claim, cause: Cause::Expired, at_ms } => {
                 self.expire(key, *claim, *at_ms, changes)
             }
@@ -319,7 +322,7 @@ impl Fold {
             return confirm(held, at, claim, changes);
         }
         let holder = held.holder.clone();
-        self.bury(claim);
+        self.bury(claim, 0);
         Outcome::Lost { holder: Some(holder) }
     }
 
@@ -344,40 +347,6 @@ impl Fold {
         verdict
     }
 
-    fn grant(
-        &mut self,
-        at: Position,
-        claim: &Claim,
-        fence: u64,
-        changes: &mut Vec<Change>,
-    ) -> Verdict {
-        let Some(held) = self.holders.get_mut(&claim.key) else {
-            // A client may take a lock again with the value that it has released: the later grant
-            // has the higher fence. A late one has not.
-            if self.is_dead(claim) && self.is_old(fence) {
-                return Outcome::Lost { holder: None };
-            }
-            return self.hold(at, claim, fence, changes);
-        };
-        if is_same(&held.holder.claim, claim) {
-            if fence > held.holder.fence {
-                Arc::make_mut(&mut held.holder).fence = fence;
-                self.fence_high = self.fence_high.max(fence);
-                changes.push(Change::Held(held.holder.clone()));
-            }
-            return confirm(held, at, claim, changes);
-        }
-        let holder = held.holder.clone();
-        if fence <= holder.fence {
-            self.bury(claim);
-            self.dispute(claim, at, holder.at);
-            return Outcome::Lost { holder: Some(holder) };
-        }
-        self.bury(&holder.claim);
-        self.dispute(&holder.claim, holder.at, at);
-        self.hold(at, claim, fence, changes)
-    }
-
     fn release(&mut self, key: &LockKey, claim: Position, changes: &mut Vec<Change>) -> Verdict {
         // It held, and who came after it was read first: its end, which is this, is in the ledger.
         let was_disputed = self.settle_dispute(claim);
@@ -390,7 +359,7 @@ impl Fold {
         }
         // The line above has found it.
         let Some(held) = self.holders.remove(key) else { return Outcome::NotHeld };
-        self.bury(&held.holder.claim);
+        self.bury(&held.holder.claim, held.holder.fence);
         changes.push(Change::Freed(key.clone(), held.holder.at));
         Outcome::Released
     }
@@ -457,7 +426,8 @@ impl Fold {
         self.fence_high = self.fence_high.max(fence);
         let holder = Arc::new(Holder { at, claim: claim.clone(), fence, heard: false });
         changes.push(Change::Held(holder.clone()));
-        self.holders.insert(claim.key.clone(), Held { holder, confirmed_by: None });
+        self.holders
+            .insert(claim.key.clone(), Held { holder, is_granted: false, confirmed_by: None });
         Outcome::Won { claim: at, fence }
     }
 
@@ -475,16 +445,10 @@ impl Fold {
         Outcome::Noted
     }
 
-    /// True for a fence that is not above all that were given before it. Of those before the last
-    /// [`FENCE_GAP`] nobody can tell: a grant may be written late.
-    fn is_old(&self, fence: u64) -> bool {
-        let start = self.fence_high / FENCE_GAP * FENCE_GAP;
-        (start..=self.fence_high).contains(&fence)
-    }
-
-    fn bury(&mut self, claim: &Claim) {
+    /// `fence`: that of its hold, zero if it had none.
+    fn bury(&mut self, claim: &Claim, fence: u64) {
         if let Some(token) = Token::of(claim) {
-            self.dead.insert(token);
+            self.dead.insert(token, fence);
         }
     }
 

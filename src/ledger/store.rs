@@ -114,6 +114,7 @@ pub fn key_of(entry: &super::Entry) -> Option<&LockKey> {
         E::Extend { key, .. }
         | E::Content { key, .. }
         | E::Release { key, .. }
+        | E::Gone { key, .. }
         | E::Withdraw { key, .. }
         | E::Won { key, .. }
         | E::Lost { key, .. }

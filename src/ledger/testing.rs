@@ -73,6 +73,13 @@ pub(crate) fn one_of_each() -> Vec<Entry> {
             change: content_change("h1:a1:1", "h1:a1:\u{e9}", false),
         },
         Entry::Content { key: key("a"), claim: at(1, 2), change: content_change("", "", true) },
+        Entry::Gone {
+            key: LockKey::new(3, b"k\xff\x00"),
+            stored: [1, 0, 255].as_slice().into(),
+            cause: Cause::Client,
+            fence: 9,
+            at_ms: 4,
+        },
         Entry::Withdraw { key: key("a"), claim: at(1, 2) },
         Entry::Won { key: key("a"), claim: at(1, 2), fence: 3 },
         Entry::Lost { key: key("a"), claim: at(1, 2) },

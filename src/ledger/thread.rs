@@ -326,18 +326,15 @@ impl Ledger {
 
 impl Door for Ledger {
     fn submit(&self, asker: Asker, asks: Vec<Ask>) -> Result<Ticket, Unavailable> {
-        if let (Asker::Session(..), Some(stalled)) = (asker, self.shared.stalled()) {
-            return Err(Unavailable::NotAnswering(stalled));
-        }
-        let mut state = self.shared.state();
-        let was_due = state.committer.rides_along();
-        let ticket = state.committer.submit(asker, asks)?;
-        let wakes = !(was_due && state.committer.rides_along());
-        drop(state);
-        if wakes {
-            self.shared.changed.notify_all();
-        }
-        Ok(ticket)
+        self.shared.submit(asker, |committer| committer.submit(asker, asks))
+    }
+
+    fn submit_together(
+        &self,
+        asker: Asker,
+        requests: Vec<Vec<Ask>>,
+    ) -> Result<Vec<Ticket>, Unavailable> {
+        self.shared.submit(asker, |committer| committer.submit_together(asker, requests))
     }
 
     fn withdraw(&self, ticket: Ticket) -> Withdrawal {
@@ -367,6 +364,10 @@ impl Door for Ledger {
 
     fn has_company(&self) -> bool {
         self.shared.outlook.has_company.load(Ordering::Acquire)
+    }
+
+    fn mirror_lag(&self) -> Duration {
+        self.shared.state().committer.mirror_lag(self.shared.now())
     }
 
     fn fence_high(&self) -> u64 {
@@ -418,12 +419,32 @@ impl Shared {
             base: Instant::now(),
             busy_since: AtomicU64::new(0),
             writes: AtomicU64::new(0),
-            outlook: Outlook::new(settings.timing.poll),
+            outlook: Outlook::new(settings.timing.poll()),
         }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has the committer take something, and wakes the thread if it is to be written at once.
+    fn submit<T>(
+        &self,
+        asker: Asker,
+        hand_in: impl FnOnce(&mut Committer) -> Result<T, Unavailable>,
+    ) -> Result<T, Unavailable> {
+        if let (Asker::Session(..), Some(stalled)) = (asker, self.stalled()) {
+            return Err(Unavailable::NotAnswering(stalled));
+        }
+        let mut state = self.state();
+        let was_due = state.committer.rides_along();
+        let taken = hand_in(&mut state.committer)?;
+        let wakes = !(was_due && state.committer.rides_along());
+        drop(state);
+        if wakes {
+            self.changed.notify_all();
+        }
+        Ok(taken)
     }
 
     fn wait_while(

@@ -15,13 +15,16 @@
 //! # What names such a lock
 //!
 //! `<time>:<content>` ([`mark`]): the time in ms at which the key would have run out when the lock
-//! was taken tells one acquire from the next of the same content; `0` where there was none. The
-//! content is empty where it is not known: too large, or of a type that nobody locks with. Ledgers of
-//! format 1 have a SHA1 in its place, which is nobody's content.
+//! was taken tells one acquire from the next of the same content; `0` where there was none. In place
+//! of a content that is too large to be kept stands its digest (`content/digest.rs`): it tells that one
+//! from every other, and nothing can be put back from it. It is empty where not even that is known:
+//! larger than [`digest::LARGEST`] and [`digest::MOST`] allow, or of a type that nobody locks with.
+//! Ledgers of format 1 have a SHA1 in its place, which is nobody's content.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+pub mod digest;
 mod follow;
 mod score;
 
@@ -29,10 +32,10 @@ pub use follow::{follow, is_followed, shares_a_part};
 pub use score::Score;
 
 /// Bytes of a content, as long as a lock's value may be by default (SPEC 9). What is larger is not
-/// kept: the lock is known, and nothing of it can be put back.
+/// kept but by its digest: the lock is known, and nothing of it can be put back.
 pub const LARGEST: usize = 4096;
 
-/// Elements of a content: what scripts look at under one key.
+/// Elements of a content that is kept.
 pub const MOST: usize = 128;
 
 /// A content that is not empty; keys without elements do not exist.
@@ -111,12 +114,7 @@ impl Content {
 
     /// Redis's word for the type (`TYPE`).
     pub fn type_name(&self) -> &'static str {
-        match self {
-            Self::Hash(_) => "hash",
-            Self::Sorted(_) => "zset",
-            Self::Set(_) => "set",
-            Self::List(_) => "list",
-        }
+        type_of(self.letter()).unwrap_or_default()
     }
 
     /// The first field, member or element: of most libraries what tells one owner from another. A
@@ -153,6 +151,26 @@ impl Content {
             Self::Set(_) => b's',
             Self::List(_) => b'l',
         }
+    }
+}
+
+/// Redis's word for the type that a letter stands for.
+fn type_of(letter: u8) -> Option<&'static str> {
+    Some(match letter {
+        b'h' => "hash",
+        b'z' => "zset",
+        b's' => "set",
+        b'l' => "list",
+        _ => return None,
+    })
+}
+
+/// Redis's word for the type of a lock with this mark, if that is known.
+pub fn type_of_mark(mark: &[u8]) -> Option<&'static str> {
+    let content = split(mark).1;
+    match content.strip_prefix(b"#") {
+        Some(digest) => type_of(*digest.first()?),
+        None => Content::parse(content).map(|content| content.type_name()),
     }
 }
 
@@ -213,12 +231,26 @@ pub fn of_mark(mark: &[u8]) -> Option<Content> {
     Content::parse(split(mark).1)
 }
 
-/// A mark that came from a script, with its content as [`Content::to_bytes`] has it; without one
-/// where that is none or too large.
+/// A mark that came from a script, with its content as [`Content::to_bytes`] has it or its digest;
+/// without either where that is none or too large.
 pub fn canonical(mark: &[u8]) -> Arc<[u8]> {
     let (at, content) = split(mark);
-    let content = Content::parse(content).map(|content| content.to_bytes()).unwrap_or_default();
-    with_content(at, &content)
+    match Content::parse(content) {
+        Some(content) => with_content(at, &content.to_bytes()),
+        None if digest::is_one(content) => with_content(at, content),
+        None => with_content(at, &[]),
+    }
+}
+
+/// True for a mark that came from a script, of a content that is too large even for a digest.
+pub fn is_too_large(mark: &[u8]) -> bool {
+    split(mark).1 == b"!"
+}
+
+/// True if the mark says what stands there, be it by a digest alone.
+pub fn is_told(mark: &[u8]) -> bool {
+    let content = split(mark).1;
+    digest::is_one(content) || Content::parse(content).is_some()
 }
 
 /// True if both are known to have the same content.

@@ -127,6 +127,11 @@ pub fn matches(stored: &[u8], presented: &[u8], mode: Stamp) -> bool {
         || original(stored).is_some_and(|(value, _)| value == presented)
 }
 
+/// What names the lock that has `stored`, each form as [`matches`] takes it.
+pub fn forms(stored: &[u8], mode: Stamp) -> [Option<&[u8]>; 3] {
+    [Some(stored), Some(strip(stored, mode)), original(stored).map(|(value, _)| value)]
+}
+
 /// Whether nobody else will come with the same client value: a UUID; 16 bytes or more of hex or
 /// base64 with a digit; 16 bytes or more that are not UTF-8; or `a:b` where b is one of these.
 pub fn is_unique(value: &[u8]) -> bool {

@@ -14,31 +14,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Cause, Change, Effect, Finding, Input, Mode, Report, Sign, UNTOLD};
-
-/// The times and terms of a machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Terms {
-    /// How long probes must be good, after an outage, before Redis counts as back (SPEC 2).
-    pub recover_after: Duration,
-    /// Time between two probes while nothing is wrong.
-    pub probe_interval: Duration,
-    /// For how long `-BUSY` is waited out; also after how long workers report a time-out.
-    pub command_timeout: Duration,
-    /// `guarantee = "strict"`: nothing that changes a lock is done without the ledger.
-    pub needs_ledger: bool,
-}
-
-impl Default for Terms {
-    fn default() -> Self {
-        Self {
-            recover_after: Duration::from_secs(1),
-            probe_interval: Duration::from_millis(500),
-            command_timeout: Duration::from_secs(5),
-            needs_ledger: true,
-        }
-    }
-}
+use super::{Cause, Change, Effect, Finding, Input, Mode, Report, Sign, Terms, UNTOLD};
 
 /// Shortest time between the starts of two probes, so that clients whose connections fail one
 /// after the other cost Redis no more than this.
@@ -115,6 +91,8 @@ pub struct Machine {
     /// An error reply that a blind probe can't refute.
     accused: Option<Sign>,
     busy_since: Option<Duration>,
+    /// The last probe's new connection was made and then broke.
+    broke: bool,
     /// The run that others have met, where Redis does not tell the probe.
     alias: Option<Arc<str>>,
     pass: Option<Pass>,
@@ -140,6 +118,7 @@ impl Machine {
             write_timeout: None,
             accused: None,
             busy_since: None,
+            broke: false,
             alias: None,
             pass: None,
             probing: Probing { due: now, fresh: true, ..Probing::default() },
@@ -310,6 +289,7 @@ impl Machine {
     fn good(&mut self, now: Duration, run: Arc<str>, broken: bool) {
         self.suspected = None;
         self.reachable = true;
+        self.broke = false;
         match &mut self.redis {
             // No probe has ever failed: there is nothing to wait for but the pass.
             Redis::Unknown => self.recover(now, run),
@@ -377,6 +357,14 @@ impl Machine {
                     return;
                 }
             }
+            // Whatever has broken everybody's connections may have met the new one as well. One that
+            // was refused says more: nobody listens.
+            Sign::Reset if !self.is_away() && !self.broke => {
+                self.broke = true;
+                self.suspect(began);
+                self.want_probe(now, true);
+                return;
+            }
             // There is no room for the probe; those who have a connection may well be served.
             Sign::MaxClients if in_use => return,
             _ => self.busy_since = None,
@@ -390,6 +378,7 @@ impl Machine {
     fn lose(&mut self, now: Duration, cause: Cause, reachable: bool) {
         self.redis = Redis::Down;
         self.reachable = reachable;
+        self.broke = false;
         self.write_timeout = None;
         let detected_after = self.suspected.take().map(|since| now.saturating_sub(since));
         if self.lost.as_ref() != Some(&cause) {
@@ -441,11 +430,15 @@ impl Machine {
             }
         }
         if !self.probing.under_way && now >= self.probing.due {
-            let away = matches!(self.redis, Redis::Down | Redis::Proving { .. });
             let deep = self.probing.deep || !matches!(self.redis, Redis::Up { .. });
-            self.out.push(Effect::Probe { fresh: self.probing.fresh || away, deep });
+            self.out.push(Effect::Probe { fresh: self.probing.fresh || self.is_away(), deep });
             self.probing = Probing { began: Some(now), under_way: true, ..Probing::default() };
         }
+    }
+
+    /// An outage is under way.
+    fn is_away(&self) -> bool {
+        matches!(self.redis, Redis::Down | Redis::Proving { .. })
     }
 
     fn suspect(&mut self, since: Duration) {

@@ -58,7 +58,7 @@ pub enum Body {
 /// Redis's answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    /// To [`look`].
+    /// To [`look`]: for the first keys, at least for one; for all but where large contents stand there.
     Found(Vec<Found>),
     /// To [`Batch::command`]: one number for each key, as `lock::envelope::scripts` says.
     Marks(Vec<i64>),

@@ -266,7 +266,11 @@ impl Pass {
                 UnderWay::Nothing | UnderWay::Look(_) | UnderWay::Repair(_),
                 Answer::Refused(text),
             ) => self.failure = Some(text),
-            (UnderWay::Look(keys), Answer::Found(found)) if keys.len() == found.len() => {
+            (UnderWay::Look(mut keys), Answer::Found(found))
+                if (1..=keys.len()).contains(&found.len()) =>
+            {
+                // The others had to wait for large ones.
+                self.queue.extend(keys.split_off(found.len()));
                 self.found.extend(keys.into_iter().zip(found));
             }
             (UnderWay::Repair(batch), Answer::Marks(marks)) => {

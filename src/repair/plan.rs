@@ -95,7 +95,7 @@ pub enum Plan<'a> {
     /// Nothing now; look again.
     Wait(Why),
     /// Redis can't be brought in line: the holder's content is not in the ledger (too large), or what
-    /// is in its place could not be put back if that were wrong. Redis stays as it is.
+    /// is in its place can't be told from anything else. Redis stays as it is.
     CannotRestore,
     /// This.
     Act(Repair<'a>),
@@ -110,11 +110,11 @@ pub enum Rest {
     Right,
     /// A key that will be finished by its acquire, or runs out.
     Provisional,
-    /// Not a string, unknown, and too large to be a lock; or (`fast`) one that was released once, and
+    /// Not a string, unknown, and too large to be put back; or (`fast`) one that was released once, and
     /// may have been granted again.
     Foreign,
-    /// The holder is not a string, and neither is what stands there, but what that is can't be told:
-    /// it is taken for the holder's.
+    /// The holder is not a string, and neither is what stands there, and neither can be told from
+    /// anything else: it is taken for the holder's.
     Changed,
     /// The holder's time has passed; the ledger will say so.
     RunOut,
@@ -228,7 +228,7 @@ fn standing<'a>(there: There<'a>, says: Says<'a>, terms: Terms) -> Plan<'a> {
         (None, Standing::Disputed) => disputed(there, says, terms),
         (None, Standing::Dead) if !may_be_new(there, terms) => dead(there, says.holder, terms),
         (None, Standing::Dead) if says.holder.is_none() => Plan::Nothing(Rest::Foreign),
-        (None, Standing::Dead | Standing::Unknown) => unknown(there, says.holder, terms),
+        (None, Standing::Dead | Standing::Unknown) => unknown(there, says, terms),
     }
 }
 
@@ -296,44 +296,56 @@ fn in_place_of_dead<'a>(theirs: Guard<'a>, hold: Hold<'a>) -> Plan<'a> {
 }
 
 /// A value that the ledger has never heard of.
-fn unknown<'a>(there: There<'a>, holder: Option<Hold<'a>>, terms: Terms) -> Plan<'a> {
-    match (holder, there.ttl_ms) {
+fn unknown<'a>(there: There<'a>, says: Says<'a>, terms: Terms) -> Plan<'a> {
+    match (says.holder, there.ttl_ms) {
         (None, Some(_)) => Plan::Nothing(Rest::Provisional),
         (Some(_), Some(_)) => Plan::Wait(Why::Provisional),
         (None, None) => match is_known(there.guard) {
             true => Plan::Act(Repair::Adopt(there.guard)),
             false => Plan::Nothing(Rest::Foreign),
         },
-        (Some(hold), None) => against(there.guard, hold, terms),
+        (Some(hold), None) => against(there.guard, hold, says.value, terms),
     }
 }
 
 /// A permanent value that the ledger does not know, in the place of its holder.
-fn against<'a>(theirs: Guard<'a>, hold: Hold<'a>, terms: Terms) -> Plan<'a> {
+fn against<'a>(theirs: Guard<'a>, hold: Hold<'a>, value: Standing, terms: Terms) -> Plan<'a> {
     if let (Guard::Other(ours), Guard::Other(theirs)) = (hold.what, theirs)
-        && let Some(plan) = changed(theirs, ours, hold, terms)
+        && let Some(plan) = changed(theirs, ours, hold, value, terms)
     {
         return plan;
     }
     match terms.guarantee {
         Guarantee::Fast => Plan::Wait(Why::Mirror),
-        Guarantee::Strict if !is_known(theirs) || !is_known(hold.what) => Plan::CannotRestore,
+        Guarantee::Strict if !is_told(theirs) || !is_known(hold.what) => Plan::CannotRestore,
         Guarantee::Strict => in_place_of(theirs, hold, true),
     }
 }
 
 /// What stands there may be what the holder's content has become. While Redis is asked first it is:
 /// by a command that the ledger did not hear of. In `strict` that is not so while the ledger alone
-/// answers: then it was made late, of something old. None: it has nothing of the holder's.
-fn changed<'a>(theirs: &'a [u8], ours: &[u8], hold: Hold<'a>, terms: Terms) -> Option<Plan<'a>> {
+/// answers: then it was made late, of something old. None: it has nothing of the holder's, or nobody
+/// can tell.
+fn changed<'a>(
+    theirs: &'a [u8],
+    ours: &[u8],
+    hold: Hold<'a>,
+    value: Standing,
+    terms: Terms,
+) -> Option<Plan<'a>> {
     let follow = Plan::Act(Repair::Follow(theirs));
-    Some(match (content::of_mark(ours), content::of_mark(theirs)) {
-        (_, None) => Plan::Nothing(Rest::Changed),
-        (None, Some(_)) => follow,
-        (Some(ours), Some(theirs)) if !content::shares_a_part(&ours, &theirs) => return None,
-        (Some(_), Some(_)) if terms.is_asked || terms.guarantee == Guarantee::Fast => follow,
-        (Some(_), Some(_)) => in_place_of(Guard::Other(theirs), hold, false),
-    })
+    let is_asked = terms.is_asked || terms.guarantee == Guarantee::Fast;
+    match (content::of_mark(ours), content::of_mark(theirs)) {
+        (Some(ours), Some(theirs)) if !content::shares_a_part(&ours, &theirs) => None,
+        (Some(_), Some(_)) if is_asked => Some(follow),
+        (Some(_), Some(_)) => Some(in_place_of(Guard::Other(theirs), hold, false)),
+        // Neither can be told from anything else.
+        _ if !content::is_told(ours) && !content::is_told(theirs) => {
+            Some(Plan::Nothing(Rest::Changed))
+        }
+        // Of one of the two no part is known. What was released is nobody's change.
+        (None, _) | (_, None) => (is_asked && value == Standing::Unknown).then_some(follow),
+    }
 }
 
 fn in_place_of<'a>(theirs: Guard<'a>, hold: Hold<'a>, conflict: bool) -> Plan<'a> {
@@ -351,6 +363,14 @@ fn replace<'a>(
     conflict: bool,
 ) -> Plan<'a> {
     Plan::Act(Repair::Replace { theirs, ours, ttl_ms, conflict })
+}
+
+/// True if one can tell it from everything else: a string, a content that is known, or a digest.
+fn is_told(guard: Guard<'_>) -> bool {
+    match guard {
+        Guard::Value(_) => true,
+        Guard::Other(mark) => content::is_told(mark),
+    }
 }
 
 /// True if it could be set again: a string, or a content that is known.

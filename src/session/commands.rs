@@ -189,6 +189,10 @@ impl Session {
                     self.run(Operation::verify, cx);
                     return Taken::Later;
                 }
+                if let Some((key, rule)) = self.rights_to_ask(&route, args, view, cx) {
+                    self.run(|scope| Operation::ask_rights(key, rule, scope), cx);
+                    return Taken::Later;
+                }
                 Taken::Instead(route)
             }
             _ => Taken::Later,
@@ -231,6 +235,25 @@ impl Session {
             && self.state.transaction.is_none()
             && !self.state.only_listens()
             && cx.shared.reports.expects()
+    }
+
+    /// The first lock of a command, and its rule, if nobody knows what this client may not do there.
+    fn rights_to_ask<'k, 'r>(
+        &mut self,
+        route: &Route,
+        args: Args<'k>,
+        view: View,
+        cx: &Cx<'r>,
+    ) -> Option<(&'k [u8], &'r str)> {
+        let is_free = self.state.transaction.is_none() && !self.state.is_watching();
+        let may_ask = is_free && view.mode == Mode::Healthy && !self.state.only_listens();
+        if !may_ask || !matches!(route, Route::Lock(_)) || !self.witness.is_upstream(&self.state) {
+            return None;
+        }
+        let shared = cx.shared;
+        let keys = args.get(0).and_then(crate::command::lookup)?.keys(args);
+        let (key, rule) = { keys }.find_map(|key| Some((key, shared.rules.find(key)?)))?;
+        self.witness.has_to_ask(&rule.name, &self.state, &*shared.gate).then_some((key, &rule.name))
     }
 
     /// Carries out a command that is not simply forwarded.

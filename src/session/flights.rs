@@ -1,7 +1,8 @@
 //! Coalescing: concurrent acquires of one key share one question to Redis (SPEC 3).
 //!
 //! The first asks; the others wait. When the first was granted the lock or was told that it is
-//! held, the others are told the same "held"; any other outcome lets the next one ask for itself.
+//! held, the others are told the same "held"; when too few replicas had it, they are told that; any
+//! other outcome lets the next one ask for itself.
 //! A "held" also answers for a few milliseconds, until a release is seen. Pure but for its map:
 //! the driver hands in the time.
 
@@ -48,6 +49,8 @@ pub enum Verdict {
     Held,
     /// Ask for yourself.
     Ask,
+    /// No more than so many replicas had the lock in time.
+    TooFew(i64),
 }
 
 /// How an acquire that others waited for has ended.
@@ -57,6 +60,9 @@ pub(crate) enum Ended {
     Granted,
     /// Redis said that somebody holds it.
     Held,
+    /// No more than so many replicas had it in time: each of the others would wait as long, one
+    /// after the other, to hear the same.
+    TooFew(i64),
     /// Anything else, which says nothing about the others.
     Unclear,
 }
@@ -138,18 +144,22 @@ impl Flights {
     /// The acquire that asked has ended. `releases` is the table's count now.
     pub(crate) fn ended(&mut self, question: &Question, how: Ended, now: Duration, releases: u64) {
         let Some(flight) = self.under_way.remove(question) else { return };
-        if how != Ended::Unclear {
+        if matches!(how, Ended::Granted | Ended::Held) {
             let seen = if how == Ended::Granted { releases } else { flight.asked };
             self.remember(question, now, seen);
         }
         let answers = |joined: u64| match how {
-            Ended::Granted => true,
+            Ended::Granted | Ended::TooFew(_) => true,
             Ended::Held => joined == flight.asked,
             Ended::Unclear => false,
         };
+        let verdict = match how {
+            Ended::TooFew(have) => Verdict::TooFew(have),
+            _ => Verdict::Held,
+        };
         let (told, mut left): (VecDeque<_>, VecDeque<_>) =
             flight.waiting.into_iter().partition(|(_, joined)| answers(*joined));
-        let tell = |(session, _)| (session, Verdict::Held, question.clone());
+        let tell = |(session, _)| (session, verdict, question.clone());
         self.verdicts.extend(told.into_iter().map(tell));
         if let Some((next, _)) = left.pop_front() {
             self.verdicts.push_back((next, Verdict::Ask, question.clone()));

@@ -16,6 +16,7 @@ mod grant;
 mod held;
 mod knock;
 mod local;
+mod over;
 mod replay;
 mod script;
 mod serve;
@@ -230,6 +231,15 @@ impl Operation {
         Verifying::begin(scope)
     }
 
+    /// Asks what the client may not do with such locks.
+    pub(super) fn ask_rights(
+        key: &[u8],
+        rule: &str,
+        scope: &mut Scope<'_, '_>,
+    ) -> (Option<Box<Self>>, Flow) {
+        Verifying::begin_rights(key, rule, scope)
+    }
+
     /// True for a [`Operation::verify`] that has found the expected run.
     pub(super) fn has_verified(&self) -> bool {
         matches!(self, Self::Verify(operation) if operation.done)
@@ -257,10 +267,18 @@ impl Operation {
             LockUse::Script { .. } => Scripting::begin_script(args, scope),
             lock_use if fresh::is_blind(lock_use) => match Reading::begin(args, scope) {
                 Some((reading, flow)) => (Some(reading), flow),
-                None => Exchange::begin(lock_use, args, scope),
+                None => Scripting::begin_blind(lock_use, args, scope),
             },
             _ => Exchange::begin(lock_use, args, scope),
         }
+    }
+
+    /// Another operation takes this one's place, if there is one.
+    fn go_on_as(&mut self, next: Option<Box<Self>>, flow: Flow) -> Flow {
+        if let Some(next) = next {
+            *self = *next;
+        }
+        flow
     }
 
     /// A whole reply of Redis to what the operation sent.
@@ -273,23 +291,23 @@ impl Operation {
         match self {
             Self::Acquire(operation) => operation.reply(frame, scope),
             Self::Exchange(operation) => operation.reply(frame, scope),
-            Self::Script(operation) => match operation.reply(frame, scope) {
-                Some(flow) => flow,
-                None => {
-                    let (serving, flow) = Serving::in_place_of(operation.words(), None, scope);
-                    *self = Self::Serve(serving);
-                    flow
-                }
+            Self::Script(operation) => match operation.without_script(frame, scope) {
+                Some((next, flow)) => self.go_on_as(next, flow),
+                None => match operation.reply(frame, scope) {
+                    Some(flow) => flow,
+                    None => {
+                        let (serving, flow) = Serving::in_place_of(operation.words(), None, scope);
+                        *self = Self::Serve(serving);
+                        flow
+                    }
+                },
             },
             Self::Queue(operation) => operation.reply(frame, scope),
             Self::Exec(operation) => operation.reply(frame, scope),
             Self::Replay(operation) => operation.reply(frame, scope),
             Self::Knock(operation) => {
                 let (next, flow) = operation.reply(frame, scope);
-                if let Some(next) = next {
-                    *self = *next;
-                }
-                flow
+                self.go_on_as(next, flow)
             }
             Self::Verify(operation) => operation.reply(frame, scope),
             Self::Carry(operation) => operation.reply(frame, scope),
@@ -385,10 +403,7 @@ impl Operation {
             Self::Exchange(operation) => operation.answered(answer, scope),
             Self::Read(operation) => {
                 let (next, flow) = operation.answered(answer, scope)?;
-                if let Some(next) = next {
-                    *self = *next;
-                }
-                Some(flow)
+                Some(self.go_on_as(next, flow))
             }
             Self::Script(operation) => operation.answered(answer, scope),
             Self::Exec(operation) => operation.answered(answer, scope),
@@ -418,10 +433,7 @@ impl Operation {
             Self::Exchange(operation) => operation.ledger_late(scope),
             Self::Read(operation) => {
                 let (next, flow) = operation.ledger_late(scope);
-                if let Some(next) = next {
-                    *self = *next;
-                }
-                flow
+                self.go_on_as(next, flow)
             }
             Self::Script(operation) => operation.ledger_late(scope),
             Self::Exec(operation) => operation.ledger_late(scope),

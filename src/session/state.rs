@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::lock::record::LockKey;
+use crate::lock::record::{LockKey, Position};
 use crate::resp::encode::{self, Protocol};
 
 /// What a command will have changed once Redis reports success.
@@ -162,8 +162,17 @@ pub(crate) struct Watched {
     pub(crate) lost: bool,
 }
 
-/// A lock and the stored value that the client was shown of it while it watched.
-pub(crate) type Seen = (LockKey, Arc<[u8]>);
+/// What a client was shown of a lock while it watched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) lock: LockKey,
+    /// The stored value.
+    pub(crate) stored: Arc<[u8]>,
+    /// By which claim it held the lock; none of a value that the ledger did not know.
+    pub(crate) claim: Option<Position>,
+    /// `fast`: the counter of fences at that time, where it was asked for.
+    pub(crate) fence: Option<u64>,
+}
 
 /// Locks of which is remembered what a client that watches was shown: no client looks at more before
 /// its EXEC; of further ones EXEC deletes what it meets.
@@ -185,6 +194,8 @@ pub(crate) struct State {
     pub(crate) watched: Option<Watched>,
     /// The activity of repairs when the operation under way began.
     pub(crate) repairs_before: u64,
+    /// `fast`: the counter of fences, as Redis told it with what is being shown.
+    pub(crate) counter: Option<u64>,
     watching: bool,
     /// What was shown since.
     seen: Vec<Seen>,
@@ -207,6 +218,7 @@ impl Default for State {
             held_back: None,
             watched: None,
             repairs_before: 0,
+            counter: None,
             watching: false,
             seen: Vec::new(),
             lasting: false,
@@ -332,11 +344,17 @@ impl State {
 
     /// Redis has shown this value of a lock. EXEC fails if it was changed since then, so it is what a
     /// DEL in it deletes.
-    pub(crate) fn saw(&mut self, lock: LockKey, stored: &[u8]) {
+    pub(crate) fn saw(&mut self, seen: Seen) {
+        let seen = Seen { fence: self.counter, ..seen };
         if self.watching && self.seen.len() < SEEN_KEPT {
-            self.seen.retain(|(seen, _)| *seen != lock);
-            self.seen.push((lock, stored.into()));
+            self.seen.retain(|earlier| earlier.lock != seen.lock);
+            self.seen.push(seen);
         }
+    }
+
+    /// What was shown since the client watches.
+    pub(crate) fn seen(&self) -> &[Seen] {
+        &self.seen
     }
 
     /// What was shown while the client watched; the transaction that depends on it has ended.

@@ -3,9 +3,12 @@
 
 mod company;
 mod fast;
+mod looks;
 mod multi;
+mod over;
 mod serve;
 mod strict;
+mod waiting;
 mod withdrawal;
 
 use std::sync::Arc;
@@ -131,6 +134,7 @@ struct Rig {
     shared: Shared,
     flights: Flights,
     wires: Fake,
+    now: Duration,
 }
 
 impl Rig {
@@ -173,12 +177,13 @@ impl Rig {
             shared,
             flights: Flights::new(Duration::ZERO),
             wires: Fake::default(),
+            now: Duration::from_secs(1),
         }
     }
 
     fn with<T>(&mut self, step: impl FnOnce(&mut Session, &mut Cx<'_>) -> T) -> T {
         let mut cx = Cx {
-            now: Duration::from_secs(1),
+            now: self.now,
             worker: 0,
             shared: &self.shared,
             wires: &mut self.wires,

@@ -26,6 +26,8 @@ struct Told {
     user: Option<Arc<[u8]>>,
     epoch: u64,
     rules: Vec<Box<str>>,
+    /// Rules about which Redis was asked what the client may not do.
+    asked: Vec<Box<str>>,
 }
 
 impl Witness {
@@ -88,13 +90,33 @@ impl Witness {
         }
     }
 
-    /// Redis has carried out a lock command that writes, under this rule.
-    pub(super) fn used(&mut self, rule: &str, state: &State, gate: &dyn Gate) {
+    /// What was told is of no use after another login, or once the gate has forgotten something.
+    fn refresh(&mut self, state: &State, gate: &dyn Gate) {
         let epoch = gate.epoch();
         let same_user = |user: &Arc<[u8]>| Arc::ptr_eq(user, &state.user);
         if self.told.epoch != epoch || !self.told.user.as_ref().is_some_and(same_user) {
-            self.told = Told { user: Some(state.user.clone()), epoch, rules: Vec::new() };
+            self.told = Told { user: Some(state.user.clone()), epoch, ..Told::default() };
         }
+    }
+
+    /// True for a client whose credentials Redis has accepted.
+    pub(super) fn is_upstream(&self, state: &State) -> bool {
+        self.who(state).proof == Proof::Upstream
+    }
+
+    /// True if Redis is to be asked what the client may not do under this rule; once for a login.
+    pub(super) fn has_to_ask(&mut self, rule: &str, state: &State, gate: &dyn Gate) -> bool {
+        self.refresh(state, gate);
+        if self.told.asked.iter().any(|asked| **asked == *rule) {
+            return false;
+        }
+        self.told.asked.push(rule.into());
+        gate.has_to_ask(self.who(state), rule)
+    }
+
+    /// Redis has carried out a lock command that writes, under this rule.
+    pub(super) fn used(&mut self, rule: &str, state: &State, gate: &dyn Gate) {
+        self.refresh(state, gate);
         if !self.told.rules.iter().any(|told| **told == *rule) {
             gate.saw_use(self.who(state), rule, self.since);
             self.told.rules.push(rule.into());
@@ -105,8 +127,14 @@ impl Witness {
     pub(super) fn failed(&self, rule: Option<&str>, error: &[u8], state: &State, gate: &dyn Gate) {
         if error.starts_with(b"NOAUTH") {
             gate.saw_refused(self.who(state), None);
-        } else if rule.is_some() && is_forbidden(error) {
-            gate.saw_refused(self.who(state), rule);
+        } else if let Some(rule) = rule
+            && is_forbidden(error)
+        {
+            // That this command is refused is known, and says nothing of the others.
+            let known = |name: &str| gate.is_denied(self.who(state), rule, name);
+            if !command_of(error).is_some_and(known) {
+                gate.saw_refused(self.who(state), Some(rule));
+            }
         }
     }
 
@@ -129,4 +157,10 @@ impl Witness {
 /// True for Redis's words to a user without rights, also from inside a script.
 fn is_forbidden(error: &[u8]) -> bool {
     error.starts_with(b"NOPERM") || error.starts_with(b"ERR The user executing the script")
+}
+
+/// The command that the user may not run, in Redis's words.
+fn command_of(error: &[u8]) -> Option<&str> {
+    let error = std::str::from_utf8(error).ok().filter(|error| error.starts_with("NOPERM"))?;
+    error.split_once("to run the '")?.1.split_once('\'').map(|(name, _)| name)
 }

@@ -326,7 +326,9 @@ impl Checks {
             }
             let is_known = self.granted.contains(&own) || self.unknown.contains(&own);
             match self.refused.get(&own) {
-                Some(pid) if self.dead.contains(pid) => self.count("refused, then a crash"),
+                Some(pid) if self.dead.contains(pid) && !self.is_strict() => {
+                    self.count("refused, then a crash");
+                }
                 Some(_) => self.fail(format!("{own} was told no, and holds the lock")),
                 None if is_known => {}
                 None => self.fail(format!("{own} holds a lock, of which nobody knows")),

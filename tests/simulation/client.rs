@@ -308,11 +308,6 @@ impl World {
             Doing::Idle | Doing::Retrying | Doing::Resolving | Doing::Holding | Doing::Keeping => {}
             Doing::Acquiring => self.acquire_unknown(id),
             Doing::Checking | Doing::Extending | Doing::Watching | Doing::Getting if holds => {
-                let client = &self.clients[id];
-                if self.fleet == Fleet::Ttl && client.doing == Doing::Extending {
-                    // An extension that Redis has may be booked later than a release that follows.
-                    self.checks.is_unknown(&client.key, &client.token);
-                }
                 self.rest(id, Doing::Holding, soon);
             }
             // It may still arrive, and deletes what stands there then, as in any Redis: who has let
@@ -409,6 +404,9 @@ impl World {
             self.clients[id].key.clear();
             self.clients[id].others.clear();
             return self.rest(id, Doing::Idle, Duration::from_millis(300));
+        }
+        if self.fleet == Fleet::Strict && self.clients[id].rng.percent(20) {
+            self.move_on(id);
         }
         if !self.connect(id) {
             return self.rest(id, Doing::Holding, Duration::from_millis(150));

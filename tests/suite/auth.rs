@@ -2,7 +2,7 @@
 //!
 //! Each test lets users do things with Redis there, ends Redis as a crash does, and asks again.
 
-use crate::support::locks::{A, B, NIL, OK, QUICK};
+use crate::support::locks::{self, A, B, NIL, OK, QUICK};
 use crate::support::{Client, Redis, Settings, Subject, direct, poll_for, wait_until};
 
 const RULES: &str = "[[rule]]\nname = \"jobs\"\nkeys = [\"lock:*\"]\n\
@@ -70,11 +70,9 @@ fn wait_mode_as(client: &mut Client, word: &str) {
     });
 }
 
-/// An answer of the mode also where strangers are let in to nothing else.
+/// The mode is told also where strangers are let in to nothing else.
 fn wait_mode(subject: &Subject, word: &str) {
-    poll_for(word, crate::support::PATIENCE, || {
-        subject.client().ask("LOCKSIDE MODE").contains(word).then_some(())
-    });
+    locks::wait_mode(subject.port(), word);
 }
 
 fn take(key: &str) -> String {
@@ -366,4 +364,71 @@ fn strangers_that_were_never_seen_may_what_redis_lets_strangers_do() {
     let mut stranger = subject.client();
     assert_eq!(stranger.ask(&take("lock:a")), OK);
     assert_refused(&mut stranger, &take("mutex:a"), "NOPERM");
+}
+
+const DELETES: &str = "\"return redis.call('del', KEYS[1])\"";
+const SETS: &str = "\"return redis.call('set', KEYS[1], ARGV[1], 'NX', 'PX', 30000)\"";
+const REFUSED: &str = "-ERR The user executing the script can't run this command or subcommand";
+
+/// Rights to some commands alone are no more without Redis than with it.
+#[test]
+fn commands_that_redis_refuses_a_user_are_refused_without_it() {
+    let Some(mut stage) = Stage::start() else { return };
+    for user in
+        ["ends on >ends ~* &* +@all -set", "keeps on >keeps ~* &* +@all -del -unlink -getdel"]
+    {
+        assert_eq!(stage.admin.ask(&format!("ACL SETUSER {user}")), OK);
+    }
+    stage.strangers_off();
+    let (mut ends, mut keeps) = (stage.login("ends", "ends"), stage.login("keeps", "keeps"));
+    assert_eq!(ends.ask("DEL lock:none"), ":0\r\n");
+    assert_refused(&mut ends, &take("lock:x"), "NOPERM");
+    assert_eq!(ends.ask("DEL lock:none"), ":0\r\n");
+    assert_eq!(keeps.ask(&take("lock:a")), OK);
+    assert_refused(&mut keeps, "DEL lock:a", "NOPERM");
+    stage.outage();
+
+    for line in [&take("lock:x"), &take("lock:a")] {
+        assert_refused(&mut ends, line, "NOPERM");
+    }
+    let by_script = ends.ask(&format!("EVAL {SETS} 1 lock:x {A}"));
+    assert!(by_script.starts_with(REFUSED), "{by_script}");
+    assert_eq!(ends.ask("MULTI"), OK);
+    assert_eq!(ends.ask(&take("lock:x")), "+QUEUED\r\n");
+    assert_refused(&mut ends, "EXEC", "NOPERM");
+    assert_eq!(ends.ask("EXISTS lock:x"), ":0\r\n");
+
+    for line in ["DEL lock:a", "UNLINK lock:a", "GETDEL lock:a"] {
+        assert_refused(&mut keeps, line, "NOPERM");
+    }
+    let by_script = keeps.ask(&format!("EVAL {DELETES} 1 lock:a"));
+    assert!(by_script.starts_with(REFUSED), "{by_script}");
+    assert_eq!(keeps.ask("GET lock:a"), format!("$36\r\n{A}\r\n"));
+    assert_eq!(keeps.ask(&take("lock:b")), OK);
+    // Another connection of the same user, and who may.
+    assert_refused(&mut stage.login("keeps", "keeps"), "DEL lock:a", "NOPERM");
+    assert_eq!(ends.ask("DEL lock:a"), ":1\r\n");
+}
+
+/// The same of clients that say nothing of who they are.
+#[test]
+fn commands_that_redis_refuses_strangers_are_refused_without_it() {
+    if direct() {
+        return;
+    }
+    let mut redis = Redis::start();
+    assert_eq!(redis.client().ask("ACL SETUSER default -del"), OK);
+    let settings = Settings { upstream: QUICK, tables: RULES, ..Settings::default() };
+    let subject = Subject::with(&redis, settings);
+    wait_mode(&subject, "healthy");
+    let mut stranger = subject.client();
+    assert_eq!(stranger.ask(&take("lock:a")), OK);
+    assert_refused(&mut stranger, "DEL lock:a", "NOPERM");
+    redis.kill();
+    wait_mode(&subject, "degraded");
+    assert_refused(&mut stranger, "DEL lock:a", "NOPERM");
+    assert_eq!(stranger.ask(&take("lock:b")), OK);
+    assert_eq!(stranger.ask("UNLINK lock:b"), ":1\r\n");
+    let by_script = stranger.ask(&format!("EVAL {DELETES} 1 lock:a"));
+    assert!(by_script.starts_with(REFUSED), "{by_script}");
 }

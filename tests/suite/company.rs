@@ -6,25 +6,16 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 use crate::support::client::ask_until;
+use crate::support::locks::{A, B, EXTEND, NIL, OK, ONE, bulk, give, take};
 use crate::support::process::directory;
 use crate::support::{Client, Redis, Relay, Settings, Subject, Trouble, direct};
-
-const A: &str = "550e8400-e29b-41d4-a716-446655440000";
-const B: &str = "6ba7b810-9dad-41d1-80b4-00c04fd430c8";
-const OK: &str = "+OK\r\n";
-const NIL: &str = "$-1\r\n";
-const ONE: &str = ":1\r\n";
-
-/// As most libraries release.
-const RELEASE: &str = "if redis.call('get', KEYS[1]) == ARGV[1] then \
-    return redis.call('del', KEYS[1]) else return 0 end";
 
 /// How often each case is played: a poll of the ledger comes between at some time.
 const TIMES: usize = 15;
 
 struct Stage {
     _ledger: Arc<TempDir>,
-    _redis: Redis,
+    redis: Redis,
     relay: Relay,
     one: Client,
     two: Client,
@@ -34,22 +25,32 @@ struct Stage {
 impl Stage {
     /// None in direct mode, where there is no ledger.
     fn start() -> Option<Self> {
+        Self::with_poll("1s")
+    }
+
+    /// Two that hear of each other's entries so late that no test waits for it.
+    fn deaf() -> Option<Self> {
+        Self::with_poll("60s")
+    }
+
+    fn with_poll(poll: &str) -> Option<Self> {
         if direct() {
             return None;
         }
         let (redis, ledger) = (Redis::start(), directory("ledger"));
         let relay = Relay::before(redis.port());
-        let tables =
-            format!("[ledger]\npath = \"{}\"\n", ledger.path().join("ledger.db").display());
+        let tables = format!(
+            "[ledger]\npoll = \"{poll}\"\npath = \"{}\"\n",
+            ledger.path().join("ledger.db").display()
+        );
         let settings = Settings { tables: &tables, ..Settings::default() };
         let subjects = [(); 2].map(|()| Subject::before(relay.port(), settings));
         let [one, two] = [0, 1].map(|number: usize| subjects[number].client());
-        let mut stage =
-            Self { _ledger: Arc::new(ledger), _redis: redis, relay, one, two, subjects };
+        let mut stage = Self { _ledger: Arc::new(ledger), redis, relay, one, two, subjects };
         stage.wait_modes("healthy");
         // Each has seen that Redis lets everybody use locks.
         for client in [&mut stage.one, &mut stage.two] {
-            assert_eq!(client.ask(&take(A)), OK);
+            assert_eq!(client.ask(&take("lock:a", A)), OK);
             release(client, "DEL", A);
         }
         Some(stage)
@@ -75,7 +76,7 @@ impl Stage {
 fn release(client: &mut Client, way: &str, token: &str) {
     match way {
         "script" => {
-            let line = format!("EVAL \"{RELEASE}\" 1 lock:a {token}");
+            let line = give("lock:a", token);
             assert_eq!(client.ask(&line), ONE, "{way}");
         }
         "watch" => {
@@ -96,14 +97,6 @@ fn release(client: &mut Client, way: &str, token: &str) {
     }
 }
 
-fn bulk(text: &str) -> String {
-    format!("${}\r\n{text}\r\n", text.len())
-}
-
-fn take(token: &str) -> String {
-    format!("SET lock:a {token} NX PX 30000")
-}
-
 const WAYS: [&str; 5] = ["DEL", "UNLINK", "GETDEL", "script", "watch"];
 
 /// Taken through `one`, seen and released through `two`, free for `one`: at once where both reach
@@ -111,8 +104,8 @@ const WAYS: [&str; 5] = ["DEL", "UNLINK", "GETDEL", "script", "watch"];
 fn plays(one: &mut Client, two: &mut Client, times: usize) {
     for way in WAYS {
         for _ in 0..times {
-            assert_eq!(one.ask(&take(A)), OK, "{way}");
-            assert_eq!(two.ask(&take(B)), NIL, "{way}");
+            assert_eq!(one.ask(&take("lock:a", A)), OK, "{way}");
+            assert_eq!(two.ask(&take("lock:a", B)), NIL, "{way}");
             assert_eq!(two.ask("GET lock:a"), bulk(A), "{way}");
             release(two, way, A);
             if times == TIMES {
@@ -136,4 +129,100 @@ fn one_reaches_redis_and_the_other_does_not() {
     stage.part();
     plays(&mut stage.one, &mut stage.two, 1);
     plays(&mut stage.two, &mut stage.one, 1);
+}
+
+/// What the holder of `key` by `A` asks, and what is true.
+fn looks(key: &str) -> Vec<(String, String)> {
+    let own = bulk(A);
+    vec![
+        (format!("GET {key}"), own.clone()),
+        (format!("MGET lock:nobody {key} lock:nothing"), format!("*3\r\n{NIL}{own}{NIL}")),
+        (format!("EXISTS {key} lock:nobody"), ONE.into()),
+        (format!("STRLEN {key}"), ":36\r\n".into()),
+        (format!("EXPIRE {key} 30"), ONE.into()),
+        // Of the TTL that its client asked for.
+        (format!("PERSIST {key}"), ONE.into()),
+        (format!("SET {key} {A} XX PX 30000"), OK.into()),
+        (format!("EVAL \"{EXTEND}\" 1 {key} {A} 30000"), ONE.into()),
+        (format!("EVAL \"return redis.call('get', KEYS[1])\" 1 {key}"), own),
+        (give(key, A), ONE.into()),
+    ]
+}
+
+/// Granted through `one`, of which the sidecar of `two` has read nothing.
+fn looked_at(mut stage: Stage, from: usize, before: impl Fn(&mut Stage, &str)) {
+    for (number, (line, reply)) in looks("lock:k").into_iter().enumerate() {
+        let key = format!("lock:k{number}");
+        let line = line.replace("lock:k", &key);
+        let Stage { one, two, .. } = &mut stage;
+        let granter = if from == 0 { one } else { two };
+        assert_eq!(granter.ask(&take(&key, A)), OK, "{line}");
+        before(&mut stage, &key);
+        let Stage { one, two, .. } = &mut stage;
+        let other = if from == 0 { two } else { one };
+        assert_eq!(other.ask(&line), reply, "{line}");
+    }
+}
+
+/// Redis is emptied behind Lockside's back: the holder has its lock through every sidecar.
+#[test]
+fn a_redis_that_has_lost_a_lock_does_not_say_no_to_its_holder() {
+    let Some(stage) = Stage::deaf() else { return };
+    looked_at(stage, 0, |stage, key| {
+        assert_eq!(stage.redis.client().ask(&format!("DEL {key}")), ONE);
+    });
+}
+
+/// A grant by the ledger alone, of which Redis has not heard.
+#[test]
+fn a_grant_without_redis_is_known_to_who_asks_redis() {
+    let Some(mut stage) = Stage::deaf() else { return };
+    stage.part();
+    looked_at(stage, 1, |_, _| {});
+}
+
+/// Who does not reach Redis reads the ledger before it says anything.
+#[test]
+fn a_grant_by_redis_is_known_to_who_does_not_reach_it() {
+    let Some(mut stage) = Stage::deaf() else { return };
+    stage.part();
+    looked_at(stage, 0, |_, _| {});
+}
+
+/// Released without Redis, which has the old value still, and granted anew: the holder is shown.
+#[test]
+fn an_old_value_of_redis_is_not_shown() {
+    let Some(mut stage) = Stage::deaf() else { return };
+    assert_eq!(stage.one.ask(&take("lock:a", B)), OK);
+    stage.part();
+    assert_eq!(stage.two.ask("GET lock:a"), bulk(B));
+    assert_eq!(stage.two.ask("DEL lock:a"), ONE);
+    assert_eq!(stage.two.ask(&take("lock:a", A)), OK);
+    assert_eq!(stage.one.ask("GET lock:a"), bulk(A));
+    assert_eq!(stage.one.ask(&give("lock:a", A)), ONE);
+    assert_eq!(stage.two.ask("GET lock:a"), NIL);
+}
+
+/// A transaction that watches a lock which its client has no more releases nothing, whatever Redis has.
+#[test]
+fn a_watch_meets_what_was_released_without_redis() {
+    let Some(mut stage) = Stage::deaf() else { return };
+    for is_taken_again in [false, true] {
+        assert_eq!(stage.one.ask(&take("lock:a", B)), OK);
+        if !is_taken_again {
+            stage.part();
+        }
+        assert_eq!(stage.one.ask("WATCH lock:a"), OK);
+        assert_eq!(stage.one.ask("GET lock:a"), bulk(B));
+        assert_eq!(stage.one.ask("MULTI"), OK);
+        assert_eq!(stage.one.ask("DEL lock:a"), "+QUEUED\r\n");
+        assert_eq!(stage.two.ask("DEL lock:a"), ONE);
+        if is_taken_again {
+            assert_eq!(stage.two.ask(&take("lock:a", A)), OK);
+        }
+        assert_eq!(stage.one.ask("EXEC"), "*-1\r\n");
+        let holder = if is_taken_again { bulk(A) } else { NIL.into() };
+        assert_eq!(stage.two.ask("GET lock:a"), holder);
+        ask_until(&mut stage.one, "GET lock:a", |reply| reply == holder);
+    }
 }

@@ -7,19 +7,8 @@ mod ttl;
 use std::process::Command;
 use std::time::Duration;
 
+use crate::support::locks::{A, B, NIL, OK, ONE, STRANGER, bulk, give, take};
 use crate::support::{Client, Redis, Relay, Settings, Subject, direct, poll_for, wait_until};
-
-const A: &str = "550e8400-e29b-41d4-a716-446655440000";
-const B: &str = "6ba7b810-9dad-41d1-80b4-00c04fd430c8";
-const STRANGER: &str = "9b2d2c4e-3f0a-4f6e-8d53-0a4c8a1d2e7f";
-
-const OK: &str = "+OK\r\n";
-const NIL: &str = "$-1\r\n";
-const ONE: &str = ":1\r\n";
-
-/// As most libraries release.
-const RELEASE: &str = "if redis.call('get', KEYS[1]) == ARGV[1] then \
-    return redis.call('del', KEYS[1]) else return 0 end";
 
 /// An outage is found, and ends, sooner than by default.
 const QUICK: &str = "recover_after = \"300ms\"\nprobe_interval = \"100ms\"";
@@ -119,16 +108,4 @@ fn redis_cli(redis: &Redis, words: &[&str]) {
     let port = redis.port().to_string();
     let status = Command::new("redis-cli").args(["-p", &port]).args(words).output().unwrap().status;
     assert!(status.success());
-}
-
-fn bulk(text: &str) -> String {
-    format!("${}\r\n{text}\r\n", text.len())
-}
-
-fn take(key: &str, token: &str) -> String {
-    format!("SET {key} {token} NX PX 30000")
-}
-
-fn give(key: &str, token: &str) -> String {
-    format!("EVAL \"{RELEASE}\" 1 {key} {token}")
 }

@@ -5,7 +5,9 @@
 //! in Redis afterwards, asked directly.
 
 mod connections;
+mod contents;
 mod crash;
+mod ended;
 mod fast;
 mod flapping;
 mod ledger;

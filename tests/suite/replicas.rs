@@ -1,17 +1,18 @@
 //! `min_replicas`: an acquire counts only once replicas have it (SPEC 10), with a real replica that is
 //! attached, stopped and killed.
 
-use crate::support::{Client, Redis, Settings, Subject, direct, wait_until};
+use std::time::{Duration, Instant};
 
-const TOKEN: &str = "550e8400-e29b-41d4-a716-446655440000";
-const OTHER: &str = "6ba7b810-9dad-41d1-80b4-00c04fd430c8";
-const OK: &str = "+OK\r\n";
-const NIL: &str = "$-1\r\n";
+use crate::support::locks::{A as TOKEN, B as OTHER, NIL, OK, take};
+use crate::support::{Client, Redis, Settings, Subject, direct, wait_until};
 
 /// Lockside finds out sooner than by default, and waits for one replica.
 const UPSTREAM: &str = "command_timeout = \"1s\"\nconnect_timeout = \"1s\"\n\
     recover_after = \"300ms\"\nprobe_interval = \"100ms\"\n\
     min_replicas = 1\nreplica_timeout = \"300ms\"";
+
+/// As in [`UPSTREAM`].
+const REPLICA_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// A lock taken by a script, as lock libraries do.
 const SCRIPT: &str =
@@ -51,7 +52,7 @@ impl Fleet {
     }
 
     fn take(&mut self, key: &str, token: &str) -> String {
-        self.client.ask(&format!("SET {key} {token} NX PX 30000"))
+        self.client.ask(&take(key, token))
     }
 
     fn take_by_script(&mut self, key: &str, token: &str) -> String {
@@ -106,6 +107,27 @@ fn an_acquire_waits_for_replicas() {
 #[test]
 fn in_fast_too() {
     replica_that_stops("fast");
+}
+
+/// Many that ask for one lock wait once, all together.
+#[test]
+fn all_who_ask_are_refused_at_once() {
+    const CLIENTS: u32 = 20;
+    let Some(mut fleet) = Fleet::start("strict") else { return };
+    assert_eq!(fleet.take("lock:seen", TOKEN), OK);
+    fleet.replica.process().signal("STOP");
+    let mut clients: Vec<Client> = (0..CLIENTS).map(|_| fleet.subject.client()).collect();
+    clients.iter_mut().for_each(Client::fence);
+    let start = Instant::now();
+    for client in &mut clients {
+        client.send_line(&take("lock:a", TOKEN));
+    }
+    for client in &mut clients {
+        let reply = client.text();
+        fleet.assert_refused(&reply, "lock:a");
+    }
+    let took = start.elapsed();
+    assert!(took < REPLICA_TIMEOUT * CLIENTS / 2, "one after the other: {took:?}");
 }
 
 /// Without Redis there is nobody to ask for replicas: the ledger alone decides.

@@ -67,14 +67,15 @@ pub(super) fn judge(info: &str, save: Save, least: usize) -> Vec<Finding> {
     let mut found = vec![version(field("redis_version").as_deref())];
     if is("cluster_enabled", "1") {
         found.push(Finding::fail(
-            "Redis runs as a cluster (cluster_enabled:1), which is not supported",
+            "Redis runs as a cluster (cluster_enabled:1), which is not supported: name a Redis that \
+             is no cluster node in upstream.url",
         ));
     }
     if is("role", "slave") {
-        found.push(Finding::fail("this Redis is a replica: lock writes need its master"));
+        found.push(Finding::fail("this Redis is a replica: name its master in upstream.url"));
     }
     if is("loading", "1") {
-        found.push(Finding::warn("Redis is loading its data"));
+        found.push(Finding::warn("Redis is loading its data: check again later"));
     }
     found.extend(field("maxmemory_policy").map(|policy| eviction(&policy)));
     found.push(persistence(is("aof_enabled", "1"), save));
@@ -85,13 +86,15 @@ pub(super) fn judge(info: &str, save: Save, least: usize) -> Vec<Finding> {
 }
 
 fn version(version: Option<&str>) -> Finding {
-    let Some(version) = version else { return Finding::warn("INFO names no Redis version") };
+    let Some(version) = version else {
+        return Finding::warn("INFO names no Redis version: is this a Redis?");
+    };
     let mut numbers = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
     let (major, minor) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     if (major, minor) >= OLDEST {
         return Finding::ok(format!("Redis {version}"));
     }
-    Finding::warn(format!("Redis {version} is older than {}.{}", OLDEST.0, OLDEST.1))
+    Finding::warn(format!("Redis {version} is older than {}.{}: upgrade it", OLDEST.0, OLDEST.1))
 }
 
 fn eviction(policy: &str) -> Finding {
@@ -110,7 +113,8 @@ fn replicas(connected: Option<&str>, least: usize) -> Finding {
             Finding::ok(format!("{count} replicas are connected; an acquire waits for {least}"))
         }
         Some(count) => Finding::warn(format!(
-            "{count} replicas are connected, and min_replicas is {least}: no lock is granted"
+            "{count} replicas are connected, and min_replicas is {least}: no lock is granted until \
+             more are there"
         )),
         None => Finding::warn("INFO does not tell how many replicas are connected (min_replicas)"),
     }
@@ -120,12 +124,13 @@ fn persistence(append_only: bool, save: Save) -> Finding {
     match (append_only, save) {
         (true, _) => Finding::ok("append-only file is on"),
         (false, Save::On) => Finding::ok("snapshots are on"),
-        (false, Save::Off) => {
-            Finding::warn("persistence is off: a restart of Redis forgets every lock")
-        }
+        (false, Save::Off) => Finding::warn(
+            "persistence is off: a restart of Redis forgets every lock until Lockside puts them \
+             back; turn on appendonly, or save",
+        ),
         (false, Save::Unknown) => Finding::warn(
             "append-only file is off, and CONFIG GET save is refused: \
-                           a restart of Redis may forget every lock",
+                           a restart of Redis may forget every lock; allow CONFIG GET to the user, or look there",
         ),
     }
 }

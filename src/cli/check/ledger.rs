@@ -11,14 +11,17 @@ use std::time::{Duration, Instant};
 use rustix::fs::{Access, access, statvfs};
 
 use super::findings::Finding;
+use crate::cli::advice;
 use crate::cli::ledger::{fold, start, terms};
 use crate::config::Settings;
 use crate::config::text::{show_duration, show_size};
 use crate::ledger::Guarantee;
-use crate::ledger::store::check_terms;
+use crate::ledger::store::{OpenError, check_terms};
 
 /// Below this a busy ledger could fill the disk before somebody looks.
 const LITTLE_SPACE: u64 = 256 << 20;
+/// What to do about a ledger that can't be read.
+const RESTORE: &str = "look at the disk, or restore the file from a copy";
 /// How an SQLite file begins.
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 /// Durable writes that are timed. The fastest counts: others may use the disk.
@@ -31,12 +34,15 @@ pub(super) fn judge(settings: &Settings) -> Vec<Finding> {
     let path = &settings.ledger.path;
     let shown = path.display();
     let Some(directory) = path.parent() else {
-        return vec![Finding::fail(format!("ledger {shown} is no file"))];
+        return vec![Finding::fail(format!("ledger {shown} is no file: correct ledger.path"))];
     };
     let mut found = vec![match exists(path) {
         Ok(true) => contents(settings),
         Ok(false) => Finding::ok(format!("ledger {shown} will be made")),
-        Err(error) => Finding::fail(format!("ledger {shown}: {error}")),
+        Err(error) if error.kind() == io::ErrorKind::Other => {
+            Finding::fail(format!("ledger {shown}: {error}: correct ledger.path"))
+        }
+        Err(error) => Finding::fail(format!("ledger {shown}: {}", advice::file(&error))),
     }];
     if directory.is_dir() {
         found.push(latency(directory, settings));
@@ -67,7 +73,10 @@ fn contents(settings: &Settings) -> Finding {
     let shown = settings.ledger.path.display();
     let fold = match fold(settings) {
         Ok(fold) => fold,
-        Err(error) => return Finding::fail(format!("ledger {shown}: {error}")),
+        Err(OpenError::Mismatch(text)) => return Finding::fail(format!("ledger {shown}: {text}")),
+        Err(OpenError::Store(error)) => {
+            return Finding::fail(format!("ledger {shown}: {error}: {RESTORE}"));
+        }
     };
     match terms(&fold).map(|known| check_terms(&known, &start(settings))) {
         Some(Err(error)) => Finding::fail(format!("ledger {shown}: {error}")),
@@ -81,6 +90,7 @@ fn latency(directory: &Path, settings: &Settings) -> Finding {
         Ok(took) => took,
         Err(error) => {
             let directory = directory.display();
+            let error = advice::file(&error);
             return Finding::fail(format!("can't write a file in {directory}: {error}"));
         }
     };
@@ -99,7 +109,10 @@ fn latency(directory: &Path, settings: &Settings) -> Finding {
         return Finding::ok(text);
     }
     let stall = show_duration(settings.ledger.stall_after);
-    Finding::warn(format!("{text}: longer than ledger.stall_after ({stall}) counts as an outage"))
+    Finding::warn(format!(
+        "{text}: longer than ledger.stall_after ({stall}) counts as an \
+                           outage: use a faster disk, or raise it"
+    ))
 }
 
 /// The fastest of some durable writes of a page.
@@ -121,11 +134,16 @@ fn parent(directory: &Path) -> Finding {
     let above = directory.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
     let (directory, shown) = (directory.display(), above.display());
     if !above.is_dir() {
-        return Finding::fail(format!("can't make {directory}: {shown} is no directory"));
+        return Finding::fail(format!(
+            "can't make {directory}: {shown} is no directory: correct ledger.path"
+        ));
     }
     match access(above, Access::WRITE_OK | Access::EXEC_OK) {
         Ok(()) => Finding::ok(format!("directory {directory} will be made")),
-        Err(error) => Finding::fail(format!("can't make {directory}: {shown}: {error}")),
+        Err(error) => {
+            let error = advice::file(&error.into());
+            Finding::fail(format!("can't make {directory}: {shown}: {error}"))
+        }
     }
 }
 
@@ -138,7 +156,7 @@ fn space(directory: &Path) -> Option<Finding> {
         let free = show_size(usize::try_from(free >> 20).unwrap_or(usize::MAX) << 20);
         let shown = directory.display();
         Finding::warn(format!(
-            "{free} are free for {shown}: with a full disk no lock is granted or released"
+            "{free} are free for {shown}: with a full disk no lock is granted or released: make room"
         ))
     })
 }
@@ -199,7 +217,9 @@ mod tests {
         let path = folder.path().join("ledger.db");
         fs::write(&path, "a shopping list").unwrap();
         let found = lines(&path);
-        assert!(found[0].starts_with("fail  ") && found[0].ends_with("it is no SQLite file"));
+        assert!(
+            found[0].starts_with("fail  ") && found[0].contains("it is no SQLite file: correct")
+        );
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! What Redis was seen to accept. Pure; bounded in users, passwords and rules.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+
+use crate::degraded::Denied;
 
 /// Most users that are remembered; past that the oldest is forgotten.
 pub(super) const MAX_USERS: usize = 4096;
@@ -34,6 +36,8 @@ struct Known {
     /// Oldest first. None: what was seen does not let the user in any more.
     passwords: VecDeque<Tag>,
     rules: BTreeSet<Box<str>>,
+    /// What Redis would refuse under a rule, where it was asked.
+    denied: BTreeMap<Box<str>, Denied>,
 }
 
 /// Users with what they may do, and what strangers may do.
@@ -44,6 +48,8 @@ pub(super) struct Seen {
     order: VecDeque<Box<[u8]>>,
     /// Rules that the default user may use without a password.
     open: BTreeSet<Box<str>>,
+    /// What Redis would refuse them under a rule, where it was asked.
+    denied: BTreeMap<Box<str>, Denied>,
     /// The epoch in which Redis last asked a stranger for a password. A link that is older proves
     /// nothing: Redis lets those in go on.
     closed: u64,
@@ -102,7 +108,11 @@ impl Seen {
 
     /// The user may not. True if it could before.
     pub(super) fn disallow(&mut self, user: &[u8], rule: &str) -> bool {
-        self.users.get_mut(user).is_some_and(|known| known.rules.remove(rule))
+        self.users.get_mut(user).is_some_and(|known| {
+            // What was known of single commands is old: Redis is asked anew.
+            let asked = known.denied.remove(rule).is_some();
+            known.rules.remove(rule) || asked
+        })
     }
 
     pub(super) fn is_allowed(&self, user: &[u8], rule: &str) -> bool {
@@ -124,12 +134,14 @@ impl Seen {
 
     /// Strangers may not. True if they could before.
     pub(super) fn close_rule(&mut self, rule: &str) -> bool {
+        self.denied.remove(rule);
         self.open.remove(rule)
     }
 
     /// Strangers may do nothing, as Redis has said; links of the epoch `next` may show otherwise.
     pub(super) fn close(&mut self, next: u64) {
         self.open.clear();
+        self.denied.clear();
         self.closed = next;
     }
 
@@ -141,8 +153,31 @@ impl Seen {
         self.open.contains(rule)
     }
 
-    pub(super) fn open_rules(&self) -> &BTreeSet<Box<str>> {
-        &self.open
+    /// Rules of which strangers may use all commands, as far as is known.
+    pub(super) fn wholly_open_rules(&self) -> BTreeSet<Box<str>> {
+        let is_whole = |rule: &str| self.denied.get(rule).is_none_or(|d| *d == Denied::NONE);
+        self.open.iter().filter(|rule| is_whole(rule)).cloned().collect()
+    }
+
+    /// What Redis would refuse strangers under a rule.
+    pub(super) fn deny_strangers(&mut self, rule: &str, denied: Denied) {
+        self.denied.insert(rule.into(), denied);
+    }
+
+    pub(super) fn denied_to_strangers(&self, rule: &str) -> Option<Denied> {
+        self.denied.get(rule).copied()
+    }
+
+    /// What Redis would refuse a user under a rule. Of a user that was forgotten this says nothing.
+    pub(super) fn deny(&mut self, user: &[u8], rule: &str, denied: Denied) {
+        if let Some(known) = self.users.get_mut(user) {
+            known.denied.insert(rule.into(), denied);
+        }
+    }
+
+    /// What Redis would refuse a user; none where it was not asked.
+    pub(super) fn denied(&self, user: &[u8], rule: &str) -> Option<Denied> {
+        self.users.get(user)?.denied.get(rule).copied()
     }
 
     #[cfg(test)]

@@ -1,7 +1,10 @@
 //! What of a script's `redis` needs nothing but its arguments; and the errors that it raises.
 
-use mlua::{Function, Lua, MultiValue, Table, Value};
+use std::rc::Rc;
 
+use mlua::{Function, IntoLuaMulti, Lua, MultiValue, Table, Value};
+
+use super::budget::Budget;
 use super::convert::{error_table, with_code};
 use super::number::truncated;
 use crate::lock::envelope::sha1_hex;
@@ -16,12 +19,30 @@ pub(super) struct Raised {
     pub(super) counted: bool,
 }
 
+/// An error that is a text, as functions of Lua's libraries raise it.
+#[derive(Debug, thiserror::Error)]
+#[error("an error of a library")]
+pub(super) struct RaisedText(pub(super) String);
+
+impl RaisedText {
+    /// With the line of the script that called the function of Rust which fails.
+    pub(super) fn raised(lua: &Lua, words: &str) -> mlua::Error {
+        let place = lua.inspect_stack(1, |debug| {
+            let line = debug.current_line()?;
+            Some(format!("{}:{line}: ", debug.source().short_src?))
+        });
+        mlua::Error::external(Self(place.flatten().unwrap_or_default() + words))
+    }
+}
+
 /// An error of a `redis.*` function of these words.
 pub(super) fn raise<T>(words: &str) -> mlua::Result<T> {
     let text = format!("ERR {words}").into_bytes();
     Err(mlua::Error::external(Raised { text, counted: false }))
 }
 
+/// Steps for each argument, beside its bytes.
+const TEXT_STEPS: usize = 50;
 const WRONG_FIELD: &[u8] = b"ERR wrong number or type of arguments";
 
 const CONSTANTS: &[(&str, i64)] = &[
@@ -38,11 +59,11 @@ const CONSTANTS: &[(&str, i64)] = &[
 ];
 
 /// Puts the functions and constants into `redis`.
-pub(super) fn fill(lua: &Lua, redis: &Table) -> mlua::Result<()> {
+pub(super) fn fill(lua: &Lua, redis: &Table, budget: &Rc<Budget>) -> mlua::Result<()> {
     let set = |name: &str, function: Function| redis.raw_set(name, function);
-    set("sha1hex", lua.create_function(sha1hex)?)?;
-    set("error_reply", lua.create_function(error_reply)?)?;
-    set("status_reply", lua.create_function(status_reply)?)?;
+    set("sha1hex", charged(lua, budget, sha1hex)?)?;
+    set("error_reply", charged(lua, budget, error_reply)?)?;
+    set("status_reply", charged(lua, budget, status_reply)?)?;
     set("log", lua.create_function(log)?)?;
     set("set_repl", lua.create_function(set_repl)?)?;
     set("replicate_commands", lua.create_function(|_, _: MultiValue| Ok(true))?)?;
@@ -52,6 +73,21 @@ pub(super) fn fill(lua: &Lua, redis: &Table) -> mlua::Result<()> {
         redis.raw_set(*name, *number)?;
     }
     redis.raw_set("REDIS_VERSION", "7.0.0")
+}
+
+/// A function that goes over the bytes of its arguments.
+fn charged<R: IntoLuaMulti + 'static>(
+    lua: &Lua,
+    budget: &Rc<Budget>,
+    function: fn(&Lua, MultiValue) -> mlua::Result<R>,
+) -> mlua::Result<Function> {
+    let budget = Rc::clone(budget);
+    lua.create_function(move |lua, args: MultiValue| {
+        let size = |arg: &Value| arg.as_string().map_or(0, |text| text.as_bytes().len());
+        let bytes: usize = args.iter().map(size).sum();
+        budget.charge((TEXT_STEPS * args.len() + bytes / 4) as u64)?;
+        function(lua, args)
+    })
 }
 
 /// Where the error is that is being handled: the innermost function of the script's own.

@@ -1,31 +1,26 @@
 //! What a script may use: steps and memory. Pure.
 //!
-//! Time is not looked at: an evaluation has no clock, and the same script on the same locks comes
-//! to the same end each time. So Lua's instructions are counted, and what a library function may
-//! do beside them is charged for beforehand.
+//! Lua's instructions are counted, each by the memory that it might handle, and what a library
+//! function may do beside them is charged for beforehand. Steps are the turn's (`steps`).
 
 use std::cell::{Cell, RefCell};
 
+use crate::degraded::steps::{Steps, TOO_LONG};
 use crate::degraded::turn::Stop;
 
-/// Steps of one script. A step is about one instruction of Lua, of which an optimised build does
-/// 50 to 100 million a second: it is below 100 ms, the longest that a worker may stand still. Redis
-/// itself calls a script slow after 5 s, but has nobody else to serve meanwhile.
-pub(super) const STEPS: u64 = 4_000_000;
 /// Bytes of a script's Lua state, its arguments included.
-pub(super) const MEMORY: usize = 8 << 20;
+pub(super) const MEMORY: usize = 4 << 20;
 /// Lua's instructions between two looks at the budget.
-pub(super) const PERIOD: u32 = 100;
+pub(super) const PERIOD: u32 = 20;
 
-/// Memory that costs nothing beside what was made of it.
-const FREE_MEMORY: usize = 256 << 10;
-/// One instruction can handle all memory there is: it counts once more for each so many bytes.
-const MEMORY_STEP: usize = 1 << 10;
+/// Memory beside the libraries that costs nothing.
+const FREE_MEMORY: usize = 16 << 10;
+/// One instruction can handle all memory there is (a concatenation, a call with thousands of
+/// arguments): it counts once more for each so many bytes.
+const MEMORY_STEP: usize = 512;
 /// The longest pattern: matching uses the C stack, in proportion to it.
 const LONGEST_PATTERN: usize = 1024;
 
-const TOO_LONG: &str = "ERR lockside: the script takes too long for a sidecar whose upstream is \
-                        unavailable; nothing was done";
 const TOO_LARGE: &str = "ERR lockside: the script takes too much memory for a sidecar whose \
                          upstream is unavailable; nothing was done";
 
@@ -36,30 +31,36 @@ pub(super) struct GivenUp;
 
 /// What one run may still use.
 pub(super) struct Budget {
-    left: Cell<u64>,
+    left: Steps,
     end: RefCell<Option<Stop>>,
+    /// Memory of the state before the script, in bytes.
+    base: Cell<usize>,
 }
 
 impl Budget {
-    /// A whole one.
-    pub(super) fn new() -> Self {
-        Self { left: Cell::new(STEPS), end: RefCell::new(None) }
+    /// What is left of the turn's steps.
+    pub(super) fn new(left: Steps) -> Self {
+        Self { left, end: RefCell::new(None), base: Cell::new(usize::MAX) }
+    }
+
+    /// The script begins: from here on its memory counts.
+    pub(super) fn begin(&self, used_memory: usize) {
+        self.base.set(used_memory.saturating_add(FREE_MEMORY));
     }
 
     /// Takes steps away. An error once there are too few.
     pub(super) fn charge(&self, steps: u64) -> mlua::Result<()> {
-        match self.left.get().checked_sub(steps) {
-            Some(left) => {
-                self.left.set(left);
-                self.check()
-            }
-            None => Err(self.refuse(TOO_LONG)),
-        }
+        if self.left.take(steps) { self.check() } else { Err(self.refuse(TOO_LONG)) }
+    }
+
+    /// Memory that counts, in bytes.
+    pub(super) fn counted(&self, used_memory: usize) -> usize {
+        used_memory.saturating_sub(self.base.get())
     }
 
     /// The charge for [`PERIOD`] instructions, while so many bytes are used.
     pub(super) fn charge_period(&self, used_memory: usize) -> mlua::Result<()> {
-        let more = used_memory.saturating_sub(FREE_MEMORY) / MEMORY_STEP;
+        let more = self.counted(used_memory) / MEMORY_STEP;
         self.charge(u64::from(PERIOD).saturating_mul(1 + more as u64))
     }
 
@@ -148,6 +149,7 @@ impl PatternShape {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::degraded::steps::STEPS;
 
     #[test]
     fn usual_patterns_are_cheap_and_catastrophes_are_not() {
@@ -170,7 +172,7 @@ mod tests {
 
     #[test]
     fn what_is_given_up_stays_given_up() {
-        let budget = Budget::new();
+        let budget = Budget::new(Steps::new());
         assert!(budget.charge(STEPS).is_ok());
         assert!(budget.charge(1).is_err());
         assert!(budget.check().is_err());

@@ -13,6 +13,8 @@ const TOO_DEEP: &str = "ERR lockside: the script's reply is nested too deep for 
                         upstream is unavailable; nothing was done";
 /// Steps for each element of a reply.
 const ELEMENT_STEPS: u64 = 20;
+/// Steps for finding out what a table stands for.
+const TABLE_STEPS: u64 = 100;
 
 /// The error table that `redis.pcall` returns, and `redis.call` raises. `counted`: it came from a
 /// command, and Redis has counted it.
@@ -159,6 +161,7 @@ impl ToReply<'_> {
     }
 
     fn table(&self, table: &Table, depth: usize) -> mlua::Result<Reply> {
+        self.budget.charge(TABLE_STEPS)?;
         if let Some(text) = text_field(table, "err")? {
             return Ok(Reply::Error(text.into()));
         }

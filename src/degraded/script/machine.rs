@@ -12,21 +12,26 @@ use mlua::{
     Function, HookTriggers, Lua, LuaOptions, MultiValue, Scope, StdLib, Table, Value, VmState,
 };
 
-use super::api::{self, Raised, number, place, raise};
+use super::api::{self, Raised, RaisedText, number, place, raise};
 use super::budget::{Budget, MEMORY, PERIOD};
 use super::convert::{ToReply, error_table, to_lua, with_code};
-use super::json::{Codec, Fault};
+use super::json::{Codec, decode};
 use super::number::{all_digits, truncated};
 use super::random::Random;
 use super::text::Text;
 use crate::degraded::reply::Reply;
+use crate::degraded::steps::{BYTES_PER_STEP, Steps};
 use crate::degraded::turn::{Stop, Turn};
 
 const PRELUDE: &str = include_str!("prelude.lua");
 /// Where errors are said to be, as in Redis.
 const CHUNK: &str = "@user_script";
 /// Steps for each command, beside its bytes.
-const COMMAND_STEPS: u64 = 100;
+const COMMAND_STEPS: u64 = 250;
+/// Steps for a Lua state and the prelude in it.
+const STATE_STEPS: u64 = 10_000;
+/// Steps for each error that is caught.
+const CATCH_STEPS: u64 = 50;
 
 /// What the functions of one run share.
 struct Run<'r, 'a> {
@@ -43,7 +48,7 @@ pub(super) fn run(
     keys: &[&[u8]],
     argv: &[&[u8]],
 ) -> Result<Reply, Stop> {
-    let budget = Rc::new(Budget::new());
+    let budget = Rc::new(Budget::new(turn.steps.clone()));
     // Time alone makes the numbers differ between runs, as they do in Redis.
     let seed = (turn.now_ms() % 0x7FFF_FFFF) as i32;
     let run = Run {
@@ -52,7 +57,9 @@ pub(super) fn run(
         random: RefCell::new(Random::seeded(seed)),
         resp3: std::cell::Cell::new(false),
     };
-    let reply = new_state(&budget).and_then(|lua| run.go(&lua, text, keys, argv));
+    let begun = budget.charge(STATE_STEPS);
+    let reply =
+        begun.and_then(|()| new_state(&budget)).and_then(|lua| run.go(&lua, text, keys, argv));
     match (budget.end(), reply) {
         (Some(end), _) => Err(end),
         (None, Ok(reply)) => reply.map_err(Stop::Error),
@@ -66,7 +73,7 @@ pub(super) fn run(
 
 /// Whether Lua takes the text; else its words.
 pub(super) fn compile(text: &Text<'_>) -> Result<(), String> {
-    let budget = Rc::new(Budget::new());
+    let budget = Rc::new(Budget::new(Steps::new()));
     let lua = new_state(&budget).map_err(|error| error.to_string())?;
     load(&lua, text).map(drop).map_err(|error| match error {
         mlua::Error::SyntaxError { message, .. } => message,
@@ -118,6 +125,9 @@ impl Run<'_, '_> {
             native.raw_set("redis", self.redis(lua, scope)?)?;
             let prelude = lua.load(PRELUDE).set_name("=lockside").into_function()?;
             let (start, globals) = prelude.call::<(Function, Table)>(native)?;
+            self.budget.begin(lua.used_memory());
+            let bytes: usize = keys.iter().chain(argv).map(|word| word.len()).sum();
+            self.budget.charge((text.whole.len() * 4 + bytes / BYTES_PER_STEP) as u64)?;
             globals.raw_set("KEYS", strings(lua, keys)?)?;
             globals.raw_set("ARGV", strings(lua, argv)?)?;
             let script = match load(lua, text) {
@@ -169,13 +179,18 @@ impl Run<'_, '_> {
 
     /// An error as a script may see it. An error of this if the script is given up.
     fn check(&self, lua: &Lua, error: Value) -> mlua::Result<Value> {
-        self.budget.check()?;
+        self.budget.charge(CATCH_STEPS)?;
         match &error {
-            Value::Error(inner) => match inner.downcast_ref::<Raised>() {
-                Some(raised) => error_table(lua, &raised.text, raised.counted).map(Value::Table),
-                // Too many arguments, or the like: nothing that Redis has.
-                None => Err(self.budget.exhausted()),
-            },
+            Value::Error(inner) => {
+                if let Some(raised) = inner.downcast_ref::<Raised>() {
+                    return error_table(lua, &raised.text, raised.counted).map(Value::Table);
+                }
+                match inner.downcast_ref::<RaisedText>() {
+                    Some(raised) => lua.create_string(&raised.0).map(Value::String),
+                    // Too many arguments, or the like: nothing that Redis has.
+                    None => Err(self.budget.exhausted()),
+                }
+            }
             Value::String(text) if *text == "not enough memory" => Err(self.budget.exhausted()),
             _ => Ok(error),
         }
@@ -193,6 +208,8 @@ impl Run<'_, '_> {
         set("check", scope.create_function(|lua, error: Value| self.check(lua, error))?)?;
         set("place", lua.create_function(|lua, ()| Ok(place(lua)))?)?;
         set("charge", scope.create_function(|_, steps: f64| budget.charge(steps as u64))?)?;
+        let memory = |lua: &Lua, ()| Ok(budget.counted(lua.used_memory()) as f64);
+        set("memory", scope.create_function(memory)?)?;
         set(
             "weigh",
             scope.create_function(|lua, (text, pattern): (Value, Value)| {
@@ -214,7 +231,8 @@ impl Run<'_, '_> {
         native.raw_set("bit", bit)?;
         native.raw_set("operands", operands)?;
         set("decode", scope.create_function(|lua, args| self.decode(lua, args))?)?;
-        set("encode", scope.create_function(|lua, args| self.encode(lua, args))?)?;
+        let next: Function = lua.globals().raw_get("next")?;
+        set("encode", scope.create_function(move |lua, args| self.encode(lua, args, &next))?)?;
         native.raw_set("null", Value::NULL)?;
         let random = &self.random;
         set("random", scope.create_function(|_, ()| Ok(random.borrow_mut().fraction()))?)?;
@@ -235,7 +253,7 @@ impl Run<'_, '_> {
         set("call", scope.create_function(|lua, args| self.call(lua, args, true))?)?;
         set("pcall", scope.create_function(|lua, args| self.call(lua, args, false))?)?;
         set("setresp", scope.create_function(|lua, args| self.set_resp(lua, args))?)?;
-        api::fill(lua, &redis)?;
+        api::fill(lua, &redis, &self.budget)?;
         let budget = &self.budget;
         set(
             "acl_check_cmd",
@@ -274,27 +292,25 @@ impl Run<'_, '_> {
         if turn.is_unserved() {
             return Err(self.budget.give_up(Stop::NotServed));
         }
+        if let Some(text) = turn.refusal.take() {
+            return Err(self.budget.refuse(&text));
+        }
         match reply {
             Reply::Error(text) => failed(with_code(&text), true),
             reply => to_lua(lua, &reply, self.resp3.get()),
         }
     }
 
-    /// `cjson.decode`: the value; none and the error's words.
-    fn decode(&self, lua: &Lua, args: MultiValue) -> mlua::Result<(Value, Option<String>)> {
-        match (Codec { lua, budget: &self.budget }).decode(&args) {
-            Ok(value) => Ok((value, None)),
-            Err(Fault::Raise(words)) => Ok((Value::Nil, Some(words))),
-            Err(Fault::End(error)) => Err(error),
-        }
+    /// `cjson.decode`.
+    fn decode(&self, lua: &Lua, args: MultiValue) -> mlua::Result<Value> {
+        decode(&Codec { lua, budget: &self.budget }, &args).map_err(|fault| fault.raised(lua))
     }
 
-    /// `cjson.encode`.
-    fn encode(&self, lua: &Lua, args: MultiValue) -> mlua::Result<Value> {
-        match (Codec { lua, budget: &self.budget }).encode(&args) {
+    /// `cjson.encode`; `next`: Lua's own.
+    fn encode(&self, lua: &Lua, args: MultiValue, next: &Function) -> mlua::Result<Value> {
+        match (Codec { lua, budget: &self.budget }).encode(&args, next) {
             Ok(text) => lua.create_string(text).map(Value::String),
-            Err(Fault::Raise(words)) => raise(&words),
-            Err(Fault::End(error)) => Err(error),
+            Err(fault) => Err(fault.raised(lua)),
         }
     }
 

@@ -9,7 +9,7 @@ local rawset, rawget, rawnext, rawpairs, rawpcall, rawxpcall = rawset, rawget, n
 local select, type, tonumber, tostring, error, loadstring = select, type, tonumber, tostring, error, loadstring
 local rawsetmetatable, rawgetmetatable, concat, floor = setmetatable, getmetatable, table.concat, math.floor
 local gsub, sub, byte = string.gsub, string.sub, string.byte
-local check, place, charge, weigh = native.check, native.place, native.charge, native.weigh
+local check, place, charge, weigh, memory = native.check, native.place, native.charge, native.weigh, native.memory
 
 local READONLY = 'Attempt to modify a readonly table'
 local ABSENT = {
@@ -29,14 +29,20 @@ G.collectgarbage = function() return 0 end
 -- Errors: what a native function raises is no Lua value yet. `check` makes it one, and raises again
 -- what ends the script.
 
+-- A bad argument to a function of this file: whose line it was is not known any more.
+local function unplaced(e)
+  if type(e) == 'string' then e = gsub(e, '^lockside:%d+: ', '') end
+  return e
+end
+
 local function caught(ok, ...)
   if ok then return ok, ... end
-  return false, check((...))
+  return false, unplaced(check((...)))
 end
 
 local function message(ok, ...)
   if ok then return ok, ... end
-  local e = check((...))
+  local e = unplaced(check((...)))
   if type(e) == 'table' then
     local err = e.err
     if type(err) == 'string' or type(err) == 'number' then e = err end
@@ -110,6 +116,9 @@ local function protect(t, proxy, names)
   return rawsetmetatable(proxy, {__index = t, __newindex = readonly})
 end
 
+-- What getmetatable shows of strings.
+local texts = {}
+
 function G.next(t, k)
   return rawnext(real[t] or t, k)
 end
@@ -137,6 +146,7 @@ end
 
 function G.getmetatable(o)
   if o ~= nil and real[o] then return nil end
+  if type(o) == 'string' then return texts end
   return rawgetmetatable(o)
 end
 
@@ -144,7 +154,12 @@ end
 
 local string, table, math, coroutine = G.string, G.table, G.math, G.coroutine
 
--- Each under its own name, which Lua takes into errors.
+-- Each under its own name, which Lua takes into errors. Bytes are charged where a function goes over
+-- them: before the call where its arguments tell how many, else behind it, once.
+local CALL, BYTES = 30, 16
+local function size(v)
+  return type(v) == 'string' and #v or CALL
+end
 local find, match, gmatch = string.find, string.match, string.gmatch
 function string.find(...)
   weigh(...)
@@ -155,20 +170,96 @@ function string.match(...)
   return match(...)
 end
 function string.gmatch(...)
-  weigh(...)
+  local s, pattern = ...
+  -- Here it is no anchor.
+  if type(pattern) == 'string' and byte(pattern) == 94 then weigh(s, '.' .. pattern) else weigh(...) end
   return gmatch(...)
 end
 function string.gsub(...)
   weigh(...)
-  return gsub(...)
+  local text, count = gsub(...)
+  charge(#text / BYTES)
+  return text, count
 end
 string.gfind = string.gmatch
+
+local rep, lower, upper, reverse, sub = string.rep, string.lower, string.upper, string.reverse, string.sub
+local char, format, dump = string.char, string.format, string.dump
+function string.rep(...)
+  local s, n = ...
+  -- As C cuts it to an int.
+  n = (tonumber(n) or 0) % 4294967296
+  if n >= 2147483648 then n = 0 end
+  local steps = n * (1 + size(s) / BYTES)
+  -- What passes the bound for memory ends there, by itself.
+  if s ~= '' and steps > 600000 then steps = 600000 end
+  charge(CALL + steps)
+  return rep(...)
+end
+function string.lower(...)
+  charge(CALL + size(...) / BYTES)
+  return lower(...)
+end
+function string.upper(...)
+  charge(CALL + size(...) / BYTES)
+  return upper(...)
+end
+function string.reverse(...)
+  charge(CALL + size(...) / BYTES)
+  return reverse(...)
+end
+function string.sub(...)
+  local text = sub(...)
+  charge(CALL + #text / BYTES)
+  return text
+end
+function string.byte(...)
+  if select('#', ...) > 2 then charge(CALL + size(...)) end
+  return byte(...)
+end
+function string.char(...)
+  charge(CALL + select('#', ...))
+  return char(...)
+end
+function string.format(...)
+  local n = CALL
+  for i = 1, select('#', ...) do n = n + CALL + size((select(i, ...))) / BYTES end
+  charge(n)
+  return format(...)
+end
+function string.dump(...)
+  local text = dump(...)
+  charge(CALL + #text)
+  return text
+end
 
 local sort = table.sort
 function table.sort(...)
   local t = ...
-  if type(t) == 'table' then charge(#t * 64) end
+  -- Texts are compared as long as they are the same.
+  if type(t) == 'table' then charge(#t * 64 + memory() / BYTES) end
   return sort(...)
+end
+local concat = table.concat
+function table.concat(...)
+  local t = ...
+  if type(t) == 'table' then charge(CALL + #t) end
+  local text = concat(...)
+  charge(#text / BYTES)
+  return text
+end
+local maxn, foreach, foreachi = table.maxn, table.foreach, table.foreachi
+function table.maxn(...)
+  charge(CALL + memory() / BYTES)
+  return maxn(...)
+end
+function table.foreach(...)
+  charge(CALL + memory() / BYTES)
+  return foreach(...)
+end
+function table.foreachi(...)
+  charge(CALL + memory() / BYTES)
+  return foreachi(...)
 end
 
 -- What moves elements has a charge for them.
@@ -230,6 +321,7 @@ for name, least in rawpairs(native.operands) do
   local operate = native.bit[name]
   G.bit[name] = function(...)
     local n = select('#', ...)
+    charge(CALL + n)
     for i = 1, n > least and n or least do number((select(i, ...)), i, name, n) end
     return operate(...)
   end
@@ -237,19 +329,16 @@ end
 
 -- cjson, as far as it is there.
 
-local function decode(value, words)
-  if words then error(words, 3) end
-  return value
-end
 G.cjson = rawsetmetatable({
   null = native.null,
   encode = native.encode,
-  decode = function(...) return decode(native.decode(...)) end,
+  decode = native.decode,
 }, {__index = function(_, name) native.absent('cjson.' .. tostring(name)) end})
 
 for _, name in rawnext, {'string', 'table', 'math', 'coroutine', 'bit', 'cjson'} do G[name] = protect(G[name], {}) end
 G.redis = protect(native.redis, {})
 rawgetmetatable('').__index = G.string
+protect(rawgetmetatable(''), texts)
 protect(G, raw, true)
 
 return function(script) return rawxpcall(script, handler) end, G

@@ -1,5 +1,6 @@
 //! Commands that give, count or take away a part of a sorted set, by rank or by score.
 
+use super::lex::Names;
 use super::{Members, float};
 use crate::degraded::number::int;
 use crate::degraded::reply::Reply;
@@ -14,13 +15,19 @@ pub(super) fn run(turn: &mut Turn<'_>, name: &str, args: Args<'_>) -> Option<Out
         "zrevrank" => turn.zrank(args, true),
         "zcount" => turn.zcount(args),
         "zrange" => turn.zrange(args, Form::default()),
-        "zrevrange" => turn.zrange(args, Form { reversed: true, is_old: true, by_score: false }),
+        "zrevrange" => turn.zrange(args, Form { reversed: true, is_old: true, ..Form::default() }),
         "zrangebyscore" => {
-            turn.zrange(args, Form { reversed: false, is_old: true, by_score: true })
+            turn.zrange(args, Form { is_old: true, by_score: true, ..Form::default() })
         }
         "zrevrangebyscore" => {
-            turn.zrange(args, Form { reversed: true, is_old: true, by_score: true })
+            turn.zrange(args, Form { reversed: true, is_old: true, by_score: true, by_lex: false })
         }
+        "zrangebylex" => turn.zrange(args, Form { is_old: true, by_lex: true, ..Form::default() }),
+        "zrevrangebylex" => {
+            turn.zrange(args, Form { reversed: true, is_old: true, by_lex: true, by_score: false })
+        }
+        "zlexcount" => turn.zlexcount(args),
+        "zremrangebylex" => turn.zremrange_by_lex(args),
         "zremrangebyscore" => turn.zremrange(args, true),
         "zremrangebyrank" => turn.zremrange(args, false),
         _ => return None,
@@ -34,6 +41,7 @@ struct Form {
     /// Not ZRANGE itself, which says the rest in words.
     is_old: bool,
     by_score: bool,
+    by_lex: bool,
 }
 
 /// An end of a range of scores.
@@ -86,7 +94,10 @@ fn places(from: i64, to: i64, count: usize) -> std::ops::Range<usize> {
 }
 
 /// All members by score, and by their bytes where that is the same.
-fn in_order(members: Option<&Members>, reversed: bool) -> Vec<(Vec<u8>, Score)> {
+pub(in crate::degraded) fn in_order(
+    members: Option<&Members>,
+    reversed: bool,
+) -> Vec<(Vec<u8>, Score)> {
     let all = members.into_iter().flatten();
     let mut all: Vec<_> = all.map(|(member, score)| (member.clone(), *score)).collect();
     all.sort_by(|(one, one_score), (other, score)| one_score.cmp(score).then(one.cmp(other)));
@@ -102,13 +113,14 @@ struct Words {
     with_scores: bool,
     limit: Option<(i64, i64)>,
     by_score: bool,
+    by_lex: bool,
     reversed: bool,
 }
 
 impl Words {
     fn parse(args: Args<'_>, form: Form) -> Result<Self, Stop> {
-        let by_score = form.by_score;
-        let mut words = Self { by_score, reversed: form.reversed, ..Self::default() };
+        let Form { by_score, by_lex, reversed, .. } = form;
+        let mut words = Self { by_score, by_lex, reversed, ..Self::default() };
         let mut at = 4;
         while let Some(word) = args.get(at) {
             at += 1;
@@ -120,11 +132,16 @@ impl Words {
                 }
                 b"byscore" if !form.is_old => words.by_score = true,
                 b"rev" if !form.is_old => words.reversed = true,
-                b"bylex" if !form.is_old => return Err(Stop::NotServed),
+                b"bylex" if !form.is_old => words.by_lex = true,
                 _ => return Err(Stop::error(SYNTAX)),
             }
         }
-        if words.limit.is_some() && !words.by_score {
+        if words.with_scores && words.by_lex {
+            return Err(Stop::error(
+                "ERR syntax error, WITHSCORES not supported in combination with BYLEX",
+            ));
+        }
+        if words.limit.is_some() && !words.by_score && !words.by_lex {
             return Err(Stop::error(
                 "ERR syntax error, LIMIT is only supported in combination with either BYSCORE or \
                  BYLEX",
@@ -161,6 +178,14 @@ impl Turn<'_> {
             };
             let mut found = in_order(self.sorted(&key)?, words.reversed);
             found.retain(|(_, score)| scores.has(*score));
+            limited(found, words.limit)
+        } else if words.by_lex {
+            let names = match words.reversed {
+                true => Names::parse(to, from)?,
+                false => Names::parse(from, to)?,
+            };
+            let mut found = in_order(self.sorted(&key)?, words.reversed);
+            found.retain(|(name, _)| names.has(name));
             limited(found, words.limit)
         } else {
             let (from, to) = (int(from)?, int(to)?);

@@ -8,6 +8,10 @@
 //! and can reach the ledger has written what it had granted. Until then no claim of this sidecar is
 //! written, and its repair pass does not begin. A process begins as one that has lost Redis.
 //!
+//! Others learn of it from the ledger. Until they have they go on to grant by Redis, so they read it at
+//! least twice in a `mirror_interval`, do not let Redis decide when they have not, and write what they
+//! have granted as soon as they know.
+//!
 //! Who is alone on its ledger need not wait: its own grants stand before its `Degraded`, in one
 //! queue. One who comes later is no danger: it reads that `Degraded` before it may use Redis. Alone
 //! means that the exchange that made `Degraded` durable shows no other log that may be alive.
@@ -37,11 +41,21 @@ pub(super) struct Fleet {
     /// Redis decides: the last note that was handed in is `Healthy`.
     serves: bool,
     delay: Delay,
+    /// Since when `Degraded` is durable, if that is the last thing that was said.
+    lost_since: Option<Duration>,
+    /// Another says that it has lost Redis, and waits for what is written here.
+    is_awaited: bool,
 }
 
 impl Fleet {
     pub(super) fn new(mirror_interval: Duration) -> Self {
-        Self { mirror_interval, serves: false, delay: Delay::Unsaid }
+        Self {
+            mirror_interval,
+            serves: false,
+            delay: Delay::Unsaid,
+            lost_since: None,
+            is_awaited: false,
+        }
     }
 
     /// These were handed in.
@@ -50,8 +64,9 @@ impl Fleet {
             match ask {
                 Ask::Degraded => (self.serves, self.delay) = (false, Delay::Unsaid),
                 Ask::Healthy(_) => (self.serves, self.delay) = (true, Delay::Over),
-                _ => {}
+                _ => continue,
             }
+            self.lost_since = None;
         }
     }
 
@@ -64,14 +79,27 @@ impl Fleet {
 
     /// An exchange has ended well, which began at `began`; the own log was read up to `last`.
     pub(super) fn seen(&mut self, peers: &Peers, last: u64, began: Duration, now: Duration) {
+        self.is_awaited = peers.has_degraded(now);
         match self.delay {
             Delay::Said(seq) if last >= seq => {
+                self.lost_since = Some(now);
                 self.delay = if peers.is_alone(now) { Delay::Over } else { Delay::Runs(now) };
             }
             Delay::Runs(since) if began >= since + self.mirror_interval => {
                 self.delay = Delay::Over;
             }
             _ => {}
+        }
+    }
+
+    /// For how long others may still have to write what Redis has granted through them by now. None of
+    /// them grants by Redis alone once it has said that it has lost it, or has read that this one has:
+    /// which it has, or does not trust its own view of the ledger any more, two polls after that.
+    pub(super) fn mirror_lag(&self, peers: &Peers, poll: Duration, now: Duration) -> Duration {
+        let is_over = |since: Duration| now >= since + 2 * poll + self.mirror_interval;
+        match peers.all_degraded(now) || self.lost_since.is_some_and(is_over) {
+            true => Duration::ZERO,
+            false => self.mirror_interval,
         }
     }
 
@@ -94,8 +122,13 @@ impl Fleet {
     }
 
     /// From the first grant that waits to when it is written: the rest of the interval is for the
-    /// exchange itself.
+    /// exchange itself. At once when another's lock-delay may run, which is not longer than that.
     pub(super) fn mirror_wait(&self) -> Duration {
-        if self.serves { self.mirror_interval * 3 / 4 } else { Duration::ZERO }
+        if self.hurries() { Duration::ZERO } else { self.mirror_interval * 3 / 4 }
+    }
+
+    /// What Redis has done is to be written at once.
+    pub(super) fn hurries(&self) -> bool {
+        !self.serves || self.is_awaited
     }
 }

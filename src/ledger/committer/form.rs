@@ -29,7 +29,11 @@ impl Committer {
             group.add_alone(want.into_entry(), self.position());
         }
         let with_claims = self.is_delay_over();
-        while let Some(request) = self.queue.next(with_claims, |size| group.has_room(size)) {
+        let mut is_tied = false;
+        while let Some(request) =
+            self.queue.next(with_claims, |size| is_tied || group.has_room(size))
+        {
+            is_tied = request.is_tied;
             let skew = self.timing.max_clock_skew;
             let (log, mut seq) = (self.log.unwrap_or_default(), self.last_seq);
             let living = self.peers.living();

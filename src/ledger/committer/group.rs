@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::Ask;
-use super::super::entry::{Cause, Claim, Entry, Position, Row};
+use super::super::entry::{Cause, Claim, Entry, OBSERVED, Position, Row};
 use super::super::fold::{Fold, Token};
 use super::request::{Fate, Part, Request, Size};
 use super::{GROUP_BYTES, Now, Ticket};
@@ -175,7 +175,14 @@ fn entry(part: &Part, facts: Facts<'_>, earlier: &[Row]) -> Option<Entry> {
             let claim = holder.or_else(|| facts.left_over(key))?;
             Entry::Release { key: key.clone(), claim, cause: *cause, at_ms }
         }
-        Ask::ReleaseValue { key, stored, other, cause } => {
+        Ask::ReleaseValue { key, stored, other: None, cause, fence: Some(fence) } => Entry::Gone {
+            key: key.clone(),
+            stored: stored.clone(),
+            cause: *cause,
+            fence: *fence,
+            at_ms,
+        },
+        Ask::ReleaseValue { key, stored, other, cause, .. } => {
             let value = Value { key, stored, other: other.as_deref() };
             let claim = claim_of(value, facts, earlier)?;
             Entry::Release { key: key.clone(), claim, cause: *cause, at_ms }
@@ -183,6 +190,7 @@ fn entry(part: &Part, facts: Facts<'_>, earlier: &[Row]) -> Option<Entry> {
         Ask::Extend(key, claim, expires_at_ms) => {
             Entry::Extend { key: key.clone(), claim: *claim, expires_at_ms: *expires_at_ms }
         }
+        Ask::Renew(claim) => renewal(claim, facts, earlier),
         Ask::Content { key, claim, change } => {
             let claim = claim.or_else(|| holder_of(key, facts, earlier))?;
             Entry::Content { key: key.clone(), claim, change: change.clone() }
@@ -191,6 +199,18 @@ fn entry(part: &Part, facts: Facts<'_>, earlier: &[Row]) -> Option<Entry> {
         Ask::Degraded => Entry::Degraded,
         Ask::Healthy(run_id) => Entry::Healthy(run_id.clone()),
     })
+}
+
+/// What a new end of this value's lock says. The fold has the last word on what is dead by then.
+fn renewal(claim: &Claim, facts: Facts<'_>, earlier: &[Row]) -> Entry {
+    let Claim { key, stored, other, .. } = claim;
+    let value = Value { key, stored, other: other.as_deref() };
+    match (claim_of(value, facts, earlier), claim.expires_at_ms) {
+        (Some(holder), Some(expires_at_ms)) => {
+            Entry::Extend { key: key.clone(), claim: holder, expires_at_ms }
+        }
+        _ => Entry::Observe(Claim { client: OBSERVED.into(), ..claim.clone() }),
+    }
 }
 
 /// A store without order: what else a release is to name, for its value to be over.

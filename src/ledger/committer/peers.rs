@@ -94,6 +94,11 @@ impl Peers {
         self.live(now).next().is_none()
     }
 
+    /// Every live sidecar has lost Redis.
+    pub(super) fn all_degraded(&self, now: Duration) -> bool {
+        self.live(now).all(|peer| peer.is_degraded)
+    }
+
     /// A live sidecar has lost Redis.
     pub(super) fn has_degraded(&self, now: Duration) -> bool {
         self.live(now).any(|peer| peer.is_degraded)

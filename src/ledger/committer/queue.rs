@@ -42,7 +42,8 @@ impl Queue {
     }
 
     /// Puts back what is not done: in the order of tickets, the last one first.
-    pub(super) fn put_back(&mut self, request: Request) {
+    pub(super) fn put_back(&mut self, mut request: Request) {
+        request.is_tied = false;
         self.note(&request);
         // Before it there is nothing but what was passed over.
         let place = self.requests.partition_point(|other| other.ticket < request.ticket);

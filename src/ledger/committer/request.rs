@@ -129,7 +129,11 @@ impl Kind {
             part.releases().is_some()
                 || matches!(
                     part.ask,
-                    Ask::Grant(..) | Ask::Extend(..) | Ask::Heard(..) | Ask::Content { .. }
+                    Ask::Grant(..)
+                        | Ask::Extend(..)
+                        | Ask::Renew(_)
+                        | Ask::Heard(..)
+                        | Ask::Content { .. }
                 )
         };
         if parts.iter().any(is_claim) {
@@ -150,6 +154,8 @@ pub(super) struct Request {
     pub(super) parts: Vec<Part>,
     pub(super) fate: Fate,
     pub(super) kind: Kind,
+    /// The next request goes into the same group.
+    pub(super) is_tied: bool,
 }
 
 impl Request {
@@ -167,7 +173,7 @@ impl Request {
         let fate = if asker == Asker::Nobody { Fate::Forget } else { Fate::Answer };
         let parts: Vec<_> = asks.into_iter().map(part).collect();
         let kind = Kind::of(asker, &parts);
-        Self { ticket, asker, parts, fate, kind }
+        Self { ticket, asker, parts, fate, kind, is_tied: false }
     }
 
     /// What is still to be written.
@@ -234,9 +240,11 @@ fn size_of(ask: &Ask) -> Size {
         claim.key.key().len() + claim.stored.len() + other + claim.client.len()
     };
     let (rows, bytes) = match ask {
-        Ask::Claim(of) | Ask::Observe(of) | Ask::Prefer(of, _) | Ask::Grant(of, _) => {
-            (1, claim(of))
-        }
+        Ask::Claim(of)
+        | Ask::Observe(of)
+        | Ask::Renew(of)
+        | Ask::Prefer(of, _)
+        | Ask::Grant(of, _) => (1, claim(of)),
         Ask::ClaimExpiring(of) => (2, claim(of)),
         Ask::Release(key, ..)
         | Ask::ReleaseAny(key, _)

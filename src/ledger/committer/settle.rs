@@ -225,6 +225,10 @@ fn outcome_after(row: &Row, fold: &Fold) -> Outcome {
             let mark = holder.and_then(|holder| holder.claim.other.as_deref());
             if mark.is_some() && change.is_done(mark) { Outcome::Noted } else { Outcome::NotHeld }
         }
+        Entry::Gone { key, stored, fence, .. } => match fold.holder(key) {
+            Some(held) if held.claim.stored == *stored && held.fence <= *fence => Outcome::NotHeld,
+            _ => Outcome::Released,
+        },
         Entry::Release { key, claim, .. } | Entry::Withdraw { key, claim } => {
             match fold.holder_named(key, *claim) {
                 Some(_) => Outcome::NotHeld,

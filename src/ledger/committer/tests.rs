@@ -3,13 +3,14 @@
 use std::sync::Mutex;
 
 mod fast;
+mod together;
 
 use super::*;
 use crate::ledger::entry::{Cause, Claim, Entry, Guarantee, Start};
 use crate::ledger::memory::{Fault, Medium, Memory};
 use crate::ledger::store::Store;
 use crate::ledger::testing::{at, claim, key, start};
-use crate::ledger::{Outcome, Withdrawal};
+use crate::ledger::{Asker, Outcome, Unavailable, Withdrawal};
 
 /// A committer with its store and its fold, and a clock that moves when told.
 struct Rig {
@@ -391,11 +392,9 @@ fn whoever_holds_it_is_released() {
 fn a_value_is_released_only_while_it_holds() {
     let medium = medium();
     let (mut rig, mut other) = (Rig::new(&medium), Rig::new(&medium));
-    let value = |value: &str| Ask::ReleaseValue {
-        key: key("a"),
-        stored: value.as_bytes().into(),
-        other: None,
-        cause: Cause::Client,
+    let value = |value: &str| {
+        let (stored, cause) = (value.as_bytes().into(), Cause::Client);
+        Ask::ReleaseValue { key: key("a"), stored, other: None, cause, fence: None }
     };
     // A claim that this one has not read yet; then a value that holds no more, though another does.
     other.ask(take("a", "v"));

@@ -22,19 +22,28 @@ impl Fold {
         let Some(mark) = held.as_ref().and_then(|held| held.holder.claim.other.clone()) else {
             return Outcome::NotHeld;
         };
-        let (Some(held), Some(after)) = (held, change.apply(content::split(&mark).1)) else {
+        let now = content::split(&mark).1;
+        let token = |bytes: &[u8]| Token::new(key, b"", Some(&content::renamed(&mark, bytes)));
+        let is_out_of_order = !change.whole && !change.is_in_parts(now) && *change.from != *now;
+        if is_out_of_order && token(&change.to).is_some_and(|token| self.dead.has(&token)) {
+            // A later change has come before it.
+            return Outcome::Noted;
+        }
+        let (Some(held), Some(after)) = (held, change.apply(now)) else {
             return Outcome::NotHeld;
         };
+        let skipped = is_out_of_order.then(|| token(&change.from)).flatten();
         let after = content::renamed(&mark, &after);
         if after == mark {
             return Outcome::Noted;
         }
         let holder = Arc::make_mut(&mut held.holder);
+        let fence = holder.fence;
         let before = Token::of(&holder.claim);
         holder.claim.other = Some(after);
         let now = Token::of(&holder.claim);
         changes.push(Change::Held(held.holder.clone()));
-        before.into_iter().for_each(|token| self.dead.insert(token));
+        before.into_iter().chain(skipped).for_each(|token| self.dead.insert(token, fence));
         now.iter().for_each(|token| self.dead.remove(token));
         Outcome::Noted
     }

@@ -3,7 +3,7 @@
 //! What is forgotten costs this: a value that was released so long ago, and that a Redis with old
 //! data brings back, is taken for a lock that was made behind Lockside's back.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use sha1::{Digest, Sha1};
 
@@ -12,7 +12,7 @@ use crate::lock::content;
 use crate::lock::record::LockKey;
 
 /// Dead values in one generation; two are kept. So the last 220,000 to 440,000 are known, in about
-/// 9 MiB, and a snapshot has 7 MiB of them at most. As many as fill a hash table of 2^18 places
+/// 13 MiB, and a snapshot has 10 MiB of them at most. As many as fill a hash table of 2^18 places
 /// without making it grow.
 pub const DEAD_GENERATION: usize = 220_000;
 
@@ -37,10 +37,7 @@ impl Token {
         digest.update(stored);
         // The time of an acquire is not seen in Redis any more; a SHA1 (format 1) is no content.
         let other = other.unwrap_or_default();
-        digest.update(match content::of_mark(other) {
-            Some(_) => content::split(other).1,
-            None => other,
-        });
+        digest.update(if content::is_told(other) { content::split(other).1 } else { other });
         let all: [u8; 20] = digest.finalize().into();
         let mut token = [0; 16];
         token.copy_from_slice(&all[..16]);
@@ -55,22 +52,26 @@ impl Token {
 
 /// The dead values in two generations: when the young one is full it becomes the old one, whose
 /// values are forgotten. A function of the order in which values die, so the same for all readers.
+///
+/// Each with the highest fence by which it has held a lock (`fast`): a client may take a lock again
+/// with the value that it has released, and that grant has a higher one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Dead {
-    young: HashSet<Token>,
-    old: HashSet<Token>,
+    young: HashMap<Token, u64>,
+    old: HashMap<Token, u64>,
 }
 
 impl Dead {
     /// From what [`Dead::generations`] gave.
-    pub fn from_generations([young, old]: [Vec<Token>; 2]) -> Self {
+    pub fn from_generations([young, old]: [Vec<(Token, u64)>; 2]) -> Self {
         Self { young: young.into_iter().collect(), old: old.into_iter().collect() }
     }
 
     /// Young and old, each in the order of their bytes.
-    pub fn generations(&self) -> [Vec<Token>; 2] {
+    pub fn generations(&self) -> [Vec<(Token, u64)>; 2] {
         [&self.young, &self.old].map(|generation| {
-            let mut all: Vec<_> = generation.iter().copied().collect();
+            let mut all: Vec<_> =
+                generation.iter().map(|(token, fence)| (*token, *fence)).collect();
             all.sort_unstable();
             all
         })
@@ -78,19 +79,24 @@ impl Dead {
 
     /// True if the value is known as dead.
     pub fn has(&self, token: &Token) -> bool {
-        self.young.contains(token) || self.old.contains(token)
+        self.fence(token).is_some()
     }
 
-    pub(super) fn insert(&mut self, token: Token) {
-        self.old.remove(&token);
-        self.young.insert(token);
+    /// The highest fence by which a dead value has held the lock; zero for one that never did.
+    pub fn fence(&self, token: &Token) -> Option<u64> {
+        self.young.get(token).or_else(|| self.old.get(token)).copied()
+    }
+
+    pub(super) fn insert(&mut self, token: Token, fence: u64) {
+        let before = self.old.remove(&token).or_else(|| self.young.remove(&token));
+        self.young.insert(token, fence.max(before.unwrap_or_default()));
         if self.young.len() >= DEAD_GENERATION {
             self.old = std::mem::take(&mut self.young);
         }
     }
 
     pub(super) fn remove(&mut self, token: &Token) {
-        if !self.young.remove(token) {
+        if self.young.remove(token).is_none() {
             self.old.remove(token);
         }
     }
@@ -119,11 +125,14 @@ mod tests {
     fn the_last_generation_is_always_known_and_the_rest_is_forgotten() {
         let mut dead = Dead::default();
         for number in 0..2 * DEAD_GENERATION + 10 {
-            dead.insert(token(number));
+            dead.insert(token(number), 1);
         }
         assert!((DEAD_GENERATION..2 * DEAD_GENERATION + 10).all(|n| dead.has(&token(n))));
         assert!(!dead.has(&token(0)) && !dead.has(&token(DEAD_GENERATION - 1)));
         assert_eq!(Dead::from_generations(dead.generations()), dead);
+        dead.insert(token(DEAD_GENERATION + 9), 7);
+        dead.insert(token(DEAD_GENERATION + 9), 3);
+        assert_eq!(dead.fence(&token(DEAD_GENERATION + 9)), Some(7), "the highest");
         dead.remove(&token(DEAD_GENERATION));
         assert!(!dead.has(&token(DEAD_GENERATION)));
     }

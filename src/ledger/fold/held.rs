@@ -11,6 +11,8 @@ use crate::lock::content;
 #[derive(Debug, Clone)]
 pub(super) struct Held {
     pub(super) holder: Arc<Holder>,
+    /// Its fence was given by Redis (`fast`); else by the ledger, and Redis's counter knows nothing of it.
+    pub(super) is_granted: bool,
     /// Claims that were won by this holder's having the same value, oldest first. The holder's own
     /// place stands among them once for each claim that was given up, and for an observation, which
     /// is nobody's claim. Boxed, for nearly no lock has any.

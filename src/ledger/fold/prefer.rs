@@ -10,8 +10,8 @@ impl Fold {
     /// none if that is not known (any more).
     pub fn disputed(&self, key: &LockKey, stored: &[u8]) -> Option<Position> {
         let token = Token::new(key, stored, None)?;
-        let (at, _) = self.disputed.iter().find(|(_, disputed)| **disputed == token)?;
-        Some(*at)
+        let conflict = self.conflicts.values().find(|conflict| conflict.value == Some(token))?;
+        Some(conflict.lost)
     }
 
     /// The grant at `lost` holds, if its release has not come: then it is no lock to be given back to
@@ -31,7 +31,7 @@ impl Fold {
             if is_same(&holder.claim, claim) {
                 return Outcome::Won { claim: holder.at, fence: holder.fence };
             }
-            self.bury(&holder.claim);
+            self.bury(&holder.claim, holder.fence);
             self.dispute(&holder.claim, holder.at, at);
         }
         self.settle_dispute(lost);
@@ -46,20 +46,20 @@ impl Fold {
 
     /// The grant `lost` of this value has a lower fence than that at `by`.
     pub(super) fn dispute(&mut self, claim: &Claim, lost: Position, by: Position) {
-        self.conflicts.insert(lost, Conflict { key: claim.key.clone(), lost, by });
-        if let Some(token) = Token::of(claim) {
-            self.disputed.insert(lost, token);
+        let (key, value) = (claim.key.clone(), Token::of(claim));
+        self.conflicts.insert(lost, Conflict { key, lost, by, value });
+        if self.conflicts.len() > CONFLICTS_KEPT {
+            self.conflicts.pop_first();
         }
-        if self.conflicts.len() > CONFLICTS_KEPT
-            && let Some((oldest, _)) = self.conflicts.pop_first()
-        {
-            self.disputed.remove(&oldest);
-        }
+    }
+
+    /// The grants of this value have ended.
+    pub(super) fn settle_disputes_of(&mut self, token: Token) {
+        self.conflicts.retain(|_, conflict| conflict.value != Some(token));
     }
 
     /// The release of what has lost was read. False if there was nothing in dispute.
     pub(super) fn settle_dispute(&mut self, lost: Position) -> bool {
-        self.disputed.remove(&lost);
         self.conflicts.remove(&lost).is_some()
     }
 }

@@ -13,8 +13,10 @@ pub struct Snapshot {
     pub holders: Vec<Arc<Holder>>,
     /// Claims that were won because the holder had their value: the holder's place, and theirs.
     pub confirmations: Vec<(Position, Position)>,
-    /// Dead values: the young generation and the old one.
-    pub dead: [Vec<Token>; 2],
+    /// Of the holders those whose fences Redis has given.
+    pub granted: Vec<Position>,
+    /// Dead values, with the highest fences by which they held: the young generation and the old one.
+    pub dead: [Vec<(Token, u64)>; 2],
     /// The highest fence given.
     pub fence_high: u64,
     /// The logs, with their numbers.
@@ -35,8 +37,12 @@ impl Fold {
         }
         // Stable by the holder alone: the order of one holder's confirmations is theirs.
         confirmations.sort_by_key(|(holder, _)| *holder);
+        let granted = self.holders.values().filter(|held| held.is_granted);
+        let mut granted: Vec<_> = granted.map(|held| held.holder.at).collect();
+        granted.sort_unstable();
         Snapshot {
             holders: self.holders(),
+            granted,
             confirmations,
             dead: self.dead.generations(),
             fence_high: self.fence_high,
@@ -64,7 +70,9 @@ impl From<Snapshot> for Fold {
             while let Some((_, other)) = others.next_if(|(place, _)| *place == holder.at) {
                 confirmed_by.get_or_insert_with(Box::<Confirmations>::default).names.push(other);
             }
-            fold.holders.insert(holder.claim.key.clone(), Held { holder, confirmed_by });
+            let is_granted = snapshot.granted.binary_search(&holder.at).is_ok();
+            fold.holders
+                .insert(holder.claim.key.clone(), Held { holder, is_granted, confirmed_by });
         }
         fold
     }

@@ -200,7 +200,7 @@ impl Fold {
             return;
         };
         if !open.is_observed && !self.is_active(&open.claim) {
-            self.bury(&open.claim);
+            self.bury(&open.claim, 0);
         }
     }
 
@@ -239,11 +239,11 @@ impl Fold {
             // The end of the one with the lower fence is in what is read after this.
             let holder = held.holder.clone();
             if fence <= holder.fence {
-                self.bury(&claim);
+                self.bury(&claim, fence);
                 self.dispute(&claim, at, holder.at);
                 return Outcome::Lost { holder: Some(holder) };
             }
-            self.bury(&holder.claim);
+            self.bury(&holder.claim, holder.fence);
             self.dispute(&holder.claim, holder.at, at);
         }
         // `hold` raises the highest grant to this fence; of claims that is not true.
@@ -284,9 +284,9 @@ impl Fold {
         }
         // Dead also beside an open claim of the value, which lives again when it wins; an observation of
         // it does not.
-        let gone = held.holder.claim.clone();
+        let (gone, fence) = (held.holder.claim.clone(), held.holder.fence);
         self.holders.remove(key);
-        self.bury(&gone);
+        self.bury(&gone, fence);
         changes.push(Change::Freed(key.clone(), was));
         Outcome::Released
     }
@@ -367,6 +367,7 @@ fn named_by(entry: &Entry) -> Option<Position> {
         | Entry::Claim(_)
         | Entry::Grant(..)
         | Entry::Observe(_)
+        | Entry::Gone { .. }
         | Entry::Degraded
         | Entry::Healthy(_)
         | Entry::Heartbeat

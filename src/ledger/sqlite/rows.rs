@@ -124,6 +124,8 @@ struct Columns<'a> {
     kind: &'static str,
     key: Option<&'a LockKey>,
     claim: Option<&'a Claim>,
+    /// A value without a claim.
+    stored: Option<&'a [u8]>,
     names: Option<Position>,
     cause: Option<Cause>,
     fence: Option<u64>,
@@ -173,6 +175,14 @@ fn columns(entry: &Entry) -> Columns<'_> {
         Entry::Release { key, claim, cause, at_ms } => {
             Columns { cause: Some(*cause), at_ms: Some(*at_ms), ..on_key("release", key, claim) }
         }
+        Entry::Gone { key, stored, cause, fence, at_ms } => Columns {
+            key: Some(key),
+            stored: Some(stored),
+            cause: Some(*cause),
+            fence: Some(*fence),
+            at_ms: Some(*at_ms),
+            ..plain("gone")
+        },
         Entry::Withdraw { key, claim } => on_key("withdraw", key, claim),
         Entry::Won { key, claim, fence } => {
             Columns { fence: Some(*fence), ..on_key("won", key, claim) }
@@ -195,7 +205,8 @@ fn insert(transaction: &Transaction<'_>, row: &Row) -> rusqlite::Result<()> {
     )?;
     let columns = columns(&row.entry);
     let claim = columns.claim;
-    let value = claim.map(|claim| &*claim.stored).or(columns.change.map(|change| &*change.from));
+    let value = claim.map(|claim| &*claim.stored).or(columns.stored);
+    let value = value.or(columns.change.map(|change| &*change.from));
     let other =
         claim.map_or(columns.change.map(|change| &*change.to), |claim| claim.other.as_deref());
     insert.execute(named_params! {
@@ -302,6 +313,13 @@ fn entry(
             key: key(row)?,
             claim: named()?,
             cause: cause(row.get_ref("cause")?.as_str()?)?,
+            at_ms: number("at_ms")?,
+        },
+        "gone" => Entry::Gone {
+            key: key(row)?,
+            stored: bytes(row, "value")?.unwrap_or_default().into(),
+            cause: cause(row.get_ref("cause")?.as_str()?)?,
+            fence: number("fence")?,
             at_ms: number("at_ms")?,
         },
         "withdraw" => Entry::Withdraw { key: key(row)?, claim: named()? },

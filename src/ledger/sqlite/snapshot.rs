@@ -81,7 +81,7 @@ fn save(transaction: &Transaction<'_>, snapshot: &Snapshot) -> rusqlite::Result<
     }
     let mut dispute =
         transaction.prepare_cached("INSERT INTO snapshot_conflicts VALUES (?, ?, ?, ?, ?, ?)")?;
-    for Conflict { key, lost, by } in &snapshot.conflicts {
+    for Conflict { key, lost, by, .. } in &snapshot.conflicts {
         let (lost, by) = ((signed(lost.log), signed(lost.seq)), (signed(by.log), signed(by.seq)));
         dispute.execute((key.db(), Shown(key.key()), lost.0, lost.1, by.0, by.1))?;
     }
@@ -96,9 +96,17 @@ fn save(transaction: &Transaction<'_>, snapshot: &Snapshot) -> rusqlite::Result<
     }
     let mut dead = transaction.prepare_cached("INSERT INTO snapshot_dead VALUES (?, ?)")?;
     for (generation, tokens) in (0..).zip(&snapshot.dead) {
-        let all: Vec<u8> = tokens.iter().flat_map(|token| token.0).collect();
+        let all: Vec<u8> = tokens.iter().flat_map(|(token, _)| token.0).collect();
         dead.execute((generation, all))?;
+        let fences: Vec<u8> = tokens.iter().flat_map(|(_, fence)| fence.to_be_bytes()).collect();
+        dead.execute((generation + FENCES_OF_DEAD, fences))?;
     }
+    let values = snapshot.conflicts.iter().map(|conflict| conflict.value.map(|value| value.0));
+    let values: Vec<u8> = values.flat_map(Option::unwrap_or_default).collect();
+    dead.execute((VALUES_OF_CONFLICTS, values))?;
+    let granted = snapshot.granted.iter().flat_map(|at| [at.log, at.seq]);
+    let granted: Vec<u8> = granted.flat_map(u64::to_be_bytes).collect();
+    dead.execute((GRANTED_HOLDERS, granted))?;
     Ok(())
 }
 
@@ -134,6 +142,7 @@ fn load(transaction: &Transaction<'_>, names: &mut Names) -> rusqlite::Result<Sn
     Ok(Snapshot {
         undecided: None,
         holders: load_holders(transaction, names)?,
+        granted: load_granted(transaction)?,
         confirmations: load_confirmations(transaction)?,
         dead: [load_dead(transaction, 0)?, load_dead(transaction, 1)?],
         fence_high: fence_high.unsigned_abs(),
@@ -172,11 +181,14 @@ fn load_confirmations(
 fn load_conflicts(transaction: &Transaction<'_>) -> rusqlite::Result<Vec<Conflict>> {
     let mut all =
         transaction.prepare("SELECT * FROM snapshot_conflicts ORDER BY lost_log, lost_seq")?;
+    let values = load_bytes(transaction, VALUES_OF_CONFLICTS)?;
+    let mut values = values.as_chunks::<16>().0.iter();
     let conflict = |row: &rusqlite::Row<'_>| {
         Ok(Conflict {
             key: key(row)?,
             lost: position(row, "lost_log", "lost_seq")?,
             by: position(row, "by_log", "by_seq")?,
+            value: values.next().filter(|value| **value != [0; 16]).map(|value| Token(*value)),
         })
     };
     all.query_map([], conflict)?.collect()
@@ -204,10 +216,38 @@ fn load_logs(transaction: &Transaction<'_>) -> rusqlite::Result<Vec<(u64, Log)>>
     all.query_map([], log)?.collect()
 }
 
-fn load_dead(transaction: &Transaction<'_>, generation: i64) -> rusqlite::Result<Vec<Token>> {
+fn load_dead(
+    transaction: &Transaction<'_>,
+    generation: i64,
+) -> rusqlite::Result<Vec<(Token, u64)>> {
+    let all = load_bytes(transaction, generation)?;
+    let fences = load_bytes(transaction, generation + FENCES_OF_DEAD)?;
+    // An older version wrote none: then a value is dead for fences that have been.
+    let fences = fences.as_chunks::<8>().0.iter().map(|fence| u64::from_be_bytes(*fence));
+    let high = schema::number(transaction, "fence_high")?.unwrap_or_default().unsigned_abs();
+    let fences = fences.chain(std::iter::repeat(high));
+    Ok(all.as_chunks::<16>().0.iter().map(|token| Token(*token)).zip(fences).collect())
+}
+
+fn load_bytes(transaction: &Transaction<'_>, row: i64) -> rusqlite::Result<Vec<u8>> {
     use rusqlite::OptionalExtension;
     let mut query = transaction.prepare("SELECT tokens FROM snapshot_dead WHERE generation = ?")?;
-    let all: Option<Vec<u8>> = query.query_row([generation], |row| row.get(0)).optional()?;
-    let (tokens, _) = all.as_deref().unwrap_or_default().as_chunks::<16>();
-    Ok(tokens.iter().map(|token| Token(*token)).collect())
+    let found = query.query_row([row], |row| row.get(0)).optional()?;
+    Ok(found.unwrap_or_default())
 }
+
+/// The fences of the dead values of a generation stand in the row of this number and its own.
+const FENCES_OF_DEAD: i64 = 2;
+/// The row of the values of conflicts, in their order; zero where nothing tells it from the next.
+const VALUES_OF_CONFLICTS: i64 = 4;
+
+fn load_granted(transaction: &Transaction<'_>) -> rusqlite::Result<Vec<Position>> {
+    let bytes = load_bytes(transaction, GRANTED_HOLDERS)?;
+    let numbers: Vec<u64> =
+        bytes.as_chunks::<8>().0.iter().map(|number| u64::from_be_bytes(*number)).collect();
+    let (pairs, _) = numbers.as_chunks::<2>();
+    Ok(pairs.iter().map(|[log, seq]| Position { log: *log, seq: *seq }).collect())
+}
+
+/// The row of the places of holders whose fences Redis has given.
+const GRANTED_HOLDERS: i64 = 5;

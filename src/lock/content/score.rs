@@ -38,6 +38,28 @@ impl Score {
             false => format!("{number:e}"),
         }
     }
+
+    /// The number as C's `%.17g` has it, which is how scripts write it into a digest.
+    pub fn digits(self) -> String {
+        let number = self.0;
+        if number.is_infinite() {
+            return self.text();
+        }
+        let exact = format!("{number:.16e}");
+        // `{:e}` always writes an exponent.
+        let (mantissa, exponent) = exact.split_once('e').unwrap_or((&exact, "0"));
+        let exponent: i32 = exponent.parse().unwrap_or(0);
+        let short = |text: &str| match text.contains('.') {
+            true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+            false => text.to_owned(),
+        };
+        if (-4..17).contains(&exponent) {
+            let decimals = usize::try_from(16 - exponent).unwrap_or(0);
+            return short(&format!("{number:.decimals$}"));
+        }
+        let sign = if exponent < 0 { '-' } else { '+' };
+        format!("{}e{sign}{:02}", short(mantissa), exponent.unsigned_abs())
+    }
 }
 
 impl PartialEq for Score {

@@ -75,6 +75,61 @@ fn a_lock_is_named_by_its_time_and_content() {
     assert_eq!(&*canonical(b"5:h1:b"), b"5:");
 }
 
+/// SHA-1 by `sha1sum`: what scripts say of these is held to it by the suite.
+#[test]
+fn a_digest_names_a_content_whatever_order_its_elements_come_in() {
+    let one = hash(&[("b", "2"), ("a", "1")]);
+    let digest = String::from_utf8(digest::of(&one)).unwrap();
+    assert_eq!(digest, "#h3d8861010b28f1b25b3821fab11e448a357306a0");
+    assert!(digest::is_one(digest.as_bytes()));
+    assert_ne!(digest::of(&hash(&[("a", "2"), ("b", "1")])), digest.as_bytes());
+    assert_ne!(digest::of(&hash(&[("a", "1")])), digest.as_bytes());
+    let list = |text: &[u8]| digest::of(&Content::parse(text).unwrap());
+    assert_ne!(list(b"l1:a1:b"), list(b"l1:b1:a"));
+    assert_eq!(list(b"s1:a1:b"), list(b"s1:b1:a"));
+    let taken = canonical(format!("9:{digest}").as_bytes());
+    assert_eq!(&*taken, format!("9:{digest}").as_bytes(), "kept as it is");
+    assert_eq!(
+        (of_mark(&taken), is_told(&taken), type_of_mark(&taken)),
+        (None, true, Some("hash"))
+    );
+    assert!(is_same_content(&taken, &canonical(format!("0:{digest}").as_bytes())));
+    for none in ["0:", "0:!", "0:#h", "0:#xda39a3ee5e6b4b0d3255bfef95601890afd80709", "o9:da39"] {
+        assert_eq!(
+            (&*canonical(none.as_bytes()), is_told(none.as_bytes())),
+            (none_of(none), false)
+        );
+    }
+    assert!(is_too_large(b"7:!") && !is_too_large(b"7:"));
+}
+
+/// The mark with nothing of its content.
+fn none_of(mark: &str) -> &[u8] {
+    if mark.starts_with("o9") { b"9:" } else { b"0:" }
+}
+
+#[test]
+fn scores_have_the_digits_of_c() {
+    for (number, digits) in [
+        (0.0, "0"),
+        (-0.0, "0"),
+        (1.0, "1"),
+        (-1.5, "-1.5"),
+        (0.1, "0.10000000000000001"),
+        (1_732_377_600_123.0, "1732377600123"),
+        (1e16, "10000000000000000"),
+        (1e17, "1e+17"),
+        (1.5e300, "1.5000000000000001e+300"),
+        (0.0001, "0.0001"),
+        (0.00001, "1.0000000000000001e-05"),
+        (-2.5e-9, "-2.5000000000000001e-09"),
+        (f64::INFINITY, "inf"),
+        (f64::NEG_INFINITY, "-inf"),
+    ] {
+        assert_eq!(Score::new(number).unwrap().digits(), digits);
+    }
+}
+
 #[test]
 fn changes_of_different_parts_go_in_any_order() {
     let one = hash(&[("a", "1")]);

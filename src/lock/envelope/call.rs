@@ -52,6 +52,9 @@ pub struct Call<'a> {
     pub marker: &'a [u8; 16],
     /// The database that the client's connection has selected.
     pub database: u32,
+    /// The key of the counter of fences, where the highest is to be told with what was released. Not
+    /// for a read-only call.
+    pub counter: Option<&'a [u8]>,
 }
 
 impl Call<'_> {
@@ -85,8 +88,17 @@ impl Call<'_> {
         head.extend_from_slice(self.unique.nonce());
         head.extend_from_slice(self.unique.timestamp());
         head.extend_from_slice(&self.envelope.client_sha);
-        head.push(if read_only { b'r' } else { b'w' });
+        let counter = self.counter.filter(|_| !read_only);
+        head.push(match counter {
+            Some(_) => b'f',
+            None if read_only => b'r',
+            None => b'w',
+        });
         head.extend_from_slice(format!("{:07}{}", self.locks.len(), self.database).as_bytes());
+        if let Some(counter) = counter {
+            head.push(b' ');
+            head.extend_from_slice(counter);
+        }
         head
     }
 }
@@ -136,6 +148,7 @@ mod tests {
             unique: &unique,
             marker: b"mmmmmmmmmmmmmmmm",
             database: 5,
+            counter: None,
         };
         let mut out = Vec::new();
         call.encode(&mut out);

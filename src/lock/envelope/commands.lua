@@ -17,6 +17,14 @@ CONTENT
     return content(rpcall, k, rpcall('TYPE', k).ok)
   end
 
+  -- The content, and notes how large it is: y bytes, e elements. What may not be read is not measured.
+  local function measure(st)
+    local all, size, count = content(rpcall, st.k, rpcall('TYPE', st.k).ok)
+    local none = all == '!' and math.huge or 0
+    st.y, st.e = size or none, count or none
+    return all
+  end
+
   -- What stands there. TYPE before GET: a GET on another type is an error that INFO counts.
   function look(st)
     local c = st.c
@@ -39,7 +47,7 @@ CONTENT
     local c = look(st)
     if st.b == nil then
       st.b = c
-      if c == true then st.x = contents(st.k) end
+      if c == true then st.x = measure(st) end
     end
     return c
   end
@@ -255,6 +263,25 @@ CONTENT
     local READ = ' exists touch type hget hmget hgetall hexists hlen hkeys hvals hstrlen hscan hrandfield zscore zmscore zcard zcount zrange zrangebyscore zrevrange zrevrangebyscore zrank zrevrank zrangebylex zrevrangebylex zlexcount zscan zrandmember lrange llen lindex lpos scard sismember smismember smembers srandmember sscan sinter sunion sdiff xlen xrange xrevrange object getbit bitcount bitpos bitfield_ro dump memory lcs sort_ro pfcount publish spublish echo keys scan xinfo geodist geohash geopos '
     local COMPUTE = ' append setrange setbit incr decr incrby decrby incrbyfloat bitfield '
 
+    -- What makes a lock larger that is no string, and how many of its arguments belong together.
+    local GROW = {hset = 2, hmset = 2, hsetnx = 2, hincrby = 2, hincrbyfloat = 2, zadd = 2, zincrby = 2, geoadd = 3, sadd = 1, lpush = 1, rpush = 1, lpushx = 1, rpushx = 1, linsert = 1, lset = 1}
+
+    -- The error for a command that would make a lock larger than can be told from another one. What is
+    -- larger already was never a lock.
+    local function grow(st, cmd, a, n)
+      if type(st.c) == 'string' or st.x == '!' then return end
+      local count, size = math.ceil((n - 1) / GROW[cmd]), 0
+      for i = 2, n do size = size + #tostring(a[i]) + 32 end
+      for try = 1, 2 do
+        if not st.y or try == 2 then measure(st) end
+        if st.e + count <= 1024 and st.y + size <= 65536 then
+          st.e, st.y = st.e + count, st.y + size
+          return
+        end
+      end
+      return {err = 'ERR lockside: a lock that is no string has at most 1024 elements and 64 KiB'}
+    end
+
     -- Everything that is not answered on the way: whatever a command does, what stands there before
     -- and after it is compared in the end.
     function other(cmd, name, a, n)
@@ -268,6 +295,8 @@ CONTENT
         if st then hit[#hit + 1] = st end
       end
       for i = 1, #hit do touch(hit[i]) end
+      local large = first and GROW[cmd] and grow(first, cmd, a, n)
+      if large then return large end
       if first and (cmd == 'delex' or cmd == 'delifeq') and type(first.c) == 'string' then
         local shown = view(first, first.c)
         for i = 2, n do

@@ -19,9 +19,10 @@ CONTENT
 
   -- Whether this content stands under the key.
   function stands(k, kind, text)
-    if LETTERS[kind] ~= string.sub(text, 1, 1) then return false end
+    local digest = string.sub(text, 1, 1) == '#'
+    if LETTERS[kind] ~= string.sub(text, digest and 2 or 1, digest and 2 or 1) then return false end
     local there = content(redis.pcall, k, kind)
-    if #there == 0 then return false end
+    if digest or there == '' or string.find(there, '^[#!]') then return digest and there == text end
     local one, other = parts(there), parts(text)
     if #one ~= #other then return false end
     if kind == 'list' then

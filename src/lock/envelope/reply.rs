@@ -20,6 +20,8 @@ pub enum Outcome<'a> {
         released: Vec<Released<'a>>,
         /// To be recorded.
         changed: Vec<Changed<'a>>,
+        /// The counter of fences behind what was released, where that was asked for.
+        fence: Option<u64>,
         /// The client's reply. `None`: null, in the client's protocol (`$-1` or `_`).
         reply: Option<&'a [u8]>,
     },
@@ -102,19 +104,21 @@ pub fn unwrap<'a>(frame: &'a [u8], marker: &[u8; 16]) -> Result<Outcome<'a>, Mal
         return Err(Malformed);
     }
     let (mut taken, mut released, mut changed) = (Vec::new(), Vec::new(), Vec::new());
-    let mut before = None;
+    let (mut before, mut fence) = (None, None);
     while let Some((kind, entry)) = report.split_first() {
         let (entry, rest) = Entry::parse(entry).ok_or(Malformed)?;
         report = rest;
         match kind {
             b't' => taken.push(entry.taken()),
             b'r' => released.push(entry.released()),
+            // It stands in the place of the key.
+            b'f' => fence = Some(entry.index as u64 + 1),
             b'x' => before = Some(entry),
             b'c' => changed.push(entry.changed(before.take().ok_or(Malformed)?)),
             _ => return Err(Malformed),
         }
     }
-    Ok(Outcome::Wrapped { taken, released, changed, reply })
+    Ok(Outcome::Wrapped { taken, released, changed, fence, reply })
 }
 
 /// The rest behind `*2` or `*3` and the marker.
@@ -200,7 +204,7 @@ mod tests {
 
     #[test]
     fn reports_and_the_clients_bytes_are_told_apart() {
-        let frame = b"*3\r\n$16\r\n0123456789abcdef\r\n$31\r\nt1 0 1 30000 3 sabr2 7 0 -1 1 o\r\n";
+        let frame = b"*3\r\n$16\r\n0123456789abcdef\r\n$48\r\nt1 0 1 30000 3 sabr2 7 0 -1 1 of70000 0 0 -1 1 o\r\n";
         let frame = [&frame[..], b"*2\r\n:1\r\n$1\r\nx\r\n"].concat();
         let expected = Outcome::Wrapped {
             taken: vec![Taken {
@@ -212,6 +216,7 @@ mod tests {
             }],
             released: vec![Released { index: 1, database: 7, guard: Guard::Other(b"") }],
             changed: vec![],
+            fence: Some(70_000),
             reply: Some(b"*2\r\n:1\r\n$1\r\nx\r\n"),
         };
         assert_eq!(unwrap(&frame, MARKER), Ok(expected));
@@ -226,6 +231,7 @@ mod tests {
             taken: vec![],
             released: vec![],
             changed: vec![changed],
+            fence: None,
             reply: None,
         };
         assert_eq!(unwrap(frame, MARKER), Ok(expected));
@@ -234,8 +240,13 @@ mod tests {
     #[test]
     fn a_missing_value_is_null() {
         let frame = b"*2\r\n$16\r\n0123456789abcdef\r\n$0\r\n\r\n";
-        let expected =
-            Outcome::Wrapped { taken: vec![], released: vec![], changed: vec![], reply: None };
+        let expected = Outcome::Wrapped {
+            taken: vec![],
+            released: vec![],
+            changed: vec![],
+            fence: None,
+            reply: None,
+        };
         assert_eq!(unwrap(frame, MARKER), Ok(expected));
     }
 

@@ -4,7 +4,7 @@ if not D[1] then return r end
 
 -- What the script did to its lock keys, for Lockside to make good before the client is answered:
 -- kind, key, database, fresh, TTL, length of the guard, guard.
-local meta = {}
+local meta, gone = {}
 -- What a script took before it failed is nobody's: nobody is told of it. With a TTL of the client's
 -- own it runs out, as in Redis.
 local failed = type(r) == 'table' and r.err
@@ -27,6 +27,7 @@ for i = 1, #D do
     meta[#meta + 1] = 'c' .. st.i .. ' ' .. db .. ' 0 -1 ' .. #to .. ' ' .. to
   end
   if b and (not c or fresh) then
+    gone = true
     local guard = b == true and 'o' or 's' .. b
     meta[#meta + 1] = 'r' .. st.i .. ' ' .. db .. ' 0 -1 ' .. #guard .. ' ' .. guard
   end
@@ -51,4 +52,11 @@ for i = 1, #D do
   end
 end
 if not meta[1] then return r end
+-- Where Redis gives fences: no grant of what was released has a higher one, and each later grant has.
+if gone and counter then
+  if db ~= '0' then rpcall('SELECT', '0') end
+  local fence = rpcall('GET', counter)
+  fence = type(fence) == 'string' and tonumber(fence)
+  if fence and fence > 0 then meta[#meta + 1] = 'f' .. string.format('%.0f', fence) .. ' 0 0 -1 1 o' end
+end
 return {string.sub(head, 1, 16), table.concat(meta), r}

@@ -6,13 +6,15 @@
 -- are GET, compare, DEL: `run` answers those, and the rest is made when it is first needed.
 
 -- The envelope's parameters are the last arguments; once they are off, ARGV is the client's.
--- head: marker 16, nonce 16, timestamp 19, SHA 40, 'r' or 'w', number of locks 7, database
+-- head: marker 16, nonce 16, timestamp 19, SHA 40, 'r' or 'w' or 'f', number of locks 7, database;
+-- behind 'f' then a space and the key of the counter of fences
 local keys, argv = KEYS, ARGV
 local n = #argv
 local head = argv[n]
 argv[n] = nil
 if string.byte(head, 92) == 114 then RO = true end
-local db = string.sub(head, 100)
+local db, counter = string.sub(head, 100)
+if string.byte(head, 92) == 102 then db, counter = string.match(db, '^(%d+) (.*)$') end
 local real, rpcall = redis, redis.pcall
 -- Databases that were selected, each with its S; the locks that may have been written; the line
 -- of the last error; what is made when it is needed.
@@ -21,7 +23,8 @@ local all, D, line, view, rest, look, contents = nil, {}
 -- stands there (nil unknown, false nothing, string the stored value, true another type);
 -- b the same before the first write; d may have been written; w written by this script, so that
 -- its real TTL is the client's; v virtual TTL in ms (-1 none). Of another type: x its content before
--- the first write; g it was gone in between, so that what stands there is another's.
+-- the first write; g it was gone in between, so that what stands there is another's; y and e at most so
+-- many bytes and elements.
 local S = {}
 for i = n - 1, n - tonumber(string.sub(head, 93, 99)), -1 do
   local t = argv[i]

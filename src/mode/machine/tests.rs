@@ -35,6 +35,8 @@ struct Watched {
     last_run: Option<Arc<str>>,
     complete: Option<(Arc<str>, u32)>,
     last_bad: Option<Duration>,
+    /// The last probe's connection broke, and that was no trouble yet.
+    broke: bool,
     notes: Vec<Option<Arc<str>>>,
     lost: Option<Cause>,
 }
@@ -53,6 +55,7 @@ impl Watched {
             last_run: None,
             complete: None,
             last_bad: None,
+            broke: false,
             notes: Vec::new(),
             lost: None,
         };
@@ -73,11 +76,18 @@ impl Watched {
                     self.troubles += 1;
                 }
                 self.last_run = Some(run.clone());
+                self.broke = false;
+            }
+            Input::Probed { finding: Finding::Bad { sign: Sign::Reset, .. }, .. }
+                if !self.broke && self.mode() != Mode::Degraded =>
+            {
+                self.broke = true;
             }
             Input::Probed { finding: Finding::Bad { sign, .. }, .. } => {
                 if !matches!(sign, Sign::Busy | Sign::MaxClients) {
                     self.troubles += 1;
                     self.last_bad = Some(self.now);
+                    self.broke = false;
                 }
             }
             Input::PassEnded { run, complete: true } => {
@@ -249,12 +259,33 @@ fn a_broken_connection_is_no_outage_and_a_refused_probe_is_one() {
 }
 
 #[test]
+fn a_probe_whose_new_connection_breaks_is_made_once_more() {
+    let mut watched = Watched::healthy_on("a");
+    for _ in 0..3 {
+        watched.pass(MS(500));
+        watched.answer(bad(Sign::Reset));
+        assert_eq!((watched.mode(), watched.reachable), (Mode::Healthy, true));
+        watched.pass(PROBE_GAP);
+        assert_eq!(watched.probing, Some((true, false)), "by another new connection");
+        watched.answer(good("a"));
+        assert_eq!(watched.mode(), Mode::Healthy, "each is looked at for itself");
+    }
+    watched.pass(MS(500));
+    watched.answer(bad(Sign::Reset));
+    watched.pass(PROBE_GAP);
+    watched.answer(bad(Sign::Reset));
+    assert_eq!((watched.mode(), watched.reachable), (Mode::Degraded, false));
+    let (_, change) = watched.changes.last().unwrap();
+    assert_eq!(change.detected_after, Some(PROBE_GAP), "from the first on");
+}
+
+#[test]
 fn reachable_and_usable_are_two_facts() {
     for sign in Sign::ALL {
         let mut watched = Watched::healthy_on("a");
         watched.pass(MS(500));
         watched.answer(bad(sign));
-        if matches!(sign, Sign::Busy | Sign::MaxClients) {
+        if matches!(sign, Sign::Busy | Sign::MaxClients | Sign::Reset) {
             assert_eq!((watched.mode(), watched.reachable), (Mode::Healthy, true), "{sign:?}");
         } else {
             let expected = (Mode::Degraded, sign.is_reachable());

@@ -113,7 +113,8 @@ impl Store {
                         Found::Value { stored: stored.clone(), ttl_ms: *ttl_ms }
                     }
                 };
-                Answer::Found(keys.iter().map(look).collect())
+                // As Redis does where what stands there is large.
+                Answer::Found(keys.iter().take(7).map(look).collect())
             }
             Body::Script { script, keys, args } => {
                 let places = keys.iter().enumerate();

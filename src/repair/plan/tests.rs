@@ -3,8 +3,17 @@
 use super::*;
 
 const VALUES: [&[u8]; 2] = [b"A", b"B"];
-/// Two contents with a field in common, one that has nothing of them, and one that is not known.
-const GUARDS: [&[u8]; 4] = [b"0:h1:f1:1", b"0:h1:f1:2", b"0:h1:g1:1", b"0:"];
+/// Two contents with a field in common, one that has nothing of them, two that are known by their digests
+/// alone, and one that is not known.
+const GUARDS: [&[u8]; 6] = [
+    b"0:h1:f1:1",
+    b"0:h1:f1:2",
+    b"0:h1:g1:1",
+    LARGE,
+    b"0:#hcafecafecafecafecafecafecafecafecafecafe",
+    b"0:",
+];
+const LARGE: &[u8] = b"0:#hda39a3ee5e6b4b0d3255bfef95601890afd80709";
 const TTLS: [Option<u64>; 3] = [None, Some(10), Some(100_000)];
 const LEFT: [Left; 4] = [Left::Forever, Left::Ms(10), Left::Ms(60_000), Left::RunOut];
 const STANDINGS: [Standing; 4] =
@@ -126,7 +135,7 @@ fn no_repair_takes_away_what_a_holder_has() {
             panic!("{found:?} {says:?} {terms:?}: {plan:?}");
         }
     });
-    assert_eq!(count, 19 * 25 * 4 * 32);
+    assert_eq!(count, 25 * 33 * 4 * 32);
 }
 
 #[test]
@@ -277,7 +286,7 @@ fn a_content_that_has_changed_is_followed_only_where_redis_may_know_better() {
             Plan::Act(Repair::Replace { conflict: false, .. }) => "replace",
             Plan::Act(Repair::Replace { conflict: true, .. }) => "conflict",
             Plan::Wait(Why::Mirror) => "wait",
-            Plan::Nothing(Rest::Changed) => "leave",
+            Plan::CannotRestore => "cannot",
             other => panic!("{other:?}"),
         }
     };
@@ -286,10 +295,40 @@ fn a_content_that_has_changed_is_followed_only_where_redis_may_know_better() {
         ("0:h1:f1:2", "follow", "replace", "follow"),
         ("0:h1:g1:1", "conflict", "conflict", "wait"),
         ("0:s1:f", "conflict", "conflict", "wait"),
-        ("0:", "leave", "leave", "leave"),
+        ("0:#hda39a3ee5e6b4b0d3255bfef95601890afd80709", "follow", "conflict", "follow"),
+        ("0:", "follow", "cannot", "follow"),
     ] {
         assert_eq!(planned(guard.as_bytes(), Strict, true), asked, "{guard}");
         assert_eq!(planned(guard.as_bytes(), Strict, false), alone, "{guard}");
         assert_eq!(planned(guard.as_bytes(), Fast, false), fast, "{guard}");
+    }
+}
+
+/// A lock that is too large to be kept is compared all the same, by its digest: what was released is
+/// deleted or gives way, whoever holds the key, and a large holder is never taken for another large one.
+#[test]
+fn large_contents_are_told_apart_by_their_digests() {
+    let other: &[u8] = b"7:#hcafecafecafecafecafecafecafecafecafecafe";
+    let planned = |hold: Option<Guard<'static>>, there: &[u8], value| {
+        let holder = hold.map(|what| Hold { what, left: Left::Forever });
+        let found = Found::Other { guard: there.to_vec(), ttl_ms: None };
+        let (guarantee, conflict) = (Guarantee::Strict, Conflict::Ledger);
+        let terms = Terms { persistent: true, guarantee, conflict, is_asked: false };
+        format!("{:?}", plan(&found, Says { holder, value, releasing: false }, terms))
+    };
+    let small = Guard::Other(b"7:h1:f1:1");
+    for (hold, there, value, expected) in [
+        (None, LARGE, Standing::Dead, "Act(Delete"),
+        (Some(small), LARGE, Standing::Dead, "Act(Replace"),
+        (Some(Guard::Value(b"A")), LARGE, Standing::Dead, "Act(Replace"),
+        (Some(Guard::Other(other)), LARGE, Standing::Dead, "Act(Delete"),
+        (Some(Guard::Other(other)), LARGE, Standing::Unknown, "CannotRestore"),
+        (Some(Guard::Other(LARGE)), LARGE, Standing::Holder, "Nothing(Right"),
+        (Some(Guard::Value(b"A")), LARGE, Standing::Unknown, "Act(Replace"),
+        (Some(Guard::Other(b"7:")), b"0:", Standing::Unknown, "Nothing(Changed"),
+        (Some(Guard::Other(other)), b"0:", Standing::Unknown, "CannotRestore"),
+    ] {
+        let told = planned(hold, there, value);
+        assert!(told.starts_with(expected), "{hold:?} {told}");
     }
 }

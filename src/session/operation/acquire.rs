@@ -6,6 +6,7 @@ mod fence;
 mod refresh;
 mod replicas;
 mod replies;
+mod waiting;
 mod words;
 
 use std::time::Duration;
@@ -20,12 +21,12 @@ use crate::lock::value;
 use crate::resp::Args;
 use crate::resp::encode;
 use crate::resp::reply::Reply;
-use crate::session::flights::{Ended, Question, Turn, Verdict};
+use crate::session::flights::{Ended, Question, Turn};
 
 use super::exchange::Exchange;
 use super::script::Scripting;
 use super::settle;
-use super::{Flow, Grant, Operation, Scope, TIMED, UNTIMED};
+use super::{Flow, Grant, Operation, Scope, TIMED};
 pub(super) use ask::{Ask, Form, Read, read};
 use refresh::Refresh;
 pub(super) use replicas::{LINK_LOST, are_wanted, judge as judge_replicas, send as send_wait};
@@ -56,6 +57,10 @@ pub(in crate::session) struct Acquiring {
     ticket: Option<Ticket>,
     /// When the claim is given up, or what takes it back is waited for no more.
     until: Duration,
+    /// When an acquire that has waited for another's is given up: counted from its arrival.
+    waited_until: Option<Duration>,
+    /// So many replicas had the key in time.
+    replicas: Option<i64>,
     /// The claim is being withdrawn.
     withdrawing: bool,
     /// The claim had won, and is being released under this name; the acquire ends so then.
@@ -133,6 +138,8 @@ impl Acquiring {
             held_value: None,
             ticket: None,
             until: Duration::ZERO,
+            waited_until: None,
+            replicas: None,
             withdrawing: false,
             leaving: None,
             raising: None,
@@ -199,10 +206,7 @@ impl Acquiring {
                 self.question = None;
                 self.answer_held(scope)
             }
-            Turn::Wait => {
-                self.waits = true;
-                UNTIMED
-            }
+            Turn::Wait => self.begin_to_wait(scope),
         }
     }
 
@@ -212,29 +216,11 @@ impl Acquiring {
         self.carry_out(effect, scope)
     }
 
-    pub(super) fn waits(&self) -> bool {
-        self.waits
-    }
-
-    pub(super) fn verdict(&mut self, verdict: Verdict, scope: &mut Scope<'_, '_>) -> Flow {
-        self.waits = false;
-        match verdict {
-            Verdict::Held => {
-                self.question = None;
-                self.answer_held(scope)
-            }
-            Verdict::Ask => self.ask_redis(scope),
-        }
-    }
-
     /// A client that has only ended its side still reads: it gets an answer, or the reply to its
     /// next command would pass for this one's.
     pub(super) fn client_gone(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
         if self.waits {
-            if let Some(question) = &self.question {
-                scope.cx.flights.leave(question, scope.id);
-            }
-            return scope.answer_error(CLIENT_GONE);
+            return self.stop_waiting(CLIENT_GONE, scope);
         }
         self.machine.on(Input::ClientGone, scope.cx.now);
         self.waiting()
@@ -243,7 +229,11 @@ impl Acquiring {
     fn waiting(&self) -> Flow {
         let is_booked =
             self.machine.is_claiming() || self.leaving.is_some() || self.raising.is_some();
-        if is_booked { Flow::Ledger { until: self.refresh.or(self.until) } } else { TIMED }
+        if is_booked || self.waits {
+            Flow::Ledger { until: self.refresh.or(self.until) }
+        } else {
+            TIMED
+        }
     }
 
     pub(super) fn reply(&mut self, frame: &[u8], scope: &mut Scope<'_, '_>) -> Flow {
@@ -291,7 +281,7 @@ impl Acquiring {
     ) -> Flow {
         if self.waits {
             // Another session's link asks for both; this one's own is not needed yet.
-            return UNTIMED;
+            return self.waiting();
         }
         self.refresh.stop();
         if matches!(self.waiting(), Flow::Ledger { .. }) {
@@ -380,6 +370,7 @@ impl Acquiring {
         let ended = match outcome {
             Outcome::Granted => Ended::Granted,
             Outcome::Held => Ended::Held,
+            Outcome::TooFewReplicas => self.replicas.map_or(Ended::Unclear, Ended::TooFew),
             _ => Ended::Unclear,
         };
         let record = || self.ask.record(scope.client(), scope.shared());

@@ -11,17 +11,20 @@ use crate::ledger::Guarantee;
 use crate::ledger::fold::FENCE_GAP;
 use crate::lock::envelope::scripts;
 use crate::mode::Mode;
+use crate::resp::reply::Reply;
 
 use super::Scope;
 
 /// More than there can be grants that are not written: each sidecar's queue has room for 100,000.
 const ROOM: u64 = FENCE_GAP / 16;
 
-/// What is sent behind a flush, and the flush's own reply until that is answered.
+/// What is sent behind a command, and the command's own reply until that is answered.
 #[derive(Debug, Default)]
 pub(super) struct Behind {
     is_owed: bool,
     reply: Option<Vec<u8>>,
+    /// What the counter was, where that was asked.
+    pub(super) counter: Option<u64>,
 }
 
 impl Behind {
@@ -32,6 +35,8 @@ impl Behind {
             return None;
         }
         self.is_owed = false;
+        let text = Reply::parse(frame).and_then(|(reply, _)| reply.text().map(<[u8]>::to_vec));
+        self.counter = text.and_then(|text| std::str::from_utf8(&text).ok()?.parse().ok());
         Some(self.reply.take().unwrap_or_else(|| frame.to_vec()))
     }
 
@@ -67,6 +72,19 @@ impl Scope<'_, '_> {
         let (floor, counter) = ((high + ROOM).to_string(), shared.fence_counter.clone());
         let text = scripts::RESTORE_COUNTER.text.as_bytes();
         self.send(&[b"EVAL", text, b"1", &counter, floor.as_bytes(), db.to_string().as_bytes()]);
-        Behind { is_owed: true, reply: None }
+        Behind { is_owed: true, ..Behind::default() }
+    }
+
+    /// Asks for the counter behind a look at a watched lock: what is shown was granted with no higher
+    /// fence, and its client's EXEC releases that and nothing later. From database 0 alone; elsewhere
+    /// the release names its value.
+    pub(super) fn ask_counter(&mut self) -> Behind {
+        self.state.counter = None;
+        if !self.state.is_watching() || self.state.db != 0 || !self.asks_for_fences() {
+            return Behind::default();
+        }
+        let counter = self.shared().fence_counter.clone();
+        self.send(&[b"GET", &counter]);
+        Behind { is_owed: true, ..Behind::default() }
     }
 }

@@ -17,9 +17,22 @@ impl Scope<'_, '_> {
         self.shared().door.submit(asker, asks)
     }
 
+    /// The same for several requests, which are durable together or not at all.
+    pub(super) fn book_together(&self, asks: Vec<Vec<Ask>>) -> Result<Vec<Ticket>, Unavailable> {
+        let asker = Asker::Session(self.cx.worker, self.id);
+        self.shared().door.submit_together(asker, asks)
+    }
+
     /// True while a claim that has won is the lock, whatever Redis has.
     pub(super) fn decides(&self) -> bool {
         self.shared().ledger_use() != Ledger::Follows
+    }
+
+    /// True while what the ledger says of a lock counts against what Redis says: in strict, and in fast
+    /// with others at the ledger while Redis does not decide, for they may be without it (SPEC 2).
+    pub(super) fn believes_ledger(&self) -> bool {
+        let shared = self.shared();
+        shared.guarantee == Guarantee::Strict || self.decides() && shared.door.has_company()
     }
 
     /// True if the ledger alone may carry out what Redis did not: in `fast` only once this sidecar
@@ -27,6 +40,12 @@ impl Scope<'_, '_> {
     pub(super) fn serves_alone(&self) -> bool {
         let shared = self.shared();
         shared.guarantee == Guarantee::Strict || shared.board.view().mode != Mode::Healthy
+    }
+
+    /// `fast`, with others at the ledger: what is released here may be a grant that another has not
+    /// written yet, so it is named by its value and by the counter of fences (SPEC 8).
+    pub(super) fn asks_for_fences(&self) -> bool {
+        self.shared().guarantee == Guarantee::Fast && self.shared().door.has_company()
     }
 
     /// True if locks are held that the ledger knows by their name.
@@ -76,6 +95,12 @@ impl Scope<'_, '_> {
     /// When a release that begins to wait for the ledger now gives up (SPEC 5).
     pub(super) fn release_until(&self) -> Duration {
         self.cx.now + self.shared().release_wait
+    }
+
+    /// When a look that begins to wait for the ledger now makes do with what is known: reads of known
+    /// locks work without the ledger (SPEC 2).
+    pub(super) fn look_until(&self) -> Duration {
+        self.cx.now + self.shared().release_wait.min(LOOK_WAIT)
     }
 
     /// The claim of an acquire.
@@ -178,7 +203,9 @@ impl Scope<'_, '_> {
             Ask::Release(key, ..)
             | Ask::ReleaseAny(key, _)
             | Ask::ReleaseValue { key, .. }
+            | Ask::Extend(key, ..)
             | Ask::Content { key, .. } => Some(key.clone()),
+            Ask::Renew(claim) => Some(claim.key.clone()),
             _ => None,
         };
         releases.iter().filter_map(key).collect()
@@ -203,12 +230,15 @@ impl Scope<'_, '_> {
 /// The release of a hold that the ledger knows by its value alone, if it knows it.
 pub(super) fn release_of_value(key: &LockKey, record: &Record, cause: Cause) -> Ask {
     let (stored, other) = (record.stored.clone(), record.other.clone());
-    Ask::ReleaseValue { key: key.clone(), stored, other, cause }
+    Ask::ReleaseValue { key: key.clone(), stored, other, cause, fence: None }
 }
 
 /// Longest wait for a withdrawal to be durable. A ledger that answers at all needs less, and the
 /// client has waited already for as long as it was told to.
 const WITHDRAWAL_WAIT: Duration = Duration::from_secs(1);
+
+/// Longest wait of a look for the ledger, which takes a millisecond if it answers at all.
+const LOOK_WAIT: Duration = Duration::from_secs(1);
 
 /// The error of an acquire whose claim was withdrawn (SPEC 3).
 pub(super) const NOT_ACQUIRED: &str =

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::command::{KeyspaceUse, LockUse};
 use crate::crash;
-use crate::ledger::{Answer, Ask, Cause, Ticket};
+use crate::ledger::{Answer, Ask, Cause, Guarantee, Ticket};
 use crate::lock::envelope::scripts;
 use crate::lock::record::LockKey;
 use crate::lock::value;
@@ -18,6 +18,7 @@ use super::ask;
 use super::counter::Behind;
 use super::durable;
 use super::grant;
+use super::over;
 use super::settle::{self, Next, Settlement};
 use super::view;
 use super::{Flow, Grant, Operation, Scope, TIMED, UNTIMED};
@@ -27,7 +28,7 @@ pub(super) enum Purpose {
     /// Shown as it is.
     Pass,
     /// The values of these lock keys are shown as their clients wrote them: one key for a single
-    /// value, one entry an element for an array.
+    /// value, one entry an element for an array; or it is shown how many of them there are.
     View(Vec<Option<Vec<u8>>>),
     /// GETDEL: a view, and a release when there was a value.
     TakeOut(LockKey),
@@ -51,7 +52,7 @@ pub(in crate::session) struct Exchange {
     may_repeat: bool,
     /// The client's reply, while the ledger writes what was released.
     booked: Option<(Settlement, Vec<u8>)>,
-    /// Redis's reply, which says something else than the ledger, while that is read.
+    /// Redis's reply, while the ledger is read before it is believed.
     doubted: Option<(Ticket, Duration, Vec<u8>)>,
 }
 
@@ -142,6 +143,7 @@ impl Exchange {
         scope.cx.wires.to_upstream(request);
         let behind = match &purpose {
             Purpose::Keyspace(flush, _) => scope.restore_counter(*flush),
+            Purpose::View(_) => scope.ask_counter(),
             _ => Behind::default(),
         };
         if purpose.changes_something() {
@@ -167,7 +169,10 @@ impl Exchange {
             return self.read(frame, scope);
         }
         match self.behind.take(frame) {
-            Some(frame) => self.read(&frame, scope),
+            Some(frame) => {
+                scope.state.counter = self.behind.counter;
+                self.read(&frame, scope)
+            }
             None => self.waiting(),
         }
     }
@@ -179,13 +184,13 @@ impl Exchange {
         match &self.purpose {
             Purpose::Pass => return scope.answer(frame),
             Purpose::View(keys) => {
-                if view::contradicted(&reply, keys, scope).is_some()
-                    && let Some((ticket, until)) = scope.read_ledger()
+                if view::is_doubtful(&reply, keys, scope.shared())
+                    && let Some((ticket, until)) = scope.read_for_look()
                 {
                     self.doubted = Some((ticket, until, frame.to_vec()));
                     return Flow::Ledger { until };
                 }
-                return show(frame, keys, scope);
+                return view::answer(frame, keys, scope);
             }
             Purpose::TakeOut(lock) => {
                 let known = scope.shared().table.find(lock).filter(|_| scope.decides());
@@ -239,9 +244,10 @@ impl Exchange {
     }
 
     fn go_on(&mut self, next: Next, scope: &mut Scope<'_, '_>) -> Flow {
-        let Some((_, out)) = &self.booked else { return Flow::Close };
+        let Some((settlement, out)) = &mut self.booked else { return Flow::Close };
         match next {
             Next::Settled(_) => {
+                over::disclaim(out, settlement.ended_before().len(), scope.state.protocol);
                 let flow = scope.answer(out);
                 crash::here("release-told");
                 flow
@@ -256,7 +262,7 @@ impl Exchange {
     pub(super) fn answered(&mut self, answer: &Answer, scope: &mut Scope<'_, '_>) -> Option<Flow> {
         if let Some((_, _, frame)) = self.doubted.take_if(|(ticket, ..)| *ticket == answer.ticket) {
             let Purpose::View(keys) = &self.purpose else { return Some(Flow::Close) };
-            return Some(show(&frame, keys, scope));
+            return Some(view::answer(&frame, keys, scope));
         }
         let next = self.booked.as_mut()?.0.answered(answer, scope)?;
         // A release is for good, whether its client is still there or not.
@@ -269,7 +275,7 @@ impl Exchange {
             (self.doubted.take(), &self.purpose)
         {
             scope.shared().door.forget(ticket);
-            return show(&frame, keys, scope);
+            return view::answer(&frame, keys, scope);
         }
         let Some((settlement, _)) = &mut self.booked else { return Flow::Close };
         let next = settlement.ledger_late(scope);
@@ -277,6 +283,7 @@ impl Exchange {
     }
 
     pub(super) fn reopened(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
+        self.behind = Behind::default();
         scope.cx.wires.to_upstream(&self.request);
         self.waiting()
     }
@@ -391,44 +398,40 @@ impl Purpose {
                 Vec::new()
             }
             (Self::TakeOut(lock), Reply::Null) => {
-                settle::releases([(lock, None)].into_iter(), Cause::Client, scope)
+                settle::releases([(lock, None)].into_iter(), None, Cause::Client, scope)
             }
             (Self::TakeOut(lock), Reply::Bulk(stored)) => {
-                settle::releases([(lock, Some(*stored))].into_iter(), Cause::Client, scope)
+                settle::releases([(lock, Some(*stored))].into_iter(), None, Cause::Client, scope)
             }
             (Self::Delete(locks), Reply::Integer(count)) => {
                 let known = |lock: &&LockKey| scope.shared().table.find(lock).is_some();
                 let gone = locks.iter().filter(|lock| *count > 0 || known(lock));
-                let with_value = |lock| {
-                    let value = seen.iter().find(|(seen, _)| seen == lock);
-                    (lock, value.map(|(_, stored)| &**stored).filter(|_| *count > 0))
+                let ask = |lock: &LockKey| {
+                    let seen = seen.iter().find(|seen| seen.lock == *lock && *count > 0);
+                    match seen.and_then(|seen| seen.claim) {
+                        Some(claim) if scope.shared().guarantee == Guarantee::Strict => {
+                            vec![Ask::Release(lock.clone(), claim, Cause::Client)]
+                        }
+                        _ => {
+                            let stored = seen.map(|seen| &*seen.stored);
+                            let fence = seen.and_then(|seen| seen.fence);
+                            let gone = [(lock, stored)].into_iter();
+                            settle::releases(gone, fence, Cause::Client, scope)
+                        }
+                    }
                 };
-                settle::releases(gone.map(with_value), Cause::Client, scope)
+                gone.flat_map(ask).collect()
             }
             (Self::Keyspace(keyspace_use, args), Reply::Simple(_)) => {
                 let all = scope.shared().table.list(0, |_| true);
                 let gone = all.iter().map(|(lock, _)| lock).filter(|lock| {
                     after_keyspace(*keyspace_use, args, db, lock).as_ref() != Some(*lock)
                 });
-                settle::releases(gone.map(|lock| (lock, None)), Cause::Flushed, scope)
+                settle::releases(gone.map(|lock| (lock, None)), None, Cause::Flushed, scope)
             }
             _ => Vec::new(),
         }
     }
-}
-
-/// The values of locks in Redis's reply; or of who holds the lock by the ledger, which was read.
-fn show(frame: &[u8], keys: &[Option<Vec<u8>>], scope: &mut Scope<'_, '_>) -> Flow {
-    let Some((reply, _)) = Reply::parse(frame) else { return Flow::Close };
-    let mut out = Vec::new();
-    if let Some((lock, record)) = view::contradicted(&reply, keys, scope) {
-        view::show_holder(&lock, &record, scope.shared(), &mut out);
-        return scope.answer(&out);
-    }
-    let seen = view::seen(&reply, keys, scope);
-    seen.into_iter().for_each(|(lock, stored)| scope.state.saw(lock, &stored));
-    view::show(frame, keys, scope.shared(), &mut out);
-    scope.answer(&out)
 }
 
 /// What a command that is sent as it came means for the locks among its keys.
@@ -437,7 +440,7 @@ pub(super) fn purpose(lock_use: &LockUse, args: Args<'_>, scope: &Scope<'_, '_>)
     let lock_keys = || args.iter().skip(1).filter(|key| shared.rules.find(key).is_some());
     match lock_use {
         LockUse::Get => Purpose::View(vec![args.get(1).map(<[u8]>::to_vec)]),
-        LockUse::Mget => {
+        LockUse::Mget | LockUse::Exists => {
             let known = |key: &[u8]| shared.rules.find(key).is_some().then(|| key.to_vec());
             Purpose::View(args.iter().skip(1).map(known).collect())
         }

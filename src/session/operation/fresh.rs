@@ -1,6 +1,7 @@
 //! A command that ends whatever hold it meets (DEL, UNLINK, GETDEL) names that hold to the ledger as
 //! the lock table has it. Where other sidecars write to the same ledger, the table may be behind: so
-//! the ledger is read before the command goes to Redis (SPEC 5). Who is alone need not.
+//! the ledger is read before the command goes to Redis (SPEC 5). A look at locks has it read once Redis
+//! has answered. Who is alone need not.
 
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use crate::ledger::{Answer, Guarantee, Ticket};
 use crate::mode::Mode;
 use crate::resp::{Args, Command};
 
-use super::exchange::Exchange;
+use super::script::Scripting;
 use super::{Flow, Operation, Scope};
 
 /// The ledger is being read for a command.
@@ -26,6 +27,15 @@ impl Scope<'_, '_> {
         let is_due = self.decides() && self.shared().door.has_company();
         let ticket = is_due.then(|| self.book(Vec::new()).ok())??;
         Some((ticket, self.release_until()))
+    }
+}
+
+impl Scope<'_, '_> {
+    /// The same for a look at locks, after Redis has answered it, where the ledger is the truth. All who
+    /// look at one moment have one exchange together.
+    pub(super) fn read_for_look(&self) -> Option<(Ticket, Duration)> {
+        let (ticket, _) = self.believes_ledger().then(|| self.read_ledger())??;
+        Some((ticket, self.look_until()))
     }
 }
 
@@ -77,7 +87,7 @@ impl Reading {
         if !scope.asks_redis(args) {
             return Some(Operation::serve(args, scope));
         }
-        Some(Exchange::begin(&lock_use, args, scope))
+        Some(Scripting::begin_blind(&lock_use, args, scope))
     }
 
     /// The client's command, which nobody has heard of yet.

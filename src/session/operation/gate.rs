@@ -31,6 +31,12 @@ pub(in crate::session) fn gate_refusal<'k>(
     })
 }
 
+/// True for commands that Redis was seen to refuse this client on such keys.
+pub(super) fn denials<'s>(who: Who<'s>, shared: &'s Shared) -> impl Fn(&str, &[u8]) -> bool + 's {
+    let is_denied = move |rule: &Rule, name: &str| shared.gate.is_denied(who, &rule.name, name);
+    move |name, key| rule_of(key, &shared.rules).is_some_and(|rule| is_denied(rule, name))
+}
+
 /// The rule that has this key as a lock or a companion.
 pub(super) fn rule_of<'r>(key: &[u8], rules: &'r Rules) -> Option<&'r Rule> {
     rules.find(key).or_else(|| rules.get(rules.companion_of(key)?))

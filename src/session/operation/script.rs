@@ -1,6 +1,7 @@
 //! Scripts on lock keys, and commands that have to compute on a lock's value: run in the envelope
 //! (SPEC 5), then settled before the client is answered.
 
+mod blind;
 mod enveloped;
 mod held;
 mod replicas;
@@ -9,7 +10,7 @@ use std::sync::Arc;
 
 use crate::command::script::{ScriptCall, Source};
 use crate::crash;
-use crate::ledger::Answer;
+use crate::ledger::{Answer, Ticket};
 use crate::lock::content;
 use crate::lock::envelope::{Guard, scripts};
 use crate::lock::record::LockKey;
@@ -36,8 +37,11 @@ enum Step {
     Replicating(Box<Effect>),
     /// What was done is being made durable, in the ledger and in Redis; this is the client's reply.
     Settling(Box<Settlement>, Vec<u8>),
-    /// It has changed nothing, though it was given the token of a lock's holder: Redis is asked
-    /// whether it has that holder at all. This is the client's reply.
+    /// It has changed nothing: the ledger is being read, for another sidecar may have granted a lock of
+    /// it. This is the client's reply.
+    Reading(Ticket, Vec<u8>),
+    /// It has changed nothing, and the ledger knows a holder of a lock of it: Redis is asked whether it
+    /// has that holder at all. This is the client's reply.
     Doubting(Held, Vec<u8>),
     /// The ledger's holders are being put into Redis; for the last of these locks the reply is still
     /// to come.
@@ -51,6 +55,8 @@ pub(in crate::session) struct Scripting {
     /// The text is new: kept once Redis has accepted it.
     text: Option<Vec<u8>>,
     ran_again: bool,
+    /// What the client is told when what it took is given back.
+    refusal: &'static str,
 }
 
 impl Scripting {
@@ -100,7 +106,8 @@ impl Scripting {
         {
             return (None, flow);
         }
-        let mut operation = Self { call, step: Step::Loading, text, ran_again: false };
+        let (step, refusal) = (Step::Loading, TABLE_FULL);
+        let mut operation = Self { call, step, text, ran_again: false, refusal };
         let flow = match &operation.text {
             Some(text) => {
                 scope.send(&[b"SCRIPT", b"LOAD", text]);
@@ -127,7 +134,7 @@ impl Scripting {
             Step::Running { .. } => self.ran(frame, scope),
             Step::Doubting(held, own) => {
                 let reply = Reply::parse(frame).map(|(reply, _)| reply);
-                if held.is_lost(reply.as_ref()) {
+                if held.is_lost(reply.as_ref()) && scope.names_only_locks(&self.call.words()) {
                     return None;
                 }
                 scope.answer(own)
@@ -141,6 +148,7 @@ impl Scripting {
                 self.send(false, scope)
             }
             Step::Replicating(_) => self.replicated(frame, scope),
+            Step::Reading(..) => Flow::Close,
             Step::Settling(settlement, _) => {
                 let next = settlement.reply(frame, scope);
                 self.go_on(next, scope)
@@ -171,15 +179,11 @@ impl Scripting {
         let Some(effect) = self.call.read(frame, scope) else {
             return scope.answer_error(UNREADABLE);
         };
+        let effect = self.complete(effect, scope);
         scope.witness_script(&self.call.keys, &effect);
         crash::here("script-answered");
         if effect.taken.is_empty() && effect.releases.is_empty() {
-            let Some(held) = Held::presented(&self.call, scope) else {
-                return scope.answer(&effect.reply);
-            };
-            scope.send(&held.question());
-            self.step = Step::Doubting(held, effect.reply);
-            return TIMED;
+            return self.has_changed_nothing(effect.reply, scope);
         }
         if !effect.taken.is_empty() && are_wanted(scope) {
             return self.replicate(effect, scope);
@@ -191,7 +195,10 @@ impl Scripting {
     fn settle(&mut self, effect: Effect, scope: &mut Scope<'_, '_>) -> Flow {
         let table = &scope.shared().table;
         let full = effect.taken.iter().any(|taken| table.is_full_for(&taken.lock));
-        let (settlement, next) = match full {
+        if effect.is_too_large {
+            self.refusal = TOO_LARGE;
+        }
+        let (settlement, next) = match full || effect.is_too_large {
             true => {
                 // What it has released is released all the same.
                 match scope.decides() {
@@ -208,12 +215,21 @@ impl Scripting {
     }
 
     pub(super) fn answered(&mut self, answer: &Answer, scope: &mut Scope<'_, '_>) -> Option<Flow> {
+        if let Step::Reading(ticket, own) = &mut self.step {
+            let own = (*ticket == answer.ticket).then(|| std::mem::take(own))?;
+            return Some(self.doubt(own, scope));
+        }
         let Step::Settling(settlement, _) = &mut self.step else { return None };
         let next = settlement.answered(answer, scope)?;
         Some(self.go_on(next, scope))
     }
 
     pub(super) fn ledger_late(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
+        if let Step::Reading(ticket, own) = &mut self.step {
+            scope.shared().door.forget(*ticket);
+            let own = std::mem::take(own);
+            return self.doubt(own, scope);
+        }
         let Step::Settling(settlement, _) = &mut self.step else { return Flow::Close };
         let next = settlement.ledger_late(scope);
         self.go_on(next, scope)
@@ -266,7 +282,7 @@ impl Scripting {
             Next::Blocked(text) => scope.answer_error(&blocked(&text)),
             Next::Unknown if scope.client_gone => scope.answer_error(CLIENT_GONE),
             Next::Unknown => scope.answer_error(UNKNOWN),
-            Next::GivenBack => scope.answer_error(TABLE_FULL),
+            Next::GivenBack => scope.answer_error(self.refusal),
             Next::Settled(held) if held.iter().all(|held| *held) => {
                 let flow = scope.answer(own);
                 crash::here("script-told");
@@ -292,9 +308,13 @@ impl Scripting {
     }
 
     /// The client's command, while it may still be carried out by the ledger alone: Redis was not
-    /// asked, or what it did before its reply was lost is put right by a repair.
+    /// asked, or has changed nothing, or what it did before its reply was lost is put right by a repair.
     pub(super) fn unanswered(&self) -> Option<Vec<Vec<u8>>> {
-        matches!(self.step, Step::Loading | Step::Running { .. }).then(|| self.call.words())
+        let is_open = matches!(
+            self.step,
+            Step::Loading | Step::Running { .. } | Step::Reading(..) | Step::Doubting(..)
+        );
+        is_open.then(|| self.call.words())
     }
 
     pub(super) fn link_failed(
@@ -309,7 +329,7 @@ impl Scripting {
                 Next::Lost(losses) => lost_to(&losses, scope),
                 next => return self.go_on(next, scope),
             },
-            Step::Doubting(_, own) => return scope.answer(own),
+            Step::Reading(_, own) | Step::Doubting(_, own) => return scope.answer(own),
             Step::Replicating(_) => return self.withdraw(LINK_LOST.to_owned(), scope),
             Step::Seating { locks, .. } => {
                 look_at(locks, scope);
@@ -376,5 +396,8 @@ pub(super) const NOSCRIPT: &str = "NOSCRIPT No matching script. Please use EVAL.
 const UNREADABLE: &str = "ERR lockside: unknown outcome: the script's report could not be read";
 const UNKNOWN: &str = "TRYAGAIN lockside: unknown outcome: the script ran, but Redis did not say \
     whether its locks were made persistent; they are shown as unconfirmed until they are released";
+/// In the words of the envelope, which refuses what would make a lock so large.
+const TOO_LARGE: &str =
+    "ERR lockside: a lock that is no string has at most 1024 elements and 64 KiB";
 pub(super) const RAN_OUT: &str = "TRYAGAIN lockside: not acquired: the script ran, but these keys \
     ran out or were taken by another before they were made persistent";

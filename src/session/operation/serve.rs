@@ -7,18 +7,21 @@
 mod again;
 mod blocked;
 mod steps;
+mod world;
+
+pub(in crate::session) use world::with_world;
+use world::with_world_of;
 
 use std::time::Duration;
 
 use crate::crash;
-use crate::degraded::{self, Caller, Change, CompanionEffects, Evaluation, Words, World};
-use crate::ledger::{Answer, Ask, Cause, Ticket};
+use crate::degraded::{self, Caller, Change, CompanionEffects, Evaluation, Words};
+use crate::ledger::{Answer, Ask, Cause};
 use crate::lock::record::{Confidence, LockKey, Position, Record};
 use crate::lock::rule::Outage;
-use crate::lock::value::{self, Stamp};
+use crate::lock::value;
 use crate::resp::Args;
 use crate::resp::encode;
-use crate::session::Shared;
 use crate::session::state::Watched;
 
 use super::acquire::{CLIENT_GONE, TABLE_FULL};
@@ -26,6 +29,7 @@ use super::held::has_changed;
 use super::local::{Locally, content_change};
 use super::settle::Provisional;
 use super::{Flow, Grant, Operation, Scope, durable};
+use again::Before;
 use steps::{Progress, Steps};
 
 /// How often an evaluation is made again before the client is told to.
@@ -35,7 +39,7 @@ const TRIES: u8 = 8;
 pub(in crate::session) struct Serving {
     work: Work,
     tries_left: u8,
-    under_way: Option<UnderWay>,
+    under_way: Option<Box<UnderWay>>,
     /// Until when it blocks on companions.
     blocks_until: Option<Duration>,
     /// A hold that has run out is nobody else's yet: how much longer it stands, in milliseconds.
@@ -47,10 +51,12 @@ pub(in crate::session) struct Serving {
     watched: Option<Watched>,
     /// The grant that an acquire goes on with, if that still stands.
     resumes: Option<Position>,
-    /// The ledger is being read, under this name and until then, because nothing was found to do.
-    reading: Option<(Ticket, Duration)>,
+    /// What the ledger does before the (next) evaluation.
+    before: Option<Before>,
     /// It was read.
     is_fresh: bool,
+    /// It was read again after what others may have granted by Redis alone was there (`fast`).
+    has_waited: bool,
 }
 
 /// What is evaluated.
@@ -125,12 +131,16 @@ impl Serving {
             lost: None,
             watched: None,
             resumes: None,
-            reading: None,
+            before: None,
             is_fresh: false,
+            has_waited: false,
         }
     }
 
     fn evaluate(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
+        if self.reads_first(scope) {
+            return self.waiting();
+        }
         if self.tries_left == 0 {
             return scope.answer_error(CONTENDED);
         }
@@ -142,14 +152,12 @@ impl Serving {
             return scope.answer(&reply);
         }
         let caller = Caller { db: scope.state.db, protocol: scope.state.protocol };
-        let evaluation = with_graceful_world(shared, self.grace_ms, |world| match &self.work {
+        let evaluation = with_world_of(scope, self.grace_ms, |world| match &self.work {
             Work::Command(words) => degraded::evaluate(Words::new(words).args(), &caller, world),
             Work::Transaction(commands) => degraded::evaluate_transaction(commands, &caller, world),
         });
         match evaluation {
-            Evaluation::Done { changes, reply, .. }
-                if changes.is_empty() && self.reads(&reply, scope) =>
-            {
+            Evaluation::Done { changes, .. } if changes.is_empty() && self.reads_at_last(scope) => {
                 self.waiting()
             }
             Evaluation::Done { reply, changes, companions } => {
@@ -233,7 +241,8 @@ impl Serving {
             }
             Ok(steps) => {
                 let until = steps.until();
-                self.under_way = Some(UnderWay { steps, touched, reply, companions });
+                let under_way = UnderWay { steps, touched, reply, companions };
+                self.under_way = Some(Box::new(under_way));
                 Flow::Ledger { until }
             }
             Err(trouble) => scope.answer_error(&nothing_done(&trouble)),
@@ -272,7 +281,7 @@ impl Serving {
 
     /// The ledger's answer.
     pub(super) fn answered(&mut self, answer: &Answer, scope: &mut Scope<'_, '_>) -> Option<Flow> {
-        if self.reading.take_if(|(ticket, _)| *ticket == answer.ticket).is_some() {
+        if self.before.take_if(|before| before.ticket == Some(answer.ticket)).is_some() {
             return Some(self.evaluate(scope));
         }
         match self.under_way.as_mut()?.steps.answered(answer, scope)? {
@@ -280,28 +289,26 @@ impl Serving {
             Progress::Failed(text) => return Some(self.leave(&text, scope)),
             Progress::Over => {}
         }
-        let done = self.under_way.take()?;
+        let done = *self.under_way.take()?;
         done.touched.iter().for_each(|key| scope.shared().repairs.touch(key));
         let steps = done.steps;
         let again = steps.has_missed();
         if steps.has_lost_to_the_past(scope.shared().clock.unix_ms()) {
             self.grace_ms = u64::MAX;
         }
-        if again || scope.client_gone && steps.has_taken() {
-            steps.give_up(scope);
-        }
         // A client that has gone may have come again elsewhere, and released what it held: what
         // holds the lock now is no matter of this command any more.
         if scope.client_gone && (again || steps.has_taken()) {
+            steps.give_up(scope);
             return Some(scope.answer_error(CLIENT_GONE));
         }
         if again && steps.has_released() {
             // What it says of the rest would not be true of all that it has done.
+            steps.give_up(scope);
             return Some(scope.answer_error(durable::NOT_RELEASED));
         }
         if again {
-            self.resumes = None;
-            return Some(self.evaluate(scope));
+            return Some(self.begin_again(&steps, scope));
         }
         let flow = self.finish(&done.reply, done.companions, scope);
         crash::here("served-told");
@@ -315,9 +322,8 @@ impl Serving {
         if self.blocks_until.is_some() {
             return self.block_ended(scope);
         }
-        if let Some((ticket, _)) = self.reading.take() {
-            scope.shared().door.forget(ticket);
-            return scope.answer_error(&nothing_done("the ledger has not answered in time"));
+        if let Some(before) = self.before.take() {
+            return self.go_without(&before, scope);
         }
         let Some(under_way) = &mut self.under_way else { return Flow::Close };
         match under_way.steps.late(scope) {
@@ -338,6 +344,7 @@ impl Serving {
                     scope.state.apply(crate::session::state::Change::Select(db));
                 }
                 waiters.into_iter().for_each(|waiter| scope.shared().bell.ring(waiter));
+                self.note_seen(scope);
                 scope.answer(reply)
             }
             Err(_) => self.evaluate(scope),
@@ -375,8 +382,8 @@ impl Serving {
     /// What it waits for goes on without the link.
     pub(super) fn waiting(&self) -> Flow {
         let booked = self.under_way.as_ref().map(|under_way| under_way.steps.until());
-        let reading = self.reading.map(|(_, until)| until);
-        match booked.or(reading).or(self.blocks_until) {
+        let before = self.before.as_ref().map(|before| before.until);
+        match booked.or(before).or(self.blocks_until) {
             Some(until) => Flow::Ledger { until },
             None => Flow::Close,
         }
@@ -451,29 +458,6 @@ fn take(
         record,
         safety_ttl: rule.safety_ttl,
         persistent: expires_at_ms.is_none(),
-    })
-}
-
-/// Runs `step` with what the engine looks at.
-pub(in crate::session) fn with_world<T>(shared: &Shared, step: impl FnOnce(&World<'_>) -> T) -> T {
-    with_graceful_world(shared, 0, step)
-}
-
-/// The same, where holds that ran out stand for so much longer.
-fn with_graceful_world<T>(shared: &Shared, grace_ms: u64, step: impl FnOnce(&World<'_>) -> T) -> T {
-    let stamp = |value: &[u8], stamp: Stamp| shared.stamper.stamp(value, stamp, &shared.clock);
-    step(&World {
-        rules: &shared.rules,
-        table: &shared.table,
-        companions: &shared.companions,
-        scripts: &shared.scripts,
-        stamp: &stamp,
-        now_ms: shared.clock.unix_ms(),
-        grace_ms,
-        limits: degraded::Limits {
-            max_lock_value: shared.max_lock_value,
-            databases: shared.databases(),
-        },
     })
 }
 

@@ -175,7 +175,7 @@ impl Settlement {
         if !booking.answered(answer, &self.locks) {
             return None;
         }
-        if booking.is_withdrawn() {
+        if booking.is_withdrawn() && booking.lost.is_empty() {
             booking.give_up(scope);
             let text = durable::NOT_ACQUIRED.to_owned();
             return Some(self.take_back(Next::Blocked(text), scope));
@@ -190,6 +190,9 @@ impl Settlement {
         }
         if booking.lost.is_empty() {
             return Some(self.go_to_redis(scope));
+        }
+        if booking.give_back_rest(&self.locks, scope) {
+            return Some(Next::Ledger(booking.until));
         }
         let lost = std::mem::take(&mut booking.lost);
         // Redis did not know of the holders.
@@ -216,11 +219,12 @@ impl Settlement {
     }
 
     fn go_to_redis(&mut self, scope: &mut Scope<'_, '_>) -> Next {
-        if scope.client_gone && self.booking.is_some() {
-            return self.take_back(Next::Unknown, scope);
-        }
+        // What was only released stays so, whether or not its client is still there.
         if self.locks.is_empty() {
             return Next::Settled(Vec::new());
+        }
+        if scope.client_gone && self.booking.is_some() {
+            return self.take_back(Next::Unknown, scope);
         }
         if self.link_lost {
             return self.settled_by_ledger(scope);

@@ -1,6 +1,7 @@
 //! Lock commands inside MULTI: queued in their translated form, settled when EXEC has run them
 //! and before the client sees its reply (SPEC 3 and 5).
 
+mod disclaim;
 mod queueing;
 
 use crate::crash;
@@ -11,11 +12,14 @@ use crate::resp::reply::Reply;
 use crate::session::state::Seen;
 
 use super::acquire::{self, Ask, Form};
+use super::durable;
 use super::exchange::{self, Purpose};
+use super::over;
 use super::script::{self, Enveloped, RAN_OUT};
 use super::settle::{Loss, Next, Provisional, Settlement, value_guard};
 use super::view;
 use super::{Flow, Operation, Scope, TIMED};
+use disclaim::Said;
 pub(in crate::session) use queueing::Queueing;
 
 /// A lock command of the open transaction.
@@ -64,31 +68,25 @@ pub(in crate::session) struct Executing {
     taken: Vec<(usize, Provisional)>,
     /// Holds that the transaction has ended.
     releases: Vec<ledger::Ask>,
+    /// What its reply says of locks.
+    said: Box<Said>,
 }
 
 impl Executing {
     pub(super) fn begin(scope: &mut Scope<'_, '_>) -> (Option<Box<Operation>>, Flow) {
         if let Some(refusal) = Self::refusal(scope) {
-            // As a transaction that Redis aborts: nothing is applied.
             scope.queued.clear();
-            scope.send(&[b"DISCARD"]);
-            return (Some(Box::new(Operation::Exec(Self::refused(refusal)))), TIMED);
+            let mut operation = Self::new(Vec::new(), Step::Executing);
+            let flow = operation.refuse(refusal, scope);
+            return (Some(Box::new(Operation::Exec(operation))), flow);
         }
         let is_blind = |queued: &Queued| match &queued.what {
             What::Other(purpose) => purpose.is_blind(),
             _ => false,
         };
-        let reading = match scope.queued.iter().any(is_blind) {
-            true => scope.read_ledger(),
-            false => None,
-        };
-        let mut operation = Self {
-            queued: std::mem::take(scope.queued),
-            step: Step::Executing,
-            elements: Vec::new(),
-            taken: Vec::new(),
-            releases: Vec::new(),
-        };
+        let depends = !scope.state.seen().is_empty() || scope.queued.iter().any(is_blind);
+        let reading = if depends { scope.read_ledger() } else { None };
+        let mut operation = Self::new(std::mem::take(scope.queued), Step::Executing);
         let flow = match reading {
             Some((ticket, until)) => {
                 operation.step = Step::Reading(ticket);
@@ -99,7 +97,23 @@ impl Executing {
         (Some(Box::new(Operation::Exec(operation))), flow)
     }
 
+    fn new(queued: Vec<Queued>, step: Step) -> Self {
+        Self {
+            queued,
+            step,
+            elements: Vec::new(),
+            taken: Vec::new(),
+            releases: Vec::new(),
+            said: Box::default(),
+        }
+    }
+
     fn send(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
+        if over::has_changed(scope) {
+            let mut reply = Vec::new();
+            encode::null_array(&mut reply, scope.state.protocol);
+            return self.refuse(reply, scope);
+        }
         self.step = Step::Executing;
         scope.send(&[b"EXEC"]);
         crash::here("exec-sent");
@@ -127,14 +141,11 @@ impl Executing {
         Some(reply)
     }
 
-    fn refused(reply: Vec<u8>) -> Self {
-        Self {
-            queued: Vec::new(),
-            step: Step::Refusing(reply),
-            elements: Vec::new(),
-            taken: Vec::new(),
-            releases: Vec::new(),
-        }
+    /// As a transaction that Redis aborts: nothing is applied.
+    fn refuse(&mut self, reply: Vec<u8>, scope: &mut Scope<'_, '_>) -> Flow {
+        self.step = Step::Refusing(reply);
+        scope.send(&[b"DISCARD"]);
+        TIMED
     }
 
     pub(super) fn reply(&mut self, frame: &[u8], scope: &mut Scope<'_, '_>) -> Flow {
@@ -155,7 +166,7 @@ impl Executing {
     fn executed(&mut self, frame: &[u8], scope: &mut Scope<'_, '_>) -> Flow {
         let reply = Reply::parse(frame).map(|(reply, _)| reply);
         let executed = matches!(reply, Some(Reply::Aggregate { .. }));
-        let seen = scope.state.take_seen();
+        self.said.seen = scope.state.take_seen();
         if let Some(reply) = &reply {
             scope.state.forget_refused(reply.elements());
         }
@@ -164,7 +175,7 @@ impl Executing {
         crash::here("exec-answered");
         self.elements = reply.elements().map(<[u8]>::to_vec).collect();
         for queued in std::mem::take(&mut self.queued) {
-            self.translate(queued, &seen, scope);
+            self.translate(queued, scope);
         }
         let releases = std::mem::take(&mut self.releases);
         if self.taken.is_empty() && releases.is_empty() {
@@ -187,13 +198,10 @@ impl Executing {
 
     pub(super) fn ledger_late(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
         if let Step::Reading(ticket) = self.step {
-            // As a transaction that Redis aborts: nothing is applied.
             scope.shared().door.forget(ticket);
             let mut reply = Vec::new();
             encode::error(&mut reply, ABORTED.as_bytes());
-            self.step = Step::Refusing(reply);
-            scope.send(&[b"DISCARD"]);
-            return TIMED;
+            return self.refuse(reply, scope);
         }
         let Step::Settling(settlement) = &mut self.step else { return Flow::Close };
         let next = settlement.ledger_late(scope);
@@ -207,13 +215,14 @@ impl Executing {
         for (place, _) in &self.taken {
             self.elements[*place].clone_from(&error);
         }
-        self.answer(scope)
+        let flow = self.answer(scope);
+        crash::here("exec-refused");
+        flow
     }
 
     /// Turns a lock command's element into what the client sees. A later command of the same
     /// transaction may have released or overwritten what an earlier one took: that is no loss.
-    /// `seen`: what the client has read of the locks that it watches.
-    fn translate(&mut self, queued: Queued, seen: &[Seen], scope: &mut Scope<'_, '_>) {
+    fn translate(&mut self, queued: Queued, scope: &mut Scope<'_, '_>) {
         let Queued { place, db, what } = queued;
         let Some(element) = self.elements.get(place).cloned() else { return };
         let mut out = Vec::new();
@@ -231,7 +240,8 @@ impl Executing {
                 };
                 scope.witness_script(call.keys(), &effect);
                 out = effect.reply;
-                self.releases.extend(effect.releases);
+                self.said.scripts.push(place);
+                self.release(place, effect.releases);
                 self.taken.retain(|(_, earlier)| !effect.released.contains(&earlier.lock));
                 effect.taken
             }
@@ -239,10 +249,13 @@ impl Executing {
                 if let Some((reply, _)) = Reply::parse(&element) {
                     scope.witness_answer(&purpose, &reply);
                 }
-                let taken = &mut self.taken;
-                let place = Place { db, seen };
-                let releases = passed(&purpose, place, &element, taken, scope, &mut out);
-                self.releases.extend(releases);
+                if matches!(*purpose, Purpose::View(_)) {
+                    self.said.looks.push(place);
+                }
+                let (taken, seen) = (&mut self.taken, &*self.said.seen);
+                let at = Place { db, seen };
+                let releases = passed(&purpose, at, &element, taken, scope, &mut out);
+                self.release(place, releases);
                 Vec::new()
             }
         };
@@ -253,9 +266,22 @@ impl Executing {
         }
     }
 
+    fn release(&mut self, place: usize, releases: Vec<ledger::Ask>) {
+        let named = releases.iter().filter_map(|ask| match ask {
+            ledger::Ask::Release(lock, ..) => Some((place, lock.clone())),
+            _ => None,
+        });
+        self.said.released.extend(named);
+        self.releases.extend(releases);
+    }
+
     fn go_on(&mut self, next: Next, scope: &mut Scope<'_, '_>) -> Flow {
         let Step::Settling(settlement) = &self.step else { return Flow::Close };
+        let ended = settlement.ended_before().to_vec();
         match next {
+            Next::Blocked(text) if text == durable::NOT_RELEASED && self.has_seen(&ended) => {
+                self.disclaim(&ended, scope)
+            }
             Next::Wait => TIMED,
             Next::Ledger(until) => Flow::Ledger { until },
             Next::Reopen => Flow::Reopen,
@@ -272,7 +298,7 @@ impl Executing {
                     encode::error(&mut error, format!("{RAN_OUT}: {lost}").as_bytes());
                     self.elements[*place] = error;
                 }
-                let flow = self.answer(scope);
+                let flow = self.disclaim(&ended, scope);
                 crash::here("exec-told");
                 let end = scope.cx.wires.client_accepted();
                 if let Step::Settling(settlement) = &self.step {

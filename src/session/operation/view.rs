@@ -2,88 +2,164 @@
 
 use std::sync::Arc;
 
-use crate::ledger::Guarantee;
 use crate::lock::record::{LockKey, Record};
+use crate::lock::rule::Mode;
 use crate::lock::value;
 use crate::resp::encode;
 use crate::resp::reply::{Kind, Reply};
 use crate::session::Shared;
 use crate::session::state::Seen;
 
-use super::Scope;
+use super::{Flow, Scope};
 
 /// Writes a reply with the values of lock keys stripped: `keys` has one entry for a single value,
 /// or one for each element of an array; `None` where the element belongs to no lock.
 pub(super) fn show(frame: &[u8], keys: &[Option<Vec<u8>>], shared: &Shared, out: &mut Vec<u8>) {
+    show_with(frame, keys, &[], shared, out);
+}
+
+/// True if the ledger is read before what Redis says of these locks is believed, where there is company:
+/// in strict, and not for the locks of a `ttl` rule, which Redis may let go.
+pub(super) fn is_doubtful(reply: &Reply<'_>, keys: &[Option<Vec<u8>>], shared: &Shared) -> bool {
+    let is_persistent =
+        |key: &Vec<u8>| shared.rules.find(key).is_some_and(|rule| rule.mode == Mode::Persistent);
+    !matches!(reply, Reply::Error(_)) && keys.iter().flatten().any(is_persistent)
+}
+
+/// The values of locks in Redis's reply; or of who holds the lock by the ledger, as far as that was
+/// read: that is the truth (SPEC 2). What Redis has else is brought in line.
+pub(super) fn answer(frame: &[u8], keys: &[Option<Vec<u8>>], scope: &mut Scope<'_, '_>) -> Flow {
+    let Some((reply, _)) = Reply::parse(frame) else { return Flow::Close };
+    let holders = contradictions(&reply, keys, scope);
+    holders.iter().for_each(|Contradiction { lock, .. }| scope.shared().repairs.touch(lock));
+    let seen = seen(&reply, keys, &holders, scope);
+    seen.into_iter().for_each(|one| scope.state.saw(one));
+    let mut out = Vec::new();
+    show_with(frame, keys, &holders, scope.shared(), &mut out);
+    scope.answer(&out)
+}
+
+/// A lock of which Redis says something else than the ledger.
+struct Contradiction {
+    /// Its place among the command's keys.
+    place: usize,
+    lock: LockKey,
+    /// Who holds it by the ledger.
+    record: Record,
+}
+
+/// None for what is not the answer to a look at locks, and where Redis has the last word: for the
+/// locks of a `ttl` rule, which it may let go, and in `fast`.
+fn contradictions(
+    reply: &Reply<'_>,
+    keys: &[Option<Vec<u8>>],
+    scope: &Scope<'_, '_>,
+) -> Vec<Contradiction> {
+    let shared = scope.shared();
+    if !scope.believes_ledger() {
+        return Vec::new();
+    }
+    let held = |(place, key): (usize, &Option<Vec<u8>>)| {
+        let lock = LockKey::new(scope.state.db, key.as_ref()?);
+        let record = shared.table.find(&lock).filter(|record| is_held(&lock, record, scope))?;
+        Some(Contradiction { place, lock, record })
+    };
+    let held = keys.iter().enumerate().filter_map(held);
+    let is_other = |reply: &Reply<'_>, record: &Record| match reply {
+        Reply::Null => !record.stored.is_empty(),
+        Reply::Bulk(stored) => !record.stored.is_empty() && **stored != *record.stored,
+        _ => false,
+    };
+    match reply {
+        Reply::Aggregate { .. } => {
+            let elements: Vec<_> = reply.elements().filter_map(Reply::parse).collect();
+            let is_wrong = |held: &Contradiction| {
+                elements.get(held.place).is_some_and(|(element, _)| is_other(element, &held.record))
+            };
+            held.filter(is_wrong).collect()
+        }
+        // How many of them exist.
+        Reply::Integer(count) => {
+            let held: Vec<_> = held.collect();
+            let has_fewer = usize::try_from(*count).is_ok_and(|count| count < held.len());
+            if has_fewer { held } else { Vec::new() }
+        }
+        single => held.filter(|held| is_other(single, &held.record)).collect(),
+    }
+}
+
+/// True for a hold that the ledger knows and that only Lockside ends.
+pub(super) fn is_held(lock: &LockKey, record: &Record, scope: &Scope<'_, '_>) -> bool {
+    record.claim.is_some()
+        && record.expires_at_ms.is_none()
+        && !scope.is_foreign(lock.key(), &record.client)
+        // What is being released is Redis's already.
+        && !scope.shared().door.is_releasing(lock)
+}
+
+fn show_with(
+    frame: &[u8],
+    keys: &[Option<Vec<u8>>],
+    holders: &[Contradiction],
+    shared: &Shared,
+    out: &mut Vec<u8>,
+) {
+    let holder = |place| holders.iter().find(|holder| holder.place == place);
+    let one = |place, element: &[u8], key: Option<&[u8]>, out: &mut Vec<u8>| match holder(place) {
+        Some(Contradiction { lock, record, .. }) => {
+            encode::bulk(out, value::strip(&record.stored, shared.stamp_of(lock.key())));
+        }
+        None => show_one(element, key, shared, out),
+    };
     match Reply::parse(frame) {
         Some((Reply::Aggregate { kind: Kind::Array, count, .. }, _)) => {
             let Some((reply, _)) = Reply::parse(frame) else { return };
             encode::array(out, usize::try_from(count).unwrap_or(usize::MAX));
             let keys = keys.iter().chain(std::iter::repeat(&None));
-            for (element, key) in reply.elements().zip(keys) {
-                show_one(element, key.as_deref(), shared, out);
+            for (place, (element, key)) in reply.elements().zip(keys).enumerate() {
+                one(place, element, key.as_deref(), out);
             }
         }
-        _ => show_one(frame, keys.first().and_then(|key| key.as_deref()), shared, out),
+        Some((Reply::Integer(_), _)) if !holders.is_empty() => {
+            encode::integer(out, i64::try_from(holders.len()).unwrap_or(i64::MAX));
+        }
+        _ => one(0, frame, keys.first().and_then(|key| key.as_deref()), out),
     }
 }
 
-/// A lock of which Redis says something else than the ledger, as far as that was read: who holds it
-/// by the ledger. None for what is not the answer to a GET of one lock, and where Redis has the last
-/// word: for the locks of a `ttl` rule, which it may let go, and in `fast`.
-pub(super) fn contradicted(
+/// What a client that watches is shown of locks, on which its EXEC depends.
+fn seen(
     reply: &Reply<'_>,
     keys: &[Option<Vec<u8>>],
-    scope: &Scope<'_, '_>,
-) -> Option<(LockKey, Record)> {
-    let ([Some(key)], shared) = (keys, scope.shared()) else { return None };
-    if shared.guarantee != Guarantee::Strict {
-        return None;
-    }
-    let lock = LockKey::new(scope.state.db, key);
-    let record = shared.table.find(&lock)?;
-    let is_other = match reply {
-        Reply::Null => true,
-        Reply::Bulk(stored) => **stored != *record.stored,
-        _ => false,
-    };
-    let is_held = record.claim.is_some()
-        && record.expires_at_ms.is_none()
-        && !scope.is_foreign(key, &record.client)
-        && !record.stored.is_empty()
-        // What is being released is Redis's already.
-        && !shared.door.is_releasing(&lock);
-    (is_other && is_held).then_some((lock, record))
-}
-
-/// The ledger is the truth (SPEC 2): shows who holds the lock, and has Redis brought in line.
-pub(super) fn show_holder(lock: &LockKey, record: &Record, shared: &Shared, out: &mut Vec<u8>) {
-    shared.repairs.touch(lock);
-    encode::bulk(out, value::strip(&record.stored, shared.stamp_of(lock.key())));
-}
-
-/// The stored values of locks in a reply: `keys` as for [`show`].
-pub(super) fn seen(
-    reply: &Reply<'_>,
-    keys: &[Option<Vec<u8>>],
+    holders: &[Contradiction],
     scope: &Scope<'_, '_>,
 ) -> Vec<Seen> {
     if !scope.state.is_watching() {
         return Vec::new();
     }
-    let one = |key: &Option<Vec<u8>>, value: &Reply<'_>| match (key, value) {
-        (Some(key), Reply::Bulk(stored)) => {
-            Some((LockKey::new(scope.state.db, key), Arc::from(*stored)))
-        }
-        _ => None,
-    };
-    match reply {
+    let values: Vec<Reply<'_>> = match reply {
         Reply::Aggregate { .. } => {
-            let elements = reply.elements().filter_map(Reply::parse);
-            keys.iter().zip(elements).filter_map(|(key, (value, _))| one(key, &value)).collect()
+            reply.elements().filter_map(|element| Some(Reply::parse(element)?.0)).collect()
         }
-        single => keys.first().and_then(|key| one(key, single)).into_iter().collect(),
-    }
+        single => vec![*single],
+    };
+    let one = |(place, (key, value)): (usize, (&Option<Vec<u8>>, &Reply<'_>))| {
+        let lock = LockKey::new(scope.state.db, key.as_ref()?);
+        if let Some(Contradiction { record, .. }) = holders.iter().find(|h| h.place == place) {
+            return Some(Seen {
+                lock,
+                stored: record.stored.clone(),
+                claim: record.claim,
+                fence: None,
+            });
+        }
+        let Reply::Bulk(stored) = value else { return None };
+        let record = scope.shared().table.find(&lock);
+        let record = record.filter(|record| *record.stored == **stored);
+        let claim = record.and_then(|record| record.claim);
+        Some(Seen { lock, stored: Arc::from(*stored), claim, fence: None })
+    };
+    keys.iter().zip(&values).enumerate().filter_map(one).collect()
 }
 
 fn show_one(frame: &[u8], key: Option<&[u8]>, shared: &Shared, out: &mut Vec<u8>) {

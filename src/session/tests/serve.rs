@@ -75,7 +75,8 @@ fn what_was_released_in_part_is_not_answered_as_if_it_were_not() {
     assert!(told.starts_with(NOT_HELD), "{told}");
 }
 
-/// A claim that has won is given up when the release that follows it has missed.
+/// A claim that has won is given up when the release that follows it has missed, and that is durable
+/// before the next try.
 #[test]
 fn a_release_that_has_missed_gives_the_claim_up() {
     let mut strict = served(&["lock:a"]);
@@ -87,6 +88,8 @@ fn a_release_that_has_missed_gives_the_claim_up() {
     strict.answer(2, Outcome::NotHeld);
     let did = strict.did();
     let given_up = Ask::Release(key("lock:b"), CLAIM, Cause::Undelivered);
-    assert!(did.contains(&Did::Asked(Asker::Nobody, vec![given_up])), "{did:?}");
+    assert!(did.contains(&Did::Asked(Asker::Session(0, (1, 1)), vec![given_up])), "{did:?}");
+    strict.answer(3, Outcome::Released);
+    assert!(matches!(&strict.did()[..], [.., Did::Asked(_, asks)] if !asks.is_empty()));
     assert_eq!(strict.told(), "");
 }

@@ -1,41 +1,25 @@
 """aioredlock on aioredis 1: the lock is taken in a script, a refusal is the error `ERROR`."""
 
 import asyncio
+import functools
 
 from aioredlock import Aioredlock, LockError
 
 import case as t
 import outage
+import tasks
 from case import PORT, THROUGH, case, fresh, held, same
 
 SERVERS = [{"host": "127.0.0.1", "port": PORT}]
 
 
-def within(function):
-    """Give an async case two lock managers of its own, and run it."""
-
-    def wrapper():
-        async def body():
-            here, there = (Aioredlock(SERVERS, retry_count=1, retry_delay_max=0.1) for _ in "ab")
-            try:
-                await asyncio.wait_for(function(here, there), t.DEADLINE * 2)
-            finally:
-                await here.destroy()
-                await there.destroy()
-
-        asyncio.run(body())
-
-    wrapper.__name__ = function.__name__
-    return wrapper
+def manager():
+    """A new lock manager of the library."""
+    return Aioredlock(SERVERS, retry_count=1, retry_delay_max=0.1)
 
 
-async def refused(awaitable):
-    """Awaiting raises the library's error."""
-    try:
-        result = await awaitable
-    except LockError:
-        return
-    raise t.Failed(f"expected LockError, returned {result!r}")
+within = tasks.within(manager, Aioredlock.destroy)
+refused = functools.partial(tasks.refused, kind=LockError)
 
 
 @case

@@ -61,7 +61,7 @@ def cache_add_outside_the_rules_keeps_its_ttl():
     same(0 < there.ttl("throttle") <= 20, True, "ttl")
 
 
-class Outage(outage.Library):
+class Outage(outage.RedisPyLock):
     """`cache.lock` of a cache object, of which Django makes one for each thread and name."""
 
     db = 1
@@ -73,26 +73,6 @@ class Outage(outage.Library):
         cache = caches.create_connection("default")
         cache.client.get_client().ping()
         return cache
-
-    def take(self, client, name):
-        lock = client.lock(name, timeout=20, thread_local=False)
-        return lock if lock.acquire(blocking=False) else None
-
-    def wait(self, client, name):
-        lock = client.lock(name, timeout=20, sleep=0.01, thread_local=False)
-        return lock if lock.acquire(blocking_timeout=t.DEADLINE) else None
-
-    def owns(self, lock):
-        return lock.owned() and lock.locked()
-
-    def extend(self, lock):
-        return lock.extend(30)
-
-    def release(self, lock):
-        lock.release()
-
-    def token(self, lock):
-        return lock.local.token
 
 
 outage.stories(Outage())

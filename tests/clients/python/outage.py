@@ -59,6 +59,41 @@ class Library:
     """`waiting(name)`: a condition that shows, before the outage, that somebody waits."""
 
 
+class OverRedisPy(Library):
+    """A library that is given a client of redis-py."""
+
+    def client(self):
+        import redis  # not in every environment that has stories
+
+        client = redis.Redis(host="127.0.0.1", port=t.PORT)
+        client.ping()
+        return client
+
+
+class RedisPyLock(Library):
+    """Where `client.lock` is redis-py's Lock, whoever hands it out."""
+
+    def take(self, client, name):
+        lock = client.lock(name, timeout=20, thread_local=False)
+        return lock if lock.acquire(blocking=False) else None
+
+    def wait(self, client, name):
+        lock = client.lock(name, timeout=20, sleep=0.01, thread_local=False)
+        return lock if lock.acquire(blocking_timeout=t.DEADLINE) else None
+
+    def owns(self, lock):
+        return lock.owned() and lock.locked()
+
+    def extend(self, lock):
+        return lock.extend(30)
+
+    def release(self, lock):
+        lock.release()
+
+    def token(self, lock):
+        return lock.local.token
+
+
 def event_loop():
     """A function that runs a coroutine to its end, in one event loop for all callers."""
     loop = asyncio.new_event_loop()

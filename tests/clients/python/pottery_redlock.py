@@ -74,7 +74,7 @@ def work_past_the_ttl():
     t.free(f"redlock:{name}")
 
 
-class Outage(outage.Library):
+class Outage(outage.OverRedisPy):
     """pottery: `locked()` is the rest of its time, 0 for whoever does not hold it."""
 
     def name(self):
@@ -82,11 +82,6 @@ class Outage(outage.Library):
 
     def key(self, name):
         return f"redlock:{name}"
-
-    def client(self):
-        client = redis.Redis(host="127.0.0.1", port=PORT)
-        client.ping()
-        return client
 
     def take(self, client, name):
         mine = lock(client, name)

@@ -139,7 +139,7 @@ def a_lock_without_an_expiry():
     t.free(f"lock:{name}")
 
 
-class Outage(outage.Library):
+class Outage(outage.OverRedisPy):
     """python-redis-lock; its waiters block in BLPOP on the signal list."""
 
     def name(self):
@@ -147,11 +147,6 @@ class Outage(outage.Library):
 
     def key(self, name):
         return f"lock:{name}"
-
-    def client(self):
-        client = redis.Redis(host="127.0.0.1", port=PORT)
-        client.ping()
-        return client
 
     def take(self, client, name):
         mine = lock(client, name)

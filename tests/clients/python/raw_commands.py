@@ -271,13 +271,8 @@ def keys_outside_the_rules_are_untouched():
     same(0 < t.real("PTTL", key) <= 20000, True, "the TTL in Redis")
 
 
-class Outage(outage.Library):
+class Outage(outage.OverRedisPy):
     """`SET NX PX`, EXPIRE, and compare-and-delete, by hand."""
-
-    def client(self):
-        client = redis.Redis(host="127.0.0.1", port=PORT)
-        client.ping()
-        return client
 
     def take(self, client, name):
         token = b"93:" + str(uuid.uuid4()).encode()

@@ -1,40 +1,24 @@
 """redis-py's asyncio Lock: the same life of a lock, and fifty tasks that want one."""
 
 import asyncio
+import functools
 
 import redis.asyncio as redis
 from redis.exceptions import LockNotOwnedError
 
 import case as t
 import outage
+import tasks
 from case import PORT, THROUGH, case, cases_of, fresh, held, same
 
 
-def within(function):
-    """Give an async case two clients of its own, and run it."""
-
-    def wrapper(*args):
-        async def body():
-            here, there = (redis.Redis(host="127.0.0.1", port=PORT) for _ in range(2))
-            try:
-                await asyncio.wait_for(function(here, there, *args), t.DEADLINE * 2)
-            finally:
-                await here.aclose()
-                await there.aclose()
-
-        asyncio.run(body())
-
-    wrapper.__name__ = function.__name__
-    return wrapper
+def client():
+    """A new client of the library."""
+    return redis.Redis(host="127.0.0.1", port=PORT)
 
 
-async def refused(awaitable, kind=LockNotOwnedError):
-    """Awaiting raises `kind`."""
-    try:
-        result = await awaitable
-    except kind:
-        return
-    raise t.Failed(f"expected {kind}, returned {result!r}")
+within = tasks.within(client, redis.Redis.aclose)
+refused = functools.partial(tasks.refused, kind=LockNotOwnedError)
 
 
 async def taken(client, key, timeout=20):
@@ -134,9 +118,9 @@ class Outage(outage.Library):
         self.run = outage.event_loop()
 
     def client(self):
-        client = redis.Redis(host="127.0.0.1", port=PORT)
-        self.run(client.ping())
-        return client
+        one = client()
+        self.run(one.ping())
+        return one
 
     def take(self, client, name):
         lock = client.lock(name, timeout=20, thread_local=False)

@@ -240,7 +240,7 @@ def scripts_are_forgotten_and_loaded_again():
     t.free(key)
 
 
-class Outage(outage.Library):
+class Outage(outage.RedisPyLock):
     """redis-py's Lock: `acquire` once or waiting, `owned`, `extend`."""
 
     def client(self):
@@ -248,25 +248,8 @@ class Outage(outage.Library):
         one.ping()
         return one
 
-    def take(self, client, name):
-        lock = client.lock(name, timeout=20, thread_local=False)
-        return lock if lock.acquire(blocking=False) else None
-
-    def wait(self, client, name):
-        lock = client.lock(name, timeout=20, sleep=0.01, thread_local=False)
-        return lock if lock.acquire(blocking_timeout=t.DEADLINE) else None
-
     def owns(self, lock):
-        return lock.owned() and lock.locked() and lock.reacquire()
-
-    def extend(self, lock):
-        return lock.extend(30)
-
-    def release(self, lock):
-        lock.release()
-
-    def token(self, lock):
-        return lock.local.token
+        return super().owns(lock) and lock.reacquire()
 
 
 outage.stories(Outage(), hangs=True)

@@ -90,7 +90,7 @@ def scripts_unknown_to_one_side_are_loaded_again():
     held(key(queue), mine.name)
 
 
-class Outage(outage.Library):
+class Outage(outage.OverRedisPy):
     """rq's scheduler: a token of its own for each scheduler, an acquire that is the extend too.
 
     Each opens connections of its own, like those of the one that it is given. Its heartbeat also
@@ -105,11 +105,6 @@ class Outage(outage.Library):
 
     def key(self, name):
         return key(name)
-
-    def client(self):
-        connection = redis.Redis(host="127.0.0.1", port=PORT)
-        connection.ping()
-        return connection
 
     def take(self, client, name):
         mine = RQScheduler([name], connection=client)

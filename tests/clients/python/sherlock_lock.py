@@ -66,13 +66,8 @@ def work_past_the_ttl():
     t.free(key)
 
 
-class Outage(outage.Library):
+class Outage(outage.OverRedisPy):
     """sherlock: the same object acquires once or waits."""
-
-    def client(self):
-        client = redis.Redis(host="127.0.0.1", port=PORT)
-        client.ping()
-        return client
 
     def take(self, client, name):
         mine = lock(client, name)

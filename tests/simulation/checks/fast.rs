@@ -1,15 +1,6 @@
 //! `guarantee = "fast"`: two clients may be told that they hold one lock, and then it is reported as a
 //! conflict, but for what SPEC 8 names: a sidecar that died with a grant or a release that was not
 //! mirrored, and a grant whose release follows it into the ledger.
-//!
-//! What is known to be wrong still, and is told apart here from what is not known ("open"):
-//!
-//! 1. A release by value that a sidecar writes before it has read the grant, which another sidecar has
-//!    made and not mirrored yet, is dropped: the ledger holds the lock for ever.
-//! 2. A grant of a value that is dead in the ledger is dropped if the ledger has read a higher fence, of
-//!    any key, meanwhile: then Redis alone has the lock, and a repair takes it away. A value is dead
-//!    because it was released before, or because its own claim, whose fence is not Redis's counter's,
-//!    was superseded by an older grant that was mirrored later.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -47,9 +38,7 @@ pub(super) struct Doubles {
     places: BTreeMap<Position, String>,
     /// A process has died before it wrote this grant, or this release.
     lost: BTreeSet<String>,
-    /// When clients were told of their release.
-    told_released: BTreeMap<String, Duration>,
-    /// Granted while the ledger took them for dead (open, 2).
+    /// Granted while the ledger took them for dead: a client has taken a lock again with its token.
     again: BTreeSet<String>,
     /// A grant with a higher fence has come after them.
     superseded: BTreeSet<String>,
@@ -83,6 +72,9 @@ impl Doubles {
                 self.written.entry(own.clone()).or_insert(clock::now());
                 self.places.insert(row.at, own);
             }
+            Entry::Gone { key, stored, .. } => {
+                self.ended.entry(name(key.key(), &token(stored))).or_insert(clock::now());
+            }
             Entry::Release { claim, .. } | Entry::Withdraw { claim, .. } => {
                 if let Some(own) = self.places.get(claim) {
                     self.ended.entry(own.clone()).or_insert(clock::now());
@@ -103,9 +95,8 @@ impl Doubles {
     /// A client was told so, by a process that may have died meanwhile.
     pub(super) fn released(&mut self, own: String, by_dead: bool) {
         if by_dead && !self.ended.contains_key(&own) {
-            self.lost.insert(own.clone());
+            self.lost.insert(own);
         }
-        self.told_released.insert(own, clock::now());
     }
 
     /// A hold that the ledger has given to another, which it reports.
@@ -119,18 +110,12 @@ impl Doubles {
 
     /// The ledger need not have this grant, or its release.
     pub(super) fn is_lost(&self, own: &str) -> bool {
-        self.lost.contains(own) || self.again.contains(own) || self.is_overtaken(own)
+        self.lost.contains(own)
     }
 
-    /// For people: grants of values that were dead in the ledger (open, 2, where it drops them).
+    /// For people: grants of values that were dead in the ledger.
     pub(super) fn again(&self) -> impl Iterator<Item = &String> {
         self.again.iter()
-    }
-
-    /// Its release was told before its grant was in the ledger (open, 1).
-    fn is_overtaken(&self, own: &str) -> bool {
-        let (told, written) = (self.told_released.get(own), self.written.get(own));
-        told.is_some_and(|told| written.is_none_or(|written| told <= written))
     }
 
     /// Of all values in Redis, one that the ledger does not know stands in another's place.

@@ -94,6 +94,13 @@ impl World {
         }
     }
 
+    /// It goes on through the next sidecar, which may not have read yet what it holds.
+    pub(super) fn move_on(&mut self, id: usize) {
+        self.hang_up(id, false);
+        let client = &mut self.clients[id];
+        client.home = (client.home + 1) % self.slots.len();
+    }
+
     /// A sidecar writes to a client.
     pub(crate) fn send_to_client(&mut self, side: Side, id: usize, conn: usize, bytes: Vec<u8>) {
         let now = self.now();

@@ -97,6 +97,16 @@ impl Books {
         };
     }
 
+    fn note(&mut self, asks: &[Ask]) {
+        for ask in asks {
+            match ask {
+                Ask::Claim(_) => self.asked.push(Asked::Claim),
+                Ask::Release(..) | Ask::ReleaseAny(..) => self.asked.push(Asked::Release),
+                _ => {}
+            }
+        }
+    }
+
     fn stalled(&self) -> Option<Arc<str>> {
         let taken = clock::now() - self.busy_since?;
         (taken > STALL_AFTER)
@@ -175,13 +185,7 @@ impl Door for Desk {
         if let (Asker::Session(..), Some(stalled)) = (asker, books.stalled()) {
             return Err(Unavailable::NotAnswering(stalled));
         }
-        for ask in &asks {
-            match ask {
-                Ask::Claim(_) => books.asked.push(Asked::Claim),
-                Ask::Release(..) | Ask::ReleaseAny(..) => books.asked.push(Asked::Release),
-                _ => {}
-            }
-        }
+        books.note(&asks);
         if self.bug == Some(Bug::NoMirror) && asks.iter().all(|ask| matches!(ask, Ask::Grant(..))) {
             return books.committer.submit(asker, Vec::new());
         }
@@ -196,6 +200,22 @@ impl Door for Desk {
             books.early.push((session, Answer { ticket, outcomes }));
         }
         Ok(ticket)
+    }
+
+    fn submit_together(
+        &self,
+        asker: Asker,
+        requests: Vec<Vec<Ask>>,
+    ) -> Result<Vec<Ticket>, Unavailable> {
+        if self.bug.is_some() {
+            return requests.into_iter().map(|asks| self.submit(asker, asks)).collect();
+        }
+        let mut books = self.books();
+        if let (Asker::Session(..), Some(stalled)) = (asker, books.stalled()) {
+            return Err(Unavailable::NotAnswering(stalled));
+        }
+        requests.iter().for_each(|asks| books.note(asks));
+        books.committer.submit_together(asker, requests)
     }
 
     fn withdraw(&self, ticket: Ticket) -> Withdrawal {
@@ -232,6 +252,10 @@ impl Door for Desk {
 
     fn has_company(&self) -> bool {
         self.books().committer.has_company(now())
+    }
+
+    fn mirror_lag(&self) -> Duration {
+        self.books().committer.mirror_lag(now())
     }
 }
 

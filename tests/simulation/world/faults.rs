@@ -70,6 +70,11 @@ impl World {
     /// (`poll`), and answers or repairs Redis by what it knows; or one that does not reach Redis, or
     /// is slow, was or will be the only one that knows.
     pub(crate) fn may_be_behind(&self, key: &[u8]) -> bool {
+        if self.fleet == crate::process::Fleet::Strict {
+            // Who looks at a lock has the ledger read, if it answers.
+            return self.now() < self.behind_until
+                || self.slots.iter().any(|slot| slot.mood != Mood::Fast);
+        }
         let is_slow = |slot: &Slot| slot.mood != Mood::Fast || slot.is_cut || slot.hole.is_some();
         if self.checks.may_be_lost(key)
             || self.checks.has_returned(key)

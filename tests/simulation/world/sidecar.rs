@@ -355,6 +355,10 @@ fn shown(row: &Row) -> String {
         Entry::Release { key: lock, claim, cause, .. } => {
             format!("{at} RELEASE {} {}/{} {}", key(lock), claim.log, claim.seq, cause.word())
         }
+        Entry::Gone { key: lock, stored, fence, .. } => {
+            let token = String::from_utf8_lossy(&stored[..stored.len().min(18)]);
+            format!("{at} GONE {} {token} up to {fence}", key(lock))
+        }
         Entry::Withdraw { key: lock, claim } => {
             format!("{at} WITHDRAW {} {}/{}", key(lock), claim.log, claim.seq)
         }

@@ -87,8 +87,11 @@ fn shown_with_redis_and_without(guarantee: &str) {
     stage.wait_mode("degraded");
     assert_shown(&mut stage);
     assert_read_only(&mut stage);
-    let other = stage.other.ask("MGET plain lock:a:fence");
-    assert!(other.starts_with("-MASTERDOWN lockside: "), "{other}");
+    for line in ["MGET plain lock:a:fence", "EXISTS plain lock:a:fence"] {
+        let other = stage.other.ask(line);
+        assert_eq!(other, stage.other.ask("GET plain"), "{line}");
+        assert!(other.contains("unavailable (refuses connections); only lock keys"), "{other}");
+    }
     assert_eq!(stage.client.ask("DEL lock:a"), ONE);
     assert_eq!(stage.other.ask("GET lock:a:fence"), NIL);
     stage.take("lock:a", OTHER);

@@ -3,10 +3,8 @@
 use rusqlite::Connection;
 
 use super::{NIL, OK, ONE, OTHER, Stage, TOKEN, ZERO, field};
+use crate::support::locks::give;
 use crate::support::{Settings, wait_until};
-
-const RELEASE: &str = "EVAL \"if redis.call('get', KEYS[1]) == ARGV[1] then \
-    return redis.call('del', KEYS[1]) else return 0 end\" 1";
 
 const REFUSE: &str = "[[rule]]\nname = \"r\"\nkeys = [\"lock:*\"]\noutage = \"refuse\"\n";
 
@@ -23,7 +21,7 @@ fn refuse() {
     assert_eq!(stage.client.ask("GET lock:a"), format!("$36\r\n{TOKEN}\r\n"));
     assert_eq!(stage.client.ask("PEXPIRE lock:a 5000"), ONE);
     assert_eq!(stage.client.ask("DEL lock:b"), ONE);
-    assert_eq!(stage.client.ask(&format!("{RELEASE} lock:c {TOKEN}")), ONE);
+    assert_eq!(stage.client.ask(&give("lock:c", TOKEN)), ONE);
     for key in ["lock:b", "lock:new"] {
         let reply = stage.try_take(key, OTHER);
         assert!(reply.starts_with("-MASTERDOWN lockside: ") && reply.contains("refuse"), "{reply}");
@@ -80,7 +78,7 @@ fn local() {
     // Taken, released, and taken by another: only the last is for the ledger.
     stage.take("lock:l:new", TOKEN);
     assert_eq!(stage.try_take("lock:l:new", OTHER), NIL);
-    assert_eq!(stage.client.ask(&format!("{RELEASE} lock:l:new {TOKEN}")), ONE);
+    assert_eq!(stage.client.ask(&give("lock:l:new", TOKEN)), ONE);
     assert_eq!(stage.try_take("lock:l:new", OTHER), OK);
     stage.take("lock:l:short", TOKEN);
     assert_eq!(stage.client.ask("DEL lock:l:short"), ONE);

@@ -80,6 +80,7 @@ impl Engine {
             companions: &self.companions,
             scripts: &self.scripts,
             stamp: &stamp,
+            denied: &|_, _| false,
             now_ms,
             grace_ms: 0,
             limits: Limits { max_lock_value: 4096, databases: 16 },

@@ -64,6 +64,52 @@ const BOUNDED: &[(&str, &str)] = &[
     ("local s = string.rep('x = 1 ', 100000) while true do loadstring(s) end", "-ERR lockside: "),
     ("local t = {'x'} for i = 1, 60 do t = {t, t} end return t", TOO_LONG),
     ("local t = {} t[1] = t return t", "-ERR lockside: the script's reply is nested too deep"),
+    // What a command or a function goes over is charged by its length.
+    ("for i = 1, 1e9 do redis.call('hset', 'lock:h', i, 'x') end", TOO_LONG),
+    ("for i = 1, 1e9 do redis.call('zadd', 'lock:h', i, i) end", TOO_LONG),
+    ("for i = 1, 1e9 do redis.call('sadd', 'lock:h', i) end", TOO_LONG),
+    ("for i = 1, 1e9 do redis.call('lpush', 'lock-signal:h', i) end", TOO_LONG),
+    (
+        "for i = 1, 1e9 do redis.call('hset', 'lock:h', i, 'x') redis.call('hgetall', 'lock:h') end",
+        TOO_LONG,
+    ),
+    (
+        "for i = 1, 1e9 do redis.call('zadd', 'lock:h', i, i) redis.call('zrank', 'lock:h', i) end",
+        TOO_LONG,
+    ),
+    ("while true do redis.call('append', 'lock:s', string.rep('x', 1000)) end", TOO_LONG),
+    (
+        "redis.call('set', 'lock:s', string.rep('x', 1000000)) while true do redis.call('strlen', 'lock:s') end",
+        TOO_LONG,
+    ),
+    ("while true do string.rep('x', 100000) end", TOO_LONG),
+    ("return string.rep('', 2^31 - 1)", TOO_LONG),
+    ("local s = string.rep('x', 100000) while true do s:upper() end", TOO_LONG),
+    ("local s = string.rep('x', 100000) while true do s:sub(2, -2) end", TOO_LONG),
+    ("local s = string.rep('x', 100000) while true do s:gsub('x', 'y') end", TOO_LONG),
+    ("local s = string.rep('x', 100000) while true do ('%s%s'):format(s, s) end", TOO_LONG),
+    ("local s = string.rep('x', 100000) while true do redis.sha1hex(s) end", TOO_LONG),
+    ("local s = string.rep('x', 100000) while true do cjson.encode(s) end", TOO_LONG),
+    ("local s = cjson.encode(string.rep('x', 100000)) while true do cjson.decode(s) end", TOO_LONG),
+    ("local s = string.rep('x', 100000) while true do table.concat({s, s}) end", TOO_LONG),
+    ("local s = string.rep('x', 100000) while true do table.sort({s .. 1, s .. 2}) end", TOO_LONG),
+    ("local s = string.rep('x', 100000) while true do local t = s .. 'y' end", TOO_LONG),
+    ("local s = string.rep('1', 1000000) while true do local n = s + 0 end", TOO_LONG),
+    ("local s = string.rep('a', 5000) for w in s:gmatch('^a*a*b') do end", TOO_LONG),
+    (
+        "local t = {} for i = 1, 7000 do t[i] = i end local function f(...) return ... end \
+         local function g(...) while true do f(...) end end g(unpack(t))",
+        TOO_LONG,
+    ),
+    (
+        "local t = {} for i = 1, 7000 do t[i] = i end while true do local n = select('#', unpack(t)) end",
+        TOO_LONG,
+    ),
+    (
+        "local t = {} for i = 1, 40000 do t['x' .. i] = i end for k in pairs(t) do t[k] = nil end \
+         while true do next(t) end",
+        TOO_LONG,
+    ),
     ("return cjson.new()", "-MASTERDOWN lockside: scripts have no cjson.new"),
     (
         "return pcall(function() return cmsgpack.pack(1) end)",
@@ -79,11 +125,25 @@ fn what_takes_too_much_is_given_up_and_nothing_is_applied() {
         let began = Instant::now();
         let got = run(&engine, &format!("redis.call('set', KEYS[1], 'x')\n{script}"));
         let took = began.elapsed();
+        eprintln!("{took:?} {script}");
         assert!(got.starts_with(reply), "{script}\n{got}");
         // Without optimisation, on a machine that does much else.
         assert!(took < Duration::from_secs(10), "{script}: {took:?}");
         assert_eq!(run(&engine, "return redis.call('exists', KEYS[1])"), ":0\r\n", "{script}");
     }
+}
+
+#[test]
+fn all_scripts_of_a_transaction_share_one_bound() {
+    let engine = engine();
+    let line = |words: &[&str]| words.iter().map(|word| word.as_bytes().to_vec()).collect();
+    let busy = "for i = 1, 100000 do local x = i end";
+    let commands: Vec<Vec<Vec<u8>>> = vec![line(&["EVAL", busy, "1", "lock:a"]); 1000];
+    let Answer::Reply(reply) = engine.transaction(&commands) else { panic!("not served") };
+    assert!(reply.starts_with(TOO_LONG.as_bytes()), "{}", reply.escape_ascii());
+    let few = &commands[..3];
+    let Answer::Reply(reply) = engine.transaction(few) else { panic!("not served") };
+    assert_eq!(reply.escape_ascii().to_string(), "*3\\r\\n$-1\\r\\n$-1\\r\\n$-1\\r\\n");
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! A transaction that takes one lock and releases another, whose Lockside dies at each of its steps,
-//! in strict mode and while Redis is down. Redis has done both by the time the ledger hears of them, of
-//! the releases first; without Redis the claims come first, for the transaction has only happened if
-//! they win. Who was told nothing may find that the one is in the ledger and the other not.
+//! in strict mode and while Redis is down. Redis has done both by the time the ledger hears of them:
+//! there they are one group, and the ledger has both or neither. Without Redis the claims come first,
+//! for the transaction has only happened if they win: who was told nothing may find that he has taken
+//! the one and not released the other, which he still holds.
 
 use super::rig::{A, B, C, NIL, OK, STRANGER, Stage, Told, give, reply, take, wait_gone};
 
@@ -94,8 +95,6 @@ fn cut_off(transaction: &Transaction, place: &str, allowed: &[Both], redis_dies:
 
 const BEFORE: Both = (true, false);
 const AFTER: Both = (false, true);
-/// The release is written and the claim is not.
-const BETWEEN: Both = (false, false);
 /// Without Redis: taken, and the other not released yet.
 const CLAIMED: Both = (true, true);
 
@@ -120,13 +119,13 @@ macro_rules! places {
 places! {
     once_exec_is_sent: Transaction::of_commands(), "exec-sent", &[BEFORE];
     once_exec_is_answered: Transaction::of_commands(), "exec-answered", &[BEFORE];
-    once_the_ledger_is_asked: Transaction::of_commands(), "ledger-asked", &[BEFORE, BETWEEN, AFTER];
+    once_the_ledger_is_asked: Transaction::of_commands(), "ledger-asked", &[BEFORE, AFTER];
     before_the_commit: Transaction::of_commands(), "exchange-begun", &[BEFORE];
-    after_the_commit: Transaction::of_commands(), "exchange-committed", &[BETWEEN, AFTER];
+    after_the_commit: Transaction::of_commands(), "exchange-committed", &[AFTER];
     once_the_client_is_told: Transaction::of_commands(), "exec-told", &[AFTER];
     by_script_once_exec_is_answered: Transaction::of_scripts(), "exec-answered", &[BEFORE];
     by_script_before_the_commit: Transaction::of_scripts(), "exchange-begun", &[BEFORE];
-    by_script_after_the_commit: Transaction::of_scripts(), "exchange-committed", &[BETWEEN, AFTER];
+    by_script_after_the_commit: Transaction::of_scripts(), "exchange-committed", &[AFTER];
     by_script_once_the_client_is_told: Transaction::of_scripts(), "exec-told", &[AFTER];
 }
 
@@ -169,4 +168,38 @@ fn without_redis_by_script_after_the_commit() {
 #[test]
 fn without_redis_by_script_once_the_client_is_told() {
     without_redis(&Transaction::of_scripts(), "served-told", &[AFTER]);
+}
+
+/// Takes `lock:a` and `lock:b`, of which the second is another's, in the ledger alone: Redis has lost
+/// it.
+fn lose_the_second(stage: &mut Stage, place: &str) -> Told {
+    let mut client = stage.client();
+    assert_eq!(client.ask(&take("lock:b", C)), OK);
+    // Until a repair has put it back: then Redis says no to it, and nothing is withdrawn.
+    assert_eq!(stage.redis.client().ask("DEL lock:b"), ":1\r\n");
+    stage.last_exec(&mut client, place, &[&take("lock:a", A), &take("lock:b", B)])
+}
+
+/// Who was told that he has not acquired finds that he has not, whenever Lockside dies: what has won
+/// beside a claim that has lost is withdrawn before that is told.
+#[test]
+fn what_was_refused_is_not_held_after_a_crash() {
+    for place in ["withdrawal-asked", "withdrawal-begun", "withdrawal-committed", "exec-refused"] {
+        let Some(mut stage) = Stage::start() else { return };
+        let told = lose_the_second(&mut stage, place);
+        stage.start_again(false);
+        let after = both(&stage);
+        match told {
+            Told::Nothing => assert_ne!(place, "exec-refused"),
+            Told::Reply(reply) => {
+                assert_eq!(reply.matches("-TRYAGAIN lockside: not acquired: lost to").count(), 2);
+                assert_eq!(after, (false, true), "refused, and held");
+            }
+        }
+        assert!(after.1, "{C} was granted lock:b");
+        if place == "withdrawal-committed" {
+            assert!(!after.0, "it was withdrawn");
+        }
+        stage.assert_others_unharmed();
+    }
 }

@@ -182,8 +182,17 @@ impl Sidecar {
         let unique = Unique::new(TIME, self.random).unwrap();
         let locks: Vec<_> = (0..keys.len().min(self.locks)).map(|i| self.terms(i)).collect();
         let (run, marker) = (self.run, MARKER);
-        let call =
-            Call { envelope, run, keys, args, locks: &locks, unique: &unique, marker, database: 0 };
+        let call = Call {
+            envelope,
+            run,
+            keys,
+            args,
+            locks: &locks,
+            unique: &unique,
+            marker,
+            database: 0,
+            counter: None,
+        };
         let mut out = Vec::new();
         call.encode(&mut out);
         self.redis.exchange(&out)
@@ -192,7 +201,7 @@ impl Sidecar {
     fn settle(&mut self, frame: &[u8], keys: &[&[u8]]) -> Answer {
         let (taken, released, changed, reply) = match unwrap(frame, MARKER).unwrap() {
             Outcome::Raw => return Answer { reply: frame.to_vec(), changes: Vec::new() },
-            Outcome::Wrapped { taken, released, changed, reply } => {
+            Outcome::Wrapped { taken, released, changed, reply, .. } => {
                 (taken, released, changed, reply)
             }
         };

@@ -2,13 +2,11 @@
 //! Redis is brought in line afterwards.
 
 use super::{NIL, NO_TTL, OK, ONE, OTHER, Stage, TOKEN, ZERO, bulk, take};
+use crate::support::locks::give;
 use crate::support::{Fault, wait_until};
 
 const SET: &str = "SET lock:a";
 const PERSIST: &str = " 1 lock:a s";
-const RELEASE: &str = "EVAL \"if redis.call('get', KEYS[1]) == ARGV[1] then \
-    return redis.call('del', KEYS[1]) else return 0 end\" 1 lock:a";
-
 /// The one grant of `TOKEN`: Redis has it for good before long, a stranger is refused, and it can
 /// be released.
 fn assert_granted_once(stage: &mut Stage) {
@@ -62,10 +60,10 @@ fn no_new_link_after_the_set() {
 fn a_release_whose_reply_is_lost() {
     let Some(mut stage) = Stage::strict() else { return };
     for fault in [Fault::LoseReply, Fault::LoseCommand] {
-        for release in ["DEL lock:a".to_owned(), format!("{RELEASE} {TOKEN}")] {
+        for release in ["DEL lock:a".to_owned(), give("lock:a", TOKEN)] {
             assert_eq!(stage.client.ask(&take("lock:a", TOKEN)), OK);
             // The text is known from now on, so that the release is one command.
-            assert_eq!(stage.client.ask(&format!("{RELEASE} nobody")), ZERO);
+            assert_eq!(stage.client.ask(&give("lock:a", "nobody")), ZERO);
             let words = if release.starts_with("DEL") { "DEL lock:a" } else { TOKEN };
             stage.proxy.next(words, fault);
             assert_eq!(stage.client.ask(&release), ONE, "{fault:?} {release}");

@@ -148,7 +148,12 @@ fn broken_links_are_no_outage() {
     stage.take("lock:a", A);
     for _ in 0..10 {
         stage.relay.reset();
+        // An idle client whose link Redis seems to have closed in good order would see the same a
+        // moment later: both ask at once.
+        stage.holder.send_line("GET lock:a");
+        stage.stranger.send_line("GET lock:a");
         let before = probes(&stage.redis);
+        assert_eq!([stage.holder.text(), stage.stranger.text()], [bulk(A), bulk(A)]);
         stage.assert_held("lock:a", A);
         assert_eq!(answer(&mut stage.holder, &take("lock:b", B)), OK);
         assert_eq!(answer(&mut stage.holder, "DEL lock:b"), ONE);

@@ -5,12 +5,13 @@ use std::sync::Barrier;
 use std::time::Duration;
 
 use lockside::config::{Address, Upstream};
+use lockside::lock::content::{self, Content, Score, digest};
 use lockside::lock::record::LockKey;
 use lockside::repair::command::{Answer, Batch, Command, Order, look};
 use lockside::repair::link::Link;
 use lockside::repair::plan::{Found, Plan, plan};
 
-use super::scenario::{Scenario, Thing, all, field_of};
+use super::scenario::{Scenario, Thing, all, field_of, guard_of_name, more_of};
 use crate::support::{Client, Redis};
 
 /// The lock that every scenario is about.
@@ -54,11 +55,12 @@ impl Rig {
             }
             Thing::Hash(name, ttl) => {
                 let (field, value) = field_of(name);
-                let more = if name == "LARGE" {
-                    format!(" more {}", "x".repeat(5000))
-                } else {
-                    String::new()
-                };
+                let mut more =
+                    more_of(name).map_or_else(String::new, |more| format!(" more {more}"));
+                if name == "HUGE" {
+                    // One more than are ever looked at.
+                    more = (0..digest::MOST).map(|number| format!(" f{number} 1")).collect();
+                }
                 self.client.ask(&format!("HSET {KEY} {field} {value}{more}"));
                 ttl
             }
@@ -92,7 +94,8 @@ impl Rig {
                 let all = self.client.ask(&format!("HGETALL {KEY}"));
                 let parts: Vec<&str> = all.lines().skip(2).step_by(2).collect();
                 let name = match parts[..] {
-                    [_, _, ..] if parts.len() > 2 => "LARGE".to_owned(),
+                    // Its name is the value of one field.
+                    _ if parts.len() > 2 => text(self.client.ask(&format!("HGET {KEY} field"))),
                     ["field", value] => value.to_owned(),
                     [field, value] => format!("{field}/{value}"),
                     _ => panic!("{all}"),
@@ -216,8 +219,82 @@ fn a_look_tells_what_it_may_not_look_into() {
         rig.client.ask(&format!("HSET lock:y f{number} 1"));
     }
     let command = look(0, &[LockKey::new(0, b"lock:y"), LockKey::new(0, b"lock:none")]);
-    let many = Found::Other { guard: b"0:".to_vec(), ttl_ms: None };
-    assert_eq!(rig.link.ask(&command), Answer::Found(vec![many, Found::Missing]));
+    let Answer::Found(found) = rig.link.ask(&command) else { panic!("no look") };
+    let Found::Other { guard, .. } = &found[0] else { panic!("{found:?}") };
+    assert!(content::of_mark(guard).is_none() && content::is_told(guard), "its digest: {found:?}");
+    assert_eq!(found[1], Found::Missing);
+    for name in ["LARGE", "LARGER"] {
+        assert_eq!(rig.guard(name), guard_of_name(name), "{name}: as Rust makes it");
+    }
+    rig.put(&Thing::Hash("HUGE".into(), None));
+    assert_eq!(rig.look(), Found::Other { guard: b"0:".to_vec(), ttl_ms: None });
+}
+
+/// Redis serves others between large contents: the rest is asked for again.
+#[test]
+fn a_look_at_large_contents_stops_in_between() {
+    let mut rig = Rig::start();
+    let fill =
+        "for k = 1, #KEYS do for i = 1, 1000 do redis.call('sadd', KEYS[k], i) end end return 1";
+    let names: Vec<String> = (10..50).map(|number| format!("lock:{number}")).collect();
+    let keys: Vec<LockKey> = names.iter().map(|name| LockKey::new(0, name.as_bytes())).collect();
+    assert_eq!(rig.client.ask(&format!("EVAL \"{fill}\" 40 {}", names.join(" "))), ":1\r\n");
+    let mut left = &keys[..];
+    let mut looks = 0;
+    while !left.is_empty() {
+        let Answer::Found(found) = rig.link.ask(&look(0, left)) else { panic!("no look") };
+        assert!((1..=6).contains(&found.len()), "{}", found.len());
+        let is_told =
+            |it: &Found| matches!(it, Found::Other { guard, .. } if content::is_told(guard));
+        assert!(found.iter().all(is_told));
+        left = &left[found.len()..];
+        looks += 1;
+    }
+    assert_eq!(looks, 8);
+}
+
+/// Scripts name a large content as [`digest::of`] does, whatever its elements are.
+#[test]
+fn a_digest_is_the_same_in_scripts_and_here() {
+    let mut rig = Rig::start();
+    let mut call = |words: Vec<Vec<u8>>| {
+        rig.client.call(&words);
+    };
+    let key = || KEY.as_bytes().to_vec();
+    let mut contents = Vec::new();
+    for (at, command) in ["HSET", "ZADD", "SADD", "RPUSH"].into_iter().enumerate() {
+        let mut words: Vec<Vec<u8>> = vec![command.into(), format!("{KEY}{at}").into_bytes()];
+        let mut parts = Vec::new();
+        for number in 0..300u32 {
+            // Bytes of all kinds, in an order that no locale has.
+            let part = [&number.to_le_bytes()[..], b"\r\n\0\xff:", &[number as u8; 9]].concat();
+            let score = f64::from(number) * 1.1e-7 - 1e-6;
+            match command {
+                "ZADD" => words.extend([format!("{score:e}").into_bytes(), part.clone()]),
+                "HSET" => words.extend([part.clone(), number.to_string().into_bytes()]),
+                _ => words.push(part.clone()),
+            }
+            parts.push((part, number, score));
+        }
+        call(words);
+        contents.push(match command {
+            "HSET" => Content::Hash(
+                parts.into_iter().map(|(part, n, _)| (part, n.to_string().into_bytes())).collect(),
+            ),
+            "ZADD" => Content::Sorted(
+                parts.into_iter().map(|(part, _, s)| (part, Score::new(s).unwrap())).collect(),
+            ),
+            "SADD" => Content::Set(parts.into_iter().map(|(part, ..)| part).collect()),
+            _ => Content::List(parts.into_iter().map(|(part, ..)| part).collect()),
+        });
+    }
+    let keys: Vec<LockKey> =
+        (0..4).map(|at| LockKey::new(0, &[key(), vec![b'0' + at]].concat())).collect();
+    let Answer::Found(found) = rig.link.ask(&look(0, &keys)) else { panic!("no look") };
+    for (found, content) in found.iter().zip(&contents) {
+        let guard = [b"0:", &digest::of(content)[..]].concat();
+        assert_eq!(*found, Found::Other { guard, ttl_ms: None }, "{}", content.type_name());
+    }
 }
 
 #[test]

@@ -150,7 +150,9 @@ impl Scenario {
             let mark = guard_of_name(followed);
             let left = self.holder.as_ref().map_or(Left::Forever, |(_, left)| *left);
             let hold = Hold { what: Guard::Other(&mark), left };
-            return with(Says { holder: Some(hold), value: Standing::Holder, releasing: false });
+            let told = content::is_told(&mark);
+            let value = if told { Standing::Holder } else { Standing::Unknown };
+            return with(Says { holder: Some(hold), value, releasing: false });
         }
         self.says(guard_of_name, |says| {
             let changed = self.after != self.before;
@@ -165,18 +167,31 @@ pub(super) fn field_of(name: &str) -> (&str, &str) {
     name.split_once('/').unwrap_or(("field", name))
 }
 
-/// The mark of a hash; of one that is too large, none of its content.
+/// The value of a field that makes a hash of this name too large for the ledger.
+pub(super) fn more_of(name: &str) -> Option<String> {
+    matches!(name, "LARGE" | "LARGER").then(|| "x".repeat(4000 + 200 * name.len()))
+}
+
+/// The mark of a hash: of one that is too large its digest, of one that is larger than any lock nothing.
 pub(super) fn guard_of_name(name: &str) -> Vec<u8> {
     let (field, value) = field_of(name);
-    match name {
-        "LARGE" => b"0:".to_vec(),
-        _ => format!("0:h{}:{field}{}:{value}", field.len(), value.len()).into_bytes(),
+    match more_of(name) {
+        Some(more) => {
+            let fields = [(field, value), ("more", &more)];
+            let fields = fields.map(|(field, value)| (field.into(), value.into()));
+            [b"0:", &content::digest::of(&Content::Hash(fields.into()))[..]].concat()
+        }
+        None if name == "HUGE" => b"0:".to_vec(),
+        None => format!("0:h{}:{field}{}:{value}", field.len(), value.len()).into_bytes(),
     }
 }
 
 /// The name of a hash with this mark.
 fn name_of_guard(guard: &[u8]) -> String {
-    let Some(Content::Hash(fields)) = content::of_mark(guard) else { return "LARGE".into() };
+    let Some(Content::Hash(fields)) = content::of_mark(guard) else {
+        let is_its = |name: &&str| content::is_same_content(&guard_of_name(name), guard);
+        return ["LARGE", "LARGER"].into_iter().find(is_its).unwrap_or("HUGE").into();
+    };
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (field, value) = fields.first_key_value().unwrap();
     if field == b"field" { text(value) } else { format!("{}/{}", text(field), text(value)) }

@@ -77,6 +77,13 @@ impl Process {
     pub(crate) fn signal(&self, signal: &str) {
         send_signal(self.pid(), signal);
     }
+
+    /// True once every thread of it has stopped, after SIGSTOP.
+    pub(crate) fn is_stopped(&self) -> bool {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap().flatten();
+        let state = |path| std::fs::read_to_string(path).unwrap_or_default();
+        threads.into_iter().all(|thread| state(thread.path().join("stat")).contains(") T "))
+    }
 }
 
 impl Drop for Process {

@@ -204,7 +204,7 @@ impl World {
             Some(known) => Ask::Release(key, known.at, cause),
             None => {
                 let stored = hold.value.as_bytes().into();
-                Ask::ReleaseValue { key, stored, other: None, cause }
+                Ask::ReleaseValue { key, stored, other: None, cause, fence: None }
             }
         };
         let submitted = self.sidecars[of].committer.submit(Asker::Session(0, (0, 1)), vec![ask]);

@@ -23,12 +23,14 @@ impl Rig {
     }
 
     fn grant(&mut self, name: &str, value: &str, fence: u64) {
-        self.note(Ask::Grant(claim(name, value), fence));
+        let claim = Claim { at_ms: fence, ..claim(name, value) };
+        self.note(Ask::Grant(claim, fence));
     }
 
     fn release(&mut self, name: &str, value: &str) {
         let (stored, other) = (value.as_bytes().into(), None);
-        self.note(Ask::ReleaseValue { key: key(name), stored, other, cause: Cause::Client });
+        let cause = Cause::Client;
+        self.note(Ask::ReleaseValue { key: key(name), stored, other, cause, fence: None });
     }
 
     fn fence(&self, name: &str) -> Option<u64> {
@@ -150,7 +152,8 @@ fn an_unwritten_grant_that_is_heard_of_and_released_ends_at_once() {
     let mut rig = serving(&medium());
     rig.grant("a", "v", 1);
     let (stored, other) = (b"v"[..].into(), None);
-    let release = Ask::ReleaseValue { key: key("a"), stored, other, cause: Cause::Client };
+    let release =
+        Ask::ReleaseValue { key: key("a"), stored, other, cause: Cause::Client, fence: None };
     let heard = Ask::Observe(claim("a", "v"));
     rig.committer.submit(Asker::Nobody, vec![heard, release]).unwrap();
     rig.run();
@@ -162,7 +165,8 @@ fn an_unwritten_grant_that_is_heard_of_and_released_ends_at_once() {
     assert_eq!(rig.fence("b"), Some(2));
     rig.exchanges = 0;
     let (stored, other) = (b"v"[..].into(), None);
-    let release = Ask::ReleaseValue { key: key("b"), stored, other, cause: Cause::Client };
+    let release =
+        Ask::ReleaseValue { key: key("b"), stored, other, cause: Cause::Client, fence: None };
     rig.committer.submit(Asker::Nobody, vec![Ask::Observe(claim("b", "v")), release]).unwrap();
     rig.run();
     assert_eq!((rig.exchanges, rig.fence("b")), (1, None));

@@ -110,3 +110,36 @@ fn what_is_found_in_redis_is_the_acquire_that_made_it() {
     let (_, verdict) = fold(&[hash("9:h2:me1:1"), hash("10:h2:me1:1")]);
     assert!(matches!(verdict, Verdict::Lost { .. }), "another acquire of the same: {verdict:?}");
 }
+
+/// Digests: what nobody can follow part by part.
+const A: &str = "#haaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+const B: &str = "#hbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
+const C: &str = "#hcccccccccccccccccccccccccccccccccccccccc";
+
+#[test]
+fn a_large_content_is_dead_by_its_digest_once_it_has_changed_or_was_released() {
+    let grown = [hash("9:h2:me1:1"), change(ONE, A, false), change(A, B, false)];
+    let (fold, verdict) = self::fold(&grown);
+    assert_eq!((verdict, mark(&fold)), (Verdict::Noted, format!("9:{B}")));
+    assert_eq!((standing(&fold, A), standing(&fold, B)), (Standing::Dead, Standing::Holder));
+    assert_eq!(standing(&fold, C), Standing::Unknown);
+    let release = Entry::Release { key: key("k"), claim: at(1, 1), cause: Cause::Client, at_ms: 1 };
+    let (fold, _) = self::fold(&[&grown[..], &[release]].concat());
+    assert_eq!((standing(&fold, B), standing(&fold, ONE)), (Standing::Dead, Standing::Dead));
+}
+
+#[test]
+fn changes_of_a_large_content_count_in_the_order_of_redis() {
+    let first = hash(&format!("9:{A}"));
+    // Redis made B of A, and C of B; the ledger hears of it the other way round.
+    let late = [first.clone(), change(B, C, false), change(A, B, false)];
+    let (fold, verdict) = self::fold(&late);
+    assert_eq!((verdict, mark(&fold)), (Verdict::Noted, format!("9:{C}")));
+    assert_eq!((standing(&fold, A), standing(&fold, B)), (Standing::Dead, Standing::Dead));
+    // And B of C again.
+    let (fold, _) = self::fold(&[&late[..], &[change(C, B, false)]].concat());
+    assert_eq!((standing(&fold, B), standing(&fold, C)), (Standing::Holder, Standing::Dead));
+    // What was decided by looking at all of it counts only for that.
+    let (_, verdict) = self::fold(&[first, change(B, C, true)]);
+    assert_eq!(verdict, Verdict::NotHeld);
+}

@@ -26,7 +26,7 @@ impl Acquiring {
         match scope.book(vec![ask]) {
             Ok(ticket) => {
                 self.ticket = Some(ticket);
-                self.until = scope.claim_until(self.ask.safety_ttl);
+                self.until = self.patience(scope);
                 self.expect_refresh(scope);
                 crash::here("ledger-asked");
                 self.waiting()
@@ -84,6 +84,9 @@ impl Acquiring {
     /// "not acquired" (SPEC 3). It gets an answer in bounded time all the same, which says what is
     /// not known.
     pub(in crate::session::operation) fn ledger_late(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
+        if self.waits {
+            return self.has_waited(scope);
+        }
         if self.refresh.is_due() {
             return self.send_refresh(scope);
         }

@@ -16,6 +16,10 @@ const MAX_WORDS: usize = 120;
 
 impl Acquiring {
     pub(super) fn read_replicas(&mut self, reply: &Reply<'_>, scope: &Scope<'_, '_>) -> Input {
+        self.replicas = match reply {
+            Reply::Integer(have) => Some(*have),
+            _ => None,
+        };
         match judge(reply, scope.shared()) {
             Ok(()) => Input::Replicated,
             Err(text) => {
@@ -53,15 +57,19 @@ pub(in crate::session::operation) fn judge(
     let least = shared.replicas.least;
     match reply {
         Reply::Integer(have) if usize::try_from(*have).is_ok_and(|have| have >= least) => Ok(()),
-        Reply::Integer(have) => Err(format!(
-            "NOREPLICAS lockside: {have} of {least} replicas had it in time; not acquired"
-        )),
+        Reply::Integer(have) => Err(too_few(*have, shared)),
         Reply::Error(text) => {
             let words = telemetry::escape(&text[..text.len().min(MAX_WORDS)]);
             Err(format!("NOREPLICAS lockside: Redis refuses WAIT ({words}); not acquired"))
         }
         _ => Err(LINK_LOST.to_owned()),
     }
+}
+
+/// No more than so many had it.
+pub(super) fn too_few(have: i64, shared: &Shared) -> String {
+    let least = shared.replicas.least;
+    format!("NOREPLICAS lockside: {have} of {least} replicas had it in time; not acquired")
 }
 
 /// Nobody can say how many have it.

@@ -30,6 +30,8 @@ pub(in crate::session::operation) fn is_forbidden(reply: &Reply<'_>) -> bool {
 
 pub(in crate::session::operation) const CLIENT_GONE: &str =
     "ERR lockside: not acquired: the client has closed its side of the connection";
+pub(in crate::session::operation) const WAITED: &str = "TRYAGAIN lockside: not acquired: another \
+    client's acquire of this lock has not ended in time; ask again";
 pub(in crate::session::operation) const TABLE_FULL: &str =
     "OOM lockside: not acquired: as many locks are held as limits.locks allows";
 pub(in crate::session::operation) const RAN_OUT: &str = "TRYAGAIN lockside: not acquired: the key ran out or was taken by another \

@@ -173,7 +173,7 @@ fn show_one(name: &[u8], holder: Option<Record>, scope: &Scope<'_, '_>, out: &mu
 }
 
 fn away(scope: &Scope<'_, '_>, out: &mut Vec<u8>) {
-    let text = scope.shared().unavailable("only lock keys are served");
+    let text = scope.shared().only_locks();
     encode::error(out, text.as_bytes());
 }
 

@@ -47,10 +47,10 @@ pub(super) fn describe(
     fields.extend(expires.map(|left| ("expires_in_seconds", left)));
     fields.extend(record.fence.map(|fence| ("fence", number(fence))));
     fields.extend(record.claim.map(|at| ("claim", text(&format!("{}-{}", at.log, at.seq)))));
-    if let Some(content) = &content {
-        fields.push(("type", text(content.type_name())));
-        fields.push(("elements", number(content.len() as u64)));
-    }
+    let type_name = record.other.as_deref().and_then(content::type_of_mark);
+    fields.extend(type_name.map(|name| ("type", text(name))));
+    // Of a large one nobody has them.
+    fields.extend(content.as_ref().map(|content| ("elements", number(content.len() as u64))));
     fields.extend(record.marker.as_ref().map(|marker| ("marker", text(marker))));
     encode::map(out, protocol, fields.len());
     for (name, field) in fields {
@@ -188,7 +188,9 @@ fn words(entry: &Entry) -> (&'static str, &'static str, Option<u64>) {
         Entry::Grant(claim, _) => ("grant", "", Some(claim.at_ms)),
         Entry::Observe(claim) => ("observation", "", Some(claim.at_ms)),
         Entry::Prefer(claim, _) => ("preference", "", Some(claim.at_ms)),
-        Entry::Release { cause, at_ms, .. } => ("release", cause.word(), Some(*at_ms)),
+        Entry::Release { cause, at_ms, .. } | Entry::Gone { cause, at_ms, .. } => {
+            ("release", cause.word(), Some(*at_ms))
+        }
         Entry::Extend { .. } => ("extension", "", None),
         Entry::Content { .. } => ("content", "", None),
         Entry::Withdraw { .. } => ("withdrawal", "", None),

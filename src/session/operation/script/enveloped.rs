@@ -44,6 +44,8 @@ pub(in crate::session::operation) struct Effect {
     pub(in crate::session::operation) released: Vec<LockKey>,
     /// What the ledger is to be told of that.
     pub(in crate::session::operation) releases: Vec<Ask>,
+    /// One of those that were taken is no string and larger than a lock may be.
+    pub(in crate::session::operation) is_too_large: bool,
 }
 
 /// One call of an envelope, with what is needed to send it and to read its reply.
@@ -112,6 +114,7 @@ impl Enveloped {
             unique: &unique,
             marker: &self.marker,
             database: scope.state.next_db(),
+            counter: scope.asks_for_fences().then_some(&shared.fence_counter[..]),
         };
         let mut command = Vec::new();
         call.encode(&mut command);
@@ -138,6 +141,23 @@ impl Enveloped {
         !self.read_only && self.keys.iter().all(|key| table.is_full_for(&scope.lock_key(key)))
     }
 
+    /// True for a command.
+    pub(super) fn is_command(&self) -> bool {
+        matches!(self.body, Body::Command(_))
+    }
+
+    /// True for a command that takes locks or does nothing.
+    pub(super) fn is_acquire(&self) -> bool {
+        const NAMES: [&[u8]; 2] = [b"msetnx", b"msetex"];
+        let name = self.args.first().filter(|_| self.is_command());
+        name.is_some_and(|name| NAMES.iter().any(|of| name.eq_ignore_ascii_case(of)))
+    }
+
+    /// True for what takes no lock: it looks at one, or changes one that is there.
+    pub(super) fn is_look(&self) -> bool {
+        self.is_command() || self.read_only
+    }
+
     /// The keys that it names.
     pub(in crate::session::operation) fn keys(&self) -> &[Vec<u8>] {
         &self.keys
@@ -160,9 +180,10 @@ impl Enveloped {
                 taken: Vec::new(),
                 released: Vec::new(),
                 releases: Vec::new(),
+                is_too_large: false,
             }),
-            Outcome::Wrapped { taken, released, changed, reply } => {
-                let (released, mut releases) = self.released(&released, scope);
+            Outcome::Wrapped { taken, released, changed, fence, reply } => {
+                let (released, mut releases) = self.released(&released, fence, scope);
                 // A lock that is claimed with all that stands there needs no word of the change.
                 let is_taken = |changed: &&Changed<'_>| {
                     let place = (changed.index, changed.database);
@@ -171,14 +192,23 @@ impl Enveloped {
                 let changes =
                     changed.iter().filter_map(|one| self.change(one, is_taken(&one), scope));
                 releases.extend(changes);
-                let provisional =
-                    taken.iter().filter_map(|taken| self.take(taken, scope)).collect();
+                let is_too_large = taken.iter().any(|one| {
+                    one.fresh
+                        && matches!(one.guard, Guard::Other(mark) if content::is_too_large(mark))
+                });
+                releases.extend(taken.iter().filter_map(|taken| self.extension(taken, scope)));
+                let is_new = |taken: &&Taken<'_>| taken.fresh || self.is_persistent(taken, scope);
+                let provisional = taken
+                    .iter()
+                    .filter(is_new)
+                    .filter_map(|taken| self.take(taken, scope))
+                    .collect();
                 let mut own = Vec::new();
                 match reply {
                     Some(reply) => own.extend_from_slice(reply),
                     None => encode::null(&mut own, scope.state.protocol),
                 }
-                Some(Effect { reply: own, taken: provisional, released, releases })
+                Some(Effect { reply: own, taken: provisional, released, releases, is_too_large })
             }
         }
     }
@@ -198,6 +228,7 @@ impl Enveloped {
     fn released(
         &self,
         released: &[Released<'_>],
+        fence: Option<u64>,
         scope: &Scope<'_, '_>,
     ) -> (Vec<LockKey>, Vec<Ask>) {
         let key = |released: &Released<'_>| {
@@ -207,7 +238,7 @@ impl Enveloped {
         let found: Vec<_> = found.collect();
         let seen =
             found.iter().map(|(key, stored)| (key, (!stored.is_empty()).then_some(&**stored)));
-        let releases = settle::releases(seen, Cause::Client, scope);
+        let releases = settle::releases(seen, fence, Cause::Client, scope);
         (found.into_iter().map(|(key, _)| key).collect(), releases)
     }
 
@@ -253,6 +284,31 @@ impl Enveloped {
         }
     }
 
+    fn is_persistent(&self, taken: &Taken<'_>, scope: &Scope<'_, '_>) -> bool {
+        let rule = self.keys.get(taken.index).and_then(|key| scope.shared().rules.find(key));
+        rule.is_none_or(|rule| rule.mode == Mode::Persistent)
+    }
+
+    /// What the ledger is to be told of a lock of a `ttl` rule that was found there, and has another
+    /// end now: its client counts on that, and a restart must not forget it. It claims nothing: what
+    /// was released meanwhile stays so.
+    fn extension(&self, taken: &Taken<'_>, scope: &Scope<'_, '_>) -> Option<Ask> {
+        if taken.fresh || self.is_persistent(taken, scope) {
+            return None;
+        }
+        let Provisional { lock, record, .. } = self.take(taken, scope)?;
+        let known = scope.shared().table.find(&lock);
+        let is_it = |known: &Record| {
+            known.stored == record.stored && known.other.is_some() == record.other.is_some()
+        };
+        let claim = known.filter(is_it).and_then(|known| known.claim);
+        match (claim, record.expires_at_ms, scope.claim_of(&lock, &record)) {
+            (Some(claim), Some(at_ms), _) => Some(Ask::Extend(lock, claim, at_ms)),
+            (_, _, Ask::Claim(claim) | Ask::ClaimExpiring(claim)) => Some(Ask::Renew(claim)),
+            _ => None,
+        }
+    }
+
     /// What a script left, to be settled.
     fn take(&self, taken: &Taken<'_>, scope: &Scope<'_, '_>) -> Option<Provisional> {
         let shared = scope.shared();
@@ -277,17 +333,14 @@ impl Enveloped {
             other: None,
             marker: None,
         };
-        if let Some(known) = known.filter(|known| known.claim.is_some()) {
-            // The same hold goes on, under a `ttl` rule with another end.
-            if let (Some(claim), Some(at)) = (known.claim, record.expires_at_ms) {
-                scope.book_unattended(vec![Ask::Extend(lock, claim, at)]);
-                return None;
-            }
-            if matches!(taken.guard, Guard::Other(_)) && known.other.is_some() {
-                // Its content is what has changed. A repair takes the TTL off that it still had.
-                shared.repairs.touch(&lock);
-                return None;
-            }
+        if let Some(known) = known.filter(|known| known.claim.is_some())
+            && persistent
+            && matches!(taken.guard, Guard::Other(_))
+            && known.other.is_some()
+        {
+            // Its content is what has changed. A repair takes the TTL off that it still had.
+            shared.repairs.touch(&lock);
+            return None;
         }
         let other = match taken.guard {
             Guard::Other(mark) => Some(content::canonical(mark)),

@@ -1,15 +1,19 @@
-//! Commands whose first look at the lock table is not the last word, because it hears of other
-//! sidecars' entries with the next read of the ledger alone: an acquire that may be the repetition of
-//! a grant, and a command that may end a hold and finds none.
+//! Commands for which the lock table is not the last word, because it hears of other sidecars' entries
+//! with the next read of the ledger alone: an acquire that may be the repetition of a grant, a command
+//! that looks at locks, one that may end a hold and finds none, and one that found another first.
+
+use std::time::Duration;
 
 use crate::command::LockUse;
-use crate::degraded::{Change, CompanionEffects, Taken};
-use crate::ledger::Guarantee;
+use crate::degraded::{Change, CompanionEffects, Taken, Words};
+use crate::ledger::{Guarantee, Ticket};
 use crate::lock::record::{Confidence, LockKey, Record};
 use crate::lock::value;
 use crate::resp::Args;
+use crate::session::state::Seen;
 
-use super::super::{Flow, Grant, Scope, acquire};
+use super::super::{Flow, Grant, Scope, acquire, durable, fresh};
+use super::steps::Steps;
 use super::{Serving, Work};
 
 /// An unconfirmed grant whose client has come again.
@@ -53,6 +57,23 @@ impl Serving {
         flow
     }
 
+    /// Another was first: it has happened to nobody, also of what has come true, and is made again.
+    pub(super) fn begin_again(&mut self, steps: &Steps, scope: &mut Scope<'_, '_>) -> Flow {
+        self.resumes = None;
+        match steps.give_back(scope) {
+            Ok(None) => self.evaluate(scope),
+            Ok(Some(ticket)) => {
+                let until = scope.withdrawal_until();
+                self.before = Some(Before { ticket: Some(ticket), until, why: Why::Withdraws });
+                self.waiting()
+            }
+            Err(_) => {
+                steps.give_up(scope);
+                scope.answer_error(durable::WITHDRAWING)
+            }
+        }
+    }
+
     /// The ledger has not made it true in time.
     pub(super) fn leave(&mut self, text: &str, scope: &mut Scope<'_, '_>) -> Flow {
         let Some(mut under_way) = self.under_way.take() else { return Flow::Close };
@@ -61,30 +82,137 @@ impl Serving {
         scope.answer_error(text)
     }
 
-    /// Has the ledger read before a command that may end a hold is told that there is nothing for it
-    /// to do, or one that looks for a holder that there is none: what another sidecar has granted a
-    /// moment ago may be this client's. False where that is of no use.
-    pub(super) fn reads(&mut self, reply: &[u8], scope: &Scope<'_, '_>) -> bool {
-        let finds_nobody = reply == b"$-1\r\n" || reply == b"_\r\n";
-        let may_end = match &self.work {
-            Work::Command(words) if finds_nobody && is_get(words) => {
-                scope.shared().door.has_company()
-            }
-            Work::Command(words) => may_end_a_hold(words),
-            Work::Transaction(commands) => commands.iter().any(|words| may_end_a_hold(words)),
-        };
-        if self.is_fresh || !may_end {
+    /// Has the ledger read before a command is evaluated by a table that may be behind: what another
+    /// sidecar has granted or released a moment ago may be this client's. Not for an acquire, whose
+    /// claim decides, and whose "no" may be old. False where that is of no use.
+    pub(super) fn reads_first(&mut self, scope: &Scope<'_, '_>) -> bool {
+        let shared = scope.shared();
+        if self.is_fresh || !shared.door.has_company() {
             return false;
         }
+        let looks = |words: &Vec<Vec<u8>>| {
+            let words = Words::new(words);
+            let spec = words.args().get(0).and_then(crate::command::lookup);
+            let is_lock = |key: &[u8]| shared.rules.find(key).is_some();
+            spec.is_some_and(|spec| spec.keys(words.args()).any(is_lock))
+        };
+        let is_due = match &self.work {
+            Work::Command(words) => looks(words) && !is_acquire(words),
+            Work::Transaction(commands) => commands.iter().any(looks),
+        };
+        is_due && self.read(scope)
+    }
+
+    /// The same, also by a sidecar that knows of no other, before a command that may end a hold is told
+    /// that there is nothing for it to do.
+    pub(super) fn reads_at_last(&mut self, scope: &Scope<'_, '_>) -> bool {
+        if self.waits_for_mirrors(scope) {
+            return true;
+        }
+        !self.is_fresh && self.may_end_a_hold() && self.read(scope)
+    }
+
+    /// `fast`: another sidecar may have granted by Redis what is looked for, and not written that yet.
+    /// It is waited for, and then read (SPEC 8).
+    fn waits_for_mirrors(&mut self, scope: &Scope<'_, '_>) -> bool {
+        let is_look = matches!(&self.work, Work::Command(words) if is_get(words));
+        if self.has_waited || !(is_look || self.may_end_a_hold()) {
+            return false;
+        }
+        self.has_waited = true;
+        let shared = scope.shared();
+        let lag = shared.door.mirror_lag();
+        let why = if lag > shared.release_wait { Why::MirrorsTooLate } else { Why::Mirrors };
+        let until = scope.cx.now + lag.min(shared.release_wait);
+        self.before = (!lag.is_zero()).then_some(Before { ticket: None, until, why });
+        self.before.is_some()
+    }
+
+    fn read(&mut self, scope: &Scope<'_, '_>) -> bool {
         self.is_fresh = true;
+        let (why, until) = match self.may_end_a_hold() {
+            true => (Why::MayEnd, scope.release_until()),
+            false => (Why::Looks, scope.look_until()),
+        };
         let ticket = scope.book(Vec::new()).ok();
-        self.reading = ticket.map(|ticket| (ticket, scope.release_until()));
-        self.reading.is_some()
+        self.before = ticket.map(|ticket| Before { ticket: Some(ticket), until, why });
+        self.before.is_some()
+    }
+
+    /// Redis watches for the client, and the client is shown by the table who holds a lock: its EXEC
+    /// depends on that.
+    pub(super) fn note_seen(&self, scope: &mut Scope<'_, '_>) {
+        let Work::Command(words) = &self.work else { return };
+        if !scope.state.is_watching() || !is_get(words) {
+            return;
+        }
+        scope.state.counter = None;
+        let locks: Vec<LockKey> = words.iter().skip(1).map(|key| scope.lock_key(key)).collect();
+        for lock in locks {
+            if let Some(record) = scope.shared().table.find(&lock) {
+                let Record { stored, claim, .. } = record;
+                scope.state.saw(Seen { lock, stored, claim, fence: None });
+            }
+        }
+    }
+
+    fn may_end_a_hold(&self) -> bool {
+        match &self.work {
+            Work::Command(words) => may_end_a_hold(words),
+            Work::Transaction(commands) => commands.iter().any(|words| may_end_a_hold(words)),
+        }
+    }
+
+    /// The ledger has not answered in time.
+    pub(super) fn go_without(&mut self, before: &Before, scope: &mut Scope<'_, '_>) -> Flow {
+        if let Some(ticket) = before.ticket {
+            scope.shared().door.forget(ticket);
+        }
+        match before.why {
+            Why::Mirrors if self.read(scope) => self.waiting(),
+            Why::Mirrors | Why::MirrorsTooLate => scope.answer_error(UNWRITTEN),
+            Why::Looks => self.evaluate(scope),
+            Why::MayEnd => scope.answer_error(fresh::NOT_READ),
+            Why::Withdraws => scope.answer_error(durable::WITHDRAWING),
+        }
     }
 }
 
+/// What the ledger does before an evaluation.
+pub(super) struct Before {
+    /// None: there is only time to pass.
+    pub(super) ticket: Option<Ticket>,
+    pub(super) until: Duration,
+    why: Why,
+}
+
+enum Why {
+    /// Others write what Redis has granted through them.
+    Mirrors,
+    /// The same, for longer than a release is to wait.
+    MirrorsTooLate,
+    /// It is read for a look. Where it does not answer, what is known is shown (SPEC 2).
+    Looks,
+    /// It is read for what may end a hold, and is not told that there is none without that.
+    MayEnd,
+    /// Claims that have won are being withdrawn, because others of the same evaluation have lost.
+    Withdraws,
+}
+
 fn is_get(words: &[Vec<u8>]) -> bool {
-    words.first().is_some_and(|word| word.eq_ignore_ascii_case(b"get"))
+    let is =
+        |name: &&str| words.first().is_some_and(|word| word.eq_ignore_ascii_case(name.as_bytes()));
+    ["get", "mget"].iter().any(is)
+}
+
+/// True for a command that takes locks or does nothing, and shows no holder.
+fn is_acquire(words: &[Vec<u8>]) -> bool {
+    let is = |word: &Vec<u8>, name: &str| word.eq_ignore_ascii_case(name.as_bytes());
+    let has = |option| words.iter().skip(3).any(|word| is(word, option));
+    words.first().is_some_and(|name| match name {
+        name if is(name, "set") => has("nx") && !has("get"),
+        name => is(name, "setnx") || is(name, "msetnx"),
+    })
 }
 
 /// True for a command that may release or extend a lock. A "no" to an acquire may be old.
@@ -133,3 +261,7 @@ pub(super) fn resumed(args: Args<'_>, scope: &mut Scope<'_, '_>) -> Option<Resum
     ask.granted_reply(scope.state.protocol, &mut reply);
     Some(Resumed { lock, record, reply })
 }
+
+/// The error of a look or a release whose lock another may have granted, where that can't be known.
+const UNWRITTEN: &str = "TRYAGAIN lockside: nothing was done: another sidecar may not have written \
+    yet what Redis has granted through it; ask again";

@@ -2,11 +2,14 @@
 //!
 //! Claims go first, and what is released follows when they have won: an evaluation that has lost a
 //! claim is made again, and what it had released would be gone whatever it says then. A lock that is
-//! released and taken again is claimed behind its release, in the same exchange.
+//! released and taken again is claimed behind its release, in the same exchange. A sidecar that dies
+//! between the two has taken and not released: nobody was told anything, and all that it held is held
+//! (`tests/suite/durability/transaction.rs`).
 
 use std::time::Duration;
 
-use crate::ledger::{Answer, Ask};
+use crate::crash;
+use crate::ledger::{Answer, Ask, Cause, Ticket, Unavailable};
 use crate::lock::record::{LockKey, Position};
 use crate::session::operation::{Scope, durable};
 
@@ -65,7 +68,7 @@ impl Steps {
         if !self.booking.answered(answer, &self.taken[self.won.len()..self.to]) {
             return None;
         }
-        if self.booking.is_withdrawn() {
+        if self.booking.is_withdrawn() && self.booking.lost.is_empty() {
             return Some(Progress::Failed(durable::NOT_ACQUIRED.to_owned()));
         }
         if !self.booking.is_done() {
@@ -119,11 +122,29 @@ impl Steps {
 
     /// Claims that have won are nobody's.
     pub(super) fn give_up(&self, scope: &Scope<'_, '_>) {
-        for (taken, claim) in self.taken.iter().zip(&self.won) {
-            if let Some(claim) = claim {
-                scope.give_up(&taken.lock, *claim);
-            }
+        for (key, claim) in self.won() {
+            scope.give_up(key, claim);
         }
+    }
+
+    fn won(&self) -> impl Iterator<Item = (&LockKey, Position)> {
+        let won = self.taken.iter().zip(&self.won);
+        won.filter_map(|(taken, claim)| Some((&taken.lock, (*claim)?)))
+    }
+
+    /// The same before anybody is told: a sidecar that dies now leaves no lock whose client was told
+    /// no. What is waited for, if there is anything; an error if the ledger does not take it.
+    pub(super) fn give_back(&self, scope: &Scope<'_, '_>) -> Result<Option<Ticket>, Unavailable> {
+        let release =
+            |(key, claim): (&LockKey, _)| Ask::Release(key.clone(), claim, Cause::Undelivered);
+        let asks: Vec<Ask> = self.won().map(release).collect();
+        if asks.is_empty() {
+            return Ok(None);
+        }
+        let ticket = scope.book(asks)?;
+        self.won().for_each(|(key, _)| scope.shared().repairs.touch(key));
+        crash::here("withdrawal-asked");
+        Ok(Some(ticket))
     }
 
     /// What was taken, and by which claims.

@@ -1,9 +1,12 @@
 //! What a script, a transaction or a release asks of the ledger, and its answer.
 //!
-//! Releases and claims are two requests, in this order: when the ledger does not answer in time,
-//! the claims are withdrawn and the releases stay (SPEC 5). A release of whoever holds the lock when
+//! Releases and claims are two requests, in this order and in one group, so that a crash leaves all of
+//! what was done or none. When the ledger does not answer in time, the claims are withdrawn and the
+//! releases stay (SPEC 5). When another was first for one of the claims, the others are withdrawn
+//! before anybody is told (SPEC 3). A release of whoever holds the lock when
 //! it is written does not stay: written late, it would end a hold that began after its command.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,6 +47,8 @@ pub(in crate::session::operation) struct Booking {
     /// Releases of locks that the table does not know.
     guesses: Option<Ticket>,
     claims: Option<Ticket>,
+    /// The claims' request, once answered: another was first for some of them, and some have won.
+    divided: Option<Ticket>,
     /// The claims are being withdrawn.
     withdrawing: bool,
     pub(in crate::session::operation) until: Duration,
@@ -58,6 +63,8 @@ pub(in crate::session::operation) struct Booking {
     pub(super) ended_before: Vec<LockKey>,
     /// Changes of contents that were not the holder's.
     refused: Vec<(LockKey, ContentChange)>,
+    /// A hold that was given another end was over.
+    is_over: bool,
 }
 
 impl Booking {
@@ -73,6 +80,7 @@ impl Booking {
             asked: Vec::new(),
             guesses: None,
             claims: None,
+            divided: None,
             withdrawing: false,
             until: Duration::ZERO,
             won: vec![None; taken.len()],
@@ -81,44 +89,60 @@ impl Booking {
             missed: false,
             ended_before: Vec::new(),
             refused: Vec::new(),
+            is_over: false,
         };
         let is_guess = |ask: &Ask| matches!(ask, Ask::ReleaseAny(..));
         let (guesses, mut releases): (Vec<_>, Vec<_>) = releases.into_iter().partition(is_guess);
-        if !guesses.is_empty() {
-            booking.until = scope.release_until();
-            booking.guesses = Some(scope.book(guesses).map_err(|error| error.to_string())?);
+        // In order: the answer to the last part is the answer to all.
+        let last = releases.len().saturating_sub(1) / PART * PART;
+        booking.asked = releases.split_off(last);
+        for part in releases.chunks(PART) {
+            scope.book_unattended(part.to_vec());
         }
-        if !releases.is_empty() {
+        let claims = taken.iter().map(|taken| scope.claim_of(&taken.lock, &taken.record));
+        booking.submit(guesses, claims.collect(), scope)?;
+        if booking.guesses.is_some() || booking.releases.is_some() {
             booking.until = scope.release_until();
-            // In order: the answer to the last part is the answer to all.
-            let last = releases.len().saturating_sub(1) / PART * PART;
-            let rest = releases.split_off(last);
-            for part in releases.chunks(PART) {
-                scope.book_unattended(part.to_vec());
-            }
-            let releases = rest;
-            match scope.book(releases.clone()) {
-                Ok(ticket) => (booking.releases, booking.asked) = (Some(ticket), releases),
-                Err(error) => {
-                    scope.book_unattended(releases);
-                    return Err(error.to_string());
-                }
-            }
         }
-        if !taken.is_empty() {
+        if booking.claims.is_some() {
             let lifetime = taken.iter().map(|taken| taken.safety_ttl).max().unwrap_or_default();
             booking.until = booking.until.max(scope.claim_until(lifetime));
-            let claims = taken.iter().map(|taken| scope.claim_of(&taken.lock, &taken.record));
-            match scope.book(claims.collect()) {
-                Ok(ticket) => booking.claims = Some(ticket),
-                Err(error) => {
-                    booking.give_up(scope);
-                    return Err(error.to_string());
-                }
-            }
         }
         crash::here("ledger-asked");
         Ok(booking)
+    }
+
+    /// Hands in what there is of these, and the releases.
+    fn submit(
+        &mut self,
+        guesses: Vec<Ask>,
+        claims: Vec<Ask>,
+        scope: &Scope<'_, '_>,
+    ) -> Result<(), String> {
+        let requests = [
+            (&mut self.guesses, guesses),
+            (&mut self.releases, self.asked.clone()),
+            (&mut self.claims, claims),
+        ];
+        let requests = requests.into_iter().filter(|(_, asks)| !asks.is_empty());
+        let (tickets, asks): (Vec<_>, Vec<_>) = requests.unzip();
+        if asks.is_empty() {
+            return Ok(());
+        }
+        match scope.book_together(asks) {
+            Ok(named) => {
+                for (ticket, name) in tickets.into_iter().zip(named) {
+                    *ticket = Some(name);
+                }
+                Ok(())
+            }
+            Err(error) => {
+                if !self.asked.is_empty() {
+                    scope.book_unattended(self.asked.clone());
+                }
+                Err(error.to_string())
+            }
+        }
     }
 
     pub(in crate::session::operation) fn is_done(&self) -> bool {
@@ -132,16 +156,7 @@ impl Booking {
         taken: &[Provisional],
     ) -> bool {
         if self.releases == Some(answer.ticket) {
-            self.releases = None;
-            self.missed = answer.outcomes.contains(&Outcome::NotHeld);
-            let ended = self
-                .asked
-                .iter()
-                .zip(&answer.outcomes)
-                .filter(|(_, outcome)| **outcome == Outcome::NotHeld);
-            let ended: Vec<&Ask> = ended.map(|(ask, _)| ask).collect();
-            self.ended_before = ended.iter().filter_map(|ask| released_by(ask)).cloned().collect();
-            self.refused = ended.iter().filter_map(|ask| changed_by(ask)).collect();
+            self.released(answer);
             return true;
         }
         if self.guesses.take_if(|ticket| *ticket == answer.ticket).is_some() {
@@ -169,7 +184,26 @@ impl Booking {
                 _ => self.lost.push(Loss { index, lock: taken.lock.clone(), holder: None }),
             }
         }
+        self.divided = Some(answer.ticket).filter(|_| has_won && !self.lost.is_empty());
         true
+    }
+
+    /// The answer to the releases.
+    fn released(&mut self, answer: &Answer) {
+        self.releases = None;
+        let with = |wanted: Outcome| {
+            let all = self.asked.iter().zip(&answer.outcomes);
+            all.filter(move |(_, outcome)| **outcome == wanted).map(|(ask, _)| ask)
+        };
+        // One that is named twice is released once.
+        let released: BTreeSet<&LockKey> =
+            with(Outcome::Released).filter_map(released_by).collect();
+        let ended = with(Outcome::NotHeld).filter_map(released_by);
+        let ended_before = ended.filter(|key| !released.contains(key)).cloned().collect();
+        let refused = with(Outcome::NotHeld).filter_map(changed_by).collect();
+        (self.ended_before, self.refused) = (ended_before, refused);
+        self.missed = answer.outcomes.contains(&Outcome::NotHeld);
+        self.is_over = self.asked.iter().zip(&answer.outcomes).any(is_no_extension);
     }
 
     /// True if a release has ended a hold.
@@ -185,8 +219,27 @@ impl Booking {
         let is_undone = |(key, change): &(LockKey, ContentChange)| {
             !change.is_done(table.find(key).and_then(|record| record.other).as_deref())
         };
-        self.ended_before.iter().any(|key| table.find(key).is_some())
+        self.is_over
+            || self.ended_before.iter().any(|key| table.find(key).is_some())
             || self.refused.iter().any(is_undone)
+    }
+
+    /// Another was first for some of the claims: those that have won are withdrawn. False if there is
+    /// nothing to wait for: a sidecar that dies now leaves no lock whose client was told no.
+    pub(super) fn give_back_rest(&mut self, taken: &[Provisional], scope: &Scope<'_, '_>) -> bool {
+        let Some(ticket) = self.divided.take() else { return false };
+        for (won, taken) in self.won.iter_mut().zip(taken) {
+            if won.take().is_some() {
+                scope.shared().repairs.touch(&taken.lock);
+            }
+        }
+        self.withdrawing = scope.shared().door.withdraw(ticket) == Withdrawal::UnderWay;
+        if self.withdrawing {
+            self.claims = Some(ticket);
+            self.until = scope.withdrawal_until();
+            crash::here("withdrawal-asked");
+        }
+        self.withdrawing
     }
 
     /// True once the claims are withdrawn, durably.
@@ -242,6 +295,12 @@ fn changed_by(ask: &Ask) -> Option<(LockKey, ContentChange)> {
     }
 }
 
+/// True for a new end of a hold that is over already.
+fn is_no_extension((ask, outcome): (&Ask, &Outcome)) -> bool {
+    let is_over = matches!(outcome, Outcome::NotHeld | Outcome::Lost { .. });
+    is_over && matches!(ask, Ask::Extend(..) | Ask::Renew(_))
+}
+
 fn released_by(ask: &Ask) -> Option<&LockKey> {
     match ask {
         Ask::Release(key, ..) => Some(key),
@@ -249,9 +308,11 @@ fn released_by(ask: &Ask) -> Option<&LockKey> {
     }
 }
 
-/// The releases of locks that Redis has let go. `seen`: what stood there, where that is known.
+/// The releases of locks that Redis has let go. `seen`: what stood there, where that is known. `fence`:
+/// the counter of fences behind that, where it is known (`fast`).
 pub(in crate::session::operation) fn releases<'k>(
     released: impl Iterator<Item = (&'k LockKey, Option<&'k [u8]>)>,
+    fence: Option<u64>,
     cause: Cause,
     scope: &Scope<'_, '_>,
 ) -> Vec<Ask> {
@@ -259,21 +320,29 @@ pub(in crate::session::operation) fn releases<'k>(
         // Another sidecar may have granted what went, and its claim not have been read here yet. But
         // it may also be a value that was released long ago, and another may hold the lock by now:
         // so nobody is released but that value, where it is known.
-        let by_value = |stored: &[u8]| Ask::ReleaseValue {
+        let by_value = |stored: &[u8], fence| Ask::ReleaseValue {
             key: key.clone(),
             stored: stored.into(),
             other: None,
             cause,
+            fence,
         };
         let Some(record) = scope.shared().table.find(key) else {
-            return Some(seen.map_or_else(|| Ask::ReleaseAny(key.clone(), cause), by_value));
+            let any = || Ask::ReleaseAny(key.clone(), cause);
+            return Some(seen.map_or_else(any, |stored| by_value(stored, fence)));
         };
         if let Some(seen) = seen
             && !record.stored.is_empty()
             && *record.stored != *seen
         {
             scope.shared().repairs.touch(key);
-            return Some(by_value(seen));
+            return Some(by_value(seen, fence));
+        }
+        if let (Some(seen), Some(fence)) = (seen, fence)
+            && *record.stored == *seen
+        {
+            // Redis's counter need not know the fence of a claim.
+            return Some(by_value(seen, Some(record.fence.map_or(fence, |own| own.max(fence)))));
         }
         scope.release_of(key, &record, cause)
     };

@@ -179,6 +179,12 @@ fn what<'a>(
             details.insert("cause".into(), cause.word().into());
             details.insert("at_ms".into(), (*at_ms).into());
         }
+        Entry::Gone { key, stored, cause, fence, at_ms } => {
+            (lock.key, lock.value) = (Some(key), Some(&**stored));
+            details.insert("cause".into(), cause.word().into());
+            details.insert("fence".into(), (*fence).into());
+            details.insert("at_ms".into(), (*at_ms).into());
+        }
         Entry::Won { key, claim, fence } => {
             lock.key = Some(key);
             details.insert("claim".into(), place(*claim));
@@ -207,6 +213,7 @@ fn word(entry: &Entry) -> &'static str {
         Entry::Content { change, .. } if change.whole => "content",
         Entry::Content { .. } => "content_parts",
         Entry::Release { .. } => "release",
+        Entry::Gone { .. } => "gone",
         Entry::Withdraw { .. } => "withdraw",
         Entry::Won { .. } => "won",
         Entry::Lost { .. } => "lost",
@@ -292,6 +299,10 @@ impl Details {
         self.0[name].as_bool().unwrap_or(false)
     }
 
+    pub(super) fn list(&self, name: &str) -> Option<Vec<u64>> {
+        self.0[name].as_array()?.iter().map(Value::as_u64).collect()
+    }
+
     /// Numbers by number.
     pub(super) fn numbers(&self, name: &str) -> Option<BTreeMap<u64, u64>> {
         let all = self.0[name].as_object()?.iter();
@@ -328,6 +339,10 @@ pub(super) fn entry(cells: &[String]) -> Option<Entry> {
     };
     let claim = || claim(key()?, cell(3), &details);
     let named = || Some((key()?, details.place()?));
+    let cause = || {
+        let word = details.text("cause")?;
+        Cause::ALL.into_iter().find(|cause| cause.word() == &*word)
+    };
     Some(match cell(1) {
         "start" => Entry::Start(details.start()?),
         "claim" => Entry::Claim(claim()?),
@@ -350,10 +365,15 @@ pub(super) fn entry(cells: &[String]) -> Option<Entry> {
         }
         "release" => {
             let (key, claim) = named()?;
-            let word = details.text("cause")?;
-            let cause = Cause::ALL.into_iter().find(|cause| cause.word() == &*word)?;
-            Entry::Release { key, claim, cause, at_ms: details.number("at_ms")? }
+            Entry::Release { key, claim, cause: cause()?, at_ms: details.number("at_ms")? }
         }
+        "gone" => Entry::Gone {
+            key: key()?,
+            stored: bytes(cell(3))?.into(),
+            cause: cause()?,
+            fence: details.number("fence")?,
+            at_ms: details.number("at_ms")?,
+        },
         "won" => {
             let (key, claim) = named()?;
             Entry::Won { key, claim, fence: details.number("fence")? }

@@ -12,8 +12,8 @@ use crate::lock::record::LockKey;
 /// The first row of a checkpoint's tab.
 pub(super) const HEADER: [&str; COLUMNS] =
     ["lockside checkpoint 1", "at", "lock", "value", "details"];
-/// Dead values in one cell: each is 32 characters.
-const TOKENS: usize = 1_000;
+/// Dead values in one cell: each is 32 characters, and its fence is up to 21.
+const TOKENS: usize = 500;
 
 fn line(what: &str, at: &str, details: &Value) -> Vec<String> {
     let details = if details.is_null() { String::new() } else { details.to_string() };
@@ -37,7 +37,13 @@ pub(super) fn rows(snapshot: &Snapshot) -> Vec<Vec<String>> {
     });
     let mut rows = vec![line("numbers", "", &numbers)];
     for holder in &snapshot.holders {
-        let what = if holder.heard { "heard holder" } else { "holder" };
+        let is_granted = snapshot.granted.contains(&holder.at);
+        let what = match (holder.heard, is_granted) {
+            (false, false) => "holder",
+            (true, false) => "holder heard",
+            (false, true) => "holder granted",
+            (true, true) => "holder heard granted",
+        };
         rows.push(claim_line(what, holder.at, Entry::Grant(holder.claim.clone(), holder.fence)));
     }
     for (holder, other) in &snapshot.confirmations {
@@ -46,14 +52,16 @@ pub(super) fn rows(snapshot: &Snapshot) -> Vec<Vec<String>> {
     }
     for (generation, tokens) in snapshot.dead.iter().enumerate() {
         for some in tokens.chunks(TOKENS) {
-            let bytes = some.iter().flat_map(|token| token.0);
-            let hex: String = bytes.map(|byte| format!("{byte:02x}")).collect();
-            rows.push(line(&format!("dead {generation}"), "", &json!({"tokens": hex})));
+            let hex: String = some.iter().map(|(token, _)| hex(*token)).collect();
+            let fences: Vec<u64> = some.iter().map(|(_, fence)| *fence).collect();
+            let details = json!({"tokens": hex, "fences": fences});
+            rows.push(line(&format!("dead {generation}"), "", &details));
         }
     }
     rows.extend(snapshot.logs.iter().map(|(number, log)| log_line(*number, log)));
-    for Conflict { key, lost, by } in &snapshot.conflicts {
-        let details = json!({"db": key.db(), "by": shown_place(*by)});
+    for Conflict { key, lost, by, value } in &snapshot.conflicts {
+        let value = value.map(hex);
+        let details = json!({"db": key.db(), "by": shown_place(*by), "value": value});
         let mut cells = line("conflict", &shown_place(*lost), &details);
         cells[2] = shown(key.key());
         rows.push(cells);
@@ -103,10 +111,13 @@ pub(super) fn read(rows: &[Vec<String>]) -> Option<Snapshot> {
                 parts.claims = details.number("claims").unwrap_or_default();
                 parts.gaps = details.number("gaps").unwrap_or_default();
             }
-            what @ ("holder" | "heard holder") => {
+            what if what.starts_with("holder") => {
                 let Entry::Grant(claim, fence) = entry("grant")? else { return None };
-                let heard = what == "heard holder";
-                snapshot.holders.push(Arc::new(Holder { at: at()?, claim, fence, heard }));
+                let (at, heard) = (at()?, what.contains(" heard"));
+                if what.contains(" granted") {
+                    snapshot.granted.push(at);
+                }
+                snapshot.holders.push(Arc::new(Holder { at, claim, fence, heard }));
             }
             "confirmed" => snapshot.confirmations.push((at()?, by()?)),
             "dead 0" => read_tokens(&details, &mut snapshot.dead[0])?,
@@ -115,7 +126,11 @@ pub(super) fn read(rows: &[Vec<String>]) -> Option<Snapshot> {
             "conflict" => {
                 let db = u32::try_from(details.number("db")?).ok()?;
                 let key = LockKey::new(db, &cells::bytes(cell(2))?);
-                snapshot.conflicts.push(Conflict { key, lost: at()?, by: by()? });
+                let value = match details.text("value") {
+                    Some(value) => Some(token(value.as_bytes().try_into().ok()?)?),
+                    None => None,
+                };
+                snapshot.conflicts.push(Conflict { key, lost: at()?, by: by()?, value });
             }
             "claim" | "observe" => {
                 let open = match entry(cell(0))? {
@@ -133,14 +148,26 @@ pub(super) fn read(rows: &[Vec<String>]) -> Option<Snapshot> {
     Some(snapshot)
 }
 
-fn read_tokens(details: &Details, tokens: &mut Vec<Token>) -> Option<()> {
-    let hex = details.text("tokens")?;
+/// A dead value as 32 digits.
+fn hex(token: Token) -> String {
+    format!("{:032x}", u128::from_be_bytes(token.0))
+}
+
+fn token(digits: &[u8; 32]) -> Option<Token> {
+    let number = u128::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+    Some(Token(number.to_be_bytes()))
+}
+
+fn read_tokens(details: &Details, tokens: &mut Vec<(Token, u64)>) -> Option<()> {
+    let (hex, fences) = (details.text("tokens")?, details.list("fences")?);
     let (digits, rest) = hex.as_bytes().as_chunks::<32>();
-    for digits in digits.iter().filter(|_| rest.is_empty()) {
-        let number = u128::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
-        tokens.push(Token(number.to_be_bytes()));
+    if !rest.is_empty() || digits.len() != fences.len() {
+        return None;
     }
-    rest.is_empty().then_some(())
+    for (digits, fence) in digits.iter().zip(fences) {
+        tokens.push((token(digits)?, fence));
+    }
+    Some(())
 }
 
 fn read_log(details: &Details) -> Option<Log> {

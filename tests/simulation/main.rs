@@ -114,6 +114,10 @@ mod sheet {
     scenarios! { Sheet, FEW_SEEDS }
 }
 
+mod fast_sheet {
+    scenarios! { FastSheet, FEW_SEEDS }
+}
+
 /// `LOCKSIDE_SIM_FLEET`, strict without it.
 fn chosen() -> Fleet {
     let name = std::env::var("LOCKSIDE_SIM_FLEET").unwrap_or_else(|_| "strict".into());

@@ -100,7 +100,7 @@ impl World {
         }
         client.tries = 0;
         // Long holds are what double grants are seen by.
-        let often = if self.fleet == Fleet::Fast { 30 } else { 10 };
+        let often = if self.fleet.is_fast() { 30 } else { 10 };
         let long = if client.rng.percent(often) { 3000 } else { 150 };
         let hold = client.rng.millis(0, long);
         self.rest(id, Doing::Holding, hold);

@@ -140,7 +140,7 @@ impl Desk {
     pub(crate) fn new(fleet: Fleet, bug: Option<Bug>) -> Self {
         let timing = Timing {
             poll: POLL,
-            mirror_interval: (fleet == Fleet::Fast).then_some(MIRROR_INTERVAL),
+            mirror_interval: fleet.is_fast().then_some(MIRROR_INTERVAL),
             ..Timing::default()
         };
         let books = Books {

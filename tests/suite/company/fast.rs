@@ -63,6 +63,45 @@ fn who_has_just_lost_redis_denies_no_hold() {
     }
 }
 
+/// It knows an older hold of the lock, which is over: a release that names no token is not for that.
+#[test]
+fn who_has_just_lost_redis_releases_no_older_hold() {
+    let Some(mut stage) = Stage::with(FAST, LATE) else { return };
+    let ways = ["DEL", "UNLINK", "GETDEL"];
+    let keys = ways.map(|way| format!("lock:{way}"));
+    keys.iter().for_each(|key| assert_eq!(stage.two.ask(&take(key, A)), OK));
+    for key in &keys {
+        let history = format!("LOCKSIDE HISTORY {key}");
+        ask_until(&mut stage.two, &history, |reply| !reply.starts_with("*0"));
+    }
+    for key in &keys {
+        assert_eq!(stage.one.ask(&give(key, A)), ONE);
+        assert_eq!(stage.one.ask(&take(key, B)), OK);
+    }
+    let Some(process) = stage.subjects[1].process() else { return };
+    stage.relay.set_for(process.pid(), Trouble::Hangup);
+    stage.relay.reset();
+    // One after the other would be too late for the last.
+    std::thread::scope(|scope| {
+        for (way, key) in ways.iter().zip(&keys) {
+            let subject = &stage.subjects[1];
+            scope.spawn(move || {
+                let released = if *way == "GETDEL" { bulk(B) } else { ONE.to_owned() };
+                wait_until("released", || {
+                    let reply = attempt(subject, &format!("{way} {key}"));
+                    let reply = reply.unwrap_or_else(|| "-closed".to_owned());
+                    assert!(reply == released || reply.starts_with('-'), "{way}: {reply}");
+                    reply == released
+                });
+            });
+        }
+    });
+    for key in &keys {
+        let look = format!("GET {key}");
+        wait_until("free", || attempt(&stage.subjects[0], &look).as_deref() == Some(NIL));
+    }
+}
+
 /// The reply on a connection of its own; none if that is closed.
 fn attempt(subject: &Subject, line: &str) -> Option<String> {
     let mut client = subject.client();

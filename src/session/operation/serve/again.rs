@@ -86,6 +86,9 @@ impl Serving {
     /// sidecar has granted or released a moment ago may be this client's. Not for an acquire, whose
     /// claim decides, and whose "no" may be old. False where that is of no use.
     pub(super) fn reads_first(&mut self, scope: &Scope<'_, '_>) -> bool {
+        if self.releases_blindly() && self.waits_for_mirrors(scope) {
+            return true;
+        }
         let shared = scope.shared();
         if self.is_fresh || !shared.door.has_company() {
             return false;
@@ -153,6 +156,22 @@ impl Serving {
                 let Record { stored, claim, .. } = record;
                 scope.state.saw(Seen { lock, stored, claim, fence: None });
             }
+        }
+    }
+
+    /// True for a release that names no token: it would end an older hold of the lock as well, and say
+    /// so to the client of the one that the ledger does not know yet.
+    fn releases_blindly(&self) -> bool {
+        let releases = |words: &Vec<Vec<u8>>| {
+            let name = words.first().map_or(&[][..], Vec::as_slice);
+            ["del", "unlink", "getdel"]
+                .iter()
+                .any(|word| name.eq_ignore_ascii_case(word.as_bytes()))
+        };
+        match &self.work {
+            Work::Command(words) => releases(words),
+            // One that watches has compared.
+            Work::Transaction(commands) => self.watched.is_none() && commands.iter().any(releases),
         }
     }
 

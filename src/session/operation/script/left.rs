@@ -11,6 +11,9 @@ use crate::session::operation::{Flow, Scope, TIMED};
 use super::held::says_no;
 use super::{Effect, Scripting, Step};
 
+/// How long a token is at most, and among how many arguments it is looked for.
+const LONGEST: usize = 4096;
+const MOST: usize = 100;
 /// What stands there with a TTL, of a string; 1 if that is no string and one of the arguments is in it.
 const LOOK: &[u8] = b"local k = KEYS[1] \
     if redis.call('PTTL', k) < 0 then return 0 end \
@@ -40,7 +43,8 @@ impl Scripting {
             return self.believe(effect, scope);
         };
         let mut words: Vec<&[u8]> = vec![b"EVAL", LOOK, b"1", key];
-        words.extend(self.call.args.iter().map(Vec::as_slice));
+        let tokens = self.call.args.iter().filter(|arg| arg.len() <= LONGEST).take(MOST);
+        words.extend(tokens.map(Vec::as_slice));
         scope.send(&words);
         self.step = Step::Finding(scope.lock_key(key), Box::new(effect));
         TIMED

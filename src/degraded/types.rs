@@ -18,7 +18,9 @@ const HYPERLOGLOG: &[u8] = b"HYLL";
 /// hold.
 pub(super) fn judged(turn: &Turn<'_>, name: &str, args: Args<'_>, outcome: Outcome) -> Outcome {
     match outcome {
-        Err(Stop::NotServed) => Err(wrong_type(turn, name, args).unwrap_or(Stop::NotServed)),
+        Err(stop @ (Stop::NotServed | Stop::Refused(_))) => {
+            Err(wrong_type(turn, name, args).unwrap_or(stop))
+        }
         outcome => outcome,
     }
 }

@@ -9,12 +9,12 @@ use crate::support::{Client, Redis, Relay, Settings, Subject, Trouble, direct, w
 const UPSTREAM: &str = "command_timeout = \"1s\"\nconnect_timeout = \"1s\"\nrecover_after = \"300ms\"\n\
     probe_interval = \"100ms\"\nprobe_timeout = \"500ms\"\nrepair_interval = \"1s\"";
 
-/// A sidecar; the other one's entries are read so often.
-fn sidecar(relay: &Relay, ledger: &Path, conflict: &str, poll: &str) -> (Subject, Client) {
+/// A sidecar that mirrors so late, and so reads the other one's entries as rarely as half of that.
+fn sidecar(relay: &Relay, ledger: &Path, conflict: &str, mirror: &str) -> (Subject, Client) {
     let top = format!("guarantee = \"fast\"\nconflict = \"{conflict}\"");
     let path = ledger.display();
     let tables = format!(
-        "[ledger]\npath = \"{path}\"\nmirror_interval = \"100ms\"\npoll = \"{poll}\"\n\
+        "[ledger]\npath = \"{path}\"\nmirror_interval = \"{mirror}\"\npoll = \"60s\"\n\
          heartbeat = \"600s\"\n"
     );
     let settings =
@@ -23,8 +23,8 @@ fn sidecar(relay: &Relay, ledger: &Path, conflict: &str, poll: &str) -> (Subject
     let mut client = subject.client();
     wait_until("healthy", || client.ask("LOCKSIDE MODE").contains("healthy"));
     // Redis is seen to let the client use locks.
-    client.ask(&format!("SET lock:seen:{poll} {A} NX"));
-    client.ask(&format!("DEL lock:seen:{poll}"));
+    client.ask(&format!("SET lock:seen:{mirror} {A} NX"));
+    client.ask(&format!("DEL lock:seen:{mirror}"));
     // Nothing makes it read the ledger before its time from here on.
     let is_written = |client: &mut Client| {
         let info = client.ask("INFO lockside");
@@ -34,15 +34,16 @@ fn sidecar(relay: &Relay, ledger: &Path, conflict: &str, poll: &str) -> (Subject
     (subject, client)
 }
 
-/// The first one has no Redis and grants `lock:k` to B, the second grants it to A by Redis.
+/// The first one has no Redis and grants `lock:k` to B, the second grants it to A by Redis. That takes two
+/// that are not configured alike: the lock-delay of the first is over before the second has read.
 fn two_grants(conflict: &str, check: impl FnOnce(&Redis, &mut Client, &mut Client, &Subject)) {
     if direct() {
         return;
     }
     let (redis, directory) = (Redis::start(), tempfile::tempdir().unwrap());
     let (relay, ledger) = (Relay::before(redis.port()), directory.path().join("shared.db"));
-    let (first, mut alone) = sidecar(&relay, &ledger, conflict, "1s");
-    let (second, mut calm) = sidecar(&relay, &ledger, conflict, "60s");
+    let (first, mut alone) = sidecar(&relay, &ledger, conflict, "100ms");
+    let (second, mut calm) = sidecar(&relay, &ledger, conflict, "10s");
     relay.set_for(first.process().unwrap().pid(), Trouble::BlackHole);
     wait_until("degraded", || alone.ask("LOCKSIDE MODE").contains("degraded"));
     wait_until("granted by the ledger", || alone.ask(&format!("SET lock:k {B} NX")) == OK);

@@ -101,11 +101,13 @@ impl Watcher for Follower {
             self.dirty.touch_ended(key.clone(), guard);
         }
         self.table.free(key, claim);
+        self.dirty.freed(key);
     }
 
     fn reset(&self, holders: &[Arc<Holder>], living: &BTreeSet<u64>) {
         let lives = |holder: &Holder| living.contains(&holder.at.log);
         self.table.replace(holders, |holder| confidence(holder, lives(holder)));
+        self.dirty.all_freed();
     }
 }
 

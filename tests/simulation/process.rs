@@ -291,6 +291,7 @@ impl Process {
                 holders.clear();
             }
             table.replace(&holders, confidence);
+            self.dirty.all_freed();
             return;
         }
         let mode = self.shared.board.view().mode;
@@ -304,7 +305,10 @@ impl Process {
                     self.desk.books().ever.push(Arc::<Holder>::clone(holder));
                     table.hold(holder, confidence(holder));
                 }
-                Change::Freed(key, claim) => table.free(key, *claim),
+                Change::Freed(key, claim) => {
+                    table.free(key, *claim);
+                    self.dirty.freed(key);
+                }
             }
         }
         for holder in done.left.iter().chain(&done.found) {

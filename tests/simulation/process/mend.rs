@@ -342,8 +342,10 @@ impl Process {
         if self.is_over(&frame) {
             return self.finish(frame, false);
         }
+        frame.pass.mirrors_within(self.desk.mirror_lag());
         match frame.pass.next(&*self.desk, clock::unix_ms()) {
             Step::Ask(command) => {
+                command.puts().for_each(|key| self.dirty.note_put(key));
                 self.mender.frames.push(frame);
                 return self.send(command);
             }

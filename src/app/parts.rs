@@ -148,6 +148,10 @@ impl Truth for Ledgers {
         self.ledger.with_fold(|fold| fold.disputed(key, stored))
     }
 
+    fn is_undecided(&self, key: &LockKey) -> bool {
+        self.ledger.with_fold(|fold| !fold.undecided_on(key).is_empty())
+    }
+
     fn holders(&self) -> Vec<Arc<Holder>> {
         self.ledger.holders()
     }

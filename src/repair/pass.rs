@@ -416,6 +416,7 @@ impl Pass {
                 // In fast Redis decides, and would say yes to the next: not done, as long as it lasts.
                 self.settle(key, at, self.policy.guarantee == Guarantee::Strict);
             }
+            Plan::Act(Repair::Adopt(_)) if truth.is_undecided(key) => self.settle(key, at, true),
             Plan::Act(Repair::Adopt(_)) if self.is_too_much(key, truth) => {}
             Plan::Act(Repair::Adopt(theirs)) => {
                 self.observe(key, theirs, now_ms);

@@ -291,6 +291,10 @@ impl Truth for Desk {
         }
     }
 
+    fn is_undecided(&self, key: &LockKey) -> bool {
+        !self.books().fold.undecided_on(key).is_empty()
+    }
+
     fn is_releasing(&self, key: &LockKey) -> bool {
         Door::is_releasing(self, key)
     }

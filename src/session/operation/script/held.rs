@@ -133,7 +133,9 @@ impl Held {
             let is_named = call.args.iter().any(names);
             let is_held = view::is_held(&lock, &record, scope) && (looks || is_named);
             let is_other = content.is_some();
-            let is_named = (is_named || call.is_look()) && says_no(&effect.reply);
+            // Who presents nothing takes nothing as his own.
+            let only_looks = call.is_look() || call.args.is_empty();
+            let is_named = (is_named || only_looks) && says_no(&effect.reply);
             is_held.then_some(Self { lock, stored: record.stored, is_other, is_named })
         })
     }

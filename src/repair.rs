@@ -75,6 +75,12 @@ pub trait Truth: Send + Sync {
         false
     }
 
+    /// True while a claim of the lock is not decided (a ledger without order): nothing is adopted beside
+    /// it (SPEC 7).
+    fn is_undecided(&self, _key: &LockKey) -> bool {
+        false
+    }
+
     /// True while Redis is known to be wrong about this lock: what it has says nothing.
     fn is_dirty(&self, _key: &LockKey) -> bool {
         false

@@ -101,11 +101,13 @@ impl Watcher for Follower {
             self.dirty.touch_ended(key.clone(), guard);
         }
         self.table.free(key, claim);
+        self.dirty.freed(key);
     }
 
     fn reset(&self, holders: &[Arc<Holder>], living: &BTreeSet<u64>) {
         let lives = |holder: &Holder| living.contains(&holder.at.log);
         self.table.replace(holders, |holder| confidence(holder, lives(holder)));
+        self.dirty.all_freed();
     }
 }
 
@@ -144,6 +146,10 @@ impl Truth for Ledgers {
 
     fn disputed(&self, key: &LockKey, stored: &[u8]) -> Option<Position> {
         self.ledger.with_fold(|fold| fold.disputed(key, stored))
+    }
+
+    fn is_undecided(&self, key: &LockKey) -> bool {
+        self.ledger.with_fold(|fold| !fold.undecided_on(key).is_empty())
     }
 
     fn holders(&self) -> Vec<Arc<Holder>> {

@@ -78,7 +78,7 @@ impl Reports {
     }
 
     /// A probe was good.
-    pub(super) fn count_good(&self) {
+    pub(crate) fn count_good(&self) {
         self.0.good.fetch_add(1, Ordering::AcqRel);
     }
 

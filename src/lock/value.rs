@@ -127,7 +127,7 @@ pub fn matches(stored: &[u8], presented: &[u8], mode: Stamp) -> bool {
         || original(stored).is_some_and(|(value, _)| value == presented)
 }
 
-/// What names the lock that has `stored`, each form as [`matches`] takes it.
+/// What names the lock that has `stored`, each form as [`matches()`] takes it.
 pub fn forms(stored: &[u8], mode: Stamp) -> [Option<&[u8]>; 3] {
     [Some(stored), Some(strip(stored, mode)), original(stored).map(|(value, _)| value)]
 }

@@ -32,6 +32,19 @@ impl Command {
     pub fn is_repair(&self) -> bool {
         matches!(&self.body, Body::Script { script, .. } if **script != *scripts::LOOK)
     }
+
+    /// The locks whose holders it puts into Redis.
+    pub fn puts(&self) -> impl Iterator<Item = LockKey> {
+        let keys: &[Vec<u8>] = match &self.body {
+            Body::Script { script, keys, .. }
+                if **script == *scripts::SET_MISSING || **script == *scripts::REPLACE =>
+            {
+                keys
+            }
+            Body::Script { .. } | Body::Scan { .. } => &[],
+        };
+        keys.iter().map(|key| LockKey::new(self.db, key))
+    }
 }
 
 /// What a command asks.

@@ -4,7 +4,7 @@
 //! Workers put keys in and ask about keys, the repair thread takes them out. Bounded: past the limit
 //! every lock counts as dirty until a full pass that began afterwards is complete.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -42,6 +42,8 @@ struct State {
     asked: bool,
     /// Something happened since the repair thread last waited.
     rung: bool,
+    /// Holders that this process has put into Redis: until their hold ends.
+    put: BTreeSet<LockKey>,
 }
 
 #[derive(Debug)]
@@ -49,6 +51,8 @@ struct Entry {
     touch: Touch,
     /// A hold on the key that has ended, of a lock that is not a string.
     ended: Option<Arc<[u8]>>,
+    /// Redis is asked about it all the same.
+    is_quiet: bool,
 }
 
 impl Default for Dirty {
@@ -66,13 +70,38 @@ impl Dirty {
 
     /// Redis may be wrong about this lock. To be called before the change is told to anybody.
     pub fn touch(&self, key: LockKey) {
-        self.insert(key, None);
+        self.insert(key, None, false);
     }
 
     /// The same for the end of a hold on a lock that is not a string, by its guard: the ledger does not
     /// keep its content, so that nobody else could tell that what Redis has is released.
     pub fn touch_ended(&self, key: LockKey, guard: Arc<[u8]>) {
-        self.insert(key, Some(guard));
+        self.insert(key, Some(guard), false);
+    }
+
+    /// The holder of this lock is about to be put into Redis, by what the ledger says. Its release may
+    /// have reached Redis through another sidecar and not be in the ledger yet. Past the limit none is
+    /// remembered: then a background pass finds what is left.
+    pub fn note_put(&self, key: LockKey) {
+        let mut state = self.state();
+        if state.put.len() < self.limit {
+            state.put.insert(key);
+        }
+    }
+
+    /// The ledger says that a hold has ended. If it is one that this process has put into Redis, it may
+    /// have come there after its release: it is looked at once more. Redis is asked about it meanwhile:
+    /// in `fast` it may have given the lock to another by now, of whom the ledger has not heard.
+    pub fn freed(&self, key: &LockKey) {
+        if self.state().put.remove(key) {
+            self.insert(key.clone(), None, true);
+        }
+    }
+
+    /// The same where the ledger does not say which.
+    pub fn all_freed(&self) {
+        let put = std::mem::take(&mut self.state().put);
+        put.into_iter().for_each(|key| self.insert(key, None, true));
     }
 
     /// Nobody knows which locks Redis is wrong about: only a full pass can tell.
@@ -106,16 +135,17 @@ impl Dirty {
         self.state().touched.get(key).and_then(|entry| entry.ended.clone())
     }
 
-    fn insert(&self, key: LockKey, ended: Option<Arc<[u8]>>) {
+    fn insert(&self, key: LockKey, ended: Option<Arc<[u8]>>, is_quiet: bool) {
         let mut state = self.state();
         state.last += 1;
         let touch = Touch(state.last);
         if let Some(entry) = state.touched.get_mut(&key) {
             entry.touch = touch;
             entry.ended = ended.or_else(|| entry.ended.take());
+            entry.is_quiet &= is_quiet;
         } else if state.touched.len() < self.limit {
-            state.touched.insert(key, Entry { touch, ended });
-        } else {
+            state.touched.insert(key, Entry { touch, ended, is_quiet });
+        } else if !is_quiet {
             state.overflow = Some(touch);
         }
         self.changed(state);
@@ -206,7 +236,7 @@ impl Dirty {
 
     fn knows(&self, key: &LockKey) -> bool {
         let state = self.state();
-        state.overflow.is_some() || state.touched.contains_key(key)
+        state.overflow.is_some() || state.touched.get(key).is_some_and(|entry| !entry.is_quiet)
     }
 
     fn changed(&self, state: MutexGuard<'_, State>) {
@@ -244,6 +274,25 @@ mod tests {
         let seen = dirty.batch(None, 10);
         dirty.clean(&key("a"), seen[0].1);
         assert!(dirty.is_empty() && !dirty.contains(&key("a")));
+    }
+
+    #[test]
+    fn the_end_of_a_hold_that_was_put_there_is_looked_at() {
+        let dirty = Dirty::default();
+        dirty.note_put(key("a"));
+        dirty.freed(&key("b"));
+        assert!(dirty.is_empty(), "only what was put there");
+        dirty.freed(&key("a"));
+        assert_eq!(names(&dirty.batch(None, 10)), ["a"]);
+        assert!(!dirty.contains(&key("a")), "Redis is asked");
+        dirty.touch(key("a"));
+        assert!(dirty.contains(&key("a")));
+        dirty.clean(&key("a"), dirty.mark());
+        dirty.freed(&key("a"));
+        assert!(dirty.is_empty(), "once");
+        dirty.note_put(key("c"));
+        dirty.all_freed();
+        assert_eq!(names(&dirty.batch(None, 10)), ["c"]);
     }
 
     #[test]

@@ -110,8 +110,8 @@ pub enum Note {
 
 /// What would have been taken away at the last look although the ledger may know better in a moment
 /// (an unknown value in a holder's place, which it is told of; content that is not a string). Only the
-/// second look acts on it.
-pub type Doubts = BTreeMap<LockKey, Vec<u8>>;
+/// second look acts on it. With the time of the first look, in milliseconds since the Unix epoch.
+pub type Doubts = BTreeMap<LockKey, (Vec<u8>, u64)>;
 
 /// One pass.
 #[derive(Debug)]
@@ -143,6 +143,8 @@ pub struct Pass {
     /// Locks are served by Redis meanwhile: a release is seen there before the ledger has it, so a
     /// lock that is missing is set only when it is still missing at the second look.
     is_careful: bool,
+    /// As [`Pass::mirrors_within`] has it, in milliseconds.
+    mirrors_ms: u64,
     /// Locks that were missing at the first look.
     missed: BTreeSet<LockKey>,
     /// Locks of which Redis has a grant that the ledger has not heard of, and since when.
@@ -220,6 +222,7 @@ impl Pass {
             failure: None,
             is_full: false,
             is_careful: false,
+            mirrors_ms: 0,
             missed: BTreeSet::new(),
             unheard: BTreeMap::new(),
             following: None,
@@ -413,6 +416,7 @@ impl Pass {
                 // In fast Redis decides, and would say yes to the next: not done, as long as it lasts.
                 self.settle(key, at, self.policy.guarantee == Guarantee::Strict);
             }
+            Plan::Act(Repair::Adopt(_)) if truth.is_undecided(key) => self.settle(key, at, true),
             Plan::Act(Repair::Adopt(_)) if self.is_too_much(key, truth) => {}
             Plan::Act(Repair::Adopt(theirs)) => {
                 self.observe(key, theirs, now_ms);
@@ -423,7 +427,7 @@ impl Pass {
                 self.prefer(key, stored, lost, holder.clone(), now_ms);
             }
             Plan::Act(repair) if self.is_too_soon(key, repair, at, truth, now_ms) => {}
-            Plan::Act(repair) if self.is_new_doubt(key, repair) => {
+            Plan::Act(repair) if self.is_new_doubt(key, repair, now_ms) => {
                 if let Some(theirs @ Guard::Value(_)) = doubtful(repair) {
                     self.observe(key, theirs, now_ms);
                 }

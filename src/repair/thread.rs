@@ -342,8 +342,10 @@ impl Thread {
             if purpose.follows() {
                 pass.at(self.moment());
             }
+            pass.mirrors_within(door.mirror_lag());
             match pass.next(&truth, (shared.parts.unix_ms)()) {
                 Step::Ask(command) => {
+                    command.puts().for_each(|key| dirty.note_put(key));
                     // Others have said so for longer.
                     let is_news = purpose == Purpose::Watched && command.is_repair();
                     let answer = self.ask_by(&command, is_news && !self.is_active);

@@ -115,6 +115,12 @@ impl Session {
         self.awaits_ledger = true;
     }
 
+    /// Its client goes on over a new link, and Redis has answered there: it has lost nothing that it
+    /// could see, and whom the end was meant for is no matter any more.
+    pub(super) fn goes_on(&mut self) {
+        self.orphaned = None;
+    }
+
     /// Has the health thread found out? Of two good probes the second began after the end.
     pub(super) fn verdict_is_due(&mut self, cx: &Cx<'_>) {
         self.deadline = None;
@@ -122,9 +128,14 @@ impl Session {
         let Some(before) = self.orphaned.take() else { return };
         let view = cx.shared.board.view();
         if !view.reachable || view.mode != Mode::Healthy {
+            // What was sent on a new link meanwhile waits no longer than on any other.
+            if !view.reachable && self.linked && !self.pipeline.is_empty() {
+                self.doom(cx);
+            }
             return;
         }
-        if cx.shared.reports.good_probes() >= before + 2 {
+        // What it has asked on a new link is answered first, and then it has gone on.
+        if cx.shared.reports.good_probes() >= before + 2 && self.pipeline.is_empty() {
             self.end = Some(End::Now);
         } else {
             self.orphaned = Some(before);

@@ -55,6 +55,7 @@ impl Session {
                 at += run.consumed;
                 self.pipeline.plain_done(run.replies);
                 self.state.plain_replied(run.replies);
+                self.goes_on();
                 continue;
             }
             let progress = self.replies.scan(&buf[at..])?;
@@ -120,6 +121,7 @@ impl Session {
     }
 
     fn reply_done(&mut self, ok: bool) {
+        self.goes_on();
         match self.pipeline.head() {
             Some(Expectation::Plain(_)) => {
                 self.pipeline.plain_done(1);
@@ -160,6 +162,7 @@ impl Session {
         } else if self.is_message(frame) || self.confirmed(frame) || push {
             self.pass_on(frame, cx);
         } else if self.operation.is_some() {
+            self.goes_on();
             self.step(|operation: &mut Operation, scope| operation.reply(frame, scope), cx);
         } else {
             self.changed(frame, cx);

@@ -3,6 +3,7 @@
 
 mod company;
 mod fast;
+mod links;
 mod looks;
 mod multi;
 mod over;

@@ -414,7 +414,7 @@ impl World {
         let key = self.clients[id].key.clone();
         // Two may hold a lock of a fast fleet, and one may run out: who deletes it without a look
         // deletes another's.
-        let is_careful = matches!(self.fleet, Fleet::Fast | Fleet::Ttl);
+        let is_careful = self.fleet.is_fast() || self.fleet == Fleet::Ttl;
         match self.clients[id].rng.below(14) {
             3..=6 if is_careful => self.watch(id),
             0..=2 => self.ask_one(id, Doing::Checking, &[b"GET", &key]),

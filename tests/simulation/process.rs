@@ -63,11 +63,13 @@ pub(crate) enum Fleet {
     Users,
     /// As `Strict`, with a ledger without order, as a sheet is.
     Sheet,
+    /// As `Fast`, with such a ledger.
+    FastSheet,
 }
 
 impl Fleet {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Strict, Self::Fast, Self::Ttl, Self::Users, Self::Sheet];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Strict, Self::Fast, Self::Ttl, Self::Users, Self::Sheet, Self::FastSheet];
 
     /// For `LOCKSIDE_SIM_FLEET`.
     pub(crate) fn name(self) -> &'static str {
@@ -77,16 +79,27 @@ impl Fleet {
             Self::Ttl => "ttl",
             Self::Users => "users",
             Self::Sheet => "sheet",
+            Self::FastSheet => "fast-sheet",
         }
+    }
+
+    /// `guarantee = "fast"`.
+    pub(crate) fn is_fast(self) -> bool {
+        matches!(self, Self::Fast | Self::FastSheet)
+    }
+
+    /// The entries of its ledger have one order.
+    pub(crate) fn is_ordered(self) -> bool {
+        !matches!(self, Self::Sheet | Self::FastSheet)
     }
 
     /// The fold of its ledger, of nothing.
     pub(crate) fn fold(self) -> Fold {
-        if self == Self::Sheet { Fold::unordered() } else { Fold::default() }
+        if self.is_ordered() { Fold::default() } else { Fold::unordered() }
     }
 
     pub(crate) fn guarantee(self) -> Guarantee {
-        if self == Self::Fast { Guarantee::Fast } else { Guarantee::Strict }
+        if self.is_fast() { Guarantee::Fast } else { Guarantee::Strict }
     }
 }
 
@@ -278,6 +291,7 @@ impl Process {
                 holders.clear();
             }
             table.replace(&holders, confidence);
+            self.dirty.all_freed();
             return;
         }
         let mode = self.shared.board.view().mode;
@@ -291,7 +305,10 @@ impl Process {
                     self.desk.books().ever.push(Arc::<Holder>::clone(holder));
                     table.hold(holder, confidence(holder));
                 }
-                Change::Freed(key, claim) => table.free(key, *claim),
+                Change::Freed(key, claim) => {
+                    table.free(key, *claim);
+                    self.dirty.freed(key);
+                }
             }
         }
         for holder in done.left.iter().chain(&done.found) {

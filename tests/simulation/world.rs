@@ -114,10 +114,7 @@ impl World {
         keys: usize,
     ) -> Self {
         clock::reset(seed);
-        let medium = match fleet {
-            Fleet::Sheet => Medium::unordered(),
-            _ => Medium::ordered(),
-        };
+        let medium = if fleet.is_ordered() { Medium::ordered() } else { Medium::unordered() };
         let medium = Arc::new(Mutex::new(medium));
         let mut redis = Redis::default();
         redis.start(Start::Empty);

@@ -13,6 +13,8 @@ use crate::support::{Client, Redis, Relay, Settings, Subject, Trouble, direct};
 /// How often each case is played: a poll of the ledger comes between at some time.
 const TIMES: usize = 15;
 
+mod fast;
+
 struct Stage {
     _ledger: Arc<TempDir>,
     redis: Redis,
@@ -34,16 +36,21 @@ impl Stage {
     }
 
     fn with_poll(poll: &str) -> Option<Self> {
+        Self::with("", &format!("poll = \"{poll}\""))
+    }
+
+    /// `ledger`: lines of its table.
+    fn with(top: &str, ledger_lines: &str) -> Option<Self> {
         if direct() {
             return None;
         }
         let (redis, ledger) = (Redis::start(), directory("ledger"));
         let relay = Relay::before(redis.port());
         let tables = format!(
-            "[ledger]\npoll = \"{poll}\"\npath = \"{}\"\n",
+            "[ledger]\n{ledger_lines}\npath = \"{}\"\n",
             ledger.path().join("ledger.db").display()
         );
-        let settings = Settings { tables: &tables, ..Settings::default() };
+        let settings = Settings { top, tables: &tables, ..Settings::default() };
         let subjects = [(); 2].map(|()| Subject::before(relay.port(), settings));
         let [one, two] = [0, 1].map(|number: usize| subjects[number].client());
         let mut stage = Self { _ledger: Arc::new(ledger), redis, relay, one, two, subjects };

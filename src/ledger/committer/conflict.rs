@@ -52,6 +52,9 @@ struct Alone {
     holder: Arc<Holder>,
     /// How many rows were followed before it.
     order: u64,
+    /// Its sidecar has said since then that it serves by Redis again: what it grants or loses later has
+    /// nothing to do with this claim.
+    is_over: bool,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -91,9 +94,14 @@ impl Disputes {
         self.rows += 1;
         match (&row.entry, before) {
             (Entry::Claim(claim), _) => self.claimed(row, claim, fold),
+            (Entry::Healthy(_), _) => {
+                let own = self.alone.values_mut();
+                own.filter(|alone| alone.holder.at.log == row.at.log)
+                    .for_each(|alone| alone.is_over = true);
+            }
             (Entry::Grant(claim, fence), Some(before)) => {
                 let late = |alone: &Alone| {
-                    let is_open = !is_healthy(fold, alone) && !before.is_known;
+                    let is_open = !alone.is_over && !before.is_known;
                     *fence < alone.holder.fence || is_open && is_alive(alone, living, row)
                 };
                 if !self.is_late(row, claim, late) {
@@ -101,7 +109,7 @@ impl Disputes {
                 }
             }
             (Entry::Observe(claim), Some(before)) => {
-                self.is_late(row, claim, |alone| !is_healthy(fold, alone) && !before.is_known);
+                self.is_late(row, claim, |alone| !alone.is_over && !before.is_known);
                 self.observed.extend(Token::of(claim).map(|token| (token, self.rows)));
                 if self.observed.len() > CONFLICTS_KEPT {
                     self.observed.pop_front();
@@ -132,7 +140,7 @@ impl Disputes {
     fn claimed(&mut self, row: &Row, claim: &Claim, fold: &Fold) {
         let holder = fold.holder(&claim.key).filter(|holder| holder.at == row.at);
         let Some(holder) = holder.filter(|_| !says_healthy(fold, row.at.log)) else { return };
-        let alone = Alone { holder: holder.clone(), order: self.rows };
+        let alone = Alone { holder: holder.clone(), order: self.rows, is_over: false };
         self.alone.insert(claim.key.clone(), alone);
         self.claimed.push_back((claim.key.clone(), row.at));
         while self.claimed.len() > ALONE_KEPT {
@@ -190,10 +198,6 @@ impl Disputes {
 
 fn says_healthy(fold: &Fold, log: u64) -> bool {
     matches!(fold.log(log).map(|log| &log.mode), Some(LogMode::Healthy(_)))
-}
-
-fn is_healthy(fold: &Fold, alone: &Alone) -> bool {
-    says_healthy(fold, alone.holder.at.log)
 }
 
 /// Who grants by Redis though this one has said that it has lost it has not read that; unless it is

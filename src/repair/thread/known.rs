@@ -42,6 +42,10 @@ impl Truth for Ledger<'_> {
         self.truth.is_observed(key, claim)
     }
 
+    fn is_undecided(&self, key: &LockKey) -> bool {
+        self.truth.is_undecided(key)
+    }
+
     fn is_dirty(&self, key: &LockKey) -> bool {
         self.truth.is_dirty(key) || self.dirty.contains(key)
     }

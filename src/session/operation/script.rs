@@ -4,6 +4,7 @@
 mod blind;
 mod enveloped;
 mod held;
+mod left;
 mod replicas;
 
 use std::sync::Arc;
@@ -16,7 +17,6 @@ use crate::lock::envelope::{Guard, scripts};
 use crate::lock::record::LockKey;
 use crate::resp::Args;
 use crate::resp::encode;
-use crate::resp::reply::Reply;
 use crate::scripts::Script;
 
 use super::acquire::{CLIENT_GONE, LINK_LOST, TABLE_FULL, are_wanted};
@@ -26,6 +26,7 @@ use super::settle::{Loss, Next, Settlement};
 use super::{Flow, Operation, Scope, TIMED};
 pub(super) use enveloped::{Effect, Enveloped};
 use held::Held;
+pub(super) use held::says_no;
 
 #[derive(Debug)]
 enum Step {
@@ -37,12 +38,15 @@ enum Step {
     Replicating(Box<Effect>),
     /// What was done is being made durable, in the ledger and in Redis; this is the client's reply.
     Settling(Box<Settlement>, Vec<u8>),
-    /// It has changed nothing: the ledger is being read, for another sidecar may have granted a lock of
-    /// it. This is the client's reply.
-    Reading(Ticket, Vec<u8>),
-    /// It has changed nothing, and the ledger knows a holder of a lock of it: Redis is asked whether it
-    /// has that holder at all. This is the client's reply.
-    Doubting(Held, Vec<u8>),
+    /// It has changed nothing, or not all of its locks: the ledger is being read, for another sidecar
+    /// may have granted one of them.
+    Reading(Ticket, Box<Effect>),
+    /// The ledger knows a holder of a lock of it that it has not changed: Redis is asked whether it has
+    /// that holder at all.
+    Doubting(Held, Box<Effect>),
+    /// It has found its own token, and the ledger has no holder: Redis is asked whether that is what it
+    /// has made of an old command.
+    Finding(LockKey, Box<Effect>),
     /// The ledger's holders are being put into Redis; for the last of these locks the reply is still
     /// to come.
     Seating { locks: Vec<LockKey>, replies: usize },
@@ -55,6 +59,8 @@ pub(in crate::session) struct Scripting {
     /// The text is new: kept once Redis has accepted it.
     text: Option<Vec<u8>>,
     ran_again: bool,
+    /// It has run once more because Redis may have had a lock of it again only after its "no".
+    is_repeated: bool,
     /// What the client is told when what it took is given back.
     refusal: &'static str,
 }
@@ -107,7 +113,8 @@ impl Scripting {
             return (None, flow);
         }
         let (step, refusal) = (Step::Loading, TABLE_FULL);
-        let mut operation = Self { call, step, text, ran_again: false, refusal };
+        let mut operation =
+            Self { call, step, text, ran_again: false, is_repeated: false, refusal };
         let flow = match &operation.text {
             Some(text) => {
                 scope.send(&[b"SCRIPT", b"LOAD", text]);
@@ -132,13 +139,8 @@ impl Scripting {
             Step::Loading => self.loaded(frame, scope),
             Step::Running { by_text: false } if is_noscript(frame) => self.send(true, scope),
             Step::Running { .. } => self.ran(frame, scope),
-            Step::Doubting(held, own) => {
-                let reply = Reply::parse(frame).map(|(reply, _)| reply);
-                if held.is_lost(reply.as_ref()) && scope.names_only_locks(&self.call.words()) {
-                    return None;
-                }
-                scope.answer(own)
-            }
+            Step::Doubting(..) => return self.doubted(frame, scope),
+            Step::Finding(..) => return self.found(frame, scope),
             Step::Seating { locks, replies } => {
                 *replies += 1;
                 if *replies < locks.len() {
@@ -182,10 +184,10 @@ impl Scripting {
         let effect = self.complete(effect, scope);
         scope.witness_script(&self.call.keys, &effect);
         crash::here("script-answered");
-        if effect.taken.is_empty() && effect.releases.is_empty() {
-            return self.has_changed_nothing(effect.reply, scope);
+        if effect.taken.is_empty() {
+            return self.has_taken_nothing(effect, scope);
         }
-        if !effect.taken.is_empty() && are_wanted(scope) {
+        if are_wanted(scope) {
             return self.replicate(effect, scope);
         }
         self.settle(effect, scope)
@@ -215,9 +217,9 @@ impl Scripting {
     }
 
     pub(super) fn answered(&mut self, answer: &Answer, scope: &mut Scope<'_, '_>) -> Option<Flow> {
-        if let Step::Reading(ticket, own) = &mut self.step {
-            let own = (*ticket == answer.ticket).then(|| std::mem::take(own))?;
-            return Some(self.doubt(own, scope));
+        if let Step::Reading(ticket, effect) = &mut self.step {
+            let effect = (*ticket == answer.ticket).then(|| std::mem::take(&mut **effect))?;
+            return Some(self.doubt(effect, scope));
         }
         let Step::Settling(settlement, _) = &mut self.step else { return None };
         let next = settlement.answered(answer, scope)?;
@@ -225,10 +227,10 @@ impl Scripting {
     }
 
     pub(super) fn ledger_late(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
-        if let Step::Reading(ticket, own) = &mut self.step {
+        if let Step::Reading(ticket, effect) = &mut self.step {
             scope.shared().door.forget(*ticket);
-            let own = std::mem::take(own);
-            return self.doubt(own, scope);
+            let effect = std::mem::take(&mut **effect);
+            return self.doubt(effect, scope);
         }
         let Step::Settling(settlement, _) = &mut self.step else { return Flow::Close };
         let next = settlement.ledger_late(scope);
@@ -308,11 +310,15 @@ impl Scripting {
     }
 
     /// The client's command, while it may still be carried out by the ledger alone: Redis was not
-    /// asked, or has changed nothing, or what it did before its reply was lost is put right by a repair.
+    /// asked, or has taken nothing, or what it did before its reply was lost is put right by a repair.
     pub(super) fn unanswered(&self) -> Option<Vec<Vec<u8>>> {
         let is_open = matches!(
             self.step,
-            Step::Loading | Step::Running { .. } | Step::Reading(..) | Step::Doubting(..)
+            Step::Loading
+                | Step::Running { .. }
+                | Step::Reading(..)
+                | Step::Doubting(..)
+                | Step::Finding(..)
         );
         is_open.then(|| self.call.words())
     }
@@ -329,7 +335,10 @@ impl Scripting {
                 Next::Lost(losses) => lost_to(&losses, scope),
                 next => return self.go_on(next, scope),
             },
-            Step::Reading(_, own) | Step::Doubting(_, own) => return scope.answer(own),
+            Step::Reading(_, effect) | Step::Doubting(_, effect) | Step::Finding(_, effect) => {
+                let effect = std::mem::take(&mut **effect);
+                return self.believe(effect, scope);
+            }
             Step::Replicating(_) => return self.withdraw(LINK_LOST.to_owned(), scope),
             Step::Seating { locks, .. } => {
                 look_at(locks, scope);

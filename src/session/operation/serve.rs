@@ -28,7 +28,7 @@ use super::acquire::{CLIENT_GONE, TABLE_FULL};
 use super::held::has_changed;
 use super::local::{Locally, content_change};
 use super::settle::Provisional;
-use super::{Flow, Grant, Operation, Scope, durable};
+use super::{Flow, Grant, Operation, Scope, durable, fresh};
 use again::Before;
 use steps::{Progress, Steps};
 
@@ -55,6 +55,8 @@ pub(in crate::session) struct Serving {
     before: Option<Before>,
     /// It was read.
     is_fresh: bool,
+    /// It was to be read, and took no request.
+    is_unread: bool,
     /// It was read again after what others may have granted by Redis alone was there (`fast`).
     has_waited: bool,
 }
@@ -133,6 +135,7 @@ impl Serving {
             resumes: None,
             before: None,
             is_fresh: false,
+            is_unread: false,
             has_waited: false,
         }
     }
@@ -159,6 +162,11 @@ impl Serving {
         match evaluation {
             Evaluation::Done { changes, .. } if changes.is_empty() && self.reads_at_last(scope) => {
                 self.waiting()
+            }
+            Evaluation::Done { reply, changes, .. }
+                if changes.is_empty() && self.is_unread_no(&reply, scope) =>
+            {
+                scope.answer_error(fresh::NOT_READ)
             }
             Evaluation::Done { reply, changes, companions } => {
                 self.make_true(reply, changes, companions, scope)

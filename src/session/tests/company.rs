@@ -237,13 +237,115 @@ fn a_script_that_does_not_find_the_holder() {
 
     let mut strict = Strict::held_by(TOKEN);
     run(&mut strict, TOKEN);
+    strict.assert_sent(&["GET lock:a"]);
     strict.redis(&bulk(TOKEN));
-    assert_eq!(strict.told(), ":0\r\n", "Redis has it: the script's own reason");
+    strict.assert_sent(&["EVALSHA"]);
+    strict.redis(":0\r\n");
+    strict.assert_sent(&["GET lock:a"]);
+    strict.redis(&bulk(TOKEN));
+    assert_eq!(strict.told(), ":0\r\n", "Redis has it all the time: the script's own reason");
 
     let mut strict = Strict::held_by(TOKEN);
     run(&mut strict, OTHER);
     strict.assert_sent(&[]);
     assert_eq!(strict.told(), ":0\r\n");
+}
+
+/// A repair puts the lock back between the script's "no" and the question: that "no" does not count.
+#[test]
+fn a_no_from_before_a_repair_is_not_believed() {
+    // One that names the holder, and one that presents nothing.
+    for args in [TOKEN, ""] {
+        let mut strict = in_company();
+        strict.client(&[&format!("EVAL extend 1 lock:a {args}")]);
+        strict.redis("$40\r\n0000000000000000000000000000000000000000\r\n");
+        strict.redis(":0\r\n");
+        strict.sent();
+        strict.read(1, Some(TOKEN));
+        strict.assert_sent(&["GET lock:a"]);
+        strict.redis(&bulk(TOKEN));
+        assert_eq!(strict.told(), "");
+        strict.assert_sent(&["EVALSHA"]);
+        strict.redis(":1\r\n");
+        strict.read(2, Some(TOKEN));
+        if !args.is_empty() {
+            strict.assert_sent(&["GET lock:a"]);
+            strict.redis(&bulk(TOKEN));
+        }
+        assert_eq!(strict.told(), ":1\r\n");
+    }
+}
+
+const RELEASE_ALL: &str = "local n = 0 for i, k in ipairs(KEYS) do if redis.call('get',k)==ARGV[1] then \
+    redis.call('del',k) n = n + 1 end end return n";
+
+/// Of two locks Redis has lost one: a script that releases both is carried out by the ledger.
+#[test]
+fn a_script_that_releases_two_of_which_redis_has_one() {
+    for is_lost in [true, false] {
+        let mut strict = Strict::held_by(TOKEN);
+        let other = LockKey::new(0, b"lock:b");
+        strict.shared.table.grant(other.clone(), record(TOKEN));
+        strict.client(&[&format!("EVAL \"{RELEASE_ALL}\" 2 lock:a lock:b {TOKEN}")]);
+        strict.redis("$40\r\n0000000000000000000000000000000000000000\r\n");
+        strict.sent();
+        strict.redis(&format!(
+            "*3\r\n$16\r\nhdbaaaaahdbaaaaa\r\n$50\r\nr1 0 0 -1 37 s{TOKEN}\r\n:1\r\n"
+        ));
+        strict.assert_sent(&["GET lock:b"]);
+        assert_eq!(strict.did(), [], "nothing is released yet");
+        strict.redis(if is_lost { "$-1\r\n" } else { "$1\r\nx\r\n" });
+        let did = strict.did();
+        let release = |key: LockKey| Ask::Release(key, CLAIM, Cause::Client);
+        let both = [release(lock()), release(other)];
+        assert!(matches!(&did[..], [.., Did::Asked(_, asks)] if *asks == both), "{did:?}");
+        strict.answers(1, vec![Outcome::Released, Outcome::Released]);
+        assert_eq!(strict.told(), ":2\r\n");
+    }
+}
+
+/// A Redis that hung has carried out an old take late; a script that finds its own token there, and
+/// writes nothing, has no lock by that: it claims one.
+#[test]
+fn what_is_left_of_an_old_take_is_no_lock() {
+    const TAKE_AGAIN: &str = "if redis.call('exists',KEYS[1])==0 then redis.call('set',KEYS[1],ARGV[1]) \
+        return 'GOT' end if redis.call('get',KEYS[1])==ARGV[1] then return 'MINE' end return 'HELD'";
+    let run = |strict: &mut Strict, found: &str| {
+        strict.client(&[&format!("EVAL \"{TAKE_AGAIN}\" 1 lock:a {TOKEN}")]);
+        strict.redis("$40\r\n0000000000000000000000000000000000000000\r\n");
+        strict.sent();
+        strict.redis(&bulk("MINE"));
+        strict.assert_sent(&["EVAL local k = KEYS[1]"]);
+        strict.redis(found);
+    };
+    // A string, by its value; another type, by what is in it.
+    for found in [&*bulk(TOKEN), ":1\r\n"] {
+        let mut strict = Strict::new();
+        run(&mut strict, found);
+        assert_eq!(strict.told(), "");
+        let did = strict.did();
+        assert!(
+            matches!(&did[..], [.., Did::Asked(_, asks)] if matches!(asks[..], [Ask::Claim(_)])),
+            "{did:?}"
+        );
+        strict.answer(1, Outcome::Won { claim: CLAIM, fence: 1 });
+        assert_eq!(strict.told(), bulk("GOT"));
+    }
+    // It stands there for good, or is another's.
+    for found in [":0\r\n", &*bulk(OTHER)] {
+        let mut strict = Strict::new();
+        run(&mut strict, found);
+        assert_eq!((strict.told(), strict.did()), (bulk("MINE"), vec![]));
+    }
+    // The ledger has it.
+    let mut strict = Strict::held_by(TOKEN);
+    strict.client(&[&format!("EVAL \"{TAKE_AGAIN}\" 1 lock:a {TOKEN}")]);
+    strict.redis("$40\r\n0000000000000000000000000000000000000000\r\n");
+    strict.sent();
+    strict.redis(&bulk("MINE"));
+    strict.assert_sent(&["GET lock:a"]);
+    strict.redis(&bulk(TOKEN));
+    assert_eq!(strict.told(), bulk("MINE"));
 }
 
 pub(super) fn bulk(text: &str) -> String {

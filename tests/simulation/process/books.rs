@@ -140,7 +140,7 @@ impl Desk {
     pub(crate) fn new(fleet: Fleet, bug: Option<Bug>) -> Self {
         let timing = Timing {
             poll: POLL,
-            mirror_interval: (fleet == Fleet::Fast).then_some(MIRROR_INTERVAL),
+            mirror_interval: fleet.is_fast().then_some(MIRROR_INTERVAL),
             ..Timing::default()
         };
         let books = Books {
@@ -289,6 +289,10 @@ impl Truth for Desk {
             fold::Standing::Dead => Standing::Dead,
             fold::Standing::Unknown => Standing::Unknown,
         }
+    }
+
+    fn is_undecided(&self, key: &LockKey) -> bool {
+        !self.books().fold.undecided_on(key).is_empty()
     }
 
     fn is_releasing(&self, key: &LockKey) -> bool {

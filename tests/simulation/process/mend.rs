@@ -254,7 +254,7 @@ impl Process {
             self.mender.drop_link();
         }
         self.mender.next_connect = clock::now();
-        if self.fleet == Fleet::Fast {
+        if self.fleet.is_fast() {
             self.mender.waits = Waits::Delay(run, clock::now() + PATIENCE);
             return;
         }
@@ -342,8 +342,10 @@ impl Process {
         if self.is_over(&frame) {
             return self.finish(frame, false);
         }
+        frame.pass.mirrors_within(self.desk.mirror_lag());
         match frame.pass.next(&*self.desk, clock::unix_ms()) {
             Step::Ask(command) => {
+                command.puts().for_each(|key| self.dirty.note_put(key));
                 self.mender.frames.push(frame);
                 return self.send(command);
             }
@@ -394,7 +396,7 @@ impl Process {
     fn finish(&mut self, mut frame: Frame, complete: bool) {
         let done = frame.pass.take_done();
         for note in frame.pass.take_notes() {
-            let is_fast = self.fleet == Fleet::Fast && frame.purpose != Purpose::Dirty;
+            let is_fast = self.fleet.is_fast() && frame.purpose != Purpose::Dirty;
             if let Note::CannotRestore(key) = note
                 && is_fast
             {
@@ -421,7 +423,7 @@ impl Process {
                     self.mender.next_background = clock::now() + INTERVAL;
                 }
                 match frame.run {
-                    Some(run) if complete && self.fleet == Fleet::Fast => self.raise_counter(run),
+                    Some(run) if complete && self.fleet.is_fast() => self.raise_counter(run),
                     Some(run) => self.shared.reports.pass_ended(run, complete),
                     None => {}
                 }

@@ -28,6 +28,7 @@ impl Run {
             Scenario::Crash => self.crash(rng, begin),
             Scenario::Pause => self.pause(rng, begin),
             Scenario::Race => self.race(rng, begin),
+            Scenario::Deaf => self.deaf(rng, begin),
             Scenario::Everything => {
                 for _ in 0..rng.below(3) + 2 {
                     let at = rng.millis(1200, 6000);
@@ -95,6 +96,24 @@ impl Run {
             self.fault(rng.millis(1000, 6000), Fault::Mood(sidecar, mood));
         }
         self.fault(back, Fault::Rush);
+    }
+
+    fn deaf(&mut self, rng: &mut Rng, begin: Duration) {
+        let mut at = begin;
+        while at < FAULTS_END {
+            let alone = self.one(rng);
+            let back = at + rng.millis(2000, 3000);
+            for other in (0..self.world.slots.len()).filter(|other| *other != alone) {
+                self.fault(at, Fault::Mood(other, Mood::Hanging));
+                self.fault(back, Fault::Mood(other, Mood::Fast));
+            }
+            self.fault(at, Fault::Cut(alone));
+            for _ in 0..20 {
+                self.fault(at + rng.millis(400, 1500), Fault::Rush);
+            }
+            self.fault(back, Fault::Join(alone));
+            at = back + rng.millis(500, 1500);
+        }
     }
 
     fn flapping(&mut self, rng: &mut Rng, begin: Duration) {

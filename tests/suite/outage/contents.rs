@@ -1,8 +1,8 @@
 //! Locks that are no strings and too large for the ledger to keep, and commands on a key of another
 //! type: with Redis, without, and behind an outage.
 
-use super::{A, NIL, OK, ONE, Stage, ZERO, answer, bulk, script, take};
-use crate::support::{Settings, Trouble};
+use super::{A, NIL, OK, ONE, STRANGER, Stage, ZERO, answer, bulk, script, take};
+use crate::support::{Client, Settings, Trouble, wait_until};
 
 /// Takes a hash for an owner, with so many bytes under its name; a second time it says whose it is.
 const TAKE: &str = "if redis.call('exists', KEYS[1]) == 0 then \
@@ -214,5 +214,28 @@ fn a_lock_of_another_type_is_refused_or_overwritten() {
         for name in ["getset", "nx"] {
             assert_eq!(ask(&mut stage, "old", &key(name), "1"), bulk("mine"), "{name}");
         }
+    }
+}
+
+/// A Redis that hung has carried out an old take late: nobody holds that, so the script that finds its
+/// own token there gets the lock from the ledger. Not the one who finds another's.
+#[test]
+fn what_an_old_take_has_left_is_no_lock() {
+    const STRING: &str = "if redis.call('exists', KEYS[1]) == 0 then redis.call('set', KEYS[1], ARGV[1]) \
+        return 'taken' end if redis.call('get', KEYS[1]) == ARGV[1] then return 'mine' end return 'held'";
+    const HASH: &str = "if redis.call('exists', KEYS[1]) == 0 then redis.call('hset', KEYS[1], ARGV[1], 1) \
+        return 'taken' end if redis.call('hexists', KEYS[1], ARGV[1]) == 1 then return 'mine' end return 'held'";
+    let Some(mut stage) = Stage::start() else { return };
+    for (text, left) in [(STRING, "SET lock:x"), (HASH, "HSET lock:x")] {
+        let value = if text == STRING { A.to_owned() } else { format!("{A} 1") };
+        stage.redis.ask(&format!("{left} {value}"));
+        assert_eq!(stage.redis.ask("PEXPIRE lock:x 60000"), ONE);
+        let ask = |client: &mut Client, token| answer(client, &script(text, "lock:x", token));
+        assert_eq!(ask(&mut stage.stranger, STRANGER), bulk("held"));
+        assert_eq!(ask(&mut stage.holder, A), bulk("taken"));
+        assert_eq!(ask(&mut stage.stranger, STRANGER), bulk("held"));
+        assert_eq!(ask(&mut stage.holder, A), bulk("mine"));
+        wait_until("it is made permanent", || stage.redis.ask("PTTL lock:x") == ":-1\r\n");
+        assert_eq!(answer(&mut stage.holder, "DEL lock:x"), ONE);
     }
 }

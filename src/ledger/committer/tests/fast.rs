@@ -226,6 +226,28 @@ fn a_late_grant_is_compared_with_claims_that_are_over() {
     assert_eq!(disputed(&other), disputed(&one));
 }
 
+/// Redis is lost again: claims of the outage before have nothing to do with it.
+#[test]
+fn a_claim_of_an_earlier_outage_disputes_no_grant_of_a_later_one() {
+    let (mut one, mut other) = apart();
+    let ticket = one.ask(take("a", "claimed"));
+    one.run();
+    one.ask(Ask::Release(key("a"), won(one.outcome(ticket)), Cause::Client));
+    one.run();
+    one.note(Ask::Healthy("run".into()));
+    one.run();
+    other.pass(MIRROR);
+    let high = one.fold.fence_high();
+    one.note(Ask::Degraded);
+    one.run();
+    // Granted in calm times, written when the other has just lost Redis.
+    other.grant("a", "v", high + 1);
+    other.run();
+    other.pass(MIRROR_WAIT);
+    one.pass(2 * MIRROR);
+    assert!(disputed(&one).is_empty() && disputed(&other).is_empty());
+}
+
 /// A sidecar that died before it could write its grant, which the pass then finds in Redis; not one that
 /// the ledger knew before the claim, nor one that is found later.
 #[test]

@@ -81,3 +81,36 @@ fn the_background_only_waits() {
         pass.again();
     }
 }
+
+/// What was released may be a grant by another sidecar that is still to be written: its client has taken
+/// the lock again with the same token.
+#[test]
+fn a_dead_value_is_left_alone_while_a_grant_may_be_unwritten() {
+    for is_granted in [false, true] {
+        let (book, store) = (Book::default(), RefCell::<Store>::default());
+        book.grant(&lock("a"), "v");
+        book.release(&lock("a"));
+        store.borrow_mut().set(&lock("a"), "v", None);
+        let mut doubts = Doubts::new();
+        for now_ms in [NOW, NOW + 1_999] {
+            let mut pass = Pass::of_keys(fast(), [lock("a")], doubts);
+            pass.mirrors_within(std::time::Duration::from_secs(1));
+            assert_eq!(play(&mut pass, &book, &store, now_ms), Err(Step::Later));
+            doubts = pass.into_doubts();
+        }
+        if is_granted {
+            book.grant(&lock("a"), "v");
+        }
+        let mut pass = Pass::of_keys(fast(), [lock("a")], doubts);
+        pass.mirrors_within(std::time::Duration::from_secs(1));
+        assert_eq!(play(&mut pass, &book, &store, NOW + 2_000), Err(Step::Done(true)));
+        assert_eq!(store.borrow().value(&lock("a")).is_some(), is_granted);
+        // Nobody else can have granted it.
+        if !is_granted {
+            store.borrow_mut().set(&lock("a"), "v", None);
+            let mut pass = Pass::of_keys(fast(), [lock("a")], Doubts::new());
+            assert_eq!(play(&mut pass, &book, &store, NOW), Err(Step::Done(true)));
+            assert_eq!(store.borrow().value(&lock("a")), None);
+        }
+    }
+}

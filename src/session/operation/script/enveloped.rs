@@ -34,7 +34,7 @@ impl Body {
 }
 
 /// What a call of an envelope did.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(in crate::session::operation) struct Effect {
     /// The client's own reply.
     pub(in crate::session::operation) reply: Vec<u8>,

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use crate::ledger::Ask;
 use crate::lock::content;
 use crate::lock::record::LockKey;
 use crate::lock::rule::Mode;
@@ -11,39 +12,80 @@ use crate::lock::value;
 use crate::resp::reply::Reply;
 use crate::session::operation::{Flow, Scope, TIMED, view};
 
-use super::{Enveloped, Scripting, Step};
+use super::{Effect, Enveloped, Scripting, Step};
 
 impl Scripting {
-    /// What was asked has changed nothing. Another sidecar may have granted a lock of it a moment ago,
-    /// so the ledger is read before its "no" is believed; who is alone need not.
-    pub(super) fn has_changed_nothing(&mut self, own: Vec<u8>, scope: &mut Scope<'_, '_>) -> Flow {
+    /// What was asked has taken nothing. Another sidecar may have granted a lock of it a moment ago,
+    /// so the ledger is read before its "no" is believed; who is alone need not. It has said no if it has
+    /// changed nothing, and of the locks that it has left as they were if it has released others.
+    pub(super) fn has_taken_nothing(&mut self, effect: Effect, scope: &mut Scope<'_, '_>) -> Flow {
         let rules = &scope.shared().rules;
         let is_persistent =
             |key: &Vec<u8>| rules.find(key).is_some_and(|rule| rule.mode == Mode::Persistent);
+        let is_left = |key: &Vec<u8>| is_persistent(key) && !has_changed(key, &effect, scope);
         let may_be_wrong = !self.call.is_acquire()
-            && (says_no(&own) || !self.call.is_command())
-            && self.call.keys.iter().any(is_persistent);
+            && (!effect.releases.is_empty() || says_no(&effect.reply) || !self.call.is_command())
+            && self.call.keys.iter().any(is_left);
         if may_be_wrong && let Some((ticket, until)) = scope.read_for_look() {
-            self.step = Step::Reading(ticket, own);
+            self.step = Step::Reading(ticket, Box::new(effect));
             return Flow::Ledger { until };
         }
-        self.doubt(own, scope)
+        self.doubt(effect, scope)
     }
 
     /// Asks Redis whether it has the ledger's holder; or answers.
-    pub(super) fn doubt(&mut self, own: Vec<u8>, scope: &mut Scope<'_, '_>) -> Flow {
-        let Some(held) = Held::doubted(&self.call, &own, scope) else {
-            return scope.answer(&own);
+    pub(super) fn doubt(&mut self, effect: Effect, scope: &mut Scope<'_, '_>) -> Flow {
+        let Some(held) = Held::doubted(&self.call, &effect, scope) else {
+            return self.look_for_left(effect, scope);
         };
         scope.send(&held.question());
-        self.step = Step::Doubting(held, own);
+        self.step = Step::Doubting(held, Box::new(effect));
         TIMED
     }
+
+    /// Redis's answer to that. None: it does not have the lock as the ledger has it, which carries the
+    /// script out alone; what the script has released in Redis is put back or released by that.
+    pub(super) fn doubted(&mut self, frame: &[u8], scope: &mut Scope<'_, '_>) -> Option<Flow> {
+        let Step::Doubting(held, effect) = &mut self.step else { return Some(Flow::Close) };
+        let reply = Reply::parse(frame).map(|(reply, _)| reply);
+        let effect = std::mem::take(&mut **effect);
+        let serves = scope.names_only_locks(&self.call.words());
+        if held.is_lost(reply.as_ref()) && serves {
+            return None;
+        }
+        // A repair may have put the lock back after the "no": so that does not count.
+        if held.is_named && serves && effect.releases.is_empty() && !self.is_repeated {
+            self.is_repeated = true;
+            return Some(self.send(false, scope));
+        }
+        Some(self.believe(effect, scope))
+    }
+
+    /// Goes on with what Redis has made of it.
+    pub(super) fn believe(&mut self, effect: Effect, scope: &mut Scope<'_, '_>) -> Flow {
+        match effect.releases.is_empty() {
+            true => scope.answer(&effect.reply),
+            false => self.settle(effect, scope),
+        }
+    }
+}
+
+/// True for a key whose lock a script has released or changed, in the session's database.
+fn has_changed(key: &[u8], effect: &Effect, scope: &Scope<'_, '_>) -> bool {
+    let lock = scope.lock_key(key);
+    let is_it = |ask: &Ask| {
+        matches!(ask, Ask::Release(key, ..)
+            | Ask::ReleaseValue { key, .. }
+            | Ask::ReleaseAny(key, _)
+            | Ask::Content { key, .. }
+            | Ask::Extend(key, ..) if *key == lock)
+    };
+    effect.released.contains(&lock) || effect.releases.iter().any(is_it)
 }
 
 /// True for a reply that may mean that there is nobody, or that it is another: nothing, nothing found, an
 /// error of the script's own.
-fn says_no(own: &[u8]) -> bool {
+pub(in crate::session::operation) fn says_no(own: &[u8]) -> bool {
     match Reply::parse(own).map(|(reply, _)| reply) {
         Some(Reply::Integer(number)) => number <= 0,
         Some(Reply::Bulk(text)) => text.is_empty(),
@@ -56,37 +98,45 @@ fn says_no(own: &[u8]) -> bool {
 /// A lock that the ledger has a holder of.
 #[derive(Debug)]
 pub(super) struct Held {
-    pub(super) lock: LockKey,
+    lock: LockKey,
     stored: Arc<[u8]>,
     /// It is no string.
     is_other: bool,
+    /// What was said no to names the holder, or takes no lock in any case: it can run once more.
+    is_named: bool,
 }
 
 impl Held {
-    /// The first of a call's locks that the ledger has a holder of, if that may be this client: one of
-    /// its arguments names it, its value, or a field or member of a lock that is no string; or nothing
-    /// is presented, and the answer is that there is nobody. No `ttl` rule, whose locks Redis may let
-    /// go.
-    fn doubted(call: &Enveloped, own: &[u8], scope: &Scope<'_, '_>) -> Option<Self> {
+    /// The first of a call's locks that the ledger has a holder of and that the call has not changed, if
+    /// that may be this client: one of its arguments names it, its value, or a field or member of a lock
+    /// that is no string; or nothing is presented, and the answer is that there is nobody. No `ttl` rule,
+    /// whose locks Redis may let go.
+    fn doubted(call: &Enveloped, effect: &Effect, scope: &Scope<'_, '_>) -> Option<Self> {
         let shared = scope.shared();
         if !scope.believes_ledger() {
             return None;
         }
-        let looks =
-            says_no(own) && !call.is_acquire() && (call.is_look() || shared.door.has_company());
+        let has_released = !effect.releases.is_empty();
+        let looks = !has_released
+            && says_no(&effect.reply)
+            && !call.is_acquire()
+            && (call.is_look() || shared.door.has_company());
         call.keys.iter().find_map(|key| {
             let lock = scope.lock_key(key);
-            let record = shared.table.find(&lock)?;
+            let record = shared.table.find(&lock).filter(|_| !has_changed(key, effect, scope))?;
             let stamp = shared.stamp_of(key);
             let content = record.other.as_deref().map(content::of_mark);
             let names = |arg: &Vec<u8>| match &content {
                 Some(content) => content.as_ref().is_some_and(|content| content.has_part(arg)),
                 None => value::matches(&record.stored, arg, stamp),
             };
-            let is_held =
-                view::is_held(&lock, &record, scope) && (looks || call.args.iter().any(names));
+            let is_named = call.args.iter().any(names);
+            let is_held = view::is_held(&lock, &record, scope) && (looks || is_named);
             let is_other = content.is_some();
-            is_held.then_some(Self { lock, stored: record.stored, is_other })
+            // Who presents nothing takes nothing as his own.
+            let only_looks = call.is_look() || call.args.is_empty();
+            let is_named = (is_named || only_looks) && says_no(&effect.reply);
+            is_held.then_some(Self { lock, stored: record.stored, is_other, is_named })
         })
     }
 

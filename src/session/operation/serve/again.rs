@@ -8,10 +8,12 @@ use crate::command::LockUse;
 use crate::degraded::{Change, CompanionEffects, Taken, Words};
 use crate::ledger::{Guarantee, Ticket};
 use crate::lock::record::{Confidence, LockKey, Record};
+use crate::lock::rule::Outage;
 use crate::lock::value;
 use crate::resp::Args;
 use crate::session::state::Seen;
 
+use super::super::script::says_no;
 use super::super::{Flow, Grant, Scope, acquire, durable, fresh};
 use super::steps::Steps;
 use super::{Serving, Work};
@@ -86,6 +88,9 @@ impl Serving {
     /// sidecar has granted or released a moment ago may be this client's. Not for an acquire, whose
     /// claim decides, and whose "no" may be old. False where that is of no use.
     pub(super) fn reads_first(&mut self, scope: &Scope<'_, '_>) -> bool {
+        if self.releases_blindly() && self.waits_for_mirrors(scope) {
+            return true;
+        }
         let shared = scope.shared();
         if self.is_fresh || !shared.door.has_company() {
             return false;
@@ -135,8 +140,26 @@ impl Serving {
             false => (Why::Looks, scope.look_until()),
         };
         let ticket = scope.book(Vec::new()).ok();
+        self.is_unread = ticket.is_none();
         self.before = ticket.map(|ticket| Before { ticket: Some(ticket), until, why });
         self.before.is_some()
+    }
+
+    /// True for the "no" to a command that may end or extend a hold, by a table that may be behind and a
+    /// ledger that can't be read: another sidecar may have granted the lock. Not where the table alone
+    /// decides.
+    pub(super) fn is_unread_no(&self, reply: &[u8], scope: &Scope<'_, '_>) -> bool {
+        let shared = scope.shared();
+        let Work::Command(words) = &self.work else { return false };
+        let words = Words::new(words);
+        let is_local =
+            |key: &[u8]| shared.rules.find(key).is_some_and(|rule| rule.outage == Outage::Local);
+        let spec = words.args().get(0).and_then(crate::command::lookup);
+        self.is_unread
+            && shared.door.has_company()
+            && self.may_end_a_hold()
+            && says_no(reply)
+            && !spec.is_some_and(|spec| spec.keys(words.args()).any(is_local))
     }
 
     /// Redis watches for the client, and the client is shown by the table who holds a lock: its EXEC
@@ -153,6 +176,22 @@ impl Serving {
                 let Record { stored, claim, .. } = record;
                 scope.state.saw(Seen { lock, stored, claim, fence: None });
             }
+        }
+    }
+
+    /// True for a release that names no token: it would end an older hold of the lock as well, and say
+    /// so to the client of the one that the ledger does not know yet.
+    fn releases_blindly(&self) -> bool {
+        let releases = |words: &Vec<Vec<u8>>| {
+            let name = words.first().map_or(&[][..], Vec::as_slice);
+            ["del", "unlink", "getdel"]
+                .iter()
+                .any(|word| name.eq_ignore_ascii_case(word.as_bytes()))
+        };
+        match &self.work {
+            Work::Command(words) => releases(words),
+            // One that watches has compared.
+            Work::Transaction(commands) => self.watched.is_none() && commands.iter().any(releases),
         }
     }
 

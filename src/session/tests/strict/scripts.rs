@@ -64,3 +64,28 @@ fn what_a_script_released_is_released_where_what_it_took_finds_no_room() {
     strict.redis("*1\r\n:1\r\n");
     assert!(strict.told().starts_with("-OOM lockside"));
 }
+
+/// Without Redis, by a table that may be behind, and a ledger that takes no request: nobody is told
+/// that he does not hold what another sidecar may have granted him.
+#[test]
+fn a_ledger_that_takes_nothing_is_no_no() {
+    use std::sync::atomic::Ordering;
+
+    let extend = format!(
+        "EVAL \"if redis.call('get', KEYS[1]) ~= ARGV[1] then return 0 end return 1\" 1 lock:a {TOKEN}"
+    );
+    for has_company in [true, false] {
+        let mut strict = Strict::new();
+        strict.ledger.is_due.store(true, Ordering::Relaxed);
+        strict.ledger.has_company.store(has_company, Ordering::Relaxed);
+        *strict.ledger.trouble.lock().unwrap() = Some("it is away".into());
+        strict.client(&[&extend]);
+        match has_company {
+            true => assert!(strict.told().starts_with("-TRYAGAIN lockside: nothing was done")),
+            false => assert_eq!(strict.told(), ":0\r\n"),
+        }
+        strict.shared.table.grant(LockKey::new(0, b"lock:a"), record(TOKEN));
+        strict.client(&[&extend]);
+        assert_eq!(strict.told(), ":1\r\n");
+    }
+}

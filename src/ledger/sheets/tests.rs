@@ -17,8 +17,12 @@ struct Google(Arc<Emulator>);
 
 impl Google {
     fn new() -> Self {
-        let options = Options { quota: emulated_sheets::Quota::unlimited(), ..Options::default() };
-        Self(Arc::new(Emulator::start(options).unwrap()))
+        Self::with(Options::default())
+    }
+
+    fn with(options: Options) -> Self {
+        let quota = emulated_sheets::Quota::unlimited();
+        Self(Arc::new(Emulator::start(Options { quota, ..options }).unwrap()))
     }
 
     fn settings(&self) -> Settings {

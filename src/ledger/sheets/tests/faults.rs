@@ -423,12 +423,7 @@ fn a_read_that_lags_loses_nothing() {
     assert_eq!(two.exchange(&[]).unwrap_err().applied, Applied::No);
     assert_eq!(two.exchange(&[]).unwrap(), Seen::default());
     // Behind the ledger itself.
-    google.0.fault(Fault {
-        on: Target::Reads,
-        times: Some(2),
-        chance: 1.0,
-        kind: Kind::Stale { by: Duration::from_secs(50) },
-    });
+    google.breaks(Target::Reads, Kind::Stale { by: Duration::from_secs(50) });
     assert_eq!(two.exchange(&[]).unwrap_err().applied, Applied::No);
     assert_eq!(two.exchange(&[]).unwrap(), Seen::default());
 }

@@ -141,6 +141,9 @@ impl Serving {
     }
 
     fn evaluate(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
+        if let Some(flow) = self.hold_back(scope) {
+            return flow;
+        }
         if self.reads_first(scope) {
             return self.waiting();
         }

@@ -60,8 +60,7 @@ impl World {
         self.note(|| format!("client {id}: {doing:?} {}", crate::world::words(&bytes)));
         let now = self.now();
         let keys = self.clients[id].keys();
-        let asked = self.clients[id].line.map(|line| line.side.0);
-        let is_behind = keys.iter().any(|key| self.may_be_behind(key, asked));
+        let is_behind = keys.iter().any(|key| self.may_be_behind(key));
         let client = &mut self.clients[id];
         let Some(line) = client.line else { return };
         client.expects = greeting.iter().len() + commands.len();

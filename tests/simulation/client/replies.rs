@@ -152,9 +152,7 @@ impl World {
         }
         let others = client.others.iter().map(|other| other.until);
         let has_run_out = others.chain([client.until]).any(|until| until <= self.now());
-        let asked = client.line.map(|line| line.side.0);
-        let is_behind = || keys.iter().any(|key| self.may_be_behind(key, asked));
-        if !has_run_out && !client.is_behind && !is_behind() {
+        if !has_run_out && !client.is_behind && !keys.iter().any(|key| self.may_be_behind(key)) {
             let keys = keys.len();
             self.checks.fail(format!("client {id}: {token}: {count} of {keys} locks released"));
         }
@@ -232,8 +230,7 @@ impl World {
         let stands = self.redis.data.get(&client.key);
         let is_stale = self.fleet == Fleet::Ttl
             && stands.is_some_and(|entry| self.checks.is_dead(&client.key, &entry.value));
-        let asked = client.line.map(|line| line.side.0);
-        if is_stale || client.is_behind || self.may_be_behind(&client.key, asked) {
+        if is_stale || client.is_behind || self.may_be_behind(&client.key) {
             self.checks.count("looked lost for a moment");
             return;
         }

@@ -69,14 +69,10 @@ impl World {
     /// True if what a client sees of this lock may be old: a sidecar has not read of the holder
     /// (`poll`), and answers or repairs Redis by what it knows; or one that does not reach Redis, or
     /// is slow, was or will be the only one that knows.
-    ///
-    /// In a strict fleet only the sidecar that is `asked` counts, and only while its ledger does not
-    /// answer in time: without it reads of known locks still work (SPEC 2, `blocked`), from what was
-    /// read before; what changes a lock is an error then. Who has a ledger that answers reads it before a
-    /// client is told that its lock is another's or nobody's, whatever others or Redis are like.
-    pub(crate) fn may_be_behind(&self, key: &[u8], asked: Option<usize>) -> bool {
+    pub(crate) fn may_be_behind(&self, key: &[u8]) -> bool {
         if self.fleet == crate::process::Fleet::Strict {
-            return asked.is_none_or(|asked| self.slots[asked].mood != Mood::Fast);
+            // Who looks at a lock has the ledger read, if it answers.
+            return self.slots.iter().any(|slot| slot.mood != Mood::Fast);
         }
         let is_slow = |slot: &Slot| slot.mood != Mood::Fast || slot.is_cut || slot.hole.is_some();
         if self.checks.may_be_lost(key)

@@ -19,6 +19,15 @@ pub(super) const BYTES_PER_STEP: usize = 32;
 pub(super) const TOO_LONG: &str = "ERR lockside: the script takes too long for a sidecar whose \
                                    upstream is unavailable; nothing was done";
 
+/// How the refusals of a script that has passed a bound, of steps or of memory, begin.
+const PASSED_A_BOUND: &[u8] = b"-ERR lockside: the script takes too ";
+
+/// True for the reply of an evaluation that was given up because it passed a bound. It has cost all
+/// that one may cost, so that it is not made again for the sake of newer facts.
+pub fn has_passed_a_bound(reply: &[u8]) -> bool {
+    reply.starts_with(PASSED_A_BOUND)
+}
+
 /// What is left of them. A copy takes from the same.
 #[derive(Debug, Clone)]
 pub(super) struct Steps(Rc<Cell<u64>>);

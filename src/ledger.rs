@@ -18,6 +18,8 @@ pub mod store;
 pub mod committer;
 
 pub mod memory;
+#[cfg(feature = "sheets")]
+pub mod sheets;
 pub mod sqlite;
 pub mod thread;
 

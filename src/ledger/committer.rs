@@ -28,7 +28,7 @@ use super::{Answer, Ask, Ticket};
 use crate::lock::record::LockKey;
 
 mod conflict;
-mod decide;
+pub(crate) mod decide;
 mod early;
 mod fleet;
 mod form;

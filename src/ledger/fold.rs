@@ -43,7 +43,7 @@ mod undecided;
 pub use dead::{DEAD_GENERATION, Dead, Token};
 use held::{Held, confirm, is_same};
 pub use snapshot::Snapshot;
-pub use undecided::{Open, Undecided, in_causal_order};
+pub use undecided::{Open, Undecided, UndecidedParts, in_causal_order};
 
 /// What a row has come to: the same words as the answer to whoever asked for it.
 pub use super::Outcome as Verdict;

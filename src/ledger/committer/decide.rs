@@ -89,4 +89,4 @@ impl Committer {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -56,7 +56,36 @@ pub struct Undecided {
     gaps: u64,
 }
 
+/// [`Undecided`] in parts, as a store writes it down.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UndecidedParts {
+    /// What is not decided, by place.
+    pub open: Vec<(Position, Open)>,
+    /// Claims that have ended and were not read yet.
+    pub ended: Vec<Position>,
+    /// Claims and observations that were ever read.
+    pub claims: u64,
+    /// How often a sidecar has lost Redis.
+    pub gaps: u64,
+}
+
+impl From<UndecidedParts> for Undecided {
+    fn from(parts: UndecidedParts) -> Self {
+        let ended = parts.ended.into_iter().collect();
+        let mut undecided =
+            Self { ended, claims: parts.claims, gaps: parts.gaps, ..Self::default() };
+        parts.open.into_iter().for_each(|(at, open)| undecided.insert(at, open));
+        undecided
+    }
+}
+
 impl Undecided {
+    /// All of it.
+    pub fn parts(&self) -> UndecidedParts {
+        let ended = self.ended.iter().copied().collect();
+        UndecidedParts { open: self.list(), ended, claims: self.claims, gaps: self.gaps }
+    }
+
     pub(super) fn insert(&mut self, at: Position, open: Open) {
         self.by_key.entry(open.claim.key.clone()).or_default().insert(at);
         self.open.insert(at, open);

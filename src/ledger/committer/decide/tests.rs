@@ -28,9 +28,43 @@ impl Dice {
     }
 }
 
+/// A store that goes wrong on demand.
+pub(crate) trait Scripted: Store {
+    /// What becomes of the next exchange.
+    fn script_next(&mut self, fault: Fault);
+}
+
+impl Scripted for Memory {
+    fn script_next(&mut self, fault: Fault) {
+        self.script(fault);
+    }
+}
+
+/// What the sidecars share.
+pub(crate) trait Ground {
+    /// Another handle.
+    fn store(&self) -> Box<dyn Scripted>;
+    /// The oldest write that is on its way arrives; false if there is none, or it comes by itself.
+    fn land(&self) -> bool;
+    /// Whether to compact now and then.
+    fn compacts(&self) -> bool {
+        false
+    }
+}
+
+impl Ground for Arc<Mutex<Medium>> {
+    fn store(&self) -> Box<dyn Scripted> {
+        Box::new(Memory::new(self.clone()))
+    }
+
+    fn land(&self) -> bool {
+        self.lock().unwrap().land()
+    }
+}
+
 struct Sidecar {
     committer: Committer,
-    store: Memory,
+    store: Box<dyn Scripted>,
     fold: Fold,
     /// What its clients wait for: the key and the value they claim.
     asked: BTreeMap<Ticket, (usize, String)>,
@@ -40,8 +74,8 @@ struct Sidecar {
 }
 
 impl Sidecar {
-    fn new(medium: &Arc<Mutex<Medium>>, now: Now) -> Self {
-        let mut store = Memory::new(medium.clone());
+    fn new(ground: &dyn Ground, now: Now) -> Self {
+        let mut store = ground.store();
         let log = store.open(&start()).unwrap();
         let mut committer = Committer::new(Timing::default());
         committer.opened(log, now);
@@ -61,7 +95,7 @@ struct Hold {
 
 struct World {
     dice: Dice,
-    medium: Arc<Mutex<Medium>>,
+    ground: Box<dyn Ground>,
     sidecars: Vec<Sidecar>,
     now: Now,
     holds: [Option<Hold>; 2],
@@ -93,12 +127,15 @@ impl World {
             Plant::Ordered => Medium::reordering(),
             Plant::Nothing | Plant::StaleWrite => Medium::unordered(),
         };
-        let medium = Arc::new(Mutex::new(medium));
+        Self::on(Box::new(Arc::new(Mutex::new(medium))), seed, plant)
+    }
+
+    fn on(ground: Box<dyn Ground>, seed: u64, plant: Plant) -> Self {
         let now = Now { mono: Duration::from_secs(1), unix_ms: 1_000 };
-        let sidecars = (0..3).map(|_| Sidecar::new(&medium, now)).collect();
+        let sidecars = (0..3).map(|_| Sidecar::new(&*ground, now)).collect();
         Self {
             dice: Dice(seed),
-            medium,
+            ground,
             sidecars,
             now,
             holds: [None, None],
@@ -118,7 +155,7 @@ impl World {
             0..=4 => self.claim(of),
             5 | 6 => self.release(of),
             7 => self.give_up(of),
-            8 => drop(self.medium.lock().unwrap().land()),
+            8 => drop(self.ground.land()),
             9 if self.dice.below(10) == 0 => self.crash(of),
             10 => self.now.mono += Duration::from_millis(300),
             _ => return self.exchange(of, true),
@@ -193,7 +230,7 @@ impl World {
         let asked = std::mem::take(&mut self.sidecars[of].asked);
         self.untold.extend(asked.into_values().map(|(_, value)| value));
         self.untold.extend(std::mem::take(&mut self.sidecars[of].releasing).into_values());
-        self.sidecars[of] = Sidecar::new(&self.medium, self.now);
+        self.sidecars[of] = Sidecar::new(&*self.ground, self.now);
     }
 
     fn exchange(&mut self, of: usize, with_faults: bool) -> Result<(), String> {
@@ -202,7 +239,7 @@ impl World {
             return Ok(());
         };
         if with_faults {
-            sidecar.store.script(match self.dice.below(12) {
+            sidecar.store.script_next(match self.dice.below(12) {
                 0 => Fault::Refused,
                 1 => Fault::Lost,
                 2 => Fault::Ambiguous,
@@ -214,7 +251,14 @@ impl World {
             });
         }
         let done = match sidecar.store.exchange(&rows) {
-            Ok(seen) => sidecar.committer.seen(seen, &mut sidecar.fold, self.now),
+            Ok(seen) => {
+                let done = sidecar.committer.seen(seen, &mut sidecar.fold, self.now);
+                if with_faults && self.ground.compacts() && self.dice.below(12) == 0 {
+                    // Best effort, says the store.
+                    drop(sidecar.store.compact(&sidecar.fold.snapshot()));
+                }
+                done
+            }
             Err(error) => {
                 let answers = sidecar.committer.failed(&error, self.now);
                 crate::ledger::committer::Done { answers, ..Default::default() }
@@ -261,7 +305,7 @@ impl World {
     /// were told.
     fn rest(&mut self) -> Result<(), String> {
         for _ in 0..30 {
-            while self.medium.lock().unwrap().land() {}
+            while self.ground.land() {}
             self.now.mono += Duration::from_secs(2);
             for of in 0..3 {
                 self.exchange(of, false)?;
@@ -319,6 +363,20 @@ fn held(fold: &Fold) -> Vec<(String, Vec<u8>, u64)> {
 fn run(seed: u64, plant: Plant) -> Result<[usize; 2], String> {
     let mut world = World::new(seed, plant);
     for _ in 0..400 {
+        world.step()?;
+    }
+    world.rest()?;
+    Ok(world.told)
+}
+
+/// The same on another store, with fewer steps. How many were told yes and no.
+pub(crate) fn run_on(
+    ground: Box<dyn Ground>,
+    seed: u64,
+    steps: usize,
+) -> Result<[usize; 2], String> {
+    let mut world = World::on(ground, seed, Plant::Nothing);
+    for _ in 0..steps {
         world.step()?;
     }
     world.rest()?;

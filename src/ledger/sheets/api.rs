@@ -1,0 +1,309 @@
+//! Calls to Google, one at a time: each in time, under the quota, with a token, and with an outcome
+//! that is classed. It knows of tabs and cells, nothing of logs.
+//!
+//! The trait of stores blocks, so a runtime of one thread drives each call and rests between calls.
+//! Connections are HTTP/1.1 and short-lived in the pool for that reason: nobody answers a ping while
+//! nothing is asked. The library has no time limit of its own and asks for all of Drive by default;
+//! both are set at every call.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
+
+use google_sheets4::api as google;
+use google_sheets4::{Sheets as Hub, common};
+use hyper_rustls::HttpsConnectorBuilder;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use tokio::runtime::Runtime;
+
+use super::auth::{Auth, Connector, SCOPE};
+use super::cells::Cell;
+use super::errors::{Context, Failure};
+use super::quota::{Kind, Limiter, Pace, backoff};
+use super::settings::{Settings, checked_url};
+use crate::ledger::store::Applied;
+
+/// What is read of tabs.
+const SHOWN: &str = "sheets(properties(sheetId,title,gridProperties(rowCount)),data(startRow,\
+                     rowData(values(userEnteredValue))))";
+/// What is read of tabs without their cells.
+const TABS: &str = "sheets(properties(sheetId,title,gridProperties(rowCount)))";
+/// A connection that was idle for longer is not used again.
+const IDLE: Duration = Duration::from_secs(20);
+
+/// A tab, as far as it was asked for.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Tab {
+    pub(super) title: String,
+    /// Rows of its grid.
+    pub(super) rows: u64,
+    /// The first row that is shown, from 0, and rows from there on. Empty ones at the end are left out.
+    pub(super) shown: Option<(u64, Vec<Vec<Cell>>)>,
+}
+
+/// Tabs by their ids.
+pub(super) type View = BTreeMap<i32, Tab>;
+
+/// A call.
+#[derive(Debug, Clone)]
+pub(super) enum Ask {
+    /// Requests that are applied together; then the ranges are shown.
+    Write(Vec<google::Request>, Vec<String>),
+    /// From a row on, of each tab.
+    Read(Vec<(i32, u64)>),
+    /// All tabs without their cells.
+    Tabs,
+}
+
+impl Ask {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Write(..) => Kind::Write,
+            Self::Read(_) | Self::Tabs => Kind::Read,
+        }
+    }
+}
+
+/// Google, as this store sees it.
+pub(super) struct Api {
+    runtime: Runtime,
+    hub: Hub<Connector>,
+    auth: Auth,
+    context: Context,
+    spreadsheet: String,
+    call_timeout: Duration,
+    limiter: Limiter,
+    pace: Box<dyn Pace>,
+    random: RandomState,
+    calls: u64,
+}
+
+impl std::fmt::Debug for Api {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Api").field("spreadsheet", &self.spreadsheet).finish_non_exhaustive()
+    }
+}
+
+impl Api {
+    pub(super) fn new(settings: &Settings, pace: Box<dyn Pace>) -> Result<Self, Failure> {
+        let base = checked_url(&settings.base_url).map_err(Failure::no)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Failure::no(format!("no runtime for calls: {error}")))?;
+        let connector = connector(settings.connect_timeout)?;
+        let (auth, account) =
+            runtime.block_on(Auth::new(&settings.credentials, connector.clone()))?;
+        let client = Client::builder(TokioExecutor::new()).pool_idle_timeout(IDLE).build(connector);
+        let mut hub = Hub::new(client, auth.current());
+        hub.base_url(base);
+        let spreadsheet = settings.spreadsheet.clone();
+        Ok(Self {
+            runtime,
+            hub,
+            auth,
+            context: Context { spreadsheet: spreadsheet.clone(), account },
+            spreadsheet,
+            call_timeout: settings.call_timeout,
+            limiter: Limiter::new(settings.quota),
+            pace,
+            random: RandomState::new(),
+            calls: 0,
+        })
+    }
+
+    /// A number that nobody else has drawn.
+    pub(super) fn random(&mut self) -> u64 {
+        self.calls += 1;
+        self.random.hash_one(self.calls)
+    }
+
+    /// Makes the call, again after refusals for as long as `patience` lasts. With `repeats` it is one
+    /// that changes nothing when it is applied twice: then it is made again after a 503 as well.
+    pub(super) fn call(
+        &mut self,
+        ask: &Ask,
+        repeats: bool,
+        patience: &mut Duration,
+    ) -> Result<View, Failure> {
+        let kind = ask.kind();
+        let (mut refusals, mut is_renewed, mut is_doubtful) = (0, false, false);
+        loop {
+            let failure = match self.once(ask, kind, is_renewed, patience) {
+                Ok(view) => return Ok(view),
+                Err(failure) => failure,
+            };
+            is_doubtful |= failure.applied == Applied::Unknown;
+            if failure.is(401) && !is_renewed {
+                is_renewed = true;
+                continue;
+            }
+            let now = self.pace.now();
+            if failure.is(429) {
+                self.limiter.refused(kind, now);
+            }
+            let is_again = failure.is(429) || (failure.is(503) && (repeats || kind == Kind::Read));
+            let wait = backoff(refusals, self.random());
+            if is_again && wait <= *patience {
+                *patience -= wait;
+                refusals += 1;
+                self.pace.wait(wait);
+                continue;
+            }
+            let applied = match (kind, is_doubtful) {
+                (Kind::Write, true) => Applied::Unknown,
+                _ => Applied::No,
+            };
+            return Err(Failure { applied, ..failure });
+        }
+    }
+
+    fn once(
+        &mut self,
+        ask: &Ask,
+        kind: Kind,
+        renew: bool,
+        patience: &mut Duration,
+    ) -> Result<View, Failure> {
+        let wait = self.limiter.missing(kind, self.pace.now());
+        if wait > *patience {
+            return Err(Failure::no(format!(
+                "the own quota of calls to Google Sheets is used up for {:.1} s more",
+                wait.as_secs_f64()
+            )));
+        }
+        if wait > Duration::ZERO {
+            *patience -= wait;
+            self.pace.wait(wait);
+        }
+        let time = self.call_timeout;
+        let token = async {
+            // The runtime was at rest: closed connections are noticed before one is used.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            tokio::time::timeout(time, self.auth.refresh(renew, &self.context)).await
+        };
+        self.runtime.block_on(token).map_err(|_| {
+            let seconds = time.as_secs_f64();
+            Failure::no(format!("Google has given no access token within {seconds} s"))
+        })??;
+        self.limiter.take(kind, self.pace.now());
+        let call = perform(&self.hub, &self.spreadsheet, ask);
+        match self.runtime.block_on(async { tokio::time::timeout(time, call).await }) {
+            Ok(Ok(spreadsheet)) => Ok(view(spreadsheet)),
+            Ok(Err(error)) => Err(self.context.explain(&error)),
+            Err(_) => {
+                let seconds = time.as_secs_f64();
+                Err(Failure::unknown(format!("Google Sheets has not answered within {seconds} s")))
+            }
+        }
+    }
+}
+
+/// The machine's certificates where it has some, else those that Mozilla trusts: an image may have none.
+fn connector(timeout: Duration) -> Result<Connector, Failure> {
+    let provider = || {
+        let provider = rustls::crypto::ring::default_provider();
+        HttpsConnectorBuilder::new().with_provider_and_native_roots(provider)
+    };
+    let mut http = HttpConnector::new();
+    http.enforce_http(false);
+    http.set_connect_timeout(Some(timeout));
+    http.set_nodelay(true);
+    let builder = match provider() {
+        Ok(builder) => builder,
+        Err(_) => HttpsConnectorBuilder::new()
+            .with_provider_and_webpki_roots(rustls::crypto::ring::default_provider())
+            .map_err(|error| Failure::no(format!("TLS can't be used: {error}")))?,
+    };
+    Ok(builder.https_or_http().enable_http1().wrap_connector(http))
+}
+
+async fn perform(
+    hub: &Hub<Connector>,
+    spreadsheet: &str,
+    ask: &Ask,
+) -> common::Result<google::Spreadsheet> {
+    let calls = hub.spreadsheets();
+    match ask {
+        Ask::Write(requests, ranges) => {
+            let is_shown = !ranges.is_empty();
+            let fields = match is_shown {
+                true => format!("updatedSpreadsheet({SHOWN})"),
+                false => "spreadsheetId".into(),
+            };
+            let request = google::BatchUpdateSpreadsheetRequest {
+                requests: Some(requests.clone()),
+                include_spreadsheet_in_response: Some(is_shown),
+                response_ranges: Some(ranges.clone()),
+                response_include_grid_data: Some(is_shown),
+            };
+            let call = calls.batch_update(request, spreadsheet).param("fields", &fields);
+            let (_, answer) = call.param("prettyPrint", "false").add_scope(SCOPE).doit().await?;
+            Ok(answer.updated_spreadsheet.unwrap_or_default())
+        }
+        Ask::Read(ranges) => {
+            let filter = |(tab, row): &(i32, u64)| google::DataFilter {
+                grid_range: Some(google::GridRange {
+                    sheet_id: Some(*tab),
+                    start_row_index: i32::try_from(*row).ok(),
+                    ..Default::default()
+                }),
+                ..Default::default()
+            };
+            let request = google::GetSpreadsheetByDataFilterRequest {
+                data_filters: Some(ranges.iter().map(filter).collect()),
+                include_grid_data: Some(true),
+                ..Default::default()
+            };
+            let call = calls.get_by_data_filter(request, spreadsheet).param("fields", SHOWN);
+            let call = call.param("prettyPrint", "false").add_scope(SCOPE);
+            Ok(call.doit().await?.1)
+        }
+        Ask::Tabs => {
+            let call = calls.get(spreadsheet).param("fields", TABS);
+            Ok(call.param("prettyPrint", "false").add_scope(SCOPE).doit().await?.1)
+        }
+    }
+}
+
+fn view(spreadsheet: google::Spreadsheet) -> View {
+    let mut view = View::new();
+    for sheet in spreadsheet.sheets.unwrap_or_default() {
+        let properties = sheet.properties.unwrap_or_default();
+        let rows = properties.grid_properties.and_then(|grid| grid.row_count);
+        let mut data = sheet.data.unwrap_or_default().into_iter();
+        let shown = data.next().map(|data| {
+            let start = u64::try_from(data.start_row.unwrap_or_default()).unwrap_or_default();
+            (start, data.row_data.unwrap_or_default().into_iter().map(cells).collect())
+        });
+        let tab = Tab {
+            title: properties.title.unwrap_or_default(),
+            rows: rows.and_then(|rows| u64::try_from(rows).ok()).unwrap_or_default(),
+            shown,
+        };
+        // An id of 0 is left out by some versions of the API.
+        view.insert(properties.sheet_id.unwrap_or_default(), tab);
+    }
+    view
+}
+
+fn cells(row: google::RowData) -> Vec<Cell> {
+    let cell = |cell: google::CellData| match cell.user_entered_value {
+        None => Cell::Empty,
+        Some(google::ExtendedValue { string_value: Some(text), .. }) if text.is_empty() => {
+            Cell::Empty
+        }
+        Some(google::ExtendedValue { string_value: Some(text), .. }) => Cell::Text(text),
+        Some(google::ExtendedValue {
+            bool_value: None,
+            error_value: None,
+            formula_value: None,
+            number_value: None,
+            ..
+        }) => Cell::Empty,
+        Some(_) => Cell::Other,
+    };
+    row.values.unwrap_or_default().into_iter().map(cell).collect()
+}

@@ -1,0 +1,191 @@
+//! How often Google is asked: a bucket for writes and one for reads, and how long to wait after a
+//! refusal. Pure: time is handed in by [`Pace`].
+//!
+//! Google counts calls by the minute and by account (60 writes, 60 reads), and its counters start
+//! anew at a moment that nobody here knows. So a bucket is small: what it holds at once and what
+//! flows into it within any minute are together no more than the limit.
+
+use std::time::{Duration, Instant};
+
+/// What a call is charged as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// It changes something.
+    Write,
+    /// It only looks.
+    Read,
+}
+
+/// Calls that one sidecar may make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quota {
+    /// Writes a minute. Google's own limit is 60 for an account.
+    pub writes_a_minute: u32,
+    /// Reads a minute. Google's own limit is 60 for an account.
+    pub reads_a_minute: u32,
+    /// Calls that may be made at once before the pace begins. Together with the calls of a minute it
+    /// should be no more than Google's limit.
+    pub at_once: u32,
+}
+
+impl Default for Quota {
+    /// 55 a minute each, and five at once: 60 in the worst minute.
+    fn default() -> Self {
+        Self { writes_a_minute: 55, reads_a_minute: 55, at_once: 5 }
+    }
+}
+
+/// Time, for whoever waits.
+pub trait Pace: Send + std::fmt::Debug {
+    /// Time since some start that does not move.
+    fn now(&self) -> Duration;
+    /// Waits so long.
+    fn wait(&mut self, time: Duration);
+}
+
+/// The machine's clock; waiting is sleeping.
+#[derive(Debug, Clone, Copy)]
+pub struct RealPace(Instant);
+
+impl Default for RealPace {
+    fn default() -> Self {
+        Self(Instant::now())
+    }
+}
+
+impl Pace for RealPace {
+    fn now(&self) -> Duration {
+        self.0.elapsed()
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the quota is a matter of time alone")]
+    fn wait(&mut self, time: Duration) {
+        std::thread::sleep(time);
+    }
+}
+
+/// Calls that may be made, flowing in evenly.
+#[derive(Debug)]
+struct Bucket {
+    a_second: f64,
+    most: f64,
+    has: f64,
+    at: Duration,
+}
+
+impl Bucket {
+    fn new(a_minute: u32, at_once: u32) -> Self {
+        let most = f64::from(at_once.max(1));
+        Self { a_second: f64::from(a_minute.max(1)) / 60.0, most, has: most, at: Duration::ZERO }
+    }
+
+    fn fill(&mut self, now: Duration) {
+        let passed = now.saturating_sub(self.at).as_secs_f64();
+        self.has = (self.has + passed * self.a_second).min(self.most);
+        self.at = now;
+    }
+
+    /// How long until there is one.
+    fn missing(&mut self, now: Duration) -> Duration {
+        self.fill(now);
+        // A nanosecond more, for what rounding takes away.
+        match self.has >= 1.0 {
+            true => Duration::ZERO,
+            false => {
+                Duration::from_secs_f64((1.0 - self.has) / self.a_second) + Duration::from_nanos(1)
+            }
+        }
+    }
+}
+
+/// The own calls, kept under the quota.
+#[derive(Debug)]
+pub(super) struct Limiter {
+    writes: Bucket,
+    reads: Bucket,
+}
+
+impl Limiter {
+    pub(super) fn new(quota: Quota) -> Self {
+        Self {
+            writes: Bucket::new(quota.writes_a_minute, quota.at_once),
+            reads: Bucket::new(quota.reads_a_minute, quota.at_once),
+        }
+    }
+
+    fn bucket(&mut self, kind: Kind) -> &mut Bucket {
+        match kind {
+            Kind::Write => &mut self.writes,
+            Kind::Read => &mut self.reads,
+        }
+    }
+
+    /// How long to wait before such a call.
+    pub(super) fn missing(&mut self, kind: Kind, now: Duration) -> Duration {
+        self.bucket(kind).missing(now)
+    }
+
+    /// A call is made now.
+    pub(super) fn take(&mut self, kind: Kind, now: Duration) {
+        let bucket = self.bucket(kind);
+        bucket.fill(now);
+        bucket.has = (bucket.has - 1.0).max(0.0);
+    }
+
+    /// Google says that there were too many, whoever made them: nothing more at once.
+    pub(super) fn refused(&mut self, kind: Kind, now: Duration) {
+        let bucket = self.bucket(kind);
+        bucket.fill(now);
+        bucket.has = 0.0;
+    }
+}
+
+/// The longest single wait after a refusal.
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(32);
+
+/// How long to wait after the refusal of this number, counted from 0: 1, 2, 4, … s and up to a second
+/// more by chance, as Google advises.
+pub(super) fn backoff(refusals: u32, random: u64) -> Duration {
+    let doubled = Duration::from_secs(1u64 << refusals.min(5));
+    (doubled + Duration::from_millis(random % 1_001)).min(LONGEST_WAIT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_minute_has_more_calls_than_google_allows() {
+        let mut limiter = Limiter::new(Quota::default());
+        let (mut now, mut calls) = (Duration::ZERO, Vec::new());
+        while now < Duration::from_secs(300) {
+            now += limiter.missing(Kind::Write, now);
+            limiter.take(Kind::Write, now);
+            calls.push(now);
+        }
+        let within = |start: Duration| {
+            let end = start + Duration::from_secs(60);
+            calls.iter().filter(|at| (start..end).contains(*at)).count()
+        };
+        let most = calls.iter().map(|start| within(*start)).max().unwrap();
+        assert!((55..=60).contains(&most), "{most}");
+        assert_eq!(limiter.missing(Kind::Read, now), Duration::ZERO, "reads are counted apart");
+    }
+
+    #[test]
+    fn after_a_refusal_there_is_nothing_at_once() {
+        let mut limiter = Limiter::new(Quota::default());
+        limiter.refused(Kind::Write, Duration::ZERO);
+        let wait = limiter.missing(Kind::Write, Duration::ZERO);
+        assert!(wait > Duration::from_secs(1) && wait < Duration::from_secs(2), "{wait:?}");
+        assert_eq!(limiter.missing(Kind::Write, wait), Duration::ZERO);
+    }
+
+    #[test]
+    fn waits_double_up_to_an_end() {
+        assert_eq!(backoff(0, 0), Duration::from_secs(1));
+        assert_eq!(backoff(2, 1_000), Duration::from_secs(5));
+        assert_eq!(backoff(5, 1_000), LONGEST_WAIT);
+        assert_eq!(backoff(u32::MAX, 7), LONGEST_WAIT);
+    }
+}

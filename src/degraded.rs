@@ -19,6 +19,7 @@ use crate::table::Table;
 
 pub mod auth;
 mod companions;
+mod double;
 mod expiry;
 mod float;
 mod hashes;

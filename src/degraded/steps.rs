@@ -28,6 +28,38 @@ pub fn has_passed_a_bound(reply: &[u8]) -> bool {
     reply.starts_with(PASSED_A_BOUND)
 }
 
+/// Keys that the commands of one evaluation may name: each is looked up, and may be a lock whose release
+/// or claim the ledger writes. So many take some tens of milliseconds.
+const MOST_KEYS: usize = 10_000;
+/// Arguments that they may have: fields, members, values.
+const MOST_ARGUMENTS: usize = 20_000;
+
+/// How much the commands of one evaluation have named.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Named {
+    keys: usize,
+    arguments: usize,
+}
+
+impl Named {
+    /// One more command.
+    ///
+    /// # Errors
+    /// The whole evaluation is refused where that is too much.
+    pub(super) fn add(&mut self, keys: usize, arguments: usize) -> Result<(), Stop> {
+        self.keys = self.keys.saturating_add(keys);
+        self.arguments = self.arguments.saturating_add(arguments);
+        if self.keys <= MOST_KEYS && self.arguments <= MOST_ARGUMENTS {
+            return Ok(());
+        }
+        Err(Stop::Refused(format!(
+            "ERR lockside: while upstream is unavailable a command or transaction on locks names at \
+             most {MOST_KEYS} keys and has at most {MOST_ARGUMENTS} arguments; nothing was done: \
+             send several"
+        )))
+    }
+}
+
 /// What is left of them. A copy takes from the same.
 #[derive(Debug, Clone)]
 pub(super) struct Steps(Rc<Cell<u64>>);

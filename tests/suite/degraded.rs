@@ -2,6 +2,7 @@
 //! for byte, but for what `known` names.
 
 mod contents;
+mod edges;
 mod engine;
 mod known;
 mod random;

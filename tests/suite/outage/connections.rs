@@ -231,6 +231,50 @@ fn a_transaction_across_the_crash() {
     }
 }
 
+/// A transaction that was begun with Redis is not carried out without it; sent again it is.
+#[test]
+fn a_transaction_that_is_open_when_redis_is_lost() {
+    let Some(mut stage) = Stage::start() else { return };
+    stage.take("lock:a", A);
+    assert_eq!(answer(&mut stage.holder, "MULTI"), OK);
+    assert_eq!(answer(&mut stage.holder, "DEL lock:a"), QUEUED);
+    stage.redis.kill();
+    stage.wait_mode("degraded");
+    answer(&mut stage.holder, "DEL lock:a");
+    let reply = answer(&mut stage.holder, "EXEC");
+    assert!(reply.starts_with("-EXECABORT "), "{reply}");
+    stage.assert_held("lock:a", A);
+    for (line, reply) in [("MULTI", OK), ("DEL lock:a", QUEUED), ("EXEC", "*1\r\n:1\r\n")] {
+        assert_eq!(answer(&mut stage.holder, line), reply);
+    }
+}
+
+/// For its client's own commands a lock has the TTL that the client gave it, or none, with Redis and without.
+#[test]
+fn a_lock_without_ttl_has_none() {
+    let Some(mut stage) = Stage::start() else { return };
+    assert_eq!(answer(&mut stage.holder, &format!("SET lock:a {A} NX")), OK);
+    assert_eq!(answer(&mut stage.holder, &format!("SET lock:b {B} NX PX 30000")), OK);
+    let check = |stage: &mut Stage| {
+        for (line, reply) in [
+            ("PERSIST lock:a", ZERO),
+            ("PEXPIRE lock:a 5000 XX", ZERO),
+            ("EXPIRE lock:a 5 GT", ZERO),
+            ("EXPIRE lock:a 5 NX", ONE),
+            ("PTTL lock:a", NO_TTL),
+            ("PERSIST lock:b", ONE),
+            ("PEXPIRE lock:b 5000 XX", ONE),
+            ("PTTL lock:b", NO_TTL),
+        ] {
+            assert_eq!(answer(&mut stage.holder, line), reply, "{line}");
+        }
+    };
+    check(&mut stage);
+    stage.redis.kill();
+    stage.wait_mode("degraded");
+    check(&mut stage);
+}
+
 /// Subscribers, MONITOR and clients blocked on ordinary keys are closed, as Redis would; others
 /// stay.
 #[test]

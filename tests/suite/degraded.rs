@@ -4,6 +4,7 @@
 mod contents;
 mod edges;
 mod engine;
+mod fair;
 mod known;
 mod random;
 mod sandbox;

@@ -26,6 +26,7 @@ use crate::worker::{Common, Limits, Listener, Mailbox, Worker};
 
 mod parts;
 mod start;
+mod store;
 mod sweep;
 
 use parts::Menders;

@@ -40,6 +40,7 @@ mod queue;
 mod request;
 mod settle;
 mod submit;
+mod timing;
 mod withdraw;
 
 use conflict::Disputes;
@@ -51,6 +52,7 @@ pub use now::Now;
 use peers::Peers;
 use queue::Queue;
 use request::{Kind, Request, Want};
+pub use timing::{FIRST_RETRY, LAST_RETRY, Quota, Timing};
 use withdraw::{Answered, Withdrawn};
 
 /// Rows of one group. A thousand rows are a few milliseconds of work beside the one sync that they
@@ -77,45 +79,6 @@ pub const ANSWERED_KEPT: usize = 16_384;
 /// Rows since the last snapshot that make a new one worth its while. With many locks it is twice
 /// their number, so that a snapshot costs each row little.
 pub const COMPACT_AFTER: usize = 20_000;
-/// First wait before a failed exchange is made again; it doubles...
-pub const FIRST_RETRY: Duration = Duration::from_millis(50);
-/// ...up to this.
-pub const LAST_RETRY: Duration = Duration::from_secs(1);
-
-/// The committer's times.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Timing {
-    /// Longest silence of a log; others take a log for dead after three of it (SPEC 8).
-    pub heartbeat: Duration,
-    /// Longest time between two reads: how late another sidecar's entries are seen.
-    pub poll: Duration,
-    /// How far clocks may be apart (`ttl` rules, SPEC 3).
-    pub max_clock_skew: Duration,
-    /// `fast`: how soon what Redis has done is in the ledger. None in `strict`.
-    pub mirror_interval: Option<Duration>,
-}
-
-impl Timing {
-    /// Longest time between two reads. In `fast` at least two are in a `mirror_interval`: who has lost
-    /// Redis is heard of, and what was granted till then is written, before that one's lock-delay is
-    /// over (SPEC 8). So long the view of the ledger is young, twice (SPEC 2, calm).
-    pub fn poll(&self) -> Duration {
-        self.mirror_interval.map_or(self.poll, |interval| self.poll.min(interval / 2))
-    }
-}
-
-impl Default for Timing {
-    /// For SQLite: a read costs microseconds, a heartbeat one sync.
-    fn default() -> Self {
-        Self {
-            heartbeat: Duration::from_secs(10),
-            poll: Duration::from_secs(1),
-            max_clock_skew: Duration::from_secs(1),
-            mirror_interval: None,
-        }
-    }
-}
-
 /// What is to be done next.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step {
@@ -160,7 +123,11 @@ pub struct Done {
 /// The state of the group commit. See the module.
 #[derive(Debug, Clone, Default)]
 pub struct Committer {
+    /// As configured...
+    base: Timing,
+    /// ...and as it is for one of so many sidecars that live.
     timing: Timing,
+    sidecars: usize,
     /// Most rows of one group.
     group_rows: usize,
     log: Option<u64>,
@@ -220,7 +187,17 @@ impl Committer {
         let fleet = timing.mirror_interval.map(Fleet::new);
         let peers = Peers::new(timing.heartbeat);
         let disputes = timing.mirror_interval.map(|_| Disputes::default());
-        Self { timing, trouble, fleet, peers, disputes, group_rows: GROUP_ROWS, ..Self::default() }
+        Self {
+            base: timing,
+            timing,
+            sidecars: 1,
+            trouble,
+            fleet,
+            peers,
+            disputes,
+            group_rows: GROUP_ROWS,
+            ..Self::default()
+        }
     }
 
     /// The store has registered this log, and its first entry is written.
@@ -322,6 +299,7 @@ impl Committer {
         if is_foreign {
             self.peers.look(fold, self.log, now.mono);
         }
+        self.share(now);
         self.note_who_lives(fold, now, &mut done);
         self.show_undecided(fold, &mut done);
         if let Some(group) = &mut self.group {
@@ -367,8 +345,36 @@ impl Committer {
         }
     }
 
+    /// What a medium allows is shared by those who live.
+    fn share(&mut self, now: Now) {
+        self.sidecars = 1 + self.peers.count(now.mono);
+        self.timing = self.base.shared_by(self.sidecars);
+        self.peers.set_heartbeat(self.timing.heartbeat);
+        let most = 1 + self.peers.count_at_most(now.mono);
+        if let (Some(fleet), Some(interval)) = (&mut self.fleet, self.timing.mirror_interval) {
+            let longest = self.base.shared_by(most).mirror_interval;
+            fleet.set_intervals(interval, longest.unwrap_or(interval));
+        }
+    }
+
+    /// How many sidecars live, this one among them.
+    pub fn sidecars(&self) -> usize {
+        self.sidecars
+    }
+
+    /// The times of now.
+    pub fn timing(&self) -> &Timing {
+        &self.timing
+    }
+
+    /// True if the next exchange writes.
+    pub fn writes_next(&self, now: Now) -> bool {
+        self.group.is_some() || self.is_group_due(now)
+    }
+
     fn fail(&mut self, why: Arc<str>, now: Now) {
-        let wait = FIRST_RETRY.saturating_mul(1 << self.failures.min(10)).min(LAST_RETRY);
+        let Timing { first_retry, last_retry, .. } = self.timing;
+        let wait = first_retry.saturating_mul(1 << self.failures.min(10)).min(last_retry);
         self.failures = self.failures.saturating_add(1);
         self.retry_at = now.mono + wait;
         self.trouble = Some(why);
@@ -390,7 +396,9 @@ impl Committer {
     }
 
     fn poll_due(&self) -> Duration {
-        let poll = self.read_at.map_or(Duration::ZERO, |at| at + self.timing.poll());
+        // Where calls take long and are counted, their pace is from begin to begin.
+        let from = |at| if self.timing.quota.is_some() { self.read_began } else { at };
+        let poll = self.read_at.map_or(Duration::ZERO, |at| from(at) + self.timing.poll());
         let delay = self.fleet.as_ref().and_then(Fleet::read_due);
         delay.map_or(poll, |delay| delay.min(poll))
     }

@@ -89,6 +89,22 @@ impl Peers {
         self.logs.values().filter(move |peer| now.saturating_sub(peer.changed) < silence)
     }
 
+    /// How long a log may be silent follows from this.
+    pub(super) fn set_heartbeat(&mut self, heartbeat: Duration) {
+        self.silence = heartbeat * SILENT_HEARTBEATS;
+    }
+
+    /// How many other sidecars live.
+    pub(super) fn count(&self, now: Duration) -> usize {
+        self.live(now).count()
+    }
+
+    /// How many live at most, in the eyes of any of them: another may have seen a log change later.
+    pub(super) fn count_at_most(&self, now: Duration) -> usize {
+        let silence = self.silence * 2;
+        self.logs.values().filter(|peer| now.saturating_sub(peer.changed) < silence).count()
+    }
+
     /// No other sidecar lives.
     pub(super) fn is_alone(&self, now: Duration) -> bool {
         self.live(now).next().is_none()

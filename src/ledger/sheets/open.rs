@@ -21,7 +21,9 @@ impl Sheets {
     pub(super) fn opened(&mut self, start: &Start) -> Result<u64, OpenError> {
         if self.api.is_none() {
             let pace = self.pace.take().unwrap_or_else(|| Box::new(RealPace::default()));
-            self.api = Some(Api::new(&self.settings, pace).map_err(StoreError::from)?);
+            // Nobody is asked for that: what is wrong is so until somebody changes it.
+            let made = Api::new(&self.settings, pace);
+            self.api = Some(made.map_err(|failure| OpenError::Mismatch(failure.text))?);
         }
         (self.log, self.start, self.is_doubtful) = (None, None, false);
         let (title, registry) = (self.registry_title(), self.registry_tab());

@@ -98,9 +98,14 @@ impl Bucket {
     }
 }
 
-/// The own calls, kept under the quota.
+/// Rounds of one exchange that may come at once, however many share the quota: an exchange that has to
+/// wait in its middle may never be whole.
+const AT_ONCE: u32 = 3;
+
+/// The own calls, kept under the own share of the quota.
 #[derive(Debug)]
 pub(super) struct Limiter {
+    quota: Quota,
     writes: Bucket,
     reads: Bucket,
 }
@@ -108,9 +113,28 @@ pub(super) struct Limiter {
 impl Limiter {
     pub(super) fn new(quota: Quota) -> Self {
         Self {
+            quota,
             writes: Bucket::new(quota.writes_a_minute, quota.at_once),
             reads: Bucket::new(quota.reads_a_minute, quota.at_once),
         }
+    }
+
+    /// So many sidecars share the quota now.
+    pub(super) fn share(&mut self, sidecars: usize, now: Duration) {
+        let sidecars = u32::try_from(sidecars).unwrap_or(u32::MAX).max(1);
+        let most = (self.quota.at_once / sidecars).max(AT_ONCE.min(self.quota.at_once));
+        let quota = [self.quota.writes_a_minute, self.quota.reads_a_minute];
+        for (bucket, a_minute) in [&mut self.writes, &mut self.reads].into_iter().zip(quota) {
+            bucket.fill(now);
+            bucket.a_second = f64::from(a_minute.max(1)) / 60.0 / f64::from(sidecars);
+            bucket.most = f64::from(most.max(1));
+            bucket.has = bucket.has.min(bucket.most);
+        }
+    }
+
+    /// The time in which two calls flow in: whoever waits for one waits no longer.
+    pub(super) fn longest(&mut self, kind: Kind) -> Duration {
+        Duration::from_secs_f64(2.0 / self.bucket(kind).a_second)
     }
 
     fn bucket(&mut self, kind: Kind) -> &mut Bucket {

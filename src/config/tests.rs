@@ -8,6 +8,8 @@ use super::*;
 use crate::lock::rule::{Mode, Outage, Rule, RuleId, Stamp};
 
 mod mistakes;
+#[cfg(feature = "sheets")]
+mod sheets;
 
 fn sources(file: &str, environment: &[(&str, &str)]) -> Sources {
     let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
@@ -68,10 +70,13 @@ fn uncommented() -> String {
         _ => line.to_owned(),
     };
     let lines: Vec<String> = EXAMPLE.lines().map(line).collect();
-    lines.join("\n").replace("\nuser = []\n", "\n")
+    let text = lines.join("\n").replace("\nuser = []\n", "\n");
+    // A spreadsheet goes with its own kind of ledger.
+    text.replace("kind = \"sqlite\"", "kind = \"sheets\"")
 }
 
 #[test]
+#[cfg(feature = "sheets")]
 fn the_examples_users_are_valid() {
     let users = settings(&uncommented(), &[]).users;
     let named: Vec<_> = users.iter().map(|user| user.name.as_str()).collect();
@@ -238,19 +243,6 @@ fn state_directory_follows_its_order() {
     assert_eq!(dir(&[("XDG_STATE_HOME", "relative")]), PathBuf::from("/var/lib/lockside"));
     let own = [("LOCKSIDE_STATE_DIR", "/own"), ("STATE_DIRECTORY", "/s")];
     assert_eq!(dir(&own), PathBuf::from("/own"));
-}
-
-#[test]
-fn a_sheet_is_told_and_not_obeyed() {
-    let told = |environment: &[(&str, &str)]| settings("", environment).warnings;
-    let nowhere = "set, but this version has no sheet ledger: nothing is written there";
-    let one = told(&[("GOOGLE_SHEET_ID", "1abc")]);
-    assert_eq!(one, [format!("GOOGLE_SHEET_ID is {nowhere}")]);
-    let credentials = ("GOOGLE_APPLICATION_CREDENTIALS_JSON", "hunter2");
-    let two = told(&[("GOOGLE_SHEET_ID", "1abc"), credentials]);
-    let names = "GOOGLE_SHEET_ID, GOOGLE_APPLICATION_CREDENTIALS_JSON";
-    assert_eq!(two, [format!("{names} are {nowhere}")]);
-    assert!(told(&[("GOOGLE_SHEET_ID", "")]).is_empty());
 }
 
 #[test]

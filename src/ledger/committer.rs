@@ -267,8 +267,8 @@ impl Committer {
                 Step::Exchange(Arc::default())
             }
             None => {
-                let mirror = self.mirror_due().unwrap_or(Duration::MAX);
-                Step::Until(due.min(self.heartbeat_due()).min(mirror))
+                let others = [self.mirror_due(), self.urgent_due()].into_iter().flatten();
+                Step::Until(others.fold(due.min(self.heartbeat_due()), Duration::min))
             }
         }
     }
@@ -385,7 +385,7 @@ impl Committer {
             || self.queue.count(Kind::Claim) > 0 && self.is_delay_over()
             || self.queue.count(Kind::Mirror) >= MIRROR_ROWS
             || self.mirror_due().is_some_and(|due| now.mono >= due)
-            || !self.urgent.is_empty()
+            || self.urgent_due().is_some_and(|due| now.mono >= due)
             || self.lazy.len() >= LAZY_ROWS
             || now.mono >= self.heartbeat_due()
             || self.is_ending
@@ -401,6 +401,15 @@ impl Committer {
         let poll = self.read_at.map_or(Duration::ZERO, |at| from(at) + self.timing.poll());
         let delay = self.fleet.as_ref().and_then(Fleet::read_due);
         delay.map_or(poll, |delay| delay.min(poll))
+    }
+
+    /// When what goes before everything else is to be written: at once; but for a WON alone, where calls
+    /// are counted and take long. Its client was told; the next claim would have to wait for it.
+    fn urgent_due(&self) -> Option<Duration> {
+        let can_wait = self.timing.quota.is_some()
+            && self.urgent.iter().all(|want| matches!(want, Want::Won(..)));
+        let wait = if can_wait { self.timing.poll() } else { Duration::ZERO };
+        (!self.urgent.is_empty()).then(|| self.read_at.unwrap_or_default() + wait)
     }
 
     /// When what Redis has done is to be written: in `strict`, or when Redis does not decide any

@@ -23,5 +23,6 @@ mod observe;
 mod outage;
 mod repair;
 mod replicas;
+mod sheets;
 mod support;
 mod transparent;

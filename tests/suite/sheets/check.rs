@@ -1,0 +1,1 @@
+//! What `lockside check` says of a sheet.

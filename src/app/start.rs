@@ -17,8 +17,8 @@ use crate::upstream::Upstream;
 use crate::upstream::tracker::{self, Outlook, Tracker};
 use crate::worker::Common;
 
-use super::store::{place, store, timing};
 use super::parts::{Follower, Ledgers, Passes, Postman, Scout};
+use super::store::{place, store, timing};
 use super::{Failure, unix_ms};
 
 /// What several parts share, made before any of them.

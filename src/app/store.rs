@@ -25,9 +25,7 @@ pub(super) fn store(ledger: &Ledger) -> Box<dyn Store> {
     match ledger.kind {
         LedgerKind::Sqlite => Box::new(Sqlite::new(&ledger.path)),
         #[cfg(feature = "sheets")]
-        LedgerKind::Sheets => {
-            Box::new(sheets::Sheets::new(sheets(&ledger.sheet)))
-        }
+        LedgerKind::Sheets => Box::new(sheets::Sheets::new(sheets(&ledger.sheet))),
         // The configuration refuses it.
         #[cfg(not(feature = "sheets"))]
         LedgerKind::Sheets => Box::new(Sqlite::new(&ledger.path)),

@@ -6,9 +6,9 @@
 use std::time::Duration;
 
 use super::problem::Wrong;
+use super::sheet as sheets;
 use super::source::Draft;
 use super::values::{self, Range};
-use super::sheet as sheets;
 use super::{Ledger, Limits, Log, Observe, Problems, Sources, Upstream, address, environment};
 use crate::ledger::Guarantee;
 use crate::lock::rule::{Glob, MAX_RULES, Rule};

@@ -8,8 +8,7 @@ use super::values::Range;
 use super::{Ledger, LedgerKind, Secret};
 
 /// How a spreadsheet is named.
-const SPREADSHEET: &str =
-    "the spreadsheet's address from the browser, or its id: what stands there between /d/ and /edit";
+const SPREADSHEET: &str = "the spreadsheet's address from the browser, or its id: what stands there between /d/ and /edit";
 /// The shortest id that can be one: Google's have 44 characters.
 const SHORTEST_ID: usize = 20;
 /// The longest.

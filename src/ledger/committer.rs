@@ -52,7 +52,7 @@ pub use now::Now;
 use peers::Peers;
 use queue::Queue;
 use request::{Kind, Request, Want};
-pub use timing::{FIRST_RETRY, LAST_RETRY, Quota, Timing};
+pub use timing::{FIRST_RETRY, LAST_RETRY, MOST_SIDECARS, Quota, Timing};
 use withdraw::{Answered, Withdrawn};
 
 /// Rows of one group. A thousand rows are a few milliseconds of work beside the one sync that they
@@ -128,6 +128,7 @@ pub struct Committer {
     /// ...and as it is for one of so many sidecars that live.
     timing: Timing,
     sidecars: usize,
+    is_surplus: bool,
     /// Most rows of one group.
     group_rows: usize,
     log: Option<u64>,
@@ -350,6 +351,8 @@ impl Committer {
         self.sidecars = 1 + self.peers.count(now.mono);
         self.timing = self.base.shared_by(self.sidecars);
         self.peers.set_heartbeat(self.timing.heartbeat);
+        self.is_surplus |=
+            self.timing.quota.is_some() && self.peers.elders(now.mono) >= MOST_SIDECARS;
         let most = 1 + self.peers.count_at_most(now.mono);
         if let (Some(fleet), Some(interval)) = (&mut self.fleet, self.timing.mirror_interval) {
             let longest = self.base.shared_by(most).mirror_interval;
@@ -360,6 +363,11 @@ impl Committer {
     /// How many sidecars live, this one among them.
     pub fn sidecars(&self) -> usize {
         self.sidecars
+    }
+
+    /// True once so many others live, and did before this one, that the medium is not enough for it.
+    pub fn is_surplus(&self) -> bool {
+        self.is_surplus
     }
 
     /// The times of now.

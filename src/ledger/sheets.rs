@@ -41,11 +41,13 @@ mod requests;
 mod settings;
 mod snapshot;
 mod state;
+mod survey;
 
 use api::Api;
 pub use quota::{Pace, Quota, RealPace};
 pub use settings::{Credentials, GOOGLE, Settings, checked_url};
 use state::State;
+pub use survey::Survey;
 
 /// Rows that are kept in memory for [`Store::history`]; past that the oldest goes.
 const HISTORY: usize = 10_000;

@@ -139,7 +139,8 @@ impl Outlook {
         self.others_degraded.store(committer.has_others_degraded(now), Ordering::Release);
         self.has_company.store(committer.has_company(now), Ordering::Release);
         if let Some(read) = committer.read_since() {
-            let until = u64::try_from((read + committer.timing().poll() * 2).as_millis()).unwrap_or(u64::MAX);
+            let until = u64::try_from((read + committer.timing().poll() * 2).as_millis())
+                .unwrap_or(u64::MAX);
             self.calm_until.store(until, Ordering::Release);
         }
     }
@@ -282,6 +283,11 @@ impl Ledger {
     /// True for entries of this run.
     pub fn is_own(&self, position: Position) -> bool {
         self.log() == Some(position.log)
+    }
+
+    /// True once it is known that this sidecar is one too many for the medium: it should end.
+    pub fn is_surplus(&self) -> bool {
+        self.shared.state().committer.is_surplus()
     }
 
     /// This run's log, when it is open.

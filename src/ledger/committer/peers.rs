@@ -20,6 +20,8 @@ struct Peer {
     is_degraded: bool,
     /// It was seen to change, and not only to be there.
     has_moved: bool,
+    /// It was there when this reader began.
+    is_older: bool,
 }
 
 /// The other logs that have not ended.
@@ -58,6 +60,7 @@ impl Peers {
                 changed: known.map_or(now, |known| known.changed),
                 is_degraded: log.mode == LogMode::Degraded,
                 has_moved: known.map_or(self.has_begun, |known| known.has_moved),
+                is_older: self.logs.get(&number).map_or(!self.has_begun, |known| known.is_older),
             };
             (number, peer)
         });
@@ -97,6 +100,11 @@ impl Peers {
     /// How many other sidecars live.
     pub(super) fn count(&self, now: Duration) -> usize {
         self.live(now).count()
+    }
+
+    /// How many others live for certain that were there before this one.
+    pub(super) fn elders(&self, now: Duration) -> usize {
+        self.live(now).filter(|peer| peer.is_older && peer.has_moved).count()
     }
 
     /// How many live at most, in the eyes of any of them: another may have seen a log change later.

@@ -13,6 +13,9 @@ const READS_IN_TENTHS: u32 = 8;
 /// A sidecar that has nothing to write takes a sixth of its share of the writes.
 const HEARTBEATS: u32 = 6;
 
+/// So many sidecars can share what a medium allows (SPEC 8).
+pub const MOST_SIDECARS: usize = 10;
+
 /// What all live sidecars together may ask of a medium.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quota {

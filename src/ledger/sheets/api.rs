@@ -114,6 +114,11 @@ impl Api {
         })
     }
 
+    /// The account's address, where the credentials have it.
+    pub(super) fn account(&self) -> Option<String> {
+        self.context.account.clone()
+    }
+
     /// So many sidecars share the quota now.
     pub(super) fn share(&mut self, sidecars: usize) {
         self.limiter.share(sidecars, self.pace.now());

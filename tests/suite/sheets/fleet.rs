@@ -48,3 +48,22 @@ fn one_lock_has_one_holder() {
     }
     wait_until("repaired", || redis.ask("GET lock:last") == bulk(A));
 }
+
+/// Ten share what Google allows; the next one is told so, and the others go on.
+#[test]
+fn the_eleventh_is_refused_with_advice() {
+    let (redis, sheet) = (Redis::start(), Sheet::new());
+    let beats = SOON.replace("heartbeat = \"1s\"", "heartbeat = \"200ms\"");
+    let started: Vec<Option<Subject>> = (0..10).map(|_| subject(&redis, &sheet, &beats)).collect();
+    let Some(ten) = started.into_iter().collect::<Option<Vec<_>>>() else { return };
+    let Some(mut surplus) = subject(&redis, &sheet, &beats) else { return };
+    let Some(process) = surplus.process_mut() else { return };
+    wait_until("the eleventh has ended", || process.exit_code() == Some(1));
+    let told = process.output();
+    assert!(told.contains("10 other sidecars use the spreadsheet"), "{told}");
+    assert!(told.contains("another spreadsheet and another service account"), "{told}");
+    for (number, one) in ten.iter().enumerate() {
+        let key = format!("lock:{number}");
+        ask_until(&mut one.client(), &take(&key, A), |reply| reply == OK);
+    }
+}

@@ -12,12 +12,23 @@ use std::sync::Arc;
 use emulated_sheets::{Emulator, Options, Quota};
 use tempfile::TempDir;
 
-use crate::support::process::directory;
-use crate::support::wait_until;
+use crate::support::lockside::command;
+use crate::support::process::{Process, directory, free_port};
+use crate::support::{Redis, Settings, wait_until};
 
 /// Times of a ledger that answers in milliseconds, so that no test waits for what a real one needs.
 const SOON: &str = "mirror_interval = \"300ms\"\npoll = \"150ms\"\nheartbeat = \"1s\"\n\
                     acquire_timeout = \"5s\"\nwrites_a_minute = 60000\nreads_a_minute = 60000\n";
+
+/// A Lockside that may end by itself.
+fn launch(redis: &Redis, tables: &str, folder: &TempDir) -> Process {
+    let config = folder.path().join("l.toml");
+    let settings = Settings { tables, ..Settings::default() };
+    std::fs::write(&config, settings.text(free_port(), &redis.url())).unwrap();
+    let mut command = command();
+    command.arg("--config").arg(&config).env("LOCKSIDE_STATE_DIR", folder.path().join("state"));
+    Process::start_in("lockside", &mut command, directory("launched").into())
+}
 
 /// A spreadsheet of its own, and a key for it.
 struct Sheet {

@@ -1,9 +1,9 @@
 //! How a sheet and the right to use it are given.
 
-use super::{SOON, Sheet};
+use super::{SOON, Sheet, launch};
 use crate::support::client::ask_until;
 use crate::support::locks::{A, OK, QUICK, take, wait_mode};
-use crate::support::process::{Process, directory, free_port};
+use crate::support::process::directory;
 use crate::support::{Redis, Settings, Subject, direct, wait_until};
 
 /// Grants a lock, and sees it in the sheet.
@@ -61,12 +61,7 @@ fn a_key_that_is_none_is_refused() {
     ] {
         text.iter().for_each(|text| std::fs::write(&file, text).unwrap());
         let tables = format!("{}credentials = \"{}\"\n", sheet.anonymous(), file.display());
-        let settings = Settings { tables: &tables, ..Settings::default() };
-        let config = folder.path().join("l.toml");
-        std::fs::write(&config, settings.text(free_port(), &redis.url())).unwrap();
-        let mut command = crate::support::lockside::command();
-        command.arg("--config").arg(&config).env("LOCKSIDE_STATE_DIR", folder.path());
-        let mut process = Process::start_in("lockside", &mut command, directory("end").into());
+        let mut process = launch(&redis, &tables, &folder);
         wait_until("lockside has ended", || process.exit_code() == Some(1));
         let told = process.output();
         assert!(told.contains(expected) && told.contains("in the spreadsheet"), "{told}");

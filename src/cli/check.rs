@@ -17,6 +17,7 @@ use findings::{Finding, Save, judge};
 
 mod findings;
 mod ledger;
+#[cfg(feature = "sheets")]
 mod sheet;
 
 /// Prints the findings. The configuration has been read, so it is valid.
@@ -30,7 +31,11 @@ pub(super) fn run(settings: &Settings) -> ExitCode {
     }
     found.extend(match settings.ledger.kind {
         LedgerKind::Sqlite => ledger::judge(settings),
+        #[cfg(feature = "sheets")]
         LedgerKind::Sheets => sheet::judge(settings),
+        // The configuration has refused it.
+        #[cfg(not(feature = "sheets"))]
+        LedgerKind::Sheets => Vec::new(),
     });
     match upstream(&settings.upstream) {
         Ok(findings) => found.extend(findings),

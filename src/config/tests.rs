@@ -246,6 +246,20 @@ fn state_directory_follows_its_order() {
 }
 
 #[test]
+#[cfg(not(feature = "sheets"))]
+fn a_build_without_sheets_refuses_one() {
+    let id = "1BxiMVs0XRA5nFMdKvBdBZjgmUUqptlbs74OgvE2upms";
+    let expected = "a sheet ledger is not in this build of Lockside; expected \"sqlite\", or a build \
+                    with the feature `sheets`";
+    assert_eq!(
+        refused("ledger.kind = 'sheets'", &[]),
+        format!("l.toml:1: ledger.kind: {expected}")
+    );
+    let told = refused("", &[("GOOGLE_SHEET_ID", id)]);
+    assert_eq!(told, format!("environment: GOOGLE_SHEET_ID: {expected}"));
+}
+
+#[test]
 fn the_ledger_lies_below_the_state_directory() {
     let path = |file: &str, environment: &[(&str, &str)]| settings(file, environment).ledger.path;
     let state = ("LOCKSIDE_STATE_DIR", "/s");

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use super::findings::Finding;
+use crate::cli::ledger::{fold_of, start};
 use crate::config::text::show_duration;
 use crate::config::{Ledger, Settings};
 use crate::ledger::Guarantee;
+use crate::ledger::sheets::Sheets;
 
 /// How long clients wait for a reply unless they are told otherwise, by their own documentation.
 const CLIENTS: [(&str, Duration); 4] = [
@@ -16,11 +18,7 @@ const CLIENTS: [(&str, Duration); 4] = [
 ];
 
 /// Looks at the spreadsheet.
-#[cfg(feature = "sheets")]
 pub(super) fn judge(settings: &Settings) -> Vec<Finding> {
-    use crate::cli::ledger::{fold_of, start};
-    use crate::ledger::sheets::Sheets;
-
     let sheet = &settings.ledger.sheet;
     let id = &sheet.spreadsheet;
     let mut store = Sheets::new(crate::app::store::sheets(sheet));
@@ -48,12 +46,6 @@ pub(super) fn judge(settings: &Settings) -> Vec<Finding> {
     }
     found.push(guarantee(settings));
     found
-}
-
-/// The configuration has refused it.
-#[cfg(not(feature = "sheets"))]
-pub(super) fn judge(_: &Settings) -> Vec<Finding> {
-    vec![Finding::fail("a sheet ledger is not in this build of Lockside")]
 }
 
 /// What a loss of Redis may cost.

@@ -1,12 +1,14 @@
 //! Google Sheets itself goes away: at the start, in calm times, in an outage of Redis.
 
+use std::time::{Duration, Instant};
+
 use emulated_sheets::{Fault, Kind, Target};
 
 use super::outage::subject;
 use super::{SOON, Sheet};
 use crate::support::client::ask_until;
 use crate::support::locks::{A, B, NIL, OK, ONE, bulk, give, take, wait_mode};
-use crate::support::{Client, Redis, wait_until};
+use crate::support::{Client, Redis, Settings, Subject, direct, wait_until};
 
 /// The ways to be away, and what clients are told then.
 fn ways() -> [(Kind, &'static str); 3] {
@@ -99,4 +101,85 @@ fn too_many_calls_are_waited_for() {
     ask_until(&mut client, &take("lock:b", B), |reply| reply == OK);
     sheet.wait_row(&["claim", "lock:b", B]);
     assert!(sheet.google.journal().iter().filter(|call| call.status == 429).count() == 2);
+}
+
+/// Redis is well and Google is not: once nobody knows any more what the others do, nothing is granted; what
+/// Redis has granted before that is written when Google is back.
+#[test]
+fn calm_times_without_google_end_and_come_back() {
+    for (kind, why) in ways() {
+        let (redis, sheet) = (Redis::start(), Sheet::new());
+        let Some(lockside) = subject(&redis, &sheet, &format!("{SOON}{IMPATIENT}")) else { return };
+        wait_mode(lockside.port(), "healthy");
+        let mut client = lockside.client();
+        ask_until(&mut client, &take("lock:a", A), |reply| reply == OK);
+        goes_away(&sheet, &kind);
+        let mut granted = Vec::new();
+        wait_until(&format!("told {why}"), || {
+            let key = format!("lock:{}", granted.len());
+            match client.ask(&take(&key, B)) {
+                reply if reply == OK => granted.push(key),
+                reply => return reply.starts_with('-') && reply.contains(why),
+            }
+            false
+        });
+        assert_eq!(client.ask("GET lock:a"), bulk(A), "{why}");
+        assert_eq!(client.ask("SET other 1"), OK, "{why}");
+        sheet.google.clear_faults();
+        ask_until(&mut client, &take("lock:later", B), |reply| reply == OK);
+        granted.iter().for_each(|key| sheet.wait_row(&["grant", key, B]));
+    }
+}
+
+/// Tokens are taken back: a new one is fetched, and nobody notices. The account is deleted: that is said,
+/// with its name, and heals when it is there again.
+#[test]
+fn tokens_and_accounts_that_go_away() {
+    let (redis, sheet) = (Redis::start(), Sheet::new());
+    let Some(lockside) = subject(&redis, &sheet, SOON) else { return };
+    wait_mode(lockside.port(), "healthy");
+    let mut client = lockside.client();
+    ask_until(&mut client, &take("lock:a", A), |reply| reply == OK);
+    sheet.google.revoke_tokens();
+    ask_until(&mut client, &take("lock:b", A), |reply| reply == OK);
+    sheet.wait_row(&["grant", "lock:b", A]);
+    let account = sheet.google.account(1);
+    sheet.google.set_account(&account, false);
+    sheet.google.revoke_tokens();
+    let mut number = 0;
+    wait_until("it is said", || {
+        number += 1;
+        let reply = client.ask(&take(&format!("lock:{number}"), B));
+        assert!(reply == OK || reply.starts_with('-'), "{reply}");
+        reply.contains(&account)
+    });
+    sheet.google.set_account(&account, true);
+    ask_until(&mut client, &take("lock:d", B), |reply| reply == OK);
+    let Some(process) = lockside.process() else { return };
+    let told = process.output();
+    assert!(!told.contains("ya29") && !told.contains("PRIVATE"), "{told}");
+}
+
+/// An orderly end takes no longer than it may, though Google never answers, and says what was lost.
+#[test]
+fn an_end_without_google_is_in_time() {
+    let (redis, sheet) = (Redis::start(), Sheet::new());
+    let late = SOON.replace("300ms", "60s");
+    let tables = sheet.table(&late);
+    let settings =
+        Settings { top: "drain_timeout = \"2s\"", tables: &tables, ..Settings::default() };
+    if direct() {
+        return;
+    }
+    let mut lockside = Subject::with(&redis, settings);
+    wait_mode(lockside.port(), "healthy");
+    ask_until(&mut lockside.client(), &take("lock:a", A), |reply| reply == OK);
+    goes_away(&sheet, &Kind::Hang { applied: false });
+    let Some(process) = lockside.process_mut() else { return };
+    let began = Instant::now();
+    process.signal("TERM");
+    wait_until("lockside has ended", || process.exit_code() == Some(0));
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    let told = process.output();
+    assert!(told.contains("entries of the ledger could not be written in time"), "{told}");
 }

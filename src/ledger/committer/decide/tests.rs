@@ -79,7 +79,7 @@ impl Sidecar {
         let log = store.open(&start()).unwrap();
         // Half of them write a WON late.
         let quota = Quota { writes_a_minute: 60, reads_a_minute: 60 };
-        let quota = (log % 2 == 0).then_some(quota);
+        let quota = log.is_multiple_of(2).then_some(quota);
         let mut committer = Committer::new(Timing { quota, ..Timing::default() });
         committer.opened(log, now);
         let (asked, given_up) = (BTreeMap::new(), BTreeSet::new());

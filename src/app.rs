@@ -11,9 +11,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::config::{Address, Listen, Settings};
+use crate::config::{Address, LedgerKind, Listen, Settings};
 use crate::degraded::auth::Doorman;
 use crate::degraded::{self, Companions};
+use crate::ledger::Door;
 use crate::ledger::committer::MOST_SIDECARS;
 use crate::ledger::presence::Presence;
 use crate::ledger::store::OpenError;
@@ -85,10 +86,18 @@ enum Failure {
 fn serve(settings: Settings) -> Result<(), Failure> {
     let origin = Instant::now();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let foundation = Foundation::new(&settings);
     // Held until the end of the process.
-    let _presence = presence(&settings)?;
+    let mut presence = presence(&settings)?;
+    // Of a sheet it says nothing: others may write to it from elsewhere.
+    let was_alone = settings.ledger.kind == LedgerKind::Sqlite
+        && presence.as_ref().is_some_and(Presence::was_alone);
+    let foundation = Foundation::new(&settings, was_alone);
     let ledger = ledger(&settings, &foundation)?;
+    if ledger.trouble().is_some() {
+        // Others may begin before it is read.
+        ledger.may_have_company();
+    }
+    presence.iter_mut().for_each(Presence::begun);
     let common = Arc::new(common(&settings, &foundation, &ledger)?);
     if let Err(error) = common.upstream.resolve() {
         tracing::warn!(upstream = %common.upstream.address(), %error, "can't look up the upstream");
@@ -159,6 +168,7 @@ fn common(
         reports: foundation.reports.clone(),
         repairs: Arc::new(Menders {
             dirty: foundation.dirty.clone(),
+            unheard: foundation.unheard.clone(),
             counters: foundation.counters.clone(),
             observed: foundation.observed.clone().map(|it| (it, foundation.outlook.clone())),
         }),

@@ -11,7 +11,7 @@ use crate::ledger::thread::{self, Ledger};
 use crate::ledger::{Guarantee, Start};
 use crate::lock::rule::Rules;
 use crate::mode::{self, Board, History};
-use crate::repair::{self, Counters, Databases, Dirty, Observed, Policy, Repair};
+use crate::repair::{self, Counters, Databases, Dirty, Observed, Policy, Repair, Unheard};
 use crate::table::Table;
 use crate::upstream::Upstream;
 use crate::upstream::tracker::{self, Outlook, Tracker};
@@ -28,6 +28,9 @@ pub(super) struct Foundation {
     pub(super) history: Arc<History>,
     pub(super) reports: Reports,
     pub(super) dirty: Arc<Dirty>,
+    pub(super) unheard: Arc<Unheard>,
+    /// Nobody else served from the ledger when this process began.
+    pub(super) was_alone: bool,
     pub(super) databases: Arc<Databases>,
     pub(super) counters: Arc<Counters>,
     pub(super) postman: Arc<Postman>,
@@ -39,10 +42,16 @@ pub(super) struct Foundation {
 }
 
 impl Foundation {
-    pub(super) fn new(settings: &Settings) -> Self {
+    pub(super) fn new(settings: &Settings, was_alone: bool) -> Self {
         let mail = (0..settings.threads).map(|_| crate::worker::Mailbox::default()).collect();
         let databases = Arc::<Databases>::default();
+        let unheard = Arc::<Unheard>::default();
+        if settings.guarantee == Guarantee::Fast {
+            unheard.begin();
+        }
         Self {
+            unheard,
+            was_alone,
             table: Arc::new(Table::new(settings.limits.locks)),
             board: Arc::default(),
             history: Arc::default(),
@@ -105,8 +114,12 @@ pub(super) fn ledger(settings: &Settings, foundation: &Foundation) -> Result<Arc
         at_ms: unix_ms(),
     };
     let (timing, store) = (timing(settings), store(times));
-    let settings =
-        thread::Settings { timing, stall_after: times.stall_after, ..thread::Settings::new(terms) };
+    let settings = thread::Settings {
+        timing,
+        stall_after: times.stall_after,
+        was_alone: foundation.was_alone,
+        ..thread::Settings::new(terms)
+    };
     let follower = Arc::new(Follower {
         table: foundation.table.clone(),
         dirty: foundation.dirty.clone(),
@@ -163,6 +176,8 @@ impl Guards {
             door: ledger.clone(),
             board: foundation.board.clone(),
             dirty: foundation.dirty.clone(),
+            unheard: foundation.unheard.clone(),
+            was_alone: foundation.was_alone,
             databases: foundation.databases.clone(),
             counters: foundation.counters.clone(),
             events: Arc::new(Passes(foundation.reports.clone())),

@@ -118,6 +118,8 @@ pub struct Done {
     pub answers: Vec<Addressed>,
     /// Conflicts that have become certain (`fast`).
     pub disputes: Vec<Dispute>,
+    /// Own grants by Redis, with their fences, whose hold was over before they were written (`fast`).
+    pub over: Vec<(LockKey, u64)>,
 }
 
 /// The state of the group commit. See the module.
@@ -199,6 +201,11 @@ impl Committer {
             group_rows: GROUP_ROWS,
             ..Self::default()
         }
+    }
+
+    /// `was_alone`: the logs that are found at first are of the dead.
+    pub fn presume_dead(&mut self, was_alone: bool) {
+        self.peers.presume_dead(was_alone);
     }
 
     /// The store has registered this log, and its first entry is written.

@@ -37,7 +37,7 @@ fn a_ledger_that_takes_a_second_has_other_defaults() {
     let ledger = &read.ledger;
     let times = [ledger.mirror_interval, ledger.poll, ledger.heartbeat, ledger.stall_after];
     assert_eq!(times.map(|time| time.as_secs_f64()), [3.0, 1.5, 20.0, 5.0]);
-    assert_eq!(ledger.acquire_timeout, Some(Duration::from_millis(1_500)));
+    assert_eq!(ledger.acquire_timeout, Some(Duration::from_secs(5)));
     assert_eq!(read, settings("", &[("GOOGLE_SHEET_ID", ADDRESS)]));
     assert_eq!(settings_of("guarantee = 'strict'").guarantee, Guarantee::Strict);
     let strict = settings("", &[("GOOGLE_SHEET_ID", ID), ("LOCKSIDE_GUARANTEE", "strict")]);

@@ -56,7 +56,8 @@ fn a_sheet_that_fits() {
     // Slow, as Google is: an acquire may take longer than it may wait.
     let slow = Kind::Slow { by: std::time::Duration::from_millis(900) };
     sheet.google.fault(Fault::chance(Target::Writes, 1.0, slow));
-    let (code, told) = check(&sheet, &redis);
+    let short = sheet.table("acquire_timeout = \"1500ms\"\n");
+    let (code, told) = run(&sheet, &redis, &["check"], &short);
     assert_eq!(code, Some(0), "{told}");
     assert!(told.contains("warn  ledger.acquire_timeout (1500ms) is shorter than that"), "{told}");
     sheet.google.clear_faults();

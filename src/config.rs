@@ -20,6 +20,7 @@ mod file;
 pub mod ledger;
 pub mod observe;
 pub mod problem;
+pub mod sheet;
 mod source;
 pub mod text;
 pub mod user;
@@ -30,6 +31,7 @@ pub use environment::{Overrides, VARIABLES};
 pub use ledger::{Conflict, Ledger, LedgerKind};
 pub use observe::Observe;
 pub use problem::{Place, Problem, Problems};
+pub use sheet::Sheet;
 pub use source::Sources;
 pub use user::{PasswordDigest, User};
 

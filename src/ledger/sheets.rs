@@ -34,6 +34,7 @@ mod errors;
 mod exchange;
 mod logs;
 mod open;
+pub mod projection;
 mod quota;
 mod registry;
 mod requests;

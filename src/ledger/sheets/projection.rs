@@ -1,0 +1,122 @@
+//! The column that shows people who holds what, and what they say in it (SPEC 8, "Projection").
+//!
+//! The tab is read as a whole now and then, by the ids of tabs and the headers of columns. `watch` says
+//! which cells differ from the ledger, and which of them are a person's word. Rows are found by key.
+//!
+//! # Nothing is written into a wrong row
+//! Between a reading and a write a person may insert, sort, cut, paste or delete, and the API writes to
+//! places and has no condition. Row metadata would not do: it stays behind when cells are cut, pasted or shifted, no
+//! request of a batch writes by it, and it is too small for many rows. Reading back in the same batch shows
+//! that a wrong row was written when it has been. So each write goes through a *sieve* (`sieve`): requests of one
+//! batch, which Google applies together and in their order, copy the row's cells and the headers into a
+//! hidden tab, remove them there as duplicates if they are what was expected, and copy back what then
+//! stands in their place: the new cells if so, else the cells as they were. A word that a person writes
+//! in the moment between is kept by the same means.
+//!
+//! # People's words
+//! They are [`Edit`]s: whoever has the door makes requests of them ([`Edit::ask`]), so the ledger stays the
+//! truth. A cell is written over only when the ledger says so.
+//!
+//! Reading order: `terms` (words), `grid` (what was read), `watch` (what it means; these are pure), `sieve`
+//! (requests), `moves` (what the store does).
+
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use crate::ledger::Ask;
+use crate::ledger::entry::{Cause, Claim, Position};
+use crate::lock::record::LockKey;
+use crate::lock::value::{Stamp, Unique, stamp};
+
+mod grid;
+mod sieve;
+mod terms;
+mod watch;
+
+/// What the ledger calls the client of a hold that a person wrote into a cell.
+///
+/// A client's name has no spaces and an address neither, so no client has this name.
+pub const IN_SHEET: &str = "in the sheet";
+
+/// Whether Redis is asked first, as far as cells are concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Cells follow the ledger.
+    Healthy,
+    /// A cell that is filled by somebody means held.
+    Degraded,
+}
+
+/// A person's word.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Edit {
+    /// Somebody holds the lock.
+    Filled {
+        /// The lock.
+        key: LockKey,
+        /// What the cell says.
+        holder: String,
+        /// Since when: the time in the row, else when the cell was read, in milliseconds since the Unix
+        /// epoch.
+        at_ms: u64,
+    },
+    /// The hold of this claim is over.
+    Cleared {
+        /// The lock.
+        key: LockKey,
+        /// The claim.
+        claim: Position,
+    },
+    /// The hold of this claim is older than `abandoned_after`, and its cell says free.
+    Abandoned {
+        /// The lock.
+        key: LockKey,
+        /// The claim.
+        claim: Position,
+    },
+}
+
+impl Edit {
+    /// The lock.
+    pub fn key(&self) -> &LockKey {
+        match self {
+            Self::Filled { key, .. } | Self::Cleared { key, .. } | Self::Abandoned { key, .. } => {
+                key
+            }
+        }
+    }
+
+    /// What is to be asked of the ledger. `rule` is the name of the lock's rule; `time` the time of a
+    /// [`Edit::Filled`] as stamps have it. All sidecars that read the same row ask for the same value, so
+    /// that their claims are one.
+    pub fn ask(&self, rule: Arc<str>, time: &str) -> Ask {
+        match self {
+            Self::Cleared { key, claim } => Ask::Release(key.clone(), *claim, Cause::Sheet),
+            Self::Abandoned { key, claim } => Ask::Release(key.clone(), *claim, Cause::Abandoned),
+            Self::Filled { key, holder, at_ms } => {
+                let hash = Sha256::new().chain_update(holder).chain_update(at_ms.to_be_bytes());
+                let hash = hash.chain_update(key.key()).finalize();
+                let nonce = u64::from_be_bytes(*hash.first_chunk().unwrap_or(&[0; 8]));
+                let stored = match Unique::new(time, nonce) {
+                    Some(unique) => stamp(holder.as_bytes(), Stamp::Always, &unique).into_owned(),
+                    None => holder.as_bytes().to_vec(),
+                };
+                Ask::Claim(Claim {
+                    key: key.clone(),
+                    stored: stored.into(),
+                    other: None,
+                    rule,
+                    client: IN_SHEET.into(),
+                    at_ms: *at_ms,
+                    asked_ttl_ms: None,
+                    expires_at_ms: None,
+                    marker: None,
+                })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

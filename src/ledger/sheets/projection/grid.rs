@@ -1,0 +1,163 @@
+//! What was read of a tab: its header, and its rows by their keys. Pure.
+
+use std::collections::BTreeMap;
+
+use super::terms::Terms;
+
+/// What a cell shows.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) enum Cell {
+    /// Nothing.
+    #[default]
+    Empty,
+    /// Text.
+    Text(String),
+    /// A number; a date is one too.
+    Number(f64),
+    /// A truth or an error.
+    Other,
+}
+
+impl Cell {
+    /// Of a value as Google shows it unformatted.
+    pub(super) fn of(value: &serde_json::Value) -> Self {
+        use serde_json::Value as V;
+        match value {
+            V::Null => Self::Empty,
+            V::String(text) if text.is_empty() => Self::Empty,
+            V::String(text) => Self::Text(text.clone()),
+            V::Number(number) => number.as_f64().map_or(Self::Other, Self::Number),
+            _ => Self::Other,
+        }
+    }
+
+    /// As text, without blanks at the ends; a whole number without a point.
+    pub(super) fn text(&self) -> Option<String> {
+        match self {
+            Self::Empty => Some(String::new()),
+            Self::Text(text) => Some(text.trim().to_owned()),
+            Self::Number(number) => Some(number.to_string()),
+            Self::Other => None,
+        }
+    }
+}
+
+/// Where the columns are, from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Columns {
+    pub(super) key: usize,
+    pub(super) holder: usize,
+    pub(super) since: Option<usize>,
+}
+
+impl Columns {
+    /// All of them: key, holder, since.
+    pub(super) fn all(&self) -> impl Iterator<Item = usize> + use<> {
+        [self.key, self.holder].into_iter().chain(self.since)
+    }
+}
+
+/// A row with a key.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct Line {
+    /// From 0; the header is row 0.
+    pub(super) row: usize,
+    pub(super) key: Cell,
+    pub(super) holder: Cell,
+    pub(super) since: Cell,
+}
+
+/// A tab, as it was read at once.
+#[derive(Debug, Clone)]
+pub(super) struct Grid {
+    pub(super) columns: Columns,
+    /// The headers' cells, in the order of [`Columns::all`].
+    pub(super) headers: Vec<Cell>,
+    pub(super) lines: Vec<Line>,
+    /// Lines by what their key cells say.
+    by_key: BTreeMap<String, Vec<usize>>,
+}
+
+/// Where a header stands.
+///
+/// # Errors
+/// For a person: it is not there, or twice.
+pub(super) fn find(header: &[Cell], name: &str, tab: &str) -> Result<usize, String> {
+    let is_it = |cell: &Cell| {
+        cell.text()
+            .is_some_and(|text| !text.is_empty() && text.to_lowercase() == name.to_lowercase())
+    };
+    let found: Vec<_> = (0..header.len()).filter(|at| is_it(&header[*at])).collect();
+    match found[..] {
+        [at] => Ok(at),
+        [] => {
+            let all = header.iter().filter_map(Cell::text).filter(|text| !text.is_empty());
+            let there: Vec<_> = all.take(30).map(|text| format!("{text:?}")).collect();
+            let there = if there.is_empty() { "none".into() } else { there.join(", ") };
+            Err(format!(
+                "the tab {tab:?} has no column {name:?} in its first row; there are: {there}. Nothing is \
+                 written into it"
+            ))
+        }
+        _ => Err(format!(
+            "the tab {tab:?} has {} columns {name:?}: nothing is written into it before one is left",
+            found.len()
+        )),
+    }
+}
+
+/// The columns that a header has.
+///
+/// # Errors
+/// As of [`find`].
+pub(super) fn columns(header: &[Cell], terms: &Terms, tab: &str) -> Result<Columns, String> {
+    let settings = terms.settings();
+    let since = match &*settings.since_column {
+        "" => None,
+        name => Some(find(header, name, tab)?),
+    };
+    let key = find(header, &settings.key_column, tab)?;
+    Ok(Columns { key, holder: find(header, &settings.holder_column, tab)?, since })
+}
+
+impl Grid {
+    /// `shown` has the cells below the header of the columns, in the order of [`Columns::all`].
+    pub(super) fn new(columns: Columns, header: &[Cell], shown: Vec<Vec<Cell>>) -> Self {
+        let headers = columns.all().map(|at| header.get(at).cloned().unwrap_or_default()).collect();
+        let mut shown = shown.into_iter().map(Vec::into_iter);
+        let (keys, mut holders, mut sinces) = (shown.next(), shown.next(), shown.next());
+        let next = |cells: &mut Option<std::vec::IntoIter<Cell>>| {
+            cells.as_mut().and_then(Iterator::next).unwrap_or_default()
+        };
+        let mut lines = Vec::new();
+        for (at, key) in keys.into_iter().flatten().enumerate() {
+            let (holder, since) = (next(&mut holders), next(&mut sinces));
+            if key.text().is_none_or(|text| !text.is_empty()) {
+                lines.push(Line { row: at + 1, key, holder, since });
+            }
+        }
+        let mut by_key = BTreeMap::<_, Vec<_>>::new();
+        for (at, line) in lines.iter().enumerate() {
+            if let Some(key) = line.key.text() {
+                by_key.entry(key).or_default().push(at);
+            }
+        }
+        Self { columns, headers, lines, by_key }
+    }
+
+    /// The lines of a key: several where people have it several times.
+    pub(super) fn lines_of(&self, key: &str) -> impl Iterator<Item = &Line> {
+        self.by_key.get(key).into_iter().flatten().map(|at| &self.lines[*at])
+    }
+
+    /// Keys in their order, with their lines.
+    pub(super) fn keys(&self) -> impl Iterator<Item = (&str, Vec<&Line>)> {
+        let lines = |all: &Vec<usize>| all.iter().map(|at| &self.lines[*at]).collect();
+        self.by_key.iter().map(move |(key, all)| (key.as_str(), lines(all)))
+    }
+
+    /// The row behind the last one with a key.
+    pub(super) fn end(&self) -> usize {
+        self.lines.last().map_or(1, |line| line.row + 1)
+    }
+}

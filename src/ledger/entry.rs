@@ -242,6 +242,9 @@ pub const OBSERVED: &str = "found in Redis";
 /// its lock all the same.
 pub const OBSERVED_ANEW: &str = "found in Redis again";
 
+/// The same for a hold that a person wrote into a cell of the spreadsheet that shows people who holds what.
+pub const IN_SHEET: &str = "in the sheet";
+
 impl Claim {
     /// True for an observation that holds although its value was released before.
     pub fn is_anew(&self) -> bool {

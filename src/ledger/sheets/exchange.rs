@@ -17,7 +17,7 @@ use super::errors::Failure;
 use super::logs::Tail;
 use super::registry::HEADER;
 use super::state::{Freshness, Look, State};
-use super::{Sheets, requests};
+use super::{Sheets, projection, requests};
 use crate::ledger::entry::Row;
 use crate::ledger::store::{Applied, Seen, StoreError};
 
@@ -73,12 +73,13 @@ impl Sheets {
             })?;
             let freshness = match ask {
                 Ask::Write(..) => Freshness::Now,
-                Ask::Read(_) | Ask::Tabs => Freshness::Lagging,
+                _ => Freshness::Lagging,
             };
             let failed = |failure: Failure| doubtful(failure, is_written);
             let own_last =
                 self.log.and_then(|log| state.tails.get(&log)).map_or(0, |tail| tail.last);
-            let look = match api.call(&ask, true, &mut patience) {
+            let called = projection::call(&mut self.projector, api, ask, &mut patience);
+            let look = match called {
                 Ok(view) => {
                     is_written |= freshness == Freshness::Now;
                     state.look(&view, freshness, &title)

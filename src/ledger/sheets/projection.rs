@@ -14,34 +14,33 @@
 //! in the moment between is kept by the same means.
 //!
 //! # People's words
-//! They are [`Edit`]s: whoever has the door makes requests of them ([`Edit::ask`]), so the ledger stays the
-//! truth. A cell is written over only when the ledger says so.
+//! They become requests to the ledger ([`Edit::ask`]), which [`crate::ledger::store::Store::project`] hands back: so
+//! the ledger stays the truth. A cell is written over only when the ledger says so.
 //!
-//! Reading order: `terms` (words), `grid` (what was read), `watch` (what it means; these are pure), `sieve`
-//! (requests), `moves` (what the store does).
+//! Reading order: `terms` (words), `grid` (what was read), `watch` (what it means), `sieve` (requests), `look` (a
+//! last look at a person's word); these are pure. `place` finds the tabs, `moves` reads and writes them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
 use crate::ledger::Ask;
-use crate::ledger::entry::{Cause, Claim, Position};
+use crate::ledger::entry::{Cause, Claim, IN_SHEET, Position};
 use crate::lock::record::LockKey;
 use crate::lock::value::{Stamp, Unique, stamp};
 
 mod grid;
+mod look;
+mod moves;
+mod place;
 mod sieve;
 mod terms;
 mod watch;
 
-/// What the ledger calls the client of a hold that a person wrote into a cell.
-///
-/// A client's name has no spaces and an address neither, so no client has this name.
-pub const IN_SHEET: &str = "in the sheet";
-
 /// Whether Redis is asked first, as far as cells are concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
+pub(super) enum Mode {
     /// Cells follow the ledger.
     Healthy,
     /// A cell that is filled by somebody means held.
@@ -50,7 +49,7 @@ pub enum Mode {
 
 /// A person's word.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Edit {
+pub(super) enum Edit {
     /// Somebody holds the lock.
     Filled {
         /// The lock.
@@ -79,7 +78,7 @@ pub enum Edit {
 
 impl Edit {
     /// The lock.
-    pub fn key(&self) -> &LockKey {
+    pub(super) fn key(&self) -> &LockKey {
         match self {
             Self::Filled { key, .. } | Self::Cleared { key, .. } | Self::Abandoned { key, .. } => {
                 key
@@ -90,7 +89,7 @@ impl Edit {
     /// What is to be asked of the ledger. `rule` is the name of the lock's rule; `time` the time of a
     /// [`Edit::Filled`] as stamps have it. All sidecars that read the same row ask for the same value, so
     /// that their claims are one.
-    pub fn ask(&self, rule: Arc<str>, time: &str) -> Ask {
+    pub(super) fn ask(&self, rule: Arc<str>, time: &str) -> Ask {
         match self {
             Self::Cleared { key, claim } => Ask::Release(key.clone(), *claim, Cause::Sheet),
             Self::Abandoned { key, claim } => Ask::Release(key.clone(), *claim, Cause::Abandoned),
@@ -117,6 +116,31 @@ impl Edit {
         }
     }
 }
+
+/// The rule of a lock's key, by its name; none for a key that is no lock.
+pub type RuleOf = Box<dyn Fn(&[u8]) -> Option<Arc<str>> + Send>;
+
+/// What the store must be told of the projection.
+pub struct Setup {
+    /// Tab, columns and words.
+    pub projection: crate::config::Projection,
+    /// Zone of times, where the projection names none.
+    pub time_zone: jiff::tz::TimeZone,
+    /// How soon cells follow the ledger.
+    pub mirror_interval: Duration,
+    /// How often the tab is read.
+    pub poll: Duration,
+    /// Which locks are locks.
+    pub rule: RuleOf,
+}
+
+impl std::fmt::Debug for Setup {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Setup").field("projection", &self.projection).finish_non_exhaustive()
+    }
+}
+
+pub(super) use moves::{Projector, call};
 
 #[cfg(test)]
 mod tests;

@@ -6,12 +6,13 @@
 //! |---|---|---|
 //! | 1 | what is expected; a mark in place of the key | what is expected |
 //! | 2 | copied from the tab; the key replaced by the mark if it is the expected one | copied from the tab |
-//! | 3 | what is to be written; another mark in place of the key | nothing |
+//! | 3 | what is to be written | nothing |
 //!
 //! `deleteDuplicates` then removes row 2 if it is what was expected, and row 3 moves up into its place.
 //! What stands in the second row is copied back to where row 2 came from: what is to be written, or else what
 //! stood there, which changes nothing. `deleteDuplicates` does not tell letters' cases apart, and keys
-//! differ by them: that is why the key is replaced first, by an exact search.
+//! differ by them: that is why the key is replaced first, by an exact search. (Not where the key itself is
+//! written, in Lockside's own tab, for then it has to be as it was: two free rows there are alike.)
 //!
 //! All of it is one batch, which Google applies as a whole and in its order. A new row goes through the sieve too,
 //! for the columns may have moved; it is inserted, so it takes nobody's place.
@@ -19,7 +20,7 @@
 use google_sheets4::api as google;
 use google_sheets4::common::FieldMask;
 
-use super::grid::{Cell, Columns, Grid, Line};
+use super::grid::{Cell, Columns, Grid};
 use super::watch::{Add, MOST_WRITES, Write};
 
 /// Rows of a block.
@@ -56,14 +57,12 @@ impl Sieve<'_> {
         let header_row = BLOCK * (writes.len() + adds.len());
         let mut rows = Vec::new();
         for write in writes {
-            rows.extend(self.block(&order, Some(&write.line), write_cells(write, &self.mark)));
+            let key = write.key.clone().unwrap_or_default();
+            let new = [key, write.holder.clone(), write.since.clone()];
+            rows.extend(self.block(&order, Some(write), &new));
         }
         for add in adds {
-            rows.extend(self.block(
-                &order,
-                None,
-                [&add.key, &add.holder, &add.since].map(String::clone),
-            ));
+            rows.extend(self.block(&order, None, &[&add.key, &add.holder, &add.since].map(String::clone)));
         }
         let mut batch = vec![fill(self.sieve, header_row + 1, rows)];
         if !adds.is_empty() {
@@ -79,11 +78,11 @@ impl Sieve<'_> {
                 let from = (self.tab, (write.line.row, order[first].at));
                 batch.push(copy(from, (self.sieve, (row, first)), count));
             }
-            if let Cell::Text(key) = &write.line.key {
+            if let (Cell::Text(key), None) = (&write.line.key, &write.key) {
                 let column = order.iter().position(|column| column.is == 0).unwrap_or_default();
                 batch.push(replace(self.sieve, (row, column), key, &self.mark));
             }
-            self.pass(&mut batch, &order, (row, header_row), write.line.row, false);
+            self.pass(&mut batch, &order, (row, header_row), write.line.row, write.key.is_some());
         }
         for number in 0..adds.len() {
             let row = BLOCK * (writes.len() + number) + 1;
@@ -111,26 +110,27 @@ impl Sieve<'_> {
         }
     }
 
-    fn block(&self, order: &[Column], line: Option<&Line>, new: [String; 3]) -> [Vec<Cell>; BLOCK] {
-        let expected = |is: usize| match (line, is) {
+    fn block(
+        &self,
+        order: &[Column],
+        write: Option<&Write>,
+        new: &[String; 3],
+    ) -> [Vec<Cell>; BLOCK] {
+        let expected = |is: usize| match (write, is) {
             (None, _) => Cell::Empty,
             // A number is not searched for, but compared as it is.
-            (Some(line), 0) => match &line.key {
-                Cell::Text(_) => Cell::Text(self.mark.clone()),
-                key => key.clone(),
+            (Some(write), 0) => match (&write.line.key, &write.key) {
+                (Cell::Text(_), None) => Cell::Text(self.mark.clone()),
+                (key, _) => key.clone(),
             },
-            (Some(line), 1) => line.holder.clone(),
-            (Some(line), _) => line.since.clone(),
+            (Some(write), 1) => write.line.holder.clone(),
+            (Some(write), _) => write.line.since.clone(),
         };
         let mut first: Vec<Cell> = order.iter().map(|column| expected(column.is)).collect();
         first.extend(order.iter().map(|column| self.grid.headers[column.is].clone()));
         let third = order.iter().map(|column| Cell::Text(new[column.is].clone())).collect();
         [first, Vec::new(), third]
     }
-}
-
-fn write_cells(write: &Write, mark: &str) -> [String; 3] {
-    [format!("{mark} new"), write.holder.clone(), write.since.clone()]
 }
 
 /// The columns as they stand in the tab: those side by side are copied at once.

@@ -103,6 +103,7 @@ impl Desk {
         self.watch.look(&Look {
             terms: &self.terms,
             grid: &grid(rows),
+            is_new: true,
             wants: &self.wants,
             is_over: &|key, holder, since| {
                 over.contains(&(key.to_owned(), holder.to_owned(), since.to_owned()))
@@ -177,6 +178,7 @@ fn cells_are_written_where_they_differ() {
     desk.watch.look(&Look {
         terms: &desk.terms,
         grid: &grid(&[]),
+        is_new: true,
         wants: &BTreeMap::new(),
         is_over: &|_, _, _| false,
         mode: Mode::Healthy,
@@ -365,6 +367,7 @@ fn numbers_are_keys_too_and_other_cells_are_left_alone() {
     let pass = Watch::default().look(&Look {
         terms: &terms(),
         grid: &grid,
+        is_new: true,
         wants: &wants,
         is_over: &|_, _, _| false,
         mode: Mode::Healthy,

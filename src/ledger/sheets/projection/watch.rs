@@ -11,7 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::grid::{Grid, Line};
+use super::grid::{Cell, Grid, Line};
 use super::terms::Terms;
 use super::{Edit, Mode};
 use crate::ledger::entry::Position;
@@ -37,6 +37,8 @@ pub(super) struct Want {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Write {
     pub(super) line: Line,
+    /// Lockside's own tab: a row that is free becomes another key's.
+    pub(super) key: Option<String>,
     pub(super) holder: String,
     pub(super) since: String,
 }
@@ -70,6 +72,8 @@ pub(super) struct Pass {
 pub(super) struct Look<'a> {
     pub(super) terms: &'a Terms,
     pub(super) grid: &'a Grid,
+    /// False for a reading that was looked at before: then only the ledger can have changed.
+    pub(super) is_new: bool,
     /// By what the key's cells say.
     pub(super) wants: &'a BTreeMap<String, Want>,
     /// True for (key, holder, since) of a hold that has ended: what is left of Lockside's own writing.
@@ -115,7 +119,9 @@ impl Watch {
     /// What this reading means.
     pub(super) fn look(&mut self, look: &Look<'_>) -> Pass {
         self.credit = (self.credit + look.acquires).min(look.wants.len());
-        self.forget(look);
+        if look.is_new {
+            self.forget(look);
+        }
         let facts = Facts::of(look, &self.sights);
         let mut pass = Pass::default();
         for (key, lines) in look.grid.keys().filter(|(key, _)| !key.is_empty()) {
@@ -125,18 +131,36 @@ impl Watch {
             }
         }
         if look.terms.adds_rows() {
-            let missing = |(key, want): (&String, &Want)| {
-                look.grid.lines_of(key).next().is_none().then(|| Add {
-                    key: key.clone(),
-                    holder: want.holder.clone(),
-                    since: want.since.clone(),
-                })
-            };
-            pass.adds = look.wants.iter().filter_map(missing).take(MOST_WRITES).collect();
+            self.add(look, &mut pass);
         }
         self.has_looked = true;
         self.bound(&mut pass.writes);
         pass
+    }
+
+    /// Rows for keys that have none: in Lockside's own tab those of locks that are free, else new ones.
+    fn add(&self, look: &Look<'_>, pass: &mut Pass) {
+        let is_missing = |key: &str| look.grid.lines_of(key).next().is_none();
+        let missing = look.wants.iter().filter(|(key, _)| is_missing(key)).take(MOST_WRITES);
+        let is_left = |key: &str, line: &Line| {
+            let is_free = line.holder.text().is_some_and(|holder| look.terms.is_free(&holder));
+            is_free && line.since == Cell::Empty && !look.wants.contains_key(key)
+        };
+        let is_own = look.terms.settings().is_own_tab();
+        let keys = look.grid.keys().filter(|_| is_own);
+        let mut left = keys
+            .flat_map(|(key, lines)| lines.into_iter().map(move |line| (key, line)))
+            .filter(|(key, line)| is_left(key, line));
+        for (key, want) in missing {
+            let (holder, since) = (want.holder.clone(), want.since.clone());
+            match left.next() {
+                Some((_, line)) => {
+                    let line = line.clone();
+                    pass.writes.push(Write { line, key: Some(key.clone()), holder, since });
+                }
+                None => pass.adds.push(Add { key: key.clone(), holder, since }),
+            }
+        }
     }
 
     /// What was seen of a row counts no longer when its key has gone, or somebody else holds the lock.
@@ -157,7 +181,11 @@ impl Watch {
         lines: &[&Line],
         pass: &mut Pass,
     ) {
-        if lines.iter().all(|line| is_shown(look, line, want)) {
+        let is_all_shown = lines.iter().all(|line| is_shown(look, line, want));
+        if is_all_shown && !look.is_new {
+            return;
+        }
+        if is_all_shown {
             let sight = Sight { claim: want.claim, row: lines[0].row, frees: 0 };
             self.sights.insert(key.to_owned(), sight);
             self.aged.remove(key);
@@ -165,7 +193,14 @@ impl Watch {
         }
         let is_free =
             |line: &&Line| line.holder.text().is_some_and(|holder| look.terms.is_free(&holder));
-        if let ([line], true) = (lines, lines.iter().all(is_free)) {
+        let is_cleared = lines.iter().all(is_free);
+        if !look.is_new {
+            // A row that may have a person's word waits for the next reading.
+            let waits = self.sights.contains_key(key) || self.aged.contains_key(key);
+            if is_cleared && waits {
+                return;
+            }
+        } else if let ([line], true) = (lines, is_cleared) {
             if let Some(sight) = self.sights.get_mut(key) {
                 let is_cleared = sight.row == line.row
                     && !facts.moved.contains(&want.holder)
@@ -181,7 +216,9 @@ impl Watch {
                 return;
             }
         }
-        self.sights.remove(key);
+        if look.is_new {
+            self.sights.remove(key);
+        }
         let differing = lines.iter().filter(|line| !is_shown(look, line, want));
         for line in differing {
             write(look, line, (&want.holder, &want.since), pass);
@@ -241,6 +278,9 @@ impl Watch {
             } else {
                 write(look, line, (look.terms.free(), ""), pass);
             }
+        }
+        if !look.is_new {
+            return;
         }
         match filled.zip(look.terms.key_of(key)) {
             Some(((line, holder, time), lock)) => {
@@ -324,5 +364,6 @@ fn write(look: &Look<'_>, line: &Line, (holder, since): (&str, &str), pass: &mut
     }
     let since = if look.grid.columns.since.is_some() { since } else { "" };
     let line = line.clone();
-    pass.writes.push(Write { line, holder: holder.to_owned(), since: since.to_owned() });
+    let (holder, since) = (holder.to_owned(), since.to_owned());
+    pass.writes.push(Write { line, key: None, holder, since });
 }

@@ -22,9 +22,9 @@ use std::collections::VecDeque;
 
 use sha2::{Digest, Sha256};
 
+use super::Ask;
 use super::entry::{Row, Start};
 use super::fold::Snapshot;
-use super::Ask;
 use super::store::{OpenError, Seen, Store, StoreError, Truth, key_of};
 use crate::lock::record::LockKey;
 

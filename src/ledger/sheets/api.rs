@@ -12,11 +12,11 @@ use std::time::Duration;
 
 use google_sheets4::api as google;
 use google_sheets4::{Sheets as Hub, common};
-use serde_json::Value;
 use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use super::auth::{Auth, Connector, SCOPE};
@@ -253,11 +253,7 @@ fn connector(timeout: Duration) -> Result<Connector, Failure> {
     Ok(builder.https_or_http().enable_http1().wrap_connector(http))
 }
 
-async fn perform(
-    hub: &Hub<Connector>,
-    spreadsheet: &str,
-    ask: &Ask,
-) -> common::Result<View> {
+async fn perform(hub: &Hub<Connector>, spreadsheet: &str, ask: &Ask) -> common::Result<View> {
     let calls = hub.spreadsheets();
     match ask {
         Ask::Write(requests, ranges) | Ask::Look(requests, ranges) => {

@@ -159,7 +159,8 @@ impl Projector {
         self.is_dirty |= truth.is_changed;
         let now = api.now();
         let is_new = self.is_reading_due(now);
-        let is_due = self.is_dirty && self.written_at.is_none_or(|at| now >= at + self.mirror_interval);
+        let is_due =
+            self.is_dirty && self.written_at.is_none_or(|at| now >= at + self.mirror_interval);
         if !is_new && !is_due && (self.riders.is_empty() || !truth.is_idle) {
             return Ok(Vec::new());
         }
@@ -184,7 +185,12 @@ impl Projector {
     }
 
     /// Reads headers, columns and names at once. The columns may not be where they were: then again.
-    fn read(&mut self, api: &mut Api, ledger: &str, patience: &mut Duration) -> Result<(), Failure> {
+    fn read(
+        &mut self,
+        api: &mut Api,
+        ledger: &str,
+        patience: &mut Duration,
+    ) -> Result<(), Failure> {
         let place = match &self.place {
             Some(place) => place.clone(),
             None => place::find(api, &self.terms, ledger, patience)?,
@@ -205,11 +211,8 @@ impl Projector {
 
     fn parts(&self, place: &Place) -> Vec<Part> {
         let header = |tab| Part { tab, rows: (0, Some(1)), columns: (0, None) };
-        let column = |at: usize| Part {
-            tab: place.tab,
-            rows: (1, None),
-            columns: (at, Some(at + 1)),
-        };
+        let column =
+            |at: usize| Part { tab: place.tab, rows: (1, None), columns: (at, Some(at + 1)) };
         let columns = self.columns.iter().flat_map(|columns| columns.all()).map(column);
         // Few workers: all of that tab.
         let lookup = place.lookup.iter().map(|(tab, _)| Part {
@@ -265,9 +268,8 @@ impl Projector {
         self.added.retain(|_, at| now < *at + ADDED);
         self.barred.retain(|_, at| now < *at + BARRED);
         pass.adds.retain(|add| !self.added.contains_key(&add.key));
-        let is_barred = |write: &Write| {
-            write.line.key.text().is_some_and(|key| self.barred.contains_key(&key))
-        };
+        let is_barred =
+            |write: &Write| write.line.key.text().is_some_and(|key| self.barred.contains_key(&key));
         pass.writes.retain(|write| !is_barred(write));
         pass
     }
@@ -420,7 +422,8 @@ impl Past<'_> {
         let index = self.index.get_or_init(|| {
             let mut index = BTreeMap::<_, Vec<_>>::new();
             for row in self.recent {
-                let (Entry::Claim(claim) | Entry::Grant(claim, _) | Entry::Observe(claim)) = &row.entry
+                let (Entry::Claim(claim) | Entry::Grant(claim, _) | Entry::Observe(claim)) =
+                    &row.entry
                 else {
                     continue;
                 };

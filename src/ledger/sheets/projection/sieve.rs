@@ -62,7 +62,11 @@ impl Sieve<'_> {
             rows.extend(self.block(&order, Some(write), &new));
         }
         for add in adds {
-            rows.extend(self.block(&order, None, &[&add.key, &add.holder, &add.since].map(String::clone)));
+            rows.extend(self.block(
+                &order,
+                None,
+                &[&add.key, &add.holder, &add.since].map(String::clone),
+            ));
         }
         let mut batch = vec![fill(self.sieve, header_row + 1, rows)];
         if !adds.is_empty() {

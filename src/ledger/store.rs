@@ -1,5 +1,7 @@
 //! What a store of logs can do (SPEC 8): one primitive, `exchange`.
 
+use std::collections::BTreeSet;
+
 use super::Ask;
 use super::entry::{Position, Row, Start};
 use super::fold::{Fold, Snapshot};
@@ -82,6 +84,9 @@ pub struct Seen {
     pub snapshot: Option<Snapshot>,
     /// New rows, in order.
     pub rows: Vec<Row>,
+    /// Locks of own claims in this exchange that people hold, says the column where they say it, as it
+    /// was after that write (SPEC 8): while Redis is away such a claim is lost.
+    pub people: BTreeSet<LockKey>,
 }
 
 /// Why an exchange failed.

@@ -56,7 +56,7 @@ impl Committer {
             None => {}
         }
         if self.group.is_none() {
-            self.decide(fold, &mut done);
+            self.decide(fold, &seen.people, &mut done);
         }
         done
     }

@@ -47,6 +47,8 @@ pub(super) struct Tab {
     pub(super) rows: u64,
     /// The first row that is shown, from 0, and rows from there on. Empty ones at the end are left out.
     pub(super) shown: Option<(u64, Vec<Vec<Cell>>)>,
+    /// The same of further ranges of the tab.
+    pub(super) also: Vec<(u64, Vec<Vec<Cell>>)>,
     /// What [`Ask::Values`] and [`Ask::Look`] have asked for.
     pub(super) areas: Vec<Area>,
 }
@@ -311,15 +313,17 @@ fn view(spreadsheet: google::Spreadsheet) -> View {
     for sheet in spreadsheet.sheets.unwrap_or_default() {
         let properties = sheet.properties.unwrap_or_default();
         let rows = properties.grid_properties.and_then(|grid| grid.row_count);
-        let mut data = sheet.data.unwrap_or_default().into_iter();
-        let shown = data.next().map(|data| {
+        let part = |data: google::GridData| {
             let start = u64::try_from(data.start_row.unwrap_or_default()).unwrap_or_default();
             (start, data.row_data.unwrap_or_default().into_iter().map(cells).collect())
-        });
+        };
+        let mut data = sheet.data.unwrap_or_default().into_iter().map(part);
+        let shown = data.next();
         let tab = Tab {
             title: properties.title.unwrap_or_default(),
             rows: rows.and_then(|rows| u64::try_from(rows).ok()).unwrap_or_default(),
             shown,
+            also: data.collect(),
             areas: Vec::new(),
         };
         // An id of 0 is left out by some versions of the API.

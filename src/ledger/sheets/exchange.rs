@@ -66,6 +66,7 @@ impl Sheets {
         check_lengths(&new)?;
         let mut is_written = write_ahead(api, &mut state, self.log, &mut new, &mut patience)?;
         let (mut snapshot, mut has_names) = (None, false);
+        let mut people = projection::Question::of(self.projector.as_ref(), own);
         for _ in 0..ROUNDS {
             let ask = ask(&state, self.log, &new).map_err(|text| StoreError {
                 applied: if is_written { Applied::Unknown } else { Applied::No },
@@ -78,7 +79,8 @@ impl Sheets {
             let failed = |failure: Failure| doubtful(failure, is_written);
             let own_last =
                 self.log.and_then(|log| state.tails.get(&log)).map_or(0, |tail| tail.last);
-            let called = projection::call(&mut self.projector, api, ask, &mut patience);
+            let called =
+                projection::call(&mut self.projector, api, ask, &mut people, &mut patience);
             let look = match called {
                 Ok(view) => {
                     is_written |= freshness == Freshness::Now;
@@ -93,8 +95,9 @@ impl Sheets {
                 Look::Whole(rows) => {
                     check_own(&rows, &new, own_last)?;
                     self.keep(&rows);
+                    let people = people.answer(self.projector.as_ref(), &self.recent);
                     self.state = state;
-                    return Ok(Seen { snapshot, rows });
+                    return Ok(Seen { snapshot, rows, people });
                 }
                 Look::Again => {
                     has_names = false;

@@ -18,7 +18,8 @@
 //! the ledger stays the truth. A cell is written over only when the ledger says so.
 //!
 //! Reading order: `terms` (words), `grid` (what was read), `watch` (what it means), `sieve` (requests), `look` (a
-//! last look at a person's word); these are pure. `place` finds the tabs, `moves` reads and writes them.
+//! last look at a person's word); these are pure. `place` finds the tabs, `moves` reads and writes them, `past` remembers what
+//! holds have left in cells, and `claims` joins what groups of the ledger have to do with cells.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,9 +31,11 @@ use crate::ledger::entry::{Cause, Claim, IN_SHEET, Position};
 use crate::lock::record::LockKey;
 use crate::lock::value::{Stamp, Unique, stamp};
 
+mod claims;
 mod grid;
 mod look;
 mod moves;
+mod past;
 mod place;
 mod sieve;
 mod terms;
@@ -140,7 +143,8 @@ impl std::fmt::Debug for Setup {
     }
 }
 
-pub(super) use moves::{Projector, call};
+pub(super) use claims::{Question, call};
+pub(super) use moves::Projector;
 
 #[cfg(test)]
 mod tests;

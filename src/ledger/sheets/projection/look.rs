@@ -8,15 +8,11 @@ use crate::ledger::sheets::api::Area;
 /// Rows that are looked at in one batch.
 pub(super) const MOST_LOOKS: usize = 50;
 
-/// The ranges that show these rows, in A1 notation.
-pub(super) fn ranges(title: &str, columns: Columns, doubts: &[Doubt]) -> Vec<String> {
+/// The range that shows the cells of a row, in A1 notation.
+pub(super) fn range(title: &str, columns: Columns, row: usize) -> String {
     let (first, last) = columns.all().fold((usize::MAX, 0), |(a, b), at| (a.min(at), b.max(at)));
-    let title = title.replace('\'', "''");
-    let range = |doubt: &Doubt| {
-        let row = doubt.line.row + 1;
-        format!("'{title}'!{}{row}:{}{row}", letters(first), letters(last))
-    };
-    doubts.iter().map(range).collect()
+    let (title, row) = (title.replace('\'', "''"), row + 1);
+    format!("'{title}'!{}{row}:{}{row}", letters(first), letters(last))
 }
 
 /// The words that the rows still say.

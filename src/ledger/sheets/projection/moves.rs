@@ -18,19 +18,19 @@ use jiff::tz::TimeZone;
 
 use super::grid::{self, Cell, Grid};
 use super::look::{self, MOST_LOOKS};
+use super::past::{Past, Remnants};
 use super::place::{self, Place};
 use super::sieve::Sieve;
 use super::terms::Terms;
-use super::watch::{Add, Look, MOST_WRITES, Pass, Want, Watch, Write};
+use super::watch::{Add, Doubt, Look, MOST_WRITES, Pass, Want, Watch, Write};
 use super::{Edit, Mode, RuleOf, Setup};
 use crate::ledger::Ask as Request;
-use crate::ledger::entry::{Claim, Entry, Position, Row};
+use crate::ledger::entry::{Position, Row};
 use crate::ledger::fold::LogMode;
 use crate::ledger::sheets::api::{Api, Area, Ask, Part, View};
 use crate::ledger::sheets::errors::Failure;
 use crate::ledger::sheets::settings::Settings;
 use crate::ledger::store::{Applied, StoreError, Truth};
-use crate::lock::record::LockKey;
 
 /// Rows that ride along with a group, at most: the group has its own payload.
 const RIDERS: usize = 20;
@@ -41,20 +41,22 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const ADDED: Duration = Duration::from_secs(240);
 /// A row that Google refuses is tried again after this.
 const BARRED: Duration = Duration::from_secs(600);
+/// Who stands by reads the tab so many times less often.
+const STAND_BY: u32 = 6;
 /// Rows that are read between two readings, a second: a large tab is read less often.
 const ROWS_A_SECOND: usize = 2_000;
 
 /// What one sidecar knows of the tab.
 pub(in crate::ledger::sheets) struct Projector {
-    terms: Terms,
+    pub(super) terms: Terms,
     zone: TimeZone,
     rule: RuleOf,
     mirror_interval: Duration,
     poll: Duration,
-    place: Option<Place>,
+    pub(super) place: Option<Place>,
     columns: Option<grid::Columns>,
-    grid: Option<Grid>,
-    names: BTreeMap<String, String>,
+    pub(super) grid: Option<Grid>,
+    pub(super) names: BTreeMap<String, String>,
     watch: Watch,
     /// Who held what at the last look.
     known: Option<BTreeMap<String, Position>>,
@@ -66,48 +68,15 @@ pub(in crate::ledger::sheets) struct Projector {
     /// Rows that go at once.
     limit: usize,
     /// Requests for the next group's batch.
-    riders: Vec<google::Request>,
+    pub(super) riders: Vec<google::Request>,
+    /// What holds have left in cells.
+    pub(super) past: Past,
+    pub(super) mode: Mode,
 }
 
 impl std::fmt::Debug for Projector {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Projector").field("place", &self.place).finish_non_exhaustive()
-    }
-}
-
-/// Makes a call of the ledger; one that writes takes along what waits for people's cells.
-pub(in crate::ledger::sheets) fn call(
-    projector: &mut Option<Projector>,
-    api: &mut Api,
-    ask: Ask,
-    patience: &mut Duration,
-) -> Result<View, Failure> {
-    let riders = projector.as_mut().map(|p| std::mem::take(&mut p.riders)).unwrap_or_default();
-    match ask {
-        Ask::Write(mut batch, ranges) if !riders.is_empty() => {
-            let own = batch.len();
-            batch.extend(riders);
-            let mut ask = Ask::Write(batch, ranges);
-            let called = api.call(&ask, true, patience);
-            match called {
-                Err(failure) if failure.is(400) => {
-                    if let Some(projector) = projector {
-                        projector.refused();
-                    }
-                    if let Ask::Write(batch, _) = &mut ask {
-                        batch.truncate(own);
-                    }
-                    api.call(&ask, true, patience)
-                }
-                called => called,
-            }
-        }
-        ask => {
-            if let Some(projector) = projector {
-                projector.riders = riders;
-            }
-            api.call(&ask, true, patience)
-        }
     }
 }
 
@@ -133,6 +102,8 @@ impl Projector {
             barred: BTreeMap::new(),
             limit: MOST_WRITES,
             riders: Vec::new(),
+            past: Past::default(),
+            mode: Mode::Healthy,
         }
     }
 
@@ -150,14 +121,12 @@ impl Projector {
             // Redis and the ledger were not compared yet.
             Some(LogMode::Unsaid) | None => return Ok(Vec::new()),
         };
+        self.mode = mode;
+        let now = api.now();
         if !truth.is_first {
-            // What another has done meanwhile was not seen.
-            (self.watch, self.grid, self.known) = (Watch::default(), None, None);
-            self.riders.clear();
-            return Ok(Vec::new());
+            return self.stand_by(api, settings, now);
         }
         self.is_dirty |= truth.is_changed;
-        let now = api.now();
         let is_new = self.is_reading_due(now);
         let is_due =
             self.is_dirty && self.written_at.is_none_or(|at| now >= at + self.mirror_interval);
@@ -167,15 +136,30 @@ impl Projector {
         let mut patience = PATIENCE.min(settings.patience);
         if is_new {
             self.read_at = Some(now);
-            if let Err(failure) = self.read(api, &settings.ledger, &mut patience) {
-                // Tabs and columns may be others now.
-                (self.place, self.columns, self.grid) = (None, None, None);
-                return Err(failure.into());
-            }
+            self.read(api, &settings.ledger, &mut patience)?;
         }
         let pass = self.look((mode, is_new), recent, truth, now);
         let edits = self.write(api, pass, truth.is_idle, &mut patience)?;
         Ok(edits.iter().filter_map(|edit| self.request(edit)).collect())
+    }
+
+    /// Another writes and listens. This one only looks, now and then while Redis is away, where rows are: its own
+    /// claims ask them.
+    fn stand_by(
+        &mut self,
+        api: &mut Api,
+        settings: &Settings,
+        now: Duration,
+    ) -> Result<Vec<Request>, StoreError> {
+        // What another has done meanwhile was not seen.
+        (self.watch, self.known) = (Watch::default(), None);
+        self.riders.clear();
+        let is_due = self.read_at.is_none_or(|at| now >= at + self.poll * STAND_BY);
+        if self.mode == Mode::Degraded && is_due {
+            self.read_at = Some(now);
+            self.read(api, &settings.ledger, &mut PATIENCE.min(settings.patience))?;
+        }
+        Ok(Vec::new())
     }
 
     fn is_reading_due(&self, now: Duration) -> bool {
@@ -186,6 +170,20 @@ impl Projector {
 
     /// Reads headers, columns and names at once. The columns may not be where they were: then again.
     fn read(
+        &mut self,
+        api: &mut Api,
+        ledger: &str,
+        patience: &mut Duration,
+    ) -> Result<(), StoreError> {
+        let read = self.read_once(api, ledger, patience);
+        if read.is_err() {
+            // Tabs and columns may be others now.
+            (self.place, self.columns, self.grid) = (None, None, None);
+        }
+        read.map_err(StoreError::from)
+    }
+
+    fn read_once(
         &mut self,
         api: &mut Api,
         ledger: &str,
@@ -254,13 +252,15 @@ impl Projector {
             claims.iter().filter(|(key, claim)| known.get(*key) != Some(*claim)).count()
         });
         self.known = Some(claims);
-        let past = Past { recent, terms: &self.terms, names: &self.names, index: OnceCell::new() };
+        self.past.note(&wants);
+        let (past, terms, names) = (&self.past, &self.terms, &self.names);
+        let remnants = Remnants { past, recent, terms, names, index: OnceCell::new() };
         let mut pass = self.watch.look(&Look {
             terms: &self.terms,
             grid,
             is_new,
             wants: &wants,
-            is_over: &|key, holder, since| past.has(key, holder, since),
+            is_over: &|key, holder, since| remnants.has(key, holder, since),
             mode,
             now_ms: truth.now_ms,
             acquires,
@@ -318,7 +318,8 @@ impl Projector {
             return Ok(Vec::new());
         }
         let columns = grid.columns;
-        let ranges = look::ranges(&place.title, columns, &doubts);
+        let range = |doubt: &Doubt| look::range(&place.title, columns, doubt.line.row);
+        let ranges = doubts.iter().map(range).collect();
         let tab = place.tab;
         for add in &adds {
             self.added.insert(add.key.clone(), api.now());
@@ -407,35 +408,4 @@ fn header(view: &View, tab: i32) -> Vec<Cell> {
 fn column(view: &View, tab: i32, at: usize) -> Vec<Cell> {
     let rows = area(view, tab, (1, at)).map(|area| area.rows.as_slice()).unwrap_or_default();
     rows.iter().map(|row| row.first().map(Cell::of).unwrap_or_default()).collect()
-}
-
-/// Holds of the past, as far as rows are kept: what they have left in a cell is no person's word.
-struct Past<'a> {
-    recent: &'a VecDeque<Row>,
-    terms: &'a Terms,
-    names: &'a BTreeMap<String, String>,
-    index: OnceCell<BTreeMap<LockKey, Vec<&'a Claim>>>,
-}
-
-impl Past<'_> {
-    fn has(&self, cell: &str, holder: &str, since: &str) -> bool {
-        let index = self.index.get_or_init(|| {
-            let mut index = BTreeMap::<_, Vec<_>>::new();
-            for row in self.recent {
-                let (Entry::Claim(claim) | Entry::Grant(claim, _) | Entry::Observe(claim)) =
-                    &row.entry
-                else {
-                    continue;
-                };
-                index.entry(claim.key.clone()).or_default().push(claim);
-            }
-            index
-        });
-        let claims = self.terms.key_of(cell).and_then(|key| index.get(&key));
-        let has_since = !self.terms.settings().since_column.is_empty();
-        claims.into_iter().flatten().any(|claim| {
-            self.terms.holder(claim, self.names) == holder
-                && (!has_since || self.terms.time(claim.at_ms) == since)
-        })
-    }
 }

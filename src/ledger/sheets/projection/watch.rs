@@ -2,8 +2,8 @@
 //!
 //! A [`Watch`] is shown the tab as it was read, again and again, beside what the ledger has. What differs is
 //! either behind (then it is written) or a person's word (then it becomes an [`Edit`]). A reading may lag
-//! behind what was read before it, so nobody's word is taken from readings alone: after two of them it
-//! is a [`Doubt`], which counts when an answer that can't lag shows the same row.
+//! behind what was read before it, so nobody's word is taken from readings alone: it is a [`Doubt`] (a cleared cell
+//! after two readings), which counts when an answer that can't lag shows the same row.
 //!
 //! What a person may do that is no word: cut, paste, sort, insert, delete, add a row again. So a cell counts
 //! as cleared only where this watch has seen the same row (its place and its key) with this holder, its key
@@ -104,7 +104,8 @@ struct Named {
 /// What was seen so far. See the module.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Watch {
-    has_looked: bool,
+    /// Redis and the ledger were compared in this run: what the ledger does not know, Redis has not either.
+    was_healthy: bool,
     sights: BTreeMap<String, Sight>,
     named: BTreeMap<String, Named>,
     /// Old holds whose cells were found free, and how often.
@@ -133,7 +134,7 @@ impl Watch {
         if look.terms.adds_rows() {
             self.add(look, &mut pass);
         }
-        self.has_looked = true;
+        self.was_healthy |= look.mode == Mode::Healthy;
         self.bound(&mut pass.writes);
         pass
     }
@@ -271,7 +272,7 @@ impl Watch {
                 && !(look.is_over)(key, &holder, &since)
                 && !facts.lost.contains(&holder)
                 && (look.mode == Mode::Degraded
-                    || !self.has_looked
+                    || !self.was_healthy
                     || self.named.contains_key(key));
             if is_word {
                 filled = filled.or(Some((*line, holder, time)));
@@ -284,8 +285,9 @@ impl Watch {
         }
         match filled.zip(look.terms.key_of(key)) {
             Some(((line, holder, time), lock)) => {
-                let named = self.name(key, line, look.now_ms);
-                if named.times.is_multiple_of(2) {
+                let is_known = self.was_healthy || look.mode == Mode::Healthy;
+                let named = self.name(key, line, (look.mode, look.now_ms));
+                if is_known && named.times % 4 == 1 {
                     let at_ms = time.unwrap_or(named.first_ms).min(look.now_ms);
                     let edit = Edit::Filled { key: lock, holder, at_ms };
                     pass.doubts.push(Doubt { line: line.clone(), edit });
@@ -295,13 +297,15 @@ impl Watch {
         }
     }
 
-    fn name(&mut self, key: &str, line: &Line, now_ms: u64) -> &Named {
+    fn name(&mut self, key: &str, line: &Line, (mode, now_ms): (Mode, u64)) -> &Named {
         let new = || Named { line: line.clone(), first_ms: now_ms, times: 0 };
         let named = self.named.entry(key.to_owned()).or_insert_with(new);
         if named.line.holder != line.holder || named.line.since != line.since {
             *named = new();
         }
-        named.times = named.times.wrapping_add(1);
+        // Until it can be asked for, each look is the first.
+        let is_asked = self.was_healthy || mode == Mode::Healthy;
+        named.times = if is_asked { named.times.wrapping_add(1) } else { 0 };
         named
     }
 

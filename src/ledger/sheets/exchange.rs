@@ -66,7 +66,8 @@ impl Sheets {
         check_lengths(&new)?;
         let mut is_written = write_ahead(api, &mut state, self.log, &mut new, &mut patience)?;
         let (mut snapshot, mut has_names) = (None, false);
-        let mut people = projection::Question::of(self.projector.as_ref(), own);
+        let mut people =
+            projection::Question::of(self.projector.as_mut(), api, &self.settings, own);
         for _ in 0..ROUNDS {
             let ask = ask(&state, self.log, &new).map_err(|text| StoreError {
                 applied: if is_written { Applied::Unknown } else { Applied::No },

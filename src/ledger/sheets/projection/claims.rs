@@ -12,6 +12,7 @@ use crate::ledger::entry::{Entry, IN_SHEET, Row};
 use crate::ledger::sheets::api::{Api, Ask, Tab, View};
 use crate::ledger::sheets::cells::Cell;
 use crate::ledger::sheets::errors::Failure;
+use crate::ledger::sheets::settings::Settings;
 use crate::lock::record::LockKey;
 
 /// Rows that one group asks for, at most; locks of further claims are not asked for.
@@ -27,12 +28,23 @@ pub(in crate::ledger::sheets) struct Question {
 }
 
 impl Question {
-    /// Nothing is asked while Redis decides.
-    pub(in crate::ledger::sheets) fn of(projector: Option<&Projector>, own: &[Row]) -> Self {
+    /// Nothing is asked while Redis decides. The first claim of a run may come before the tab was read: then it
+    /// is read now.
+    pub(in crate::ledger::sheets) fn of(
+        projector: Option<&mut Projector>,
+        api: &mut Api,
+        settings: &Settings,
+        own: &[Row],
+    ) -> Self {
         let none = Self { rows: Vec::new(), ranges: Vec::new(), tab: 0, said: None };
-        let Some(projector) = projector.filter(|projector| projector.mode == Mode::Degraded) else {
+        let Some(projector) = projector else { return none };
+        projector.is_compared |= own.iter().any(|row| matches!(row.entry, Entry::Healthy(_)));
+        if projector.mode == Mode::Healthy {
             return none;
-        };
+        }
+        if own.iter().any(|row| matches!(row.entry, Entry::Claim(_))) {
+            projector.begin(api, settings);
+        }
         let (Some(place), Some(grid)) = (&projector.place, &projector.grid) else { return none };
         let mut rows = Vec::new();
         for row in own {

@@ -71,7 +71,11 @@ pub(in crate::ledger::sheets) struct Projector {
     pub(super) riders: Vec<google::Request>,
     /// What holds have left in cells.
     pub(super) past: Past,
+    /// As the own log has it. A run begins without Redis.
     pub(super) mode: Mode,
+    has_begun: bool,
+    /// This run has said that Redis decides, which it does only after all locks were compared.
+    pub(super) is_compared: bool,
 }
 
 impl std::fmt::Debug for Projector {
@@ -103,7 +107,9 @@ impl Projector {
             limit: MOST_WRITES,
             riders: Vec::new(),
             past: Past::default(),
-            mode: Mode::Healthy,
+            mode: Mode::Degraded,
+            has_begun: false,
+            is_compared: false,
         }
     }
 
@@ -141,6 +147,15 @@ impl Projector {
         let pass = self.look((mode, is_new), recent, truth, now);
         let edits = self.write(api, pass, truth.is_idle, &mut patience)?;
         Ok(edits.iter().filter_map(|edit| self.request(edit)).collect())
+    }
+
+    /// Reads the tab if that was not tried yet.
+    pub(super) fn begin(&mut self, api: &mut Api, settings: &Settings) {
+        if self.grid.is_none() && !std::mem::replace(&mut self.has_begun, true) {
+            let mut patience = PATIENCE.min(settings.patience);
+            // What stands in the way is told by the first call that is made for people.
+            let _ = self.read(api, &settings.ledger, &mut patience);
+        }
     }
 
     /// Another writes and listens. This one only looks, now and then while Redis is away, where rows are: its own
@@ -262,6 +277,7 @@ impl Projector {
             wants: &wants,
             is_over: &|key, holder, since| remnants.has(key, holder, since),
             mode,
+            is_compared: self.is_compared,
             now_ms: truth.now_ms,
             acquires,
         });

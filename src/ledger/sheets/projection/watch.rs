@@ -79,6 +79,8 @@ pub(super) struct Look<'a> {
     /// True for (key, holder, since) of a hold that has ended: what is left of Lockside's own writing.
     pub(super) is_over: &'a dyn Fn(&str, &str, &str) -> bool,
     pub(super) mode: Mode,
+    /// Redis and the ledger were compared in this run: what the ledger does not know, Redis has not either.
+    pub(super) is_compared: bool,
     pub(super) now_ms: u64,
     /// Holds that have begun since the last look.
     pub(super) acquires: usize,
@@ -104,8 +106,8 @@ struct Named {
 /// What was seen so far. See the module.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Watch {
-    /// Redis and the ledger were compared in this run: what the ledger does not know, Redis has not either.
-    was_healthy: bool,
+    /// It has looked while Redis decided: from then on that writes over what people fill in meanwhile.
+    has_begun: bool,
     sights: BTreeMap<String, Sight>,
     named: BTreeMap<String, Named>,
     /// Old holds whose cells were found free, and how often.
@@ -134,7 +136,7 @@ impl Watch {
         if look.terms.adds_rows() {
             self.add(look, &mut pass);
         }
-        self.was_healthy |= look.mode == Mode::Healthy;
+        self.has_begun |= look.mode == Mode::Healthy;
         self.bound(&mut pass.writes);
         pass
     }
@@ -271,9 +273,7 @@ impl Watch {
             let is_word = !is_old
                 && !(look.is_over)(key, &holder, &since)
                 && !facts.lost.contains(&holder)
-                && (look.mode == Mode::Degraded
-                    || !self.was_healthy
-                    || self.named.contains_key(key));
+                && (look.mode == Mode::Degraded || !self.has_begun || self.named.contains_key(key));
             if is_word {
                 filled = filled.or(Some((*line, holder, time)));
             } else {
@@ -285,9 +285,8 @@ impl Watch {
         }
         match filled.zip(look.terms.key_of(key)) {
             Some(((line, holder, time), lock)) => {
-                let is_known = self.was_healthy || look.mode == Mode::Healthy;
-                let named = self.name(key, line, (look.mode, look.now_ms));
-                if is_known && named.times % 4 == 1 {
+                let named = self.name(key, line, look);
+                if look.is_compared && named.times % 4 == 1 {
                     let at_ms = time.unwrap_or(named.first_ms).min(look.now_ms);
                     let edit = Edit::Filled { key: lock, holder, at_ms };
                     pass.doubts.push(Doubt { line: line.clone(), edit });
@@ -297,15 +296,14 @@ impl Watch {
         }
     }
 
-    fn name(&mut self, key: &str, line: &Line, (mode, now_ms): (Mode, u64)) -> &Named {
-        let new = || Named { line: line.clone(), first_ms: now_ms, times: 0 };
+    fn name(&mut self, key: &str, line: &Line, look: &Look<'_>) -> &Named {
+        let new = || Named { line: line.clone(), first_ms: look.now_ms, times: 0 };
         let named = self.named.entry(key.to_owned()).or_insert_with(new);
         if named.line.holder != line.holder || named.line.since != line.since {
             *named = new();
         }
         // Until it can be asked for, each look is the first.
-        let is_asked = self.was_healthy || mode == Mode::Healthy;
-        named.times = if is_asked { named.times.wrapping_add(1) } else { 0 };
+        named.times = if look.is_compared { named.times.wrapping_add(1) } else { 0 };
         named
     }
 

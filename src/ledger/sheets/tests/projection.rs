@@ -1,7 +1,7 @@
 //! The tab that people look at, on an emulated Google, with people in it.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use emulated_sheets::{Act, Fault, Kind, Target};
 use jiff::tz::TimeZone;
@@ -16,6 +16,7 @@ use crate::ledger::fold::Fold;
 use crate::ledger::sheets::projection::Setup;
 use crate::ledger::testing::{at, claim, key, start};
 
+const LONG: Duration = Duration::from_secs(30);
 const FREE: &str = "DISPONIBLE";
 /// 23 November 2026, 14:12:20 in UTC.
 const NOW: u64 = 1_795_443_140_000;
@@ -34,7 +35,7 @@ struct Desk {
     is_changed: bool,
 }
 
-fn business() -> Projection {
+pub(super) fn business() -> Projection {
     Projection {
         tab: "Bodega".into(),
         key_column: "TAG_SPOOL".into(),
@@ -47,7 +48,7 @@ fn business() -> Projection {
     }
 }
 
-fn a_tab(google: &Google, rows: &[[&str; 4]]) {
+pub(super) fn a_tab(google: &Google, rows: &[[&str; 4]]) {
     let properties = json!({"sheetId": TAB, "title": "Bodega"});
     let rename = json!({"updateSheetProperties": {"properties": properties, "fields": "title"}});
     let more =
@@ -70,18 +71,18 @@ fn cells(row: &[&str]) -> Value {
 }
 
 /// What people see of a tab; its title may have changed.
-fn shown(google: &Google, tab: i64) -> Vec<Vec<String>> {
+pub(super) fn shown(google: &Google, tab: i64) -> Vec<Vec<String>> {
     let tabs = google.0.tabs();
     let found = tabs.iter().find(|known| known["sheetId"].as_i64() == Some(tab)).unwrap();
     let title = found["title"].as_str().unwrap().replace('\'', "''");
     google.0.look(&format!("'{title}'!A1:Z")).unwrap()
 }
 
-fn cell(rows: &[Vec<String>], row: usize, column: usize) -> &str {
+pub(super) fn cell(rows: &[Vec<String>], row: usize, column: usize) -> &str {
     rows.get(row).and_then(|row| row.get(column)).map_or("", String::as_str)
 }
 
-fn held(name: &str, worker: &str) -> Claim {
+pub(super) fn held(name: &str, worker: &str) -> Claim {
     let value = format!("{worker}:550e8400-e29b-41d4-a716-446655440000:23-11-2026 11:12:20");
     Claim { at_ms: NOW, ..claim(&format!("spool_lock:{name}"), &value) }
 }
@@ -493,15 +494,17 @@ fn whatever_goes_wrong_cells_are_right_in_the_end() {
         Kind::Status { code: 429, applied: false },
         Kind::Page { code: 500, applied: true },
         Kind::CutBody { bytes: 3 },
-        Kind::Late { after: Duration::from_millis(600) },
+        Kind::Late { after: Duration::from_millis(900) },
     ];
     for kind in kinds {
         let google = Google::new();
         a_tab(&google, &[["MK-1", FREE, "", "a"], ["MK-2", FREE, "", "b"]]);
         let mut desk = Desk::under(google, business(), |settings| {
-            settings.call_timeout = Duration::from_millis(300);
+            settings.call_timeout = Duration::from_millis(500);
         });
-        desk.project();
+        // A busy machine may be too slow for a call.
+        let read = (0..20).find_map(|_| desk.try_project(true).ok());
+        assert_eq!(read, Some(Vec::new()));
         let one = desk.grant("MK-1", "93");
         desk.google.0.fault(Fault::next(Target::Writes, kind.clone()));
         let _ = desk.try_project(true);
@@ -511,8 +514,9 @@ fn whatever_goes_wrong_cells_are_right_in_the_end() {
             desk.rows() == ["MK-1|DISPONIBLE||a".into(), format!("MK-2|94|{SINCE}|b")]
         };
         let mut rights = 0;
-        // A late write may come after they were right.
-        for _ in 0..40 {
+        // A late write comes after they were right.
+        let end = Instant::now() + Duration::from_secs(2);
+        while Instant::now() < end || rights == 0 && Instant::now() < end + LONG {
             let _ = desk.try_project(true);
             rights = if is_right(&desk) { rights + 1 } else { 0 };
         }

@@ -8,6 +8,7 @@ use super::*;
 use crate::lock::rule::{Mode, Outage, Rule, RuleId, Stamp};
 
 mod mistakes;
+mod projection;
 
 fn sources(file: &str, environment: &[(&str, &str)]) -> Sources {
     let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());

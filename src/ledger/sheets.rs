@@ -177,6 +177,10 @@ impl Store for Sheets {
         };
         projector.project(api, &self.settings, &self.recent, truth)
     }
+
+    fn has_more_to_project(&self) -> bool {
+        self.projector.as_ref().is_some_and(Projector::has_more)
+    }
 }
 
 #[cfg(test)]

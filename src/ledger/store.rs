@@ -57,6 +57,12 @@ pub trait Store: Send {
     fn project(&mut self, _truth: &Truth<'_>) -> Result<Vec<Ask>, StoreError> {
         Ok(Vec::new())
     }
+
+    /// True if there is more to do for [`Store::project`] than it has done, and soon: it is to be called
+    /// again though nothing was exchanged.
+    fn has_more_to_project(&self) -> bool {
+        false
+    }
 }
 
 /// What the ledger knows, for [`Store::project`].

@@ -56,6 +56,10 @@ impl Committer {
                 }
                 match fold.decide(at, &mut done.changes) {
                     Some(won @ Outcome::Won { fence, .. }) => {
+                        if part.is_of_people() {
+                            // Redis knows nothing of it.
+                            done.doubtful.insert(key.clone());
+                        }
                         self.urgent.push_back(Want::Won(key, at, fence));
                         (part.outcome, part.is_news) = (Some(won), true);
                     }

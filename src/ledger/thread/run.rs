@@ -23,6 +23,8 @@ pub(super) struct Runner {
     has_read: bool,
     /// Of all sidecars that live this one shows people who holds what.
     is_first: bool,
+    /// When what people see is to be looked at again.
+    project_at: Option<Duration>,
     /// What stands in the way of that.
     hitch: Option<String>,
     /// Questions were answered last: what is to be written goes before more of them.
@@ -33,8 +35,13 @@ pub(super) struct Runner {
 enum Job {
     Exchange(Arc<Vec<Row>>),
     Answer(Vec<Question>),
+    /// What people see is still behind.
+    Project,
     End,
 }
+
+/// So long what people see may be behind before it is looked at again though nothing else happens.
+const PROJECT_AGAIN: Duration = Duration::from_millis(250);
 
 impl Runner {
     pub(super) fn new(
@@ -53,6 +60,7 @@ impl Runner {
             is_failing: false,
             has_read: false,
             is_first: false,
+            project_at: None,
             hitch: None,
             has_answered: false,
         }
@@ -64,6 +72,7 @@ impl Runner {
                 match self.next_job() {
                     Job::Exchange(rows) => self.exchange(&rows),
                     Job::Answer(questions) => self.answer(questions),
+                    Job::Project => self.project(false),
                     Job::End => break,
                 }
             }
@@ -128,7 +137,12 @@ impl Runner {
             let wait = match step {
                 Step::Exchange(rows) => return Job::Exchange(rows),
                 Step::Ended => return Job::End,
-                Step::Until(at) => at.saturating_sub(now.mono),
+                Step::Until(_) if self.project_at.is_some_and(|at| now.mono >= at) => {
+                    return Job::Project;
+                }
+                Step::Until(at) => {
+                    at.min(self.project_at.unwrap_or(Duration::MAX)).saturating_sub(now.mono)
+                }
                 // Only this thread has exchanges under way, so there is nothing to wait for.
                 Step::Wait => LAST_RETRY,
             };
@@ -200,6 +214,8 @@ impl Runner {
             tracing::info!("people are shown who holds what again");
         }
         self.hitch = hitch;
+        let has_more = self.hitch.is_none() && self.store.has_more_to_project();
+        self.project_at = has_more.then(|| shared.now().mono + PROJECT_AGAIN);
         for ask in asked.unwrap_or_default() {
             tracing::info!(key = %key_of_ask(&ask), "a person's word in the spreadsheet is obeyed");
             if let Err(error) = shared.state().committer.submit(Asker::Nobody, vec![ask]) {

@@ -177,6 +177,11 @@ impl Projector {
         Ok(Vec::new())
     }
 
+    /// Something differs, or waits for a group that may not come.
+    pub(in crate::ledger::sheets) fn has_more(&self) -> bool {
+        self.is_dirty && self.grid.is_some() || !self.riders.is_empty()
+    }
+
     fn is_reading_due(&self, now: Duration) -> bool {
         let rows = self.grid.as_ref().map_or(0, |grid| grid.lines.len());
         let every = self.poll.max(Duration::from_secs((rows / ROWS_A_SECOND) as u64));

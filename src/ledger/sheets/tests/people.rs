@@ -20,7 +20,7 @@ const LONG: Duration = Duration::from_secs(30);
 const SESSION: Asker = Asker::Session(0, (1, 1));
 
 #[derive(Default)]
-struct Ears(Mutex<Vec<Answer>>, Condvar);
+struct Ears(Mutex<Vec<Answer>>, Condvar, Mutex<Vec<LockKey>>);
 
 impl Post for Ears {
     fn deliver(&self, _: usize, answers: Vec<((usize, u32), Answer)>) {
@@ -32,7 +32,10 @@ impl Post for Ears {
 }
 
 impl Watcher for Ears {
-    fn doubted(&self, _: &LockKey) {}
+    fn doubted(&self, key: &LockKey) {
+        self.2.lock().unwrap().push(key.clone());
+    }
+
     fn turned(&self, _: &Arc<Holder>, _: bool) {}
     fn held(&self, _: &Arc<Holder>, _: bool) {}
     fn freed(&self, _: &LockKey, _: Position) {}
@@ -146,9 +149,12 @@ fn people_are_shown_holders_and_obeyed_while_redis_is_away() {
     let history = sidecar.ledger.history(&lock("MK-1"), 10).unwrap();
     let is_sheet = |row: &Row| matches!(row.entry, Entry::Release { cause: Cause::Sheet, .. });
     assert!(history.iter().any(is_sheet), "{history:?}");
+    // Redis is to be told of both.
+    until("a repair looks at it", || *sidecar.ears.2.lock().unwrap() == [lock("MK-1")]);
     // A person takes it.
     sidecar.types("B2", "Juan");
     until("a filled cell is a hold", || sidecar.holder("MK-1").is_some());
+    until("a repair looks again", || sidecar.ears.2.lock().unwrap().len() == 2);
     let holder = sidecar.holder("MK-1").unwrap();
     assert!(holder.claim.stored.starts_with(b"Juan:~") && &*holder.claim.client == "in the sheet");
     let Outcome::Lost { holder: Some(told) } = sidecar.claim("MK-1", "94") else { panic!("won") };

@@ -14,8 +14,8 @@
 //! in the moment between is kept by the same means.
 //!
 //! # People's words
-//! They become requests to the ledger ([`Edit::ask`]), which [`crate::ledger::store::Store::project`] hands back: so
-//! the ledger stays the truth. A cell is written over only when the ledger says so.
+//! They become requests to the ledger, which [`crate::ledger::store::Store::project`] hands back: so the ledger stays the
+//! truth. A cell is written over only when the ledger says so.
 //!
 //! Reading order: `terms` (words), `grid` (what was read), `watch` (what it means), `sieve` (requests), `look` (a
 //! last look at a person's word); these are pure. `place` finds the tabs, `moves` reads and writes them, `past` remembers what
@@ -123,6 +123,10 @@ impl Edit {
 /// The rule of a lock's key, by its name; none for a key that is no lock.
 pub type RuleOf = Box<dyn Fn(&[u8]) -> Option<Arc<str>> + Send>;
 
+/// A good time between two readings: a fifth of an account's reads a minute, and a person's word is obeyed within
+/// some ten seconds.
+pub const POLL: Duration = Duration::from_secs(5);
+
 /// What the store must be told of the projection.
 pub struct Setup {
     /// Tab, columns and words.
@@ -131,7 +135,7 @@ pub struct Setup {
     pub time_zone: jiff::tz::TimeZone,
     /// How soon cells follow the ledger.
     pub mirror_interval: Duration,
-    /// How often the tab is read.
+    /// How often the tab is read. [`POLL`] where nothing else is wished.
     pub poll: Duration,
     /// Which locks are locks.
     pub rule: RuleOf,

@@ -81,7 +81,7 @@ impl Projector {
         let Some(columns) = self.grid.as_ref().map(|grid| grid.columns) else { return false };
         let areas = said.shown.iter().chain(&said.also);
         let here = areas.into_iter().find(|(from, _)| usize::try_from(*from).ok() == Some(row));
-        let first = columns.all().min().unwrap_or_default();
+        let first = columns.all().map(|(_, at)| at).min().unwrap_or_default();
         let cell = |column: usize| {
             let cells = here.and_then(|(_, rows)| rows.first());
             cells.and_then(|cells| cells.get(column - first)).unwrap_or(&Cell::Empty)

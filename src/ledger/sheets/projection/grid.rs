@@ -48,12 +48,18 @@ pub(super) struct Columns {
     pub(super) key: usize,
     pub(super) holder: usize,
     pub(super) since: Option<usize>,
+    /// In Lockside's own tab, if people have not taken it away.
+    pub(super) origin: Option<usize>,
 }
 
+/// The columns that there may be: key, holder, since, origin.
+pub(super) const COLUMNS: usize = 4;
+
 impl Columns {
-    /// All of them: key, holder, since.
-    pub(super) fn all(&self) -> impl Iterator<Item = usize> + use<> {
-        [self.key, self.holder].into_iter().chain(self.since)
+    /// All of them: which it is, and where.
+    pub(super) fn all(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let all: [_; COLUMNS] = [Some(self.key), Some(self.holder), self.since, self.origin];
+        all.into_iter().enumerate().filter_map(|(is, at)| Some((is, at?)))
     }
 }
 
@@ -65,18 +71,22 @@ pub(super) struct Line {
     pub(super) key: Cell,
     pub(super) holder: Cell,
     pub(super) since: Cell,
+    pub(super) origin: Cell,
 }
 
 /// A tab, as it was read at once.
 #[derive(Debug, Clone)]
 pub(super) struct Grid {
     pub(super) columns: Columns,
-    /// The headers' cells, in the order of [`Columns::all`].
-    pub(super) headers: Vec<Cell>,
+    /// The headers' cells, by which column it is.
+    pub(super) headers: [Cell; COLUMNS],
     pub(super) lines: Vec<Line>,
     /// Lines by what their key cells say.
     by_key: BTreeMap<String, Vec<usize>>,
 }
+
+/// The header of the column that only Lockside's own tab has.
+pub(super) const ORIGIN: &str = "Origin";
 
 /// Where a header stands.
 ///
@@ -117,23 +127,29 @@ pub(super) fn columns(header: &[Cell], terms: &Terms, tab: &str) -> Result<Colum
         name => Some(find(header, name, tab)?),
     };
     let key = find(header, &settings.key_column, tab)?;
-    Ok(Columns { key, holder: find(header, &settings.holder_column, tab)?, since })
+    let origin = settings.is_own_tab().then(|| find(header, ORIGIN, tab).ok()).flatten();
+    Ok(Columns { key, holder: find(header, &settings.holder_column, tab)?, since, origin })
 }
 
 impl Grid {
-    /// `shown` has the cells below the header of the columns, in the order of [`Columns::all`].
-    pub(super) fn new(columns: Columns, header: &[Cell], shown: Vec<Vec<Cell>>) -> Self {
-        let headers = columns.all().map(|at| header.get(at).cloned().unwrap_or_default()).collect();
-        let mut shown = shown.into_iter().map(Vec::into_iter);
-        let (keys, mut holders, mut sinces) = (shown.next(), shown.next(), shown.next());
-        let next = |cells: &mut Option<std::vec::IntoIter<Cell>>| {
-            cells.as_mut().and_then(Iterator::next).unwrap_or_default()
-        };
+    /// `shown` has the cells of columns below the header, by which column it is.
+    pub(super) fn new(columns: Columns, header: &[Cell], shown: Vec<(usize, Vec<Cell>)>) -> Self {
+        let mut headers: [Cell; COLUMNS] = Default::default();
+        for (is, at) in columns.all() {
+            headers[is] = header.get(at).cloned().unwrap_or_default();
+        }
+        let mut below: [Vec<Cell>; COLUMNS] = Default::default();
+        for (is, cells) in shown {
+            below[is] = cells;
+        }
+        let [keys, holders, sinces, origins] = below;
+        let mut rest = [holders, sinces, origins].map(Vec::into_iter);
         let mut lines = Vec::new();
-        for (at, key) in keys.into_iter().flatten().enumerate() {
-            let (holder, since) = (next(&mut holders), next(&mut sinces));
+        for (at, key) in keys.into_iter().enumerate() {
+            let [holder, since, origin] =
+                rest.each_mut().map(|cells| cells.next().unwrap_or_default());
             if key.text().is_none_or(|text| !text.is_empty()) {
-                lines.push(Line { row: at + 1, key, holder, since });
+                lines.push(Line { row: at + 1, key, holder, since, origin });
             }
         }
         let mut by_key = BTreeMap::<_, Vec<_>>::new();

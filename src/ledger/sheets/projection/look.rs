@@ -10,7 +10,8 @@ pub(super) const MOST_LOOKS: usize = 50;
 
 /// The range that shows the cells of a row, in A1 notation.
 pub(super) fn range(title: &str, columns: Columns, row: usize) -> String {
-    let (first, last) = columns.all().fold((usize::MAX, 0), |(a, b), at| (a.min(at), b.max(at)));
+    let (first, last) =
+        columns.all().fold((usize::MAX, 0), |(a, b), (_, at)| (a.min(at), b.max(at)));
     let (title, row) = (title.replace('\'', "''"), row + 1);
     format!("'{title}'!{}{row}:{}{row}", letters(first), letters(last))
 }

@@ -21,7 +21,7 @@ use super::look::{self, MOST_LOOKS};
 use super::past::{Past, Remnants};
 use super::place::{self, Place};
 use super::sieve::Sieve;
-use super::terms::Terms;
+use super::terms::{self, Terms};
 use super::watch::{Add, Doubt, Look, MOST_WRITES, Pass, Want, Watch, Write};
 use super::{Edit, Mode, RuleOf, Setup};
 use crate::ledger::Ask as Request;
@@ -121,6 +121,9 @@ impl Projector {
         recent: &VecDeque<Row>,
         truth: &Truth<'_>,
     ) -> Result<Vec<Request>, StoreError> {
+        if truth.is_changed {
+            self.past.note(&truth.fold.holders());
+        }
         let mode = match truth.fold.log(truth.log).map(|log| &log.mode) {
             Some(LogMode::Healthy(_)) => Mode::Healthy,
             Some(LogMode::Degraded) => Mode::Degraded,
@@ -219,7 +222,8 @@ impl Projector {
             let header = header(&view, place.tab);
             let columns = grid::columns(&header, &self.terms, &place.title).map_err(Failure::no)?;
             if self.columns.replace(columns) == Some(columns) {
-                let shown = columns.all().map(|at| column(&view, place.tab, at)).collect();
+                let shown =
+                    columns.all().map(|(is, at)| (is, column(&view, place.tab, at))).collect();
                 self.grid = Some(Grid::new(columns, &header, shown));
                 return self.read_names(&place, &view);
             }
@@ -231,7 +235,8 @@ impl Projector {
         let header = |tab| Part { tab, rows: (0, Some(1)), columns: (0, None) };
         let column =
             |at: usize| Part { tab: place.tab, rows: (1, None), columns: (at, Some(at + 1)) };
-        let columns = self.columns.iter().flat_map(|columns| columns.all()).map(column);
+        let columns =
+            self.columns.iter().flat_map(|columns| columns.all()).map(|(_, at)| column(at));
         // Few workers: all of that tab.
         let lookup = place.lookup.iter().map(|(tab, _)| Part {
             tab: *tab,
@@ -272,7 +277,6 @@ impl Projector {
             claims.iter().filter(|(key, claim)| known.get(*key) != Some(*claim)).count()
         });
         self.known = Some(claims);
-        self.past.note(&wants);
         let (past, terms, names) = (&self.past, &self.terms, &self.names);
         let remnants = Remnants { past, recent, terms, names, index: OnceCell::new() };
         let mut pass = self.watch.look(&Look {
@@ -304,6 +308,7 @@ impl Projector {
                 claim: holder.at,
                 holder: self.terms.holder(claim, &self.names),
                 since: self.terms.time(claim.at_ms),
+                origin: terms::origin(claim),
                 at_ms: claim.at_ms,
             };
             Some((cell, want))
@@ -368,6 +373,7 @@ impl Projector {
             };
             if let Some(line) = grid.lines.iter_mut().find(|line| line.row == write.line.row) {
                 (line.holder, line.since) = (cell(&write.holder), cell(&write.since));
+                line.origin = cell(write.origin);
             }
             if write.key.is_some() {
                 // Its key is another now: read first.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use google_sheets4::api as google;
 use sha2::{Digest, Sha256};
 
+use super::grid::ORIGIN;
 use super::sieve;
 use super::terms::Terms;
 use crate::config::Projection;
@@ -84,8 +85,9 @@ fn by_id(tabs: &View, id: i32) -> Option<(i32, String)> {
 
 /// A tab for people, which they see and may change.
 fn own_tab(tab: i32, settings: &Projection) -> Vec<google::Request> {
-    let headers = [&settings.key_column, &settings.holder_column, &settings.since_column];
-    let headers: Vec<_> = headers.into_iter().filter(|name| !name.is_empty()).cloned().collect();
+    let headers = [&*settings.key_column, &settings.holder_column, &settings.since_column, ORIGIN];
+    let headers = headers.into_iter().filter(|name| !name.is_empty());
+    let headers: Vec<_> = headers.map(str::to_owned).collect();
     requests::open_tab(tab, Projection::OWN_TAB, (2, headers.len()), &[headers])
 }
 

@@ -20,13 +20,13 @@
 use google_sheets4::api as google;
 use google_sheets4::common::FieldMask;
 
-use super::grid::{Cell, Columns, Grid};
+use super::grid::{COLUMNS, Cell, Columns, Grid};
 use super::watch::{Add, MOST_WRITES, Write};
 
 /// Rows of a block.
 const BLOCK: usize = 3;
 /// Rows and columns of the sieve: blocks, and one row with the header.
-pub(super) const SIZE: (usize, usize) = (BLOCK * 2 * MOST_WRITES + 1, 6);
+pub(super) const SIZE: (usize, usize) = (BLOCK * 2 * MOST_WRITES + 1, 2 * COLUMNS);
 
 /// The tabs and columns of a batch.
 pub(super) struct Sieve<'a> {
@@ -39,7 +39,7 @@ pub(super) struct Sieve<'a> {
     pub(super) mark: String,
 }
 
-/// One of the columns: where it stands in the tab, and which of key, holder and since it is.
+/// One of the columns: where it stands in the tab, and which of [`COLUMNS`] it is.
 #[derive(Clone, Copy)]
 struct Column {
     at: usize,
@@ -58,14 +58,14 @@ impl Sieve<'_> {
         let mut rows = Vec::new();
         for write in writes {
             let key = write.key.clone().unwrap_or_default();
-            let new = [key, write.holder.clone(), write.since.clone()];
+            let new = [key, write.holder.clone(), write.since.clone(), write.origin.into()];
             rows.extend(self.block(&order, Some(write), &new));
         }
         for add in adds {
             rows.extend(self.block(
                 &order,
                 None,
-                &[&add.key, &add.holder, &add.since].map(String::clone),
+                &[&*add.key, &add.holder, &add.since, add.origin].map(str::to_owned),
             ));
         }
         let mut batch = vec![fill(self.sieve, header_row + 1, rows)];
@@ -118,7 +118,7 @@ impl Sieve<'_> {
         &self,
         order: &[Column],
         write: Option<&Write>,
-        new: &[String; 3],
+        new: &[String; COLUMNS],
     ) -> [Vec<Cell>; BLOCK] {
         let expected = |is: usize| match (write, is) {
             (None, _) => Cell::Empty,
@@ -128,7 +128,8 @@ impl Sieve<'_> {
                 (key, _) => key.clone(),
             },
             (Some(write), 1) => write.line.holder.clone(),
-            (Some(write), _) => write.line.since.clone(),
+            (Some(write), 2) => write.line.since.clone(),
+            (Some(write), _) => write.line.origin.clone(),
         };
         let mut first: Vec<Cell> = order.iter().map(|column| expected(column.is)).collect();
         first.extend(order.iter().map(|column| self.grid.headers[column.is].clone()));
@@ -139,7 +140,7 @@ impl Sieve<'_> {
 
 /// The columns as they stand in the tab: those side by side are copied at once.
 fn order(columns: Columns) -> Vec<Column> {
-    let mut order: Vec<_> = columns.all().enumerate().map(|(is, at)| Column { at, is }).collect();
+    let mut order: Vec<_> = columns.all().map(|(is, at)| Column { at, is }).collect();
     order.sort_by_key(|column| column.at);
     order
 }

@@ -8,10 +8,9 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use super::IN_SHEET;
 use super::grid::Cell;
 use crate::config::projection::{CLIENT, KEY, MissingRow, NAME, Projection, WORKER};
-use crate::ledger::entry::Claim;
+use crate::ledger::entry::{Claim, IN_SHEET, OBSERVED, OBSERVED_ANEW};
 use crate::ledger::sheets::cells;
 use crate::lock::record::LockKey;
 use crate::lock::value;
@@ -204,6 +203,16 @@ impl Part {
             Self::Second => "second",
             Self::Other(_) => "",
         }
+    }
+}
+
+/// Where a hold comes from, in the words of `LOCKSIDE OWNER`.
+pub(super) fn origin(claim: &Claim) -> &'static str {
+    match &*claim.client {
+        IN_SHEET => "sheet",
+        OBSERVED | OBSERVED_ANEW => "observed",
+        _ if claim.marker.is_some() => "degraded",
+        _ => "redis",
     }
 }
 

@@ -61,7 +61,7 @@ fn grid(rows: &[(&str, &str, &str)]) -> Grid {
     let header = HEADER.map(text);
     let columns = columns(&header, &terms(), "Bodega").unwrap();
     let column = |at: usize| rows.iter().map(|row| text([row.0, row.1, row.2][at])).collect();
-    Grid::new(columns, &header, (0..3).map(column).collect())
+    Grid::new(columns, &header, (0..3).map(|at| (at, column(at))).collect())
 }
 
 fn want(key: &str, holder: &str, seq: u64) -> (String, Want) {
@@ -70,6 +70,7 @@ fn want(key: &str, holder: &str, seq: u64) -> (String, Want) {
         claim: Position { log: 1, seq },
         holder: holder.into(),
         since: "23-11-2026 11:12:20".into(),
+        origin: "redis",
         at_ms: NOW,
     };
     (key.to_owned(), want)
@@ -171,7 +172,7 @@ fn a_missing_header_is_named_with_those_that_are_there() {
     assert!(columns(&twice.map(text), &terms, "Bodega").unwrap_err().contains("2 columns"));
     let moved = ["", "Fecha_Ocupacion", "x", "Ocupado_Por", "TAG_SPOOL"];
     let found = columns(&moved.map(text), &terms, "Bodega");
-    assert_eq!(found, Ok(Columns { key: 4, holder: 3, since: Some(1) }));
+    assert_eq!(found, Ok(Columns { key: 4, holder: 3, since: Some(1), origin: None }));
 }
 
 #[test]
@@ -373,7 +374,7 @@ fn numbers_are_keys_too_and_other_cells_are_left_alone() {
     let columns = columns(&header, &terms(), "Bodega").unwrap();
     let keys = vec![Cell::Number(1342.0), Cell::Other, text("B")];
     let holders = vec![text(FREE), text(FREE), Cell::Other];
-    let grid = Grid::new(columns, &header, vec![keys, holders, Vec::new()]);
+    let grid = Grid::new(columns, &header, vec![(0, keys), (1, holders)]);
     let wants = BTreeMap::from([want("1342", "MR", 1), want("B", "MR", 2)]);
     let pass = Watch::default().look(&Look {
         terms: &terms(),

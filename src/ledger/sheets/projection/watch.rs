@@ -30,6 +30,7 @@ pub(super) struct Want {
     pub(super) claim: Position,
     pub(super) holder: String,
     pub(super) since: String,
+    pub(super) origin: &'static str,
     pub(super) at_ms: u64,
 }
 
@@ -41,6 +42,7 @@ pub(super) struct Write {
     pub(super) key: Option<String>,
     pub(super) holder: String,
     pub(super) since: String,
+    pub(super) origin: &'static str,
 }
 
 /// A row that is missing.
@@ -49,6 +51,7 @@ pub(super) struct Add {
     pub(super) key: String,
     pub(super) holder: String,
     pub(super) since: String,
+    pub(super) origin: &'static str,
 }
 
 /// A person's word, if the row still says it.
@@ -155,13 +158,13 @@ impl Watch {
             .flat_map(|(key, lines)| lines.into_iter().map(move |line| (key, line)))
             .filter(|(key, line)| is_left(key, line));
         for (key, want) in missing {
-            let (holder, since) = (want.holder.clone(), want.since.clone());
+            let (holder, since, origin) = (want.holder.clone(), want.since.clone(), want.origin);
             match left.next() {
                 Some((_, line)) => {
                     let line = line.clone();
-                    pass.writes.push(Write { line, key: Some(key.clone()), holder, since });
+                    pass.writes.push(Write { line, key: Some(key.clone()), holder, since, origin });
                 }
-                None => pass.adds.push(Add { key: key.clone(), holder, since }),
+                None => pass.adds.push(Add { key: key.clone(), holder, since, origin }),
             }
         }
     }
@@ -224,7 +227,7 @@ impl Watch {
         }
         let differing = lines.iter().filter(|line| !is_shown(look, line, want));
         for line in differing {
-            write(look, line, (&want.holder, &want.since), pass);
+            write(look, line, (&want.holder, &want.since, want.origin), pass);
         }
     }
 
@@ -268,8 +271,11 @@ impl Watch {
                 continue;
             }
             let time = look.terms.read_time(&line.since);
-            let is_old = time
-                .is_some_and(|at| look.now_ms.saturating_sub(at) > look.terms.abandoned_after_ms());
+            // While Redis is away nobody knows better than the cell.
+            let is_old = look.mode == Mode::Healthy
+                && time.is_some_and(|at| {
+                    look.now_ms.saturating_sub(at) > look.terms.abandoned_after_ms()
+                });
             let is_word = !is_old
                 && !(look.is_over)(key, &holder, &since)
                 && !facts.lost.contains(&holder)
@@ -277,7 +283,7 @@ impl Watch {
             if is_word {
                 filled = filled.or(Some((*line, holder, time)));
             } else {
-                write(look, line, (look.terms.free(), ""), pass);
+                write(look, line, (look.terms.free(), "", ""), pass);
             }
         }
         if !look.is_new {
@@ -357,15 +363,23 @@ fn is_shown(look: &Look<'_>, line: &Line, want: &Want) -> bool {
     line.holder.text().as_deref() == Some(want.holder.as_str())
         && (look.grid.columns.since.is_none()
             || line.since.text().as_deref() == Some(want.since.as_str()))
+        && (look.grid.columns.origin.is_none()
+            || line.origin.text().as_deref() == Some(want.origin))
 }
 
-fn write(look: &Look<'_>, line: &Line, (holder, since): (&str, &str), pass: &mut Pass) {
-    if [&line.key, &line.holder, &line.since].iter().any(|cell| cell.text().is_none()) {
+fn write(
+    look: &Look<'_>,
+    line: &Line,
+    (holder, since, origin): (&str, &str, &'static str),
+    pass: &mut Pass,
+) {
+    if [&line.key, &line.holder, &line.since, &line.origin].iter().any(|cell| cell.text().is_none())
+    {
         pass.unfit += 1;
         return;
     }
     let since = if look.grid.columns.since.is_some() { since } else { "" };
     let line = line.clone();
     let (holder, since) = (holder.to_owned(), since.to_owned());
-    pass.writes.push(Write { line, key: None, holder, since });
+    pass.writes.push(Write { line, key: None, holder, since, origin });
 }

@@ -486,14 +486,17 @@ fn lockside_keeps_a_tab_of_its_own_where_none_is_configured() {
         shown.iter().map(|row| row.join("|")).collect()
     };
     (0..2).for_each(|_| drop(desk.project()));
-    assert_eq!(own(&desk), ["Key|Holder|Since", "spool_lock:a|93|23-11-2026 14:12:20"]);
+    assert_eq!(
+        own(&desk),
+        ["Key|Holder|Since|Origin", "spool_lock:a|93|23-11-2026 14:12:20|redis"]
+    );
     desk.release("a", one);
     (0..2).for_each(|_| drop(desk.project()));
     assert_eq!(own(&desk)[1], "spool_lock:a|free");
     // Its row is the next one's.
     desk.grant("b", "94");
     (0..2).for_each(|_| drop(desk.project()));
-    assert_eq!(own(&desk)[1..], ["spool_lock:b|94|23-11-2026 14:12:20"]);
+    assert_eq!(own(&desk)[1..], ["spool_lock:b|94|23-11-2026 14:12:20|redis"]);
 }
 
 #[test]

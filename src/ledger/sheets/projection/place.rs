@@ -57,6 +57,10 @@ pub(super) fn find(
         None => return Err(Failure::no(missing(wanted, &tabs))),
     };
     let sieve_title = format!("{prefix}{tab}");
+    if tabs.get(&tab).is_some_and(|known| known.rows < 2) {
+        // Without a row below the header there is nothing to read, which Google refuses.
+        batch.push(requests::grow(tab, 1));
+    }
     match old {
         None => batch.extend(requests::tab(sieve, &sieve_title, sieve::SIZE, &[vec![HINT.into()]])),
         Some(old) if old.title != sieve_title => batch.push(requests::rename(sieve, &sieve_title)),

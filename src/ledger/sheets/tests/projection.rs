@@ -52,7 +52,7 @@ pub(super) fn a_tab(google: &Google, rows: &[[&str; 4]]) {
     let properties = json!({"sheetId": TAB, "title": "Bodega"});
     let rename = json!({"updateSheetProperties": {"properties": properties, "fields": "title"}});
     let more =
-        json!({"appendDimension": {"sheetId": TAB, "dimension": "ROWS", "length": rows.len()}});
+        json!({"appendDimension": {"sheetId": TAB, "dimension": "ROWS", "length": rows.len() + 1}});
     google.0.edit(&[rename, more]).unwrap();
     let header = ["TAG_SPOOL", "Ocupado_Por", "Fecha_Ocupacion", "Nota"];
     let rows: Vec<Value> = [header].iter().chain(rows).map(|row| cells(row)).collect();
@@ -497,6 +497,49 @@ fn lockside_keeps_a_tab_of_its_own_where_none_is_configured() {
     desk.grant("b", "94");
     (0..2).for_each(|_| drop(desk.project()));
     assert_eq!(own(&desk)[1..], ["spool_lock:b|94|23-11-2026 14:12:20|redis"]);
+}
+
+/// Leaves the tab so many rows.
+fn cut_off(google: &Google, rows: usize) {
+    let range = json!({"sheetId": TAB, "dimension": "ROWS", "startIndex": rows});
+    google.0.edit(&[json!({"deleteDimension": {"range": range}})]).unwrap();
+}
+
+#[test]
+fn a_full_grid_and_one_with_a_header_alone_take_new_rows() {
+    let adds = || Projection { missing_row: MissingRow::Add, ..business() };
+    for rows in [&[["MK-1", FREE, "", "a"]][..], &[]] {
+        let google = Google::new();
+        a_tab(&google, rows);
+        cut_off(&google, rows.len() + 1);
+        let mut desk = Desk::new(google, adds());
+        desk.grant("MK-8", "93");
+        (0..2).for_each(|_| drop(desk.project()));
+        assert_eq!(desk.rows()[rows.len()], format!("MK-8|93|{SINCE}"));
+        // People take all rows away; the next one comes all the same.
+        cut_off(&desk.google, 1);
+        desk.now_ms += 1;
+        let _ = desk.try_project(true);
+        let _ = desk.try_project(true);
+        assert!(desk.rows().is_empty());
+        desk.grant("MK-9", "94");
+        (0..3).for_each(|_| drop(desk.try_project(true)));
+        assert!(desk.rows().contains(&format!("MK-9|94|{SINCE}")), "{:?}", desk.rows());
+    }
+}
+
+#[test]
+fn what_another_run_has_left_in_a_cell_is_no_word() {
+    let mut desk = three();
+    let place = desk.grant("MK-1", "93");
+    desk.project();
+    desk.release("MK-1", place);
+    let mut next = Desk::new(desk.google.clone(), business());
+    assert_eq!(cell(&next.shown(), 1, 1), "93");
+    for _ in 0..3 {
+        assert_eq!(next.project(), []);
+    }
+    assert_eq!(cell(&next.shown(), 1, 1), FREE);
 }
 
 #[test]

@@ -67,6 +67,7 @@ struct Nobody;
 
 impl Watcher for Nobody {
     fn held(&self, _: &Arc<Holder>, _: bool) {}
+    fn over(&self, _: &LockKey, _: u64) {}
     fn freed(&self, _: &LockKey, _: Position) {}
     fn reset(&self, _: &[Arc<Holder>], _: &BTreeSet<u64>) {}
     fn doubted(&self, _: &LockKey) {}

@@ -14,6 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::config::{Address, Listen, Settings};
 use crate::degraded::auth::Doorman;
 use crate::degraded::{self, Companions};
+use crate::ledger::Door;
 use crate::ledger::presence::Presence;
 use crate::ledger::store::OpenError;
 use crate::ledger::thread::Ledger;
@@ -77,10 +78,16 @@ enum Failure {
 fn serve(settings: Settings) -> Result<(), Failure> {
     let origin = Instant::now();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let foundation = Foundation::new(&settings);
     // Held until the end of the process.
-    let _presence = presence(&settings)?;
+    let mut presence = presence(&settings)?;
+    let was_alone = presence.as_ref().is_some_and(Presence::was_alone);
+    let foundation = Foundation::new(&settings, was_alone);
     let ledger = ledger(&settings, &foundation)?;
+    if ledger.trouble().is_some() {
+        // Others may begin before it is read.
+        ledger.may_have_company();
+    }
+    presence.iter_mut().for_each(Presence::begun);
     let common = Arc::new(common(&settings, &foundation, &ledger)?);
     if let Err(error) = common.upstream.resolve() {
         tracing::warn!(upstream = %common.upstream.address(), %error, "can't look up the upstream");
@@ -151,6 +158,7 @@ fn common(
         reports: foundation.reports.clone(),
         repairs: Arc::new(Menders {
             dirty: foundation.dirty.clone(),
+            unheard: foundation.unheard.clone(),
             counters: foundation.counters.clone(),
             observed: foundation.observed.clone().map(|it| (it, foundation.outlook.clone())),
         }),

@@ -19,6 +19,7 @@ use crate::table::Table;
 
 pub mod auth;
 mod companions;
+mod double;
 mod expiry;
 mod float;
 mod hashes;
@@ -42,6 +43,7 @@ mod types;
 pub use companions::{Bounds, CompanionEffects, Companions, Stale, Waiter};
 pub use script::compile;
 pub use served::{Denied, questions};
+pub use steps::has_passed_a_bound;
 pub use transaction::evaluate_transaction;
 
 pub use turn::Words;

@@ -25,11 +25,13 @@ pub mod link;
 pub mod pass;
 pub mod plan;
 mod thread;
+pub mod unheard;
 pub mod watch;
 
 pub use counters::Counters;
 pub use dirty::Dirty;
 pub use pass::Policy;
+pub use unheard::Unheard;
 pub use watch::Watched;
 
 /// How often all locks are looked at in the background, where nothing else is configured.
@@ -79,6 +81,12 @@ pub trait Truth: Send + Sync {
     /// it (SPEC 7).
     fn is_undecided(&self, _key: &LockKey) -> bool {
         false
+    }
+
+    /// `fast`: since when a grant of this lock stands in Redis that the ledger has not heard of, if that
+    /// was seen before: milliseconds since the Unix epoch.
+    fn unheard_since(&self, _key: &LockKey) -> Option<u64> {
+        None
     }
 
     /// True while Redis is known to be wrong about this lock: what it has says nothing.
@@ -171,6 +179,10 @@ pub struct Parts {
     pub board: Arc<Board>,
     /// Locks that Redis is wrong about.
     pub dirty: Arc<Dirty>,
+    /// Locks of which Redis may know more (`fast`).
+    pub unheard: Arc<Unheard>,
+    /// Nobody else served from the ledger when this process began.
+    pub was_alone: bool,
     /// Where to look for locks.
     pub databases: Arc<Databases>,
     /// How often which repair was done.

@@ -146,6 +146,16 @@ impl Table {
         }
     }
 
+    /// `fast`: the hold that Redis has granted with this fence, and that the ledger was not told of yet, has
+    /// ended; a later one of the same key stays.
+    pub fn free_unwritten(&self, key: &LockKey, fence: u64) {
+        self.releases.fetch_add(1, Ordering::Relaxed);
+        let is_it = |record: &Record| record.claim.is_none() && record.fence == Some(fence);
+        if let Some((_, record)) = self.records.remove_if(key, |_, record| is_it(record)) {
+            self.count(&record, -1);
+        }
+    }
+
     /// These are all locks that the ledger has. Whoever reads meanwhile finds each of them as it was
     /// before, or as it is now. Grants that the ledger has still to hear of stay.
     pub fn replace(&self, holders: &[Arc<Holder>], confidence: impl Fn(&Holder) -> Confidence) {
@@ -318,6 +328,19 @@ mod tests {
     fn holder(name: &str, seq: u64) -> Arc<Holder> {
         let claim = crate::ledger::testing::claim(name, "v");
         Arc::new(Holder { at: Position { log: 1, seq }, claim, fence: seq, heard: true })
+    }
+
+    #[test]
+    fn a_hold_that_was_over_before_it_was_written_is_known_by_its_fence() {
+        let (table, key) = (Table::new(10), LockKey::new(0, b"k"));
+        table.grant(key.clone(), Record { fence: Some(8), ..record(None) });
+        table.free_unwritten(&key, 7);
+        assert!(table.find(&key).is_some(), "the same value, taken again");
+        table.free_unwritten(&key, 8);
+        assert!(table.find(&key).is_none() && table.is_empty());
+        table.hold(&holder("k", 8), Confidence::Held);
+        table.free_unwritten(&key, 8);
+        assert!(table.find(&key).is_some(), "the ledger has it");
     }
 
     /// A reader that looks all the time never finds a lock missing that is held before and after.

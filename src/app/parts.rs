@@ -13,7 +13,7 @@ use crate::ledger::{Answer, Position, Told};
 use crate::lock::record::{Confidence, LockKey};
 use crate::lock::rule::Rules;
 use crate::mode::{Board, Mode};
-use crate::repair::{Counters, Dirty, Events, Observed, Standing, Truth};
+use crate::repair::{Counters, Dirty, Events, Observed, Standing, Truth, Unheard};
 use crate::session::{Bell, Repairs};
 use crate::table::Table;
 use crate::upstream::tracker::{Eye, Outlook};
@@ -101,6 +101,11 @@ impl Watcher for Follower {
             self.dirty.touch_ended(key.clone(), guard);
         }
         self.table.free(key, claim);
+        self.dirty.freed(key);
+    }
+
+    fn over(&self, key: &LockKey, fence: u64) {
+        self.table.free_unwritten(key, fence);
         self.dirty.freed(key);
     }
 
@@ -226,6 +231,7 @@ impl Eye for Scout {
 /// Sessions name locks that are to be looked at.
 pub(super) struct Menders {
     pub(super) dirty: Arc<Dirty>,
+    pub(super) unheard: Arc<Unheard>,
     pub(super) counters: Arc<Counters>,
     /// What is followed of locks that others put into Redis, and how, where rules are observed.
     pub(super) observed: Option<(Observed, Arc<Outlook>)>,
@@ -242,6 +248,15 @@ impl Repairs for Menders {
 
     fn is_due(&self, key: &LockKey) -> bool {
         self.dirty.contains(key)
+    }
+
+    fn is_unheard(&self, key: &LockKey) -> bool {
+        let is_unheard = self.unheard.contains(key);
+        if is_unheard {
+            // Its turn comes before that of others.
+            self.dirty.touch(key.clone());
+        }
+        is_unheard
     }
 
     fn any_is_due(&self) -> bool {

@@ -13,7 +13,7 @@ use crate::ledger::thread::{self, Ledger};
 use crate::ledger::{Guarantee, Start};
 use crate::lock::rule::Rules;
 use crate::mode::{self, Board, History};
-use crate::repair::{self, Counters, Databases, Dirty, Observed, Policy, Repair};
+use crate::repair::{self, Counters, Databases, Dirty, Observed, Policy, Repair, Unheard};
 use crate::table::Table;
 use crate::upstream::Upstream;
 use crate::upstream::tracker::{self, Outlook, Tracker};
@@ -29,6 +29,9 @@ pub(super) struct Foundation {
     pub(super) history: Arc<History>,
     pub(super) reports: Reports,
     pub(super) dirty: Arc<Dirty>,
+    pub(super) unheard: Arc<Unheard>,
+    /// Nobody else served from the ledger when this process began.
+    pub(super) was_alone: bool,
     pub(super) databases: Arc<Databases>,
     pub(super) counters: Arc<Counters>,
     pub(super) postman: Arc<Postman>,
@@ -40,10 +43,16 @@ pub(super) struct Foundation {
 }
 
 impl Foundation {
-    pub(super) fn new(settings: &Settings) -> Self {
+    pub(super) fn new(settings: &Settings, was_alone: bool) -> Self {
         let mail = (0..settings.threads).map(|_| crate::worker::Mailbox::default()).collect();
         let databases = Arc::<Databases>::default();
+        let unheard = Arc::<Unheard>::default();
+        if settings.guarantee == Guarantee::Fast {
+            unheard.begin();
+        }
         Self {
+            unheard,
+            was_alone,
             table: Arc::new(Table::new(settings.limits.locks)),
             board: Arc::default(),
             history: Arc::default(),
@@ -111,8 +120,12 @@ pub(super) fn ledger(settings: &Settings, foundation: &Foundation) -> Result<Arc
         max_clock_skew: times.max_clock_skew,
         mirror_interval: (settings.guarantee == Guarantee::Fast).then_some(times.mirror_interval),
     };
-    let settings =
-        thread::Settings { timing, stall_after: times.stall_after, ..thread::Settings::new(terms) };
+    let settings = thread::Settings {
+        timing,
+        stall_after: times.stall_after,
+        was_alone: foundation.was_alone,
+        ..thread::Settings::new(terms)
+    };
     let follower = Arc::new(Follower {
         table: foundation.table.clone(),
         dirty: foundation.dirty.clone(),
@@ -170,6 +183,8 @@ impl Guards {
             door: ledger.clone(),
             board: foundation.board.clone(),
             dirty: foundation.dirty.clone(),
+            unheard: foundation.unheard.clone(),
+            was_alone: foundation.was_alone,
             databases: foundation.databases.clone(),
             counters: foundation.counters.clone(),
             events: Arc::new(Passes(foundation.reports.clone())),

@@ -66,6 +66,16 @@ pub(super) fn of_file(error: &io::Error) -> &'static str {
     }
 }
 
+/// The error of a directory that is to be made, with what to do about it.
+pub(super) fn directory(error: &io::Error) -> String {
+    let advice = match error.kind() {
+        io::ErrorKind::NotFound => "nothing can be made there: name another place",
+        io::ErrorKind::NotADirectory => "it is no directory: move it away",
+        _ => of_file(error),
+    };
+    format!("{error}; {advice}")
+}
+
 /// The error of a file with what to do about it.
 pub(super) fn file(error: &io::Error) -> String {
     format!("{error}; {}", of_file(error))

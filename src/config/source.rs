@@ -46,8 +46,13 @@ impl Sources {
             }
         }
         if let Some((place, key, path)) = sources.file_name() {
-            match std::fs::read_to_string(&path) {
-                Ok(text) => sources.file = Some((path, text)),
+            match std::fs::read(&path).map(String::from_utf8) {
+                Ok(Ok(text)) => sources.file = Some((path, text)),
+                Ok(Err(error)) => {
+                    let at = error.utf8_error().valid_up_to();
+                    let (line, what) = not_text(error.as_bytes(), at);
+                    problems.push(Place::File(path, line), "", what);
+                }
                 Err(error) => {
                     let what = format!("can't read {}: {error}; expected a file", path.display());
                     problems.push(place, key, what);
@@ -70,6 +75,18 @@ impl Sources {
             Some((Place::Environment, "LOCKSIDE_CONFIG", PathBuf::from(path)))
         })
     }
+}
+
+/// The line of the first byte that is no UTF-8, from 1, and what is said of it. `at` counts from 0.
+fn not_text(bytes: &[u8], at: usize) -> (usize, String) {
+    let before = &bytes[..at];
+    let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+    let start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+    let column = at - start + 1;
+    let byte = bytes.get(at).copied().unwrap_or_default();
+    let what =
+        format!("byte {column} of the line (0x{byte:02x}) is not UTF-8; expected text in UTF-8");
+    (line, what)
 }
 
 /// Settings in the making: the defaults, which each source then overrides.

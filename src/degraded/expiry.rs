@@ -7,6 +7,7 @@
 use super::number::{Unit, int, invalid_expire};
 use super::reply::Reply;
 use super::turn::{Outcome, Stop, Turn, arg};
+use crate::lock::record::LockKey;
 use crate::resp::Args;
 
 /// Runs `name` if it is one of these.
@@ -48,7 +49,8 @@ impl Turn<'_> {
         let at_ms = unit.at_ms(amount, self.now_ms()).ok_or_else(|| invalid_expire(name))?;
         let key = self.key(arg(args, 1));
         let Some(entry) = self.overlay.find(&key) else { return Ok(Reply::Integer(0)) };
-        if !conditions.hold(entry.expires_at_ms, at_ms) {
+        let expires_at_ms = entry.expires_at_ms.filter(|_| !self.is_without_ttl(&key));
+        if !conditions.hold(expires_at_ms, at_ms) {
             return Ok(Reply::Integer(0));
         }
         match u64::try_from(at_ms) {
@@ -66,7 +68,13 @@ impl Turn<'_> {
         if has_expiry {
             self.set_expiry(&key, None);
         }
-        Ok(Reply::Integer(i64::from(has_expiry)))
+        Ok(Reply::Integer(i64::from(has_expiry && !self.is_without_ttl(&key))))
+    }
+
+    /// True where a client's own command meets a persistent lock that was taken without a TTL. A script
+    /// is shown the default all the same: many take a lock without TTL for a lost one (SPEC 5).
+    fn is_without_ttl(&self, key: &LockKey) -> bool {
+        !self.in_script && self.overlay.is_without_ttl(key)
     }
 }
 

@@ -148,6 +148,15 @@ impl<'a> Overlay<'a> {
         matches!(origin, Some(Origin::Lock { rule, .. }) if rule.mode == Mode::Persistent)
     }
 
+    /// True for a persistent lock whose client gave it no TTL, and still the hold that was loaded.
+    pub(super) fn is_without_ttl(&self, key: &LockKey) -> bool {
+        let slot = self.slots.get(key);
+        let loaded = slot.filter(|slot| slot.now.as_ref().is_some_and(|now| now.is_loaded_hold));
+        matches!(loaded.map(|slot| &slot.origin),
+            Some(Origin::Lock { rule, record: Some(record) })
+                if rule.mode == Mode::Persistent && record.asked_ttl_ms.is_none())
+    }
+
     /// True for a persistent lock that was granted to this value, unique by itself, when nobody
     /// knows whether the client has its reply.
     pub(super) fn is_unconfirmed_grant(&self, key: &LockKey, value: &[u8]) -> bool {

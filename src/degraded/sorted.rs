@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::double;
 use super::reply::Reply;
 use super::turn::{Outcome, SYNTAX, Stop, Turn, WRONG_TYPE, arg};
 use crate::lock::content::{Content, Score};
@@ -34,12 +35,9 @@ pub(super) fn run(turn: &mut Turn<'_>, name: &str, args: Args<'_>) -> Option<Out
 const NOT_A_FLOAT: &str = "ERR value is not a valid float";
 const NOT_A_NUMBER: &str = "ERR resulting score is not a number (NaN)";
 
-/// A number as Redis reads a score: all of the text, and no NaN. None for hexadecimal ones too.
-pub(super) fn float(text: &[u8]) -> Option<Score> {
-    let text = std::str::from_utf8(text).ok()?;
-    let number: f64 = text.parse().ok()?;
-    let says_infinite = text.trim_start_matches(['+', '-']).starts_with(['i', 'I']);
-    Score::new(number).filter(|_| number.is_finite() || says_infinite)
+/// The score of an argument, as it was given: a new member's is told to its client with its sign, -0 too.
+fn given(text: &[u8]) -> Result<f64, Stop> {
+    double::score(text).ok_or_else(|| Stop::error(NOT_A_FLOAT))
 }
 
 /// The words between ZADD's key and its first score.
@@ -120,21 +118,24 @@ impl Turn<'_> {
 
     fn zadd(&mut self, args: Args<'_>) -> Outcome {
         let (options, from) = Options::parse(args)?;
-        let pairs = (from..args.len()).step_by(2).map(|at| {
-            let score = float(arg(args, at)).ok_or_else(|| Stop::error(NOT_A_FLOAT))?;
-            Ok((score, arg(args, at + 1)))
-        });
-        let pairs: Vec<(Score, &[u8])> = pairs.collect::<Result<_, Stop>>()?;
+        let pairs =
+            (from..args.len()).step_by(2).map(|at| Ok((given(arg(args, at))?, arg(args, at + 1))));
+        let pairs: Vec<(f64, &[u8])> = pairs.collect::<Result<_, Stop>>()?;
         self.add_scores(&self.key(arg(args, 1)), options, &pairs)
     }
 
-    fn add_scores(&mut self, key: &LockKey, options: Options, pairs: &[(Score, &[u8])]) -> Outcome {
+    fn add_scores(&mut self, key: &LockKey, options: Options, pairs: &[(f64, &[u8])]) -> Outcome {
         let members = self.sorted_mut(key)?;
         let (mut added, mut changed, mut last, mut failed) = (0, 0, None, None);
+        let mut told = 0.0;
         for (given, member) in pairs {
             let old = members.get(*member).copied();
-            match options.score(old, *given) {
-                Ok(new) => last = new,
+            // No NaN comes out of [`given`].
+            match Score::new(*given).map_or(Ok(None), |score| options.score(old, score)) {
+                Ok(new) => {
+                    last = new;
+                    told = old.map_or(*given, |_| new.map_or(0.0, Score::number));
+                }
                 // Only of INCR, which has one pair: nothing was done.
                 Err(error) => failed = Some(error),
             }
@@ -147,14 +148,14 @@ impl Turn<'_> {
         self.overlay.drop_empty(key);
         failed.map_or(Ok(()), Err)?;
         Ok(match (options.incr, options.ch) {
-            (true, _) => last.map_or(Reply::Nil, |score| Reply::Double(score.number())),
+            (true, _) => last.map_or(Reply::Nil, |_| Reply::Double(told)),
             (false, true) => Reply::count(changed),
             (false, false) => Reply::count(added),
         })
     }
 
     fn zincrby(&mut self, args: Args<'_>) -> Outcome {
-        let by = float(arg(args, 2)).ok_or_else(|| Stop::error(NOT_A_FLOAT))?;
+        let by = given(arg(args, 2))?;
         let options = Options { incr: true, ..Options::default() };
         self.add_scores(&self.key(arg(args, 1)), options, &[(by, arg(args, 3))])
     }

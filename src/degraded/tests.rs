@@ -11,6 +11,8 @@ use crate::lock::rule::{Mode, Rule};
 use crate::lock::value::{self, Unique};
 use crate::scripts;
 
+mod bounds;
+
 const NOW: u64 = 1_700_000_000_000;
 
 /// Everything that an evaluation looks at, owned.

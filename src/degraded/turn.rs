@@ -14,7 +14,7 @@ use crate::lock::record::LockKey;
 use crate::resp::encode::Protocol;
 use crate::resp::{Args, Span};
 
-use super::steps::{BYTES_PER_STEP, Steps};
+use super::steps::{BYTES_PER_STEP, Named, Steps};
 
 /// Why a command has no reply of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,6 +91,8 @@ const WALKS: [&str; 31] = [
 ];
 /// Steps for each of them: a copy, or its place among the others.
 const STEPS_PER_ELEMENT: usize = 10;
+/// A script gets each element as a value of Lua's, again and again: so many times the steps.
+const STEPS_IN_LUA: u64 = 5;
 /// What a script's `redis.call` gets for a command that is not served. The client never sees it:
 /// the whole evaluation is [`Evaluation::NotServed`].
 const NOT_SERVED: &str = "MASTERDOWN lockside: only lock keys are served";
@@ -113,6 +115,8 @@ pub(crate) struct Turn<'a> {
     unserved: bool,
     /// What the turn may still take; its scripts take from it too.
     pub(super) steps: Steps,
+    /// What its commands have named, those of scripts apart: they have steps.
+    pub(super) named: Named,
     /// A script's command was refused together with all of the turn.
     pub(super) refusal: Option<String>,
 }
@@ -130,6 +134,7 @@ impl<'a> Turn<'a> {
             in_transaction: false,
             unserved: false,
             steps: Steps::new(),
+            named: Named::default(),
             refusal: None,
         }
     }
@@ -173,6 +178,9 @@ impl<'a> Turn<'a> {
         if !spec.takes(args.len()) {
             return Err(self.wrong_arity(spec.name));
         }
+        if !self.in_script {
+            self.named.add(spec.keys(args).count(), args.len() - 1)?;
+        }
         if let Class::Lock(LockUse::Script { .. }) = spec.class {
             if self.in_script {
                 return Err(Stop::error(NOT_FROM_SCRIPT));
@@ -197,10 +205,11 @@ impl<'a> Turn<'a> {
         if !has_keys {
             return self.without_keys(spec, args);
         }
-        self.steps.charge(self.walk(spec, args))?;
+        let times = if self.in_script { STEPS_IN_LUA } else { 1 };
+        self.steps.charge(self.walk(spec, args).saturating_mul(times))?;
         let outcome = self.on_keys(spec, args);
         let reply = types::judged(self, spec.name, args, outcome)?;
-        self.steps.charge(reply.weight())?;
+        self.steps.charge(reply.weight().saturating_mul(times))?;
         Ok(reply)
     }
 

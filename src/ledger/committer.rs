@@ -155,6 +155,8 @@ pub struct Done {
     pub answers: Vec<Addressed>,
     /// Conflicts that have become certain (`fast`).
     pub disputes: Vec<Dispute>,
+    /// Own grants by Redis, with their fences, whose hold was over before they were written (`fast`).
+    pub over: Vec<(LockKey, u64)>,
 }
 
 /// The state of the group commit. See the module.
@@ -221,6 +223,11 @@ impl Committer {
         let peers = Peers::new(timing.heartbeat);
         let disputes = timing.mirror_interval.map(|_| Disputes::default());
         Self { timing, trouble, fleet, peers, disputes, group_rows: GROUP_ROWS, ..Self::default() }
+    }
+
+    /// `was_alone`: the logs that are found at first are of the dead.
+    pub fn presume_dead(&mut self, was_alone: bool) {
+        self.peers.presume_dead(was_alone);
     }
 
     /// The store has registered this log, and its first entry is written.

@@ -51,6 +51,9 @@ pub trait Watcher: Send + Sync {
     fn held(&self, holder: &Arc<Holder>, lives: bool);
     /// This claim does not hold the lock any more, and nobody does.
     fn freed(&self, key: &LockKey, claim: Position);
+    /// `fast`: the hold that this sidecar has granted with this fence was over before that was written:
+    /// another sidecar has released it.
+    fn over(&self, key: &LockKey, fence: u64);
     /// The run that made this claim is known to live, or not to live any more. Only for a client that
     /// was not heard of since its claim.
     fn turned(&self, holder: &Arc<Holder>, lives: bool);
@@ -71,6 +74,8 @@ pub struct Settings {
     pub open_wait: Duration,
     /// Most rows of one group.
     pub group_rows: usize,
+    /// Nobody else serves from this ledger when it is started: whose logs are found then are dead.
+    pub was_alone: bool,
 }
 
 impl Settings {
@@ -82,6 +87,7 @@ impl Settings {
             stall_after: Duration::from_secs(1),
             open_wait: Duration::from_secs(5),
             group_rows: GROUP_ROWS,
+            was_alone: false,
         }
     }
 }
@@ -400,11 +406,21 @@ impl Door for Ledger {
     }
 }
 
+impl Ledger {
+    /// What is found there at first is not known to be of the dead, whatever [`Settings::was_alone`] says:
+    /// it was not read in time.
+    pub fn may_have_company(&self) {
+        self.shared.state().committer.presume_dead(false);
+    }
+}
+
 impl Shared {
     fn new(settings: &Settings, is_ordered: bool) -> Self {
         let fold = if is_ordered { Fold::default() } else { Fold::unordered() };
+        let mut committer = Committer::new(settings.timing).with_groups_of(settings.group_rows);
+        committer.presume_dead(settings.was_alone);
         let state = State {
-            committer: Committer::new(settings.timing).with_groups_of(settings.group_rows),
+            committer,
             opening: Opening::Trying,
             questions: Vec::new(),
             asked: 0,

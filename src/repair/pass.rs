@@ -35,6 +35,8 @@ mod told;
 use follow::Following;
 pub use follow::{Moment, Signs};
 use judge::{doubtful, hold_of, standing};
+pub use prefer::Hearing;
+use prefer::Mirrors;
 
 /// How often a pass asks for locks that were won since it began.
 const CATCH_UPS: u32 = 3;
@@ -143,12 +145,9 @@ pub struct Pass {
     /// Locks are served by Redis meanwhile: a release is seen there before the ledger has it, so a
     /// lock that is missing is set only when it is still missing at the second look.
     is_careful: bool,
-    /// As [`Pass::mirrors_within`] has it, in milliseconds.
-    mirrors_ms: u64,
+    mirrors: Mirrors,
     /// Locks that were missing at the first look.
     missed: BTreeSet<LockKey>,
-    /// Locks of which Redis has a grant that the ledger has not heard of, and since when.
-    unheard: BTreeMap<LockKey, u64>,
     /// Of a pass that follows Redis on observed keys.
     following: Option<Box<Following>>,
 }
@@ -222,9 +221,8 @@ impl Pass {
             failure: None,
             is_full: false,
             is_careful: false,
-            mirrors_ms: 0,
+            mirrors: Mirrors::default(),
             missed: BTreeSet::new(),
-            unheard: BTreeMap::new(),
             following: None,
         }
     }
@@ -407,9 +405,7 @@ impl Pass {
         }
         match plan(found, says, self.terms(key)) {
             Plan::Nothing(_) => self.settle(key, at, true),
-            Plan::Wait(Why::Mirror) if self.is_overdue(key, now_ms) => {
-                self.supersede(key, found, holder.clone(), now_ms);
-            }
+            Plan::Wait(Why::Mirror) => self.wait_for_mirror(key, found, holder, truth, now_ms),
             Plan::Wait(_) => drop(self.later.insert(key.clone())),
             Plan::CannotRestore => {
                 self.notes.push(Note::CannotRestore(key.clone()));
@@ -421,6 +417,7 @@ impl Pass {
             Plan::Act(Repair::Adopt(theirs)) => {
                 self.observe(key, theirs, now_ms);
                 self.notes.push(Note::Adopted(key.clone()));
+                self.wait_until_heard(key, truth, now_ms);
             }
             Plan::Act(Repair::Prefer(stored)) => {
                 let lost = truth.disputed(key, stored);
@@ -486,6 +483,7 @@ impl Pass {
         self.looks.remove(key);
         self.doubts.remove(key);
         self.forget_sighting(key);
+        self.hear_of(key);
         if self.is_full {
             self.settled.extend(holder.map(|at| (key.clone(), at)));
         } else if done {

@@ -18,15 +18,15 @@ use super::command::{self, Answer, Command};
 use super::counters::Counters;
 use super::dirty::Touch;
 use super::link::Link;
-use super::pass::{Doubts, Note, Pass, Signs, Step};
-use super::{Dirty, Parts, Shared};
+use super::pass::{Doubts, Pass, Signs, Step};
+use super::{Dirty, Parts, Shared, Unheard};
 
 mod known;
+mod note;
 mod tell;
 mod watch;
 
 use known::Ledger;
-use tell::tell;
 
 /// How long what waits is left alone before it is looked at again.
 const RETRY: Duration = Duration::from_millis(100);
@@ -69,6 +69,8 @@ pub(super) struct Thread {
     is_refused: bool,
     /// Sessions know that repairs are being made.
     is_active: bool,
+    /// Who was there before this process is dead, and no pass was complete since.
+    is_alone: bool,
     lines: u32,
 }
 
@@ -114,6 +116,7 @@ impl Thread {
             next_background: now + shared.parts.interval,
             next_dirty: now,
             next_connect: now,
+            is_alone: shared.parts.was_alone,
             shared,
             link: None,
             run: None,
@@ -142,6 +145,7 @@ impl Thread {
             return;
         }
         if !self.is_usable() {
+            self.unheard().forget();
             // Nobody rings when the mode changes.
             self.dirty().wait(RECONNECT);
             return;
@@ -196,6 +200,10 @@ impl Thread {
 
     fn dirty(&self) -> &Dirty {
         &self.shared.parts.dirty
+    }
+
+    fn unheard(&self) -> &Unheard {
+        &self.shared.parts.unheard
     }
 
     fn is_usable(&self) -> bool {
@@ -268,6 +276,7 @@ impl Thread {
              the ledger; set user and password in upstream.url"
         );
         parts.truth.holders().iter().for_each(|holder| parts.dirty.touch(holder.claim.key.clone()));
+        parts.unheard.all_looked_at();
         true
     }
 
@@ -299,6 +308,8 @@ impl Thread {
         Counters::add(if complete { &counters.complete } else { &counters.incomplete });
         if complete {
             self.dirty().passed(mark);
+            self.unheard().passed();
+            self.is_alone &= purpose != Purpose::Asked;
         }
         if purpose != Purpose::Background {
             let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -337,12 +348,13 @@ impl Thread {
                 return false;
             }
             let shared = self.shared.clone();
-            let Parts { truth, door, dirty, .. } = &shared.parts;
-            let truth = Ledger { truth: &**truth, door: &**door, dirty };
+            let Parts { truth, door, dirty, unheard, .. } = &shared.parts;
+            let truth = Ledger { truth: &**truth, door: &**door, dirty, unheard };
             if purpose.follows() {
                 pass.at(self.moment());
             }
             pass.mirrors_within(door.mirror_lag());
+            pass.alone(self.is_alone);
             match pass.next(&truth, (shared.parts.unix_ms)()) {
                 Step::Ask(command) => {
                     command.puts().for_each(|key| dirty.note_put(key));
@@ -356,6 +368,7 @@ impl Thread {
                 }
                 Step::Tell(asks) => self.tell(asks),
                 Step::Later => {
+                    self.looked(pass, purpose);
                     let (patience, pause) = purpose.waits();
                     let now = Instant::now();
                     if now >= *end_of_patience.get_or_insert(now + patience) {
@@ -365,7 +378,7 @@ impl Thread {
                     pass.again();
                 }
                 Step::Done(complete) => {
-                    self.note(pass, purpose);
+                    self.looked(pass, purpose);
                     return complete;
                 }
             }
@@ -462,36 +475,6 @@ impl Thread {
     fn tell(&self, asks: Vec<Ask>) {
         if let Err(reason) = self.shared.parts.door.submit(Asker::Nobody, asks) {
             tracing::debug!(%reason, "the ledger was not told of what was found in Redis");
-        }
-    }
-
-    fn note(&mut self, pass: &mut Pass, purpose: Purpose) {
-        for note in pass.take_notes() {
-            self.count(&note, purpose);
-            if let Note::CannotRestore(key) = &note
-                && purpose != Purpose::Dirty
-                && self.shared.parts.policy.guarantee == Guarantee::Fast
-            {
-                // Redis would say yes to the next one: the ledger has to be asked for this key.
-                self.dirty().touch(key.clone());
-            }
-            if self.lines < LINES {
-                self.lines += u32::from(tell(&note, purpose));
-            }
-        }
-    }
-
-    fn count(&self, note: &Note, purpose: Purpose) {
-        let counters = &self.shared.parts.counters;
-        match note {
-            Note::Repaired { kind, conflict, .. } => counters.repaired(*kind, *conflict),
-            Note::Adopted(_) | Note::Followed(_) => Counters::add(&counters.adopted),
-            Note::Preferred { .. } => Counters::add(&counters.conflicts),
-            // A dirty one is met again and again.
-            Note::CannotRestore(_) if matches!(purpose, Purpose::Dirty | Purpose::Watched) => {}
-            Note::Vanished(_) => Counters::add(&counters.vanished),
-            Note::NotSearched(_) | Note::TooMany => {}
-            Note::CannotRestore(_) => Counters::add(&counters.not_restored),
         }
     }
 }

@@ -145,12 +145,14 @@ impl Session {
 
     /// True if the link is no use with this view: Redis does not answer, and may never. Ordinary
     /// commands in flight are given as long as a lock command would be: a Redis that was only busy
-    /// answers them, and their client would have waited for it.
+    /// answers them, and their client would have waited for it. One that only blocks on companions
+    /// goes on at once where its signal comes from now on, or its own time would run out meanwhile.
     pub fn gives_up_link(&mut self, view: View, cx: &Cx<'_>) -> bool {
         if view.reachable || !self.linked {
             return false;
         }
-        if self.operation.is_some() || self.pipeline.is_empty() {
+        let carried = self.pipeline.only_blocks_on_companions() && self.state.transaction.is_none();
+        if self.operation.is_some() || self.pipeline.is_empty() || carried {
             return true;
         }
         self.doom(cx);

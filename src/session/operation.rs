@@ -14,6 +14,7 @@ mod fresh;
 mod gate;
 mod grant;
 mod held;
+mod hold;
 mod knock;
 mod local;
 mod over;
@@ -28,7 +29,7 @@ mod view;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::command::{LockUse, lookup};
+use crate::command::LockUse;
 use crate::degraded::Words;
 use crate::ledger::{Answer, Told};
 use crate::lock::record::LockKey;
@@ -51,6 +52,7 @@ use fresh::Reading;
 pub(super) use gate::{NOAUTH, gate_refusal, may_use_some_locks};
 pub(super) use grant::{Grant, note_heard, settle_grants};
 pub(super) use held::execute_held_back;
+use hold::Holding;
 use knock::{Knocking, Wish};
 pub use local::Locals;
 use replay::Replaying;
@@ -102,15 +104,6 @@ impl Scope<'_, '_> {
     /// The lock `key` of the database that the command works in.
     fn lock_key(&self, key: &[u8]) -> LockKey {
         LockKey::new(self.state.next_db(), key)
-    }
-
-    /// True if Redis is asked first about the locks that the command names.
-    fn asks_redis(&self, args: Args<'_>) -> bool {
-        let shared = self.shared();
-        let due =
-            |key| shared.rules.find(key).is_some() && shared.repairs.is_due(&self.lock_key(key));
-        shared.board.view().mode == Mode::Healthy
-            && !args.get(0).and_then(lookup).is_some_and(|spec| spec.lock_keys(args).any(due))
     }
 
     /// True if this client may use the locks of any rule while Redis can't be asked.
@@ -170,6 +163,7 @@ pub(super) enum Operation {
     Serve(Serving),
     Replay(Replaying),
     Knock(Knocking),
+    Hold(Holding),
     Verify(Verifying),
     Carry(Carrying),
     Ask(Asking),
@@ -312,7 +306,7 @@ impl Operation {
             Self::Verify(operation) => operation.reply(frame, scope),
             Self::Carry(operation) => operation.reply(frame, scope),
             Self::Ask(operation) => operation.reply(frame, scope),
-            Self::Serve(_) | Self::Release(_) | Self::Read(_) => Flow::Close,
+            Self::Serve(_) | Self::Release(_) | Self::Read(_) | Self::Hold(_) => Flow::Close,
         }
     }
 
@@ -330,6 +324,7 @@ impl Operation {
             | Self::Read(_)
             | Self::Replay(_)
             | Self::Verify(_)
+            | Self::Hold(_)
             | Self::Knock(_) => Flow::Close,
             Self::Carry(operation) => operation.reopened(scope),
         }
@@ -363,6 +358,7 @@ impl Operation {
             Self::Carry(operation) => operation.link_failed(scope),
             Self::Ask(operation) => operation.link_failed(reason, connected, scope),
             Self::Release(operation) => operation.waiting(),
+            Self::Hold(operation) => operation.waiting(scope),
             Self::Read(_) => {
                 let text = scope.shared().unavailable(reason);
                 scope.answer_error(&text)
@@ -413,6 +409,7 @@ impl Operation {
             | Self::Replay(_)
             | Self::Verify(_)
             | Self::Knock(_)
+            | Self::Hold(_)
             | Self::Carry(_)
             | Self::Ask(_) => None,
         }
@@ -441,6 +438,10 @@ impl Operation {
             Self::Release(operation) => operation.ledger_late(scope),
             Self::Ask(operation) => operation.ledger_late(scope),
             Self::Verify(_) => Flow::Done,
+            Self::Hold(operation) => {
+                let (next, flow) = operation.look(scope);
+                self.go_on_as(next, flow)
+            }
             Self::Carry(operation) => {
                 let (serving, flow) = operation.decide(scope);
                 if let Some(serving) = serving {

@@ -92,6 +92,13 @@ impl Pipeline {
         }
     }
 
+    /// True if all that is outstanding is one command that blocks on companions.
+    pub(crate) fn only_blocks_on_companions(&self) -> bool {
+        let blocks =
+            |entry: &Expectation| matches!(entry, Expectation::Change(Change::Block(Some(_))));
+        self.entries.len() == 1 && self.entries.iter().all(blocks)
+    }
+
     /// The changes that are outstanding, in their order.
     pub(crate) fn changes(&self) -> impl Iterator<Item = &Change> {
         self.entries.iter().filter_map(|entry| match entry {

@@ -123,6 +123,10 @@ pub trait Repairs: Send + Sync {
     fn touch_ended(&self, key: &LockKey, guard: Arc<[u8]>);
     /// True until that was done: what Redis says of the lock is no answer meanwhile.
     fn is_due(&self, key: &LockKey) -> bool;
+    /// `fast`: true while Redis may know more of this lock than the ledger. It is looked at soon.
+    fn is_unheard(&self, _key: &LockKey) -> bool {
+        false
+    }
     /// False while no lock is to be looked at: the common case, and cheap to ask.
     fn any_is_due(&self) -> bool;
     /// Odd while repairs are being made; the same number twice: none were made in between.

@@ -311,6 +311,10 @@ impl Process {
                 }
             }
         }
+        for (key, fence) in &done.over {
+            table.free_unwritten(key, *fence);
+            self.dirty.freed(key);
+        }
         for holder in done.left.iter().chain(&done.found) {
             let Holder { claim, .. } = &**holder;
             table.set_confidence(&claim.key, &claim.stored, confidence(holder));

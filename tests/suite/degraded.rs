@@ -2,7 +2,9 @@
 //! for byte, but for what `known` names.
 
 mod contents;
+mod edges;
 mod engine;
+mod fair;
 mod known;
 mod random;
 mod sandbox;

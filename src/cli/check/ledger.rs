@@ -8,7 +8,7 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{Access, access, statvfs};
+use rustix::fs::statvfs;
 
 use super::findings::Finding;
 use crate::cli::advice;
@@ -47,10 +47,23 @@ pub(super) fn judge(settings: &Settings) -> Vec<Finding> {
     if directory.is_dir() {
         found.push(latency(directory, settings));
     } else {
-        found.push(parent(directory));
+        found.push(parent(directory, "ledger.path"));
+    }
+    if settings.state_dir != directory {
+        found.extend(state(&settings.state_dir));
     }
     found.extend(space(directory));
     found
+}
+
+/// The directory beside the ledger: of texts of scripts, and of what else a run keeps. None if all is well.
+fn state(directory: &Path) -> Option<Finding> {
+    if !directory.is_dir() {
+        return Some(parent(directory, "state_dir"));
+    }
+    let error = try_directory(directory).err()?;
+    let (directory, error) = (directory.display(), advice::file(&error));
+    Some(Finding::fail(format!("can't write into state_dir {directory}: {error}")))
 }
 
 /// True for a file of SQLite, false where there is nothing yet.
@@ -129,22 +142,44 @@ fn durable_write(directory: &Path) -> io::Result<Duration> {
     fastest
 }
 
-/// A directory that will be made has to be possible.
-fn parent(directory: &Path) -> Finding {
-    let above = directory.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
-    let (directory, shown) = (directory.display(), above.display());
-    if !above.is_dir() {
-        return Finding::fail(format!(
-            "can't make {directory}: {shown} is no directory: correct ledger.path"
-        ));
-    }
-    match access(above, Access::WRITE_OK | Access::EXEC_OK) {
-        Ok(()) => Finding::ok(format!("directory {directory} will be made")),
-        Err(error) => {
-            let error = advice::file(&error.into());
-            Finding::fail(format!("can't make {directory}: {shown}: {error}"))
+/// A directory that will be made has to be possible. `key` names it in the configuration.
+fn parent(directory: &Path, key: &str) -> Finding {
+    let shown = directory.display();
+    match can_make(directory) {
+        Ok(()) => Finding::ok(format!("directory {shown} will be made")),
+        Err((at, error)) => {
+            let (at, error) = (at.display(), advice::directory(&error));
+            Finding::fail(format!("can't make {shown}: {at}: {error}, or correct {key}"))
         }
     }
+}
+
+/// Whether a directory and those above it could be made; else where not.
+fn can_make(directory: &Path) -> Result<(), (&Path, io::Error)> {
+    // A relative path begins here.
+    let paths =
+        directory.ancestors().map(|it| if it == Path::new("") { Path::new(".") } else { it });
+    for path in paths {
+        match (path.metadata(), path.symlink_metadata()) {
+            (Ok(found), _) if found.is_dir() => {
+                return try_directory(path).map_err(|error| (path, error));
+            }
+            (Ok(_), _) => return Err((path, io::ErrorKind::NotADirectory.into())),
+            (Err(_), Ok(_)) => return Err((path, io::Error::other("a link to what is not there"))),
+            (Err(error), _) if error.kind() != io::ErrorKind::NotFound => {
+                return Err((path, error));
+            }
+            _ => {}
+        }
+    }
+    Err((directory, io::ErrorKind::NotFound.into()))
+}
+
+/// Makes a directory of this check's own there, and removes it: rights alone don't tell.
+fn try_directory(above: &Path) -> io::Result<()> {
+    let path = above.join(format!(".lockside-check-{}.d", std::process::id()));
+    fs::create_dir(&path)?;
+    fs::remove_dir(&path)
 }
 
 /// None where there is enough, or where nobody can tell.

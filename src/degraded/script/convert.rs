@@ -14,7 +14,7 @@ const TOO_DEEP: &str = "ERR lockside: the script's reply is nested too deep for 
 /// Steps for each element of a reply.
 const ELEMENT_STEPS: u64 = 20;
 /// Steps for finding out what a table stands for.
-const TABLE_STEPS: u64 = 100;
+const TABLE_STEPS: u64 = 200;
 
 /// The error table that `redis.pcall` returns, and `redis.call` raises. `counted`: it came from a
 /// command, and Redis has counted it.

@@ -223,7 +223,12 @@ function string.char(...)
 end
 function string.format(...)
   local n = CALL
-  for i = 1, select('#', ...) do n = n + CALL + size((select(i, ...))) / BYTES end
+  for i = 1, select('#', ...) do
+    local value = select(i, ...)
+    n = n + CALL + size(value) / BYTES
+    -- Hundreds of digits.
+    if type(value) == 'number' and (value > 1e17 or value < -1e17) then n = n + 500 end
+  end
   charge(n)
   return format(...)
 end

@@ -1,7 +1,8 @@
 //! Commands that give, count or take away a part of a sorted set, by rank or by score.
 
+use super::Members;
 use super::lex::Names;
-use super::{Members, float};
+use crate::degraded::double;
 use crate::degraded::number::int;
 use crate::degraded::reply::Reply;
 use crate::degraded::turn::{Outcome, SYNTAX, Stop, Turn, arg};
@@ -58,7 +59,8 @@ impl Bound {
             Some(number) => (true, number),
             None => (false, text),
         };
-        let score = float(number).ok_or_else(|| Stop::error("ERR min or max is not a float"))?;
+        let score = double::bound(number).and_then(Score::new);
+        let score = score.ok_or_else(|| Stop::error("ERR min or max is not a float"))?;
         Ok(Self { score, is_open })
     }
 }

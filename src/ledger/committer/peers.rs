@@ -30,6 +30,8 @@ pub(super) struct Peers {
     logs: BTreeMap<u64, Peer>,
     /// Something was read before: a log that is new now was begun since.
     has_begun: bool,
+    /// What was found at first is of the dead, unless it is seen to change.
+    was_alone: bool,
     /// Those that were seen to change, and live: as of the last exchange.
     living: BTreeSet<u64>,
 }
@@ -46,6 +48,12 @@ pub(super) struct Turned {
 impl Peers {
     pub(super) fn new(heartbeat: Duration) -> Self {
         Self { silence: heartbeat * SILENT_HEARTBEATS, ..Self::default() }
+    }
+
+    /// True: nobody else lived when this reader began, so that the logs which it finds at first are of
+    /// the dead.
+    pub(super) fn presume_dead(&mut self, was_alone: bool) {
+        self.was_alone = was_alone;
     }
 
     /// Something was read that is not of the own log.
@@ -86,7 +94,8 @@ impl Peers {
 
     fn live(&self, now: Duration) -> impl Iterator<Item = &Peer> {
         let silence = self.silence;
-        self.logs.values().filter(move |peer| now.saturating_sub(peer.changed) < silence)
+        let there = self.logs.values().filter(|peer| peer.has_moved || !self.was_alone);
+        there.filter(move |peer| now.saturating_sub(peer.changed) < silence)
     }
 
     /// No other sidecar lives.

@@ -96,9 +96,10 @@ impl Committer {
                 news.for_each(|part| self.early.note(part, until));
             }
             for part in &request.parts {
-                if let (Ask::Grant(claim, _), Some(Outcome::Lost { .. }), Some(at)) =
+                if let (Ask::Grant(claim, fence), Some(Outcome::Lost { .. }), Some(at)) =
                     (&part.ask, &part.outcome, part.at)
                 {
+                    done.over.push((claim.key.clone(), *fence));
                     self.beaten.extend(Token::of(claim).map(|token| (token, at)));
                 }
             }

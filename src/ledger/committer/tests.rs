@@ -22,6 +22,7 @@ struct Rig {
     exchanges: usize,
     disputes: Vec<Dispute>,
     doubtful: Vec<LockKey>,
+    over: Vec<(LockKey, u64)>,
     /// The runs that were seen to live, whenever these were others.
     lived: Vec<Vec<u64>>,
     /// Claims whose runs have turned out not to live, or to do so.
@@ -53,6 +54,7 @@ impl Rig {
             exchanges: 0,
             disputes: Vec::new(),
             doubtful: Vec::new(),
+            over: Vec::new(),
             lived: Vec::new(),
             turned: Vec::new(),
         };
@@ -77,6 +79,7 @@ impl Rig {
                 let done = self.committer.seen(seen, &mut self.fold, self.now);
                 self.disputes.extend(done.disputes);
                 self.doubtful.extend(done.doubtful);
+                self.over.extend(done.over);
                 let living: Vec<u64> = done.living.into_iter().collect();
                 if self.lived.last() != Some(&living) {
                     self.lived.push(living);

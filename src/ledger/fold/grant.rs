@@ -42,6 +42,14 @@ impl Fold {
             if is_its_own {
                 held.strike();
             }
+            let found = held.holder.at;
+            if is_found && self.undecided.is_some() {
+                // Without order each entry ends by itself, and the release names the grant alone if its
+                // writer had not read of the finding.
+                held.goes_on_without(found);
+                changes.push(Change::Held(held.holder.clone()));
+                return Outcome::Won { claim: held.holder.at, fence: held.holder.fence };
+            }
             return verdict;
         }
         let holder = held.holder.clone();

@@ -3,10 +3,10 @@
 //! | entry | what becomes of it |
 //! |---|---|
 //! | claim, observation | is *undecided*: nobody's lock, and every other value's claim on the key loses beside it |
-//! | WON | holds, with its fence; of two the higher fence |
+//! | WON | holds, with its fence; of two the higher fence. Not that of an observation whose value has held and ended since |
 //! | LOST, withdrawal | that entry is over, and its value dead unless another entry of the value stands |
 //! | release | ends that entry; a hold ends with the last entry of its value |
-//! | grant (fast) | as in a store with one order: a fact, the highest fence holds |
+//! | grant (fast) | as in a store with one order: a fact, the highest fence holds; what was found in Redis is the grant's then |
 //!
 //! Whoever wrote a claim decides it, by [`Fold::decide`], after an exchange that has shown it every
 //! other log: it has won if and only if no other value is active on the key. Of two exchanges at least
@@ -26,7 +26,7 @@ use std::sync::Arc;
 use super::super::Outcome;
 use super::super::entry::{Claim, Entry, Position, Row};
 use super::held::confirm;
-use super::{Change, FENCE_GAP, Fold, Verdict, is_same};
+use super::{Change, FENCE_GAP, Fold, Token, Verdict, is_same};
 use crate::lock::record::LockKey;
 
 /// Ends that were read before what they end; past that the oldest goes. A reader that is shown whole
@@ -222,6 +222,9 @@ impl Fold {
             return Outcome::Noted;
         };
         let Open { claim, is_observed } = open;
+        if is_observed && self.has_gone(&claim) {
+            return Outcome::Lost { holder: self.holder(&claim.key).cloned() };
+        }
         if let Some(held) = self.holders.get_mut(&claim.key) {
             if is_same(&held.holder.claim, &claim) {
                 if is_observed {
@@ -254,6 +257,13 @@ impl Fold {
             held.strike();
         }
         verdict
+    }
+
+    /// A value that was found in Redis has held the lock, and was let go. Whoever found it had not read
+    /// that; one who reads the end after the finding ends it by that, so it is over in every order.
+    fn has_gone(&self, found: &Claim) -> bool {
+        let died = Token::of(found).and_then(|token| self.dead.fence(&token));
+        died.is_some_and(|fence| fence > 0) && !found.is_anew()
     }
 
     /// The end of one entry, in a store without order: what it names, and nothing else, so that it does
@@ -375,5 +385,7 @@ fn named_by(entry: &Entry) -> Option<Position> {
     }
 }
 
+#[cfg(test)]
+mod found;
 #[cfg(test)]
 mod tests;

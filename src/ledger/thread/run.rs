@@ -256,6 +256,7 @@ impl Runner {
                     Change::Freed(key, claim) => self.watcher.freed(key, *claim),
                 }
             }
+            done.over.iter().for_each(|(key, fence)| self.watcher.over(key, *fence));
             done.left.iter().for_each(|holder| self.watcher.turned(holder, false));
             done.found.iter().for_each(|holder| self.watcher.turned(holder, true));
         }

@@ -66,6 +66,8 @@ impl Watcher for Ears {
         self.hear(Heard::Held(holder.claim.key.clone()));
     }
 
+    fn over(&self, _: &LockKey, _: u64) {}
+
     fn freed(&self, key: &LockKey, _: Position) {
         self.hear(Heard::Freed(key.clone()));
     }

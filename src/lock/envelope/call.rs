@@ -15,7 +15,7 @@ pub struct KeyTerms {
     /// TTL of a lock until it is made persistent, in ms. At least 1.
     pub safety_ttl_ms: u64,
     /// TTL that scripts see of a lock without one, in ms.
-    pub virtual_ttl_ms: u64,
+    pub virtual_ttl_ms: Option<u64>,
     /// TTL of a lock of a ttl rule whose client gave none, in ms. At least 1.
     pub default_ttl_ms: u64,
 }
@@ -112,7 +112,8 @@ impl KeyTerms {
             Stamp::Never => 'n',
         };
         let (index, safety) = (self.index + 1, self.safety_ttl_ms);
-        let (shown, default) = (self.virtual_ttl_ms, self.default_ttl_ms);
+        let default = self.default_ttl_ms;
+        let shown = self.virtual_ttl_ms.map_or_else(|| "-1".to_owned(), |ms| ms.to_string());
         format!("{mode}{stamp}{index:07} {safety} {shown} {default}")
     }
 }
@@ -136,7 +137,7 @@ mod tests {
             persistent: true,
             stamp: Stamp::Auto,
             safety_ttl_ms: 10_000,
-            virtual_ttl_ms: 30_000,
+            virtual_ttl_ms: Some(30_000),
             default_ttl_ms: 3_600_000,
         };
         let call = Call {

@@ -64,7 +64,7 @@ CONTENT
 
   -- A term of the rule: 1 safety TTL, 2 virtual TTL, 3 default TTL, in ms.
   local function term(st, which)
-    local safety, virtual, default = match(st.t, '^(%d+) (%d+) (%d+)$', 11)
+    local safety, virtual, default = match(st.t, '^(%d+) (%-?%d+) (%d+)$', 11)
     return tonumber(which == 1 and safety or which == 2 and virtual or default)
   end
 

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use crate::ledger::entry::OBSERVED;
 use crate::ledger::fold::Holder;
-use crate::ledger::{Ask, Cause, Claim, Position};
+use crate::ledger::{Ask, Cause, Claim, Guarantee, Position};
 use crate::lock::envelope::Guard;
 use crate::lock::record::LockKey;
 use crate::lock::value;
 
+use super::super::Truth;
 use super::super::plan::Found;
 use super::{Note, Pass};
 
@@ -16,33 +17,94 @@ use super::{Note, Pass};
 /// asked: ten times what a living sidecar takes at most to write it (`mirror_interval`).
 const MIRROR_PATIENCE_MS: u64 = 10_000;
 
+/// `fast`: what others may still have to write, and what was found of it.
+#[derive(Debug, Default)]
+pub(super) struct Mirrors {
+    /// As [`Pass::mirrors_within`] has it, in milliseconds.
+    pub(super) lag_ms: u64,
+    /// As [`Pass::alone`] has it.
+    is_alone: bool,
+    hearings: Vec<Hearing>,
+}
+
+/// What a look at a lock has shown, in `fast`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hearing {
+    /// Redis has a grant that the ledger has not heard of.
+    Unheard(LockKey),
+    /// Redis does not know more than the ledger.
+    Settled(LockKey),
+}
+
 impl Pass {
-    /// True if whoever made the grant that stands in Redis does not live any more: it would have
-    /// written it by now. While locks are served by Redis nothing hangs on it.
-    pub(super) fn is_overdue(&mut self, key: &LockKey, now_ms: u64) -> bool {
-        if !self.is_full || self.is_careful {
-            return false;
+    /// Whoever was there before this process is known to be dead, and this process has written what it
+    /// was granted: for a grant that the ledger has not heard of nobody is waited for.
+    pub fn alone(&mut self, is_alone: bool) {
+        self.mirrors.is_alone = is_alone;
+    }
+
+    /// What was found since the last call. None in `strict`.
+    pub fn take_hearings(&mut self) -> Vec<Hearing> {
+        std::mem::take(&mut self.mirrors.hearings)
+    }
+
+    /// Nothing is left to do about this key.
+    pub(super) fn hear_of(&mut self, key: &LockKey) {
+        if self.policy.guarantee == Guarantee::Fast {
+            self.mirrors.hearings.push(Hearing::Settled(key.clone()));
         }
-        let since = *self.unheard.entry(key.clone()).or_insert(now_ms);
-        now_ms.saturating_sub(since) >= MIRROR_PATIENCE_MS
+    }
+
+    /// A grant stands in Redis that the ledger has not heard of: its mirror is waited for. While locks
+    /// are served by Redis nothing hangs on it.
+    pub(super) fn wait_for_mirror(
+        &mut self,
+        key: &LockKey,
+        found: &Found,
+        holder: Option<Arc<Holder>>,
+        truth: &dyn Truth,
+        now_ms: u64,
+    ) {
+        self.later.insert(key.clone());
+        if self.is_careful || self.is_following() {
+            return;
+        }
+        let age = truth.unheard_since(key).map_or(0, |since| now_ms.saturating_sub(since));
+        if self.mirrors.is_alone || age >= MIRROR_PATIENCE_MS {
+            self.supersede(key, found, holder, now_ms);
+        }
+        self.mirrors.hearings.push(Hearing::Unheard(key.clone()));
+    }
+
+    /// The ledger was told of a value that it did not know: until it has taken that, it is wrong about the
+    /// lock. A ledger that does not answer is not waited for any longer than a mirror.
+    pub(super) fn wait_until_heard(&mut self, key: &LockKey, truth: &dyn Truth, now_ms: u64) {
+        let is_asked = self.is_careful || self.is_following();
+        if is_asked || self.policy.guarantee == Guarantee::Strict {
+            return;
+        }
+        let age = truth.unheard_since(key).map_or(0, |since| now_ms.saturating_sub(since));
+        if age >= MIRROR_PATIENCE_MS {
+            return self.hear_of(key);
+        }
+        self.later.insert(key.clone());
+        self.mirrors.hearings.push(Hearing::Unheard(key.clone()));
     }
 
     /// Redis gave the lock to another after its holder, so the holder had released it: who had both
     /// still to write has died. The ledger is told, and the key looked at again.
-    pub(super) fn supersede(
+    fn supersede(
         &mut self,
         key: &LockKey,
         found: &Found,
         holder: Option<Arc<Holder>>,
         now_ms: u64,
     ) {
-        self.later.insert(key.clone());
         let theirs = match found {
             Found::Value { stored, .. } => Guard::Value(stored),
             Found::Other { guard, .. } => Guard::Other(guard),
             Found::Missing => return,
         };
-        self.unheard.remove(key);
         if let Some(holder) = &holder {
             self.told.push(Ask::Release(key.clone(), holder.at, Cause::Superseded));
         }

@@ -24,6 +24,7 @@ struct Pages {
     dead: BTreeSet<(LockKey, Vec<u8>)>,
     releasing: BTreeSet<LockKey>,
     observed: BTreeSet<LockKey>,
+    unheard: BTreeMap<LockKey, u64>,
     /// What it was told beside observations.
     told: Vec<Ask>,
     last: u64,
@@ -80,6 +81,10 @@ impl Truth for Book {
 
     fn is_observed(&self, key: &LockKey, _claim: Position) -> bool {
         self.0.lock().unwrap().observed.contains(key)
+    }
+
+    fn unheard_since(&self, key: &LockKey) -> Option<u64> {
+        self.0.lock().unwrap().unheard.get(key).copied()
     }
 
     fn room(&self) -> usize {

@@ -28,7 +28,7 @@ impl Pass {
     /// ([`crate::ledger::Door::mirror_lag`]). A value that was released may be such a grant: its client
     /// has taken the lock again with the same token.
     pub fn mirrors_within(&mut self, lag: Duration) {
-        self.mirrors_ms = u64::try_from(lag.as_millis()).unwrap_or(u64::MAX);
+        self.mirrors.lag_ms = u64::try_from(lag.as_millis()).unwrap_or(u64::MAX);
     }
 
     /// True if this repair is doubtful and what it is about has not been met before, or not for long
@@ -37,7 +37,7 @@ impl Pass {
         let (doubted, least) = match (doubtful(repair), dead(repair)) {
             (Some(Guard::Value(doubted) | Guard::Other(doubted)), _) => (doubted, 0),
             (None, Some(value)) if self.may_be_granted_again() => {
-                (value, self.mirrors_ms.saturating_mul(MIRRORS))
+                (value, self.mirrors.lag_ms.saturating_mul(MIRRORS))
             }
             (None, _) => return false,
         };
@@ -53,7 +53,7 @@ impl Pass {
 
     /// A pass over everything that follows an outage begins when all grants from before it are written.
     fn may_be_granted_again(&self) -> bool {
-        self.mirrors_ms > 0 && (!self.is_full || self.is_careful)
+        self.mirrors.lag_ms > 0 && (!self.is_full || self.is_careful)
     }
 
     /// Tells the ledger what the holder's content is now.

@@ -6,13 +6,14 @@ use crate::ledger::fold::Holder;
 use crate::ledger::{Door, Position};
 use crate::lock::envelope::Guard;
 use crate::lock::record::LockKey;
-use crate::repair::{Dirty, Standing, Truth, plan};
+use crate::repair::{Dirty, Standing, Truth, Unheard, plan};
 
 /// The ledger, with what only its door knows, and what was released here.
 pub(super) struct Ledger<'a> {
     pub(super) truth: &'a dyn Truth,
     pub(super) door: &'a dyn Door,
     pub(super) dirty: &'a Dirty,
+    pub(super) unheard: &'a Unheard,
 }
 
 impl Truth for Ledger<'_> {
@@ -44,6 +45,10 @@ impl Truth for Ledger<'_> {
 
     fn is_undecided(&self, key: &LockKey) -> bool {
         self.truth.is_undecided(key)
+    }
+
+    fn unheard_since(&self, key: &LockKey) -> Option<u64> {
+        self.unheard.since(key)
     }
 
     fn is_dirty(&self, key: &LockKey) -> bool {

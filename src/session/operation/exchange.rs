@@ -1,6 +1,8 @@
 //! Lock commands that are one question to Redis and one answer: reads whose values are shown as
 //! the client wrote them, releases, and what Lockside adds to an answer.
 
+mod unsure;
+
 use std::time::Duration;
 
 use crate::command::{KeyspaceUse, LockUse};
@@ -54,6 +56,8 @@ pub(in crate::session) struct Exchange {
     booked: Option<(Settlement, Vec<u8>)>,
     /// Redis's reply, while the ledger is read before it is believed.
     doubted: Option<(Ticket, Duration, Vec<u8>)>,
+    /// Redis has named another holder than the ledger: until when the look waits.
+    unsure: Option<Duration>,
 }
 
 impl Exchange {
@@ -151,7 +155,8 @@ impl Exchange {
         }
         let keep = may_repeat || purpose.is_on_locks();
         let request = if keep { request.to_vec() } else { Vec::new() };
-        let operation = Self { request, purpose, behind, may_repeat, booked: None, doubted: None };
+        let (booked, doubted, unsure) = Default::default();
+        let operation = Self { request, purpose, behind, may_repeat, booked, doubted, unsure };
         let flow = operation.waiting();
         (Some(Box::new(Operation::Exchange(operation))), flow)
     }
@@ -190,7 +195,7 @@ impl Exchange {
                     self.doubted = Some((ticket, until, frame.to_vec()));
                     return Flow::Ledger { until };
                 }
-                return view::answer(frame, keys, scope);
+                return self.show(frame, scope);
             }
             Purpose::TakeOut(lock) => {
                 let known = scope.shared().table.find(lock).filter(|_| scope.decides());
@@ -261,8 +266,7 @@ impl Exchange {
 
     pub(super) fn answered(&mut self, answer: &Answer, scope: &mut Scope<'_, '_>) -> Option<Flow> {
         if let Some((_, _, frame)) = self.doubted.take_if(|(ticket, ..)| *ticket == answer.ticket) {
-            let Purpose::View(keys) = &self.purpose else { return Some(Flow::Close) };
-            return Some(view::answer(&frame, keys, scope));
+            return Some(self.show(&frame, scope));
         }
         let next = self.booked.as_mut()?.0.answered(answer, scope)?;
         // A release is for good, whether its client is still there or not.
@@ -271,11 +275,12 @@ impl Exchange {
     }
 
     pub(super) fn ledger_late(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
-        if let (Some((ticket, _, frame)), Purpose::View(keys)) =
-            (self.doubted.take(), &self.purpose)
-        {
+        if let Some((ticket, _, frame)) = self.doubted.take() {
             scope.shared().door.forget(ticket);
-            return view::answer(&frame, keys, scope);
+            return self.show(&frame, scope);
+        }
+        if let Some(flow) = self.look_again(scope) {
+            return flow;
         }
         let Some((settlement, _)) = &mut self.booked else { return Flow::Close };
         let next = settlement.ledger_late(scope);

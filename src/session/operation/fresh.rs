@@ -39,6 +39,17 @@ impl Scope<'_, '_> {
     }
 }
 
+impl Scope<'_, '_> {
+    /// True if Redis is asked first about the locks that the command names.
+    pub(super) fn asks_redis(&self, args: Args<'_>) -> bool {
+        let shared = self.shared();
+        let due =
+            |key| shared.rules.find(key).is_some() && shared.repairs.is_due(&self.lock_key(key));
+        shared.board.view().mode == Mode::Healthy
+            && !args.get(0).and_then(lookup).is_some_and(|spec| spec.lock_keys(args).any(due))
+    }
+}
+
 /// True for a command that ends whatever hold it meets.
 pub(super) fn is_blind(lock_use: &LockUse) -> bool {
     matches!(lock_use, LockUse::Delete | LockUse::Getdel)

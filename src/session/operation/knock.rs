@@ -16,6 +16,7 @@ use crate::session::state::{HeldBack, Watched};
 
 use super::ask::Releasing;
 use super::held::execute_all;
+use super::hold::Holding;
 use super::serve::Serving;
 use super::{Flow, Operation, Scope, TIMED, gate};
 
@@ -36,21 +37,23 @@ pub(in crate::session) struct Knocking {
     refusal: Option<Vec<u8>>,
 }
 
+/// The keys that a command names.
+pub(super) fn keys_of(command: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    let words = Words::new(command);
+    let spec = words.args().get(0).and_then(lookup);
+    spec.map_or_else(Vec::new, |spec| spec.keys(words.args()).map(<[u8]>::to_vec).collect())
+}
+
 impl Wish {
-    fn keys(&self) -> Vec<Vec<u8>> {
-        let of = |command: &Vec<Vec<u8>>| -> Vec<Vec<u8>> {
-            let words = Words::new(command);
-            let spec = words.args().get(0).and_then(lookup);
-            spec.map_or_else(Vec::new, |spec| spec.keys(words.args()).map(<[u8]>::to_vec).collect())
-        };
+    pub(super) fn keys(&self) -> Vec<Vec<u8>> {
         match self {
-            Self::Command(command) => of(command),
+            Self::Command(command) => keys_of(command),
             Self::Release(key, _) => vec![key.clone()],
             Self::Transaction(held, watched) => {
                 // Whether a lock has changed is told to those alone who may use it.
                 let watched = watched.iter().flat_map(|watched| &watched.keys);
                 let watched = watched.map(|(lock, _)| lock.key().to_vec());
-                held.commands.iter().flat_map(of).chain(watched).collect()
+                held.commands.iter().flat_map(|command| keys_of(command)).chain(watched).collect()
             }
         }
     }
@@ -68,6 +71,10 @@ impl Knocking {
     /// Fulfils the wish if the client may have it.
     pub(super) fn begin(wish: Wish, scope: &mut Scope<'_, '_>) -> (Option<Box<Operation>>, Flow) {
         let keys = wish.keys();
+        let wish = match Holding::begin(wish, &keys, scope) {
+            Ok(held) => return held,
+            Err(wish) => wish,
+        };
         let shared = scope.cx.shared;
         let who = scope.witness.who(scope.state);
         let Some(refusal) = gate::gate_refusal(keys.iter().map(Vec::as_slice), who, shared) else {

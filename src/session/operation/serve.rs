@@ -141,6 +141,9 @@ impl Serving {
     }
 
     fn evaluate(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
+        if let Some(flow) = self.hold_back(scope) {
+            return flow;
+        }
         if self.reads_first(scope) {
             return self.waiting();
         }
@@ -160,6 +163,12 @@ impl Serving {
             Work::Transaction(commands) => degraded::evaluate_transaction(commands, &caller, world),
         });
         match evaluation {
+            // Not once more for what the ledger may know besides.
+            Evaluation::Done { reply, changes, companions }
+                if degraded::has_passed_a_bound(&reply) =>
+            {
+                self.make_true(reply, changes, companions, scope)
+            }
             Evaluation::Done { changes, .. } if changes.is_empty() && self.reads_at_last(scope) => {
                 self.waiting()
             }

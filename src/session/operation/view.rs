@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::ledger::Guarantee;
 use crate::lock::record::{LockKey, Record};
 use crate::lock::rule::Mode;
 use crate::lock::value;
@@ -37,6 +38,29 @@ pub(super) fn answer(frame: &[u8], keys: &[Option<Vec<u8>>], scope: &mut Scope<'
     let mut out = Vec::new();
     show_with(frame, keys, &holders, scope.shared(), &mut out);
     scope.answer(&out)
+}
+
+/// `fast`: true if Redis shows another holder of one of these locks than the ledger has. They are looked
+/// at: either may be behind (SPEC 8).
+pub(super) fn names_another(
+    reply: &Reply<'_>,
+    keys: &[Option<Vec<u8>>],
+    scope: &Scope<'_, '_>,
+) -> bool {
+    if scope.shared().guarantee == Guarantee::Strict {
+        return false;
+    }
+    let elements: Vec<Reply<'_>> = match reply {
+        Reply::Aggregate { .. } => {
+            reply.elements().filter_map(Reply::parse).map(|it| it.0).collect()
+        }
+        single => vec![*single],
+    };
+    let has_value = |at: usize| matches!(elements.get(at), Some(Reply::Bulk(_)));
+    let mut others = contradictions(reply, keys, scope);
+    others.retain(|other| has_value(other.place));
+    others.iter().for_each(|other| scope.shared().repairs.touch(&other.lock));
+    !others.is_empty()
 }
 
 /// A lock of which Redis says something else than the ledger.

@@ -93,3 +93,21 @@ fn a_release_that_has_missed_gives_the_claim_up() {
     assert!(matches!(&strict.did()[..], [.., Did::Asked(_, asks)] if !asks.is_empty()));
     assert_eq!(strict.told(), "");
 }
+
+/// It has kept others waiting for as long as one may, and is refused as a whole: the ledger is not
+/// read so that it could do so again.
+#[test]
+fn a_script_that_takes_too_long_runs_once() {
+    for (body, bound) in
+        [("while true do end", "long"), ("return string.rep('x', 1e9)", "much memory")]
+    {
+        let mut strict = served(&[]);
+        strict.client(&[&format!("EVAL \"{body}\" 1 lock:a")]);
+        let told = strict.told();
+        assert!(
+            told.starts_with(&format!("-ERR lockside: the script takes too {bound}")),
+            "{told}"
+        );
+        assert!(strict.did().is_empty());
+    }
+}

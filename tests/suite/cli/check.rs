@@ -100,3 +100,68 @@ fn check_hides_passwords() {
     let output = run(&["check", "--upstream", &url]);
     assert!(!text(&output).contains("hunter2secret"), "{}", text(&output));
 }
+
+/// A state directory that can't be made, beside a ledger elsewhere and without: what is wrong, and what to
+/// do.
+#[test]
+fn check_says_that_the_state_directory_cant_be_made() {
+    if direct() {
+        return;
+    }
+    let (redis, folder) = (Redis::start(), directory("check"));
+    let (name, file) = (folder.path().join("l.toml"), folder.path().join("file"));
+    let (link, elsewhere) = (folder.path().join("link"), folder.path().join("elsewhere.db"));
+    fs::write(&file, "no directory").unwrap();
+    std::os::unix::fs::symlink(folder.path().join("nowhere"), &link).unwrap();
+    let check = |state: &std::path::Path, ledger: &str| {
+        let text = format!(
+            "state_dir = \"{}\"\n{ledger}\n[upstream]\nurl = \"{}\"\n",
+            state.display(),
+            redis.url()
+        );
+        fs::write(&name, text).unwrap();
+        let mut check = command();
+        let output = check.args(["check", "--config", name.to_str().unwrap()]).output().unwrap();
+        (output.status.code(), self::text(&output))
+    };
+    let ledger = format!("[ledger]\npath = \"{}\"", elsewhere.display());
+    for ledger in ["", &ledger] {
+        for (state, why) in [
+            (file.join("state"), "no directory: move it away, or correct"),
+            (link.join("state"), "a link to what is not there"),
+            (
+                "/proc/lockside/state".into(),
+                "nothing can be made there: name another place, or correct",
+            ),
+        ] {
+            let (code, told) = check(&state, ledger);
+            assert_eq!(code, Some(1), "{told}");
+            let begin = format!("fail  can't make {}: ", state.display());
+            assert!(told.contains(&begin) && told.contains(why), "{told}");
+            assert!(
+                told.contains(if ledger.is_empty() { "ledger.path" } else { "state_dir" }),
+                "{told}"
+            );
+        }
+        let (code, told) = check(&folder.path().join("new/state"), ledger);
+        assert_eq!(code, Some(0), "{told}");
+        assert!(told.contains("new/state will be made"), "{told}");
+        assert!(!folder.path().join("new").exists());
+    }
+}
+
+/// A configuration that is no text says where.
+#[test]
+fn a_file_that_is_not_utf_8_is_refused_with_its_place() {
+    if direct() {
+        return;
+    }
+    let folder = directory("check");
+    let name = folder.path().join("l.toml");
+    fs::write(&name, b"# one\n# two\nclient = \"caf\xe9\"\n").unwrap();
+    let output = run(&["check", "--config", name.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(USAGE));
+    let told = text(&output);
+    let expected = "l.toml:3: byte 14 of the line (0xe9) is not UTF-8; expected text in UTF-8\n";
+    assert!(told.ends_with(expected), "{told}");
+}

@@ -158,3 +158,46 @@ fn ordinary_traffic_is_no_conflict() {
         assert!(!log.contains("conflict:"), "{log}");
     }
 }
+
+/// It has died with its releases and its next grants unwritten, and is there again. Redis has kept them:
+/// the one that went on does not answer by the ledger either, which is behind.
+#[test]
+fn who_survives_denies_no_hold_that_redis_has() {
+    let Some(mut stage) = Stage::with(FAST, LATE) else { return };
+    let keys = ["lock:again", "lock:get", "lock:give"];
+    keys.iter().for_each(|key| assert_eq!(stage.one.ask(&take(key, A)), OK));
+    for key in keys {
+        let history = format!("LOCKSIDE HISTORY {key}");
+        ask_until(&mut stage.two, &history, |reply| !reply.starts_with("*0"));
+    }
+    for key in keys {
+        assert_eq!(stage.one.ask(&give(key, A)), ONE);
+        assert_eq!(stage.one.ask(&take(key, B)), OK);
+    }
+    stage.subjects[0].kill();
+    stage.subjects[0].start_again();
+    // Whoever does not know says so, until the ledger has heard of all of it.
+    let is_unknown = |reply: &str| reply.starts_with("-TRYAGAIN");
+    wait_until("the ledger has heard of all", || {
+        let mut settled = true;
+        for subject in &stage.subjects {
+            let mut ask = |command: &str, right: &str| match attempt(subject, command) {
+                Some(reply) if is_unknown(&reply) => settled = false,
+                Some(reply) => assert_eq!(reply, right, "{command}"),
+                None => settled = false,
+            };
+            ask(&take("lock:again", A), NIL);
+            ask("GET lock:get", &bulk(B));
+            ask(&give("lock:give", A), ":0\r\n");
+        }
+        let owner = attempt(&stage.subjects[1], "LOCKSIDE OWNER lock:get");
+        settled && owner.is_some_and(|reply| reply.contains("observed"))
+    });
+    stage.redis.kill();
+    for subject in &stage.subjects {
+        wait_until("degraded", || {
+            attempt(subject, "LOCKSIDE MODE").is_some_and(|mode| mode.contains("degraded"))
+        });
+        wait_until("the ledger has it", || attempt(subject, "GET lock:get") == Some(bulk(B)));
+    }
+}

@@ -2,8 +2,8 @@
 //!
 //! - Two clocks: a time is the same within [`TOLERANCE_MS`].
 //! - A persistent lock has no TTL (SPEC 5): TTL and its kin say -1 where Redis has one.
-//! - A persistent lock has a virtual TTL, the rule's default where its client gave none: PERSIST
-//!   finds one where Redis has none.
+//! - A persistent lock has the TTL that its client gave it, or none, whatever came behind: PERSIST finds
+//!   one that an earlier PERSIST has taken away in Redis, and none that an EXPIRE has given there.
 //!
 //! A `ttl` rule gives a lock without TTL its default; the test does the same to Redis. NX, XX, GT
 //! and LT of EXPIRE go by the virtual TTL: the test gives them to persistent locks only with a
@@ -25,7 +25,7 @@ pub(super) fn is_right(words: &[Vec<u8>], mode: Mode, engine: &[u8], redis: &[u8
     let is_persistent = is_lock && mode == Mode::Persistent;
     let (Some(ours), Some(theirs)) = (number(engine), number(redis)) else { return false };
     match name.as_slice() {
-        b"persist" => is_persistent && (ours, theirs) == (1, 0),
+        b"persist" => is_persistent && matches!((ours, theirs), (1, 0) | (0, 1)),
         b"ttl" | b"expiretime" | b"pttl" | b"pexpiretime" if is_persistent => {
             ours == -1 && theirs >= 0
         }

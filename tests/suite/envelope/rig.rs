@@ -156,7 +156,7 @@ impl Sidecar {
             persistent: self.persistent,
             stamp: self.stamp,
             safety_ttl_ms: 10_000,
-            virtual_ttl_ms: VIRTUAL_TTL,
+            virtual_ttl_ms: Some(VIRTUAL_TTL),
             default_ttl_ms: 3_600_000,
         }
     }

@@ -8,6 +8,9 @@ use crate::support::{Settings, wait_until};
 
 const QUEUED: &str = "+QUEUED\r\n";
 const KEPT: &[&str] = &["--appendonly", "yes"];
+/// A Redis that hangs is found out long before a command in flight has had its time.
+const HANGS: &str = "command_timeout = \"8s\"\nconnect_timeout = \"1s\"\n\
+    recover_after = \"300ms\"\nprobe_interval = \"100ms\"\nprobe_timeout = \"1s\"";
 
 #[test]
 fn state_is_carried_over() {
@@ -228,6 +231,50 @@ fn a_transaction_across_the_crash() {
     }
 }
 
+/// A transaction that was begun with Redis is not carried out without it; sent again it is.
+#[test]
+fn a_transaction_that_is_open_when_redis_is_lost() {
+    let Some(mut stage) = Stage::start() else { return };
+    stage.take("lock:a", A);
+    assert_eq!(answer(&mut stage.holder, "MULTI"), OK);
+    assert_eq!(answer(&mut stage.holder, "DEL lock:a"), QUEUED);
+    stage.redis.kill();
+    stage.wait_mode("degraded");
+    answer(&mut stage.holder, "DEL lock:a");
+    let reply = answer(&mut stage.holder, "EXEC");
+    assert!(reply.starts_with("-EXECABORT "), "{reply}");
+    stage.assert_held("lock:a", A);
+    for (line, reply) in [("MULTI", OK), ("DEL lock:a", QUEUED), ("EXEC", "*1\r\n:1\r\n")] {
+        assert_eq!(answer(&mut stage.holder, line), reply);
+    }
+}
+
+/// For its client's own commands a lock has the TTL that the client gave it, or none, with Redis and without.
+#[test]
+fn a_lock_without_ttl_has_none() {
+    let Some(mut stage) = Stage::start() else { return };
+    assert_eq!(answer(&mut stage.holder, &format!("SET lock:a {A} NX")), OK);
+    assert_eq!(answer(&mut stage.holder, &format!("SET lock:b {B} NX PX 30000")), OK);
+    let check = |stage: &mut Stage| {
+        for (line, reply) in [
+            ("PERSIST lock:a", ZERO),
+            ("PEXPIRE lock:a 5000 XX", ZERO),
+            ("EXPIRE lock:a 5 GT", ZERO),
+            ("EXPIRE lock:a 5 NX", ONE),
+            ("PTTL lock:a", NO_TTL),
+            ("PERSIST lock:b", ONE),
+            ("PEXPIRE lock:b 5000 XX", ONE),
+            ("PTTL lock:b", NO_TTL),
+        ] {
+            assert_eq!(answer(&mut stage.holder, line), reply, "{line}");
+        }
+    };
+    check(&mut stage);
+    stage.redis.kill();
+    stage.wait_mode("degraded");
+    check(&mut stage);
+}
+
 /// Subscribers, MONITOR and clients blocked on ordinary keys are closed, as Redis would; others
 /// stay.
 #[test]
@@ -310,4 +357,31 @@ fn a_waiter_for_a_signal_is_carried_over() {
     assert_eq!(answer(&mut stage.holder, "LPUSH lock-signal:a 1"), ONE);
     assert_eq!(stage.stranger.text(), format!("*2\r\n{}{}", bulk("lock-signal:a"), bulk("1")));
     assert_eq!(answer(&mut stage.stranger, &take("lock:a", B)), OK);
+}
+
+/// A Redis that hangs closes nothing. Who blocks on companions loses nothing by leaving it: the waiter
+/// is carried over when Redis is known not to answer, not `command_timeout` later.
+#[test]
+fn a_waiter_leaves_a_redis_that_hangs() {
+    let settings = Settings { upstream: HANGS, ..Settings::default() };
+    let Some(mut stage) = Stage::with(&[], settings) else { return };
+    stage.take("lock:a", A);
+    stage.stranger.send_line("BLPOP lock-signal:a 30");
+    wait_until("blocked", || stage.redis.ask("INFO clients").contains("blocked_clients:1\r"));
+    let mut patient = stage.subject.client();
+    let began = Instant::now();
+    patient.send_line("BLPOP lock-signal:b 3");
+    wait_until("blocked", || stage.redis.ask("INFO clients").contains("blocked_clients:2\r"));
+    stage.redis.process().signal("STOP");
+    stage.wait_mode("degraded");
+    assert_eq!(answer(&mut stage.holder, "LPUSH lock-signal:a 1"), ONE);
+    let pushed = Instant::now();
+    assert_eq!(stage.stranger.text(), format!("*2\r\n{}{}", bulk("lock-signal:a"), bulk("1")));
+    let took = pushed.elapsed();
+    assert!(took.as_millis() < 2000, "{took:?} after the push");
+    assert_eq!(patient.text(), "*-1\r\n");
+    let took = began.elapsed();
+    assert!((3000..4500).contains(&took.as_millis()), "{took:?}: neither early nor late");
+    stage.redis.process().signal("CONT");
+    stage.wait_mode("healthy");
 }

@@ -2,6 +2,7 @@
 //! says of crashes and outages.
 
 use super::{A, B, C, NIL, OK, ONE, STRANGER, Stage, answer, assert_locks, bulk, take};
+use crate::support::locks::give;
 use crate::support::{Client, Settings, wait_until};
 
 /// The mirror is late on purpose, or next to immediate.
@@ -150,4 +151,52 @@ fn a_value_is_taken_again() {
     stage.assert_recovers_with(&[("lock:a", A)]);
     stage.give("lock:a", A);
     assert_locks(&stage.redis, &[]);
+}
+
+/// Redis has kept what the ledger has not heard of, and is right: nobody is answered by the older holder's
+/// entry, not even before the first repair pass.
+#[test]
+fn lockside_is_killed_with_a_release_and_the_next_grant_unwritten() {
+    let Some(mut stage) = stage(&[], BETWEEN) else { return };
+    let keys = ["lock:again", "lock:del", "lock:give", "lock:get"];
+    keys.iter().for_each(|key| stage.take(key, A));
+    for key in keys {
+        wait_until("the grant is in the ledger", || is_in_ledger(&mut stage, key));
+    }
+    for key in keys {
+        stage.give(key, A);
+        stage.take(key, B);
+    }
+    stage.subject.kill();
+    stage.subject.start_again();
+    (stage.holder, stage.stranger) = (stage.subject.client(), stage.subject.client());
+    assert_eq!(answer(&mut stage.stranger, &take("lock:again", A)), NIL, "B holds it");
+    assert_eq!(answer(&mut stage.stranger, "GET lock:get"), bulk(B));
+    assert_eq!(answer(&mut stage.stranger, &give("lock:give", A)), ":0\r\n");
+    assert_eq!(answer(&mut stage.holder, &give("lock:give", B)), ONE);
+    assert_eq!(answer(&mut stage.holder, "DEL lock:del"), ONE);
+    stage.wait_mode("healthy");
+    assert_locks(&stage.redis, &[("lock:again", B), ("lock:get", B)]);
+    for key in ["lock:del", "lock:give"] {
+        assert_eq!(stage.redis.ask(&format!("GET {key}")), NIL, "{key} was released");
+    }
+    // The ledger has heard of all of it.
+    stage.redis.kill();
+    stage.wait_mode("degraded");
+    stage.assert_held("lock:again", B);
+    assert_eq!(answer(&mut stage.stranger, &take("lock:del", STRANGER)), OK);
+}
+
+/// Nobody else lives at an SQLite ledger, which its next run knows: it waits for nobody.
+#[test]
+fn a_crash_of_the_only_sidecar_delays_nobody() {
+    let Some(mut stage) = stage(&[], LATE) else { return };
+    stage.take("lock:a", A);
+    stage.subject.kill();
+    // A lock-delay of a minute would be longer than any patience here.
+    stage.subject.start_again();
+    (stage.holder, stage.stranger) = (stage.subject.client(), stage.subject.client());
+    stage.wait_mode("healthy");
+    assert_eq!(answer(&mut stage.stranger, &take("lock:a", STRANGER)), NIL);
+    assert_eq!(answer(&mut stage.stranger, &take("lock:b", STRANGER)), OK);
 }

@@ -163,6 +163,8 @@ impl Rig {
             truth: book.clone(),
             door: book.clone(),
             board: board.clone(),
+            unheard: Arc::default(),
+            was_alone: false,
             dirty: dirty.clone(),
             databases: databases.clone(),
             counters: Arc::default(),

@@ -318,3 +318,26 @@ fn a_release_that_came_before_its_grant_ends_it() {
         assert_eq!(one.fence("a"), Some(9));
     }
 }
+
+/// Its end, which another sidecar has written, stands before it: whoever keeps a table by what Redis has
+/// granted hears of that. Also when an earlier end of the same value is read between.
+#[test]
+fn a_grant_that_was_over_before_it_was_written_is_told() {
+    let medium = medium();
+    let (mut one, mut two) = (serving(&medium), serving(&medium));
+    one.grant("a", "v", 7);
+    let gone = |fence| Ask::ReleaseValue {
+        key: key("a"),
+        stored: b"v"[..].into(),
+        other: None,
+        cause: Cause::Client,
+        fence: Some(fence),
+    };
+    two.note(gone(7));
+    one.note(gone(5));
+    for rig in [&mut two, &mut one] {
+        rig.pass(Duration::from_millis(1));
+        rig.pass(MIRROR_WAIT);
+    }
+    assert_eq!((one.fold.len(), &one.over[..]), (0, &[(key("a"), 7)][..]));
+}

@@ -24,7 +24,15 @@ fn play(
     now_ms: u64,
 ) -> Result<Vec<Ask>, Step> {
     for _ in 0..1_000 {
-        match pass.next(book, now_ms) {
+        let step = pass.next(book, now_ms);
+        for hearing in pass.take_hearings() {
+            let unheard = &mut book.0.lock().unwrap().unheard;
+            match hearing {
+                Hearing::Unheard(key) => drop(unheard.entry(key).or_insert(now_ms)),
+                Hearing::Settled(key) => drop(unheard.remove(&key)),
+            }
+        }
+        match step {
             Step::Ask(command) => {
                 let answer = store.borrow_mut().answer(&command);
                 pass.answer(answer, book);
@@ -113,4 +121,64 @@ fn a_dead_value_is_left_alone_while_a_grant_may_be_unwritten() {
             assert_eq!(store.borrow().value(&lock("a")), None);
         }
     }
+}
+
+/// Until the ledger has taken what it was told, nobody is answered by it.
+#[test]
+fn it_is_unheard_until_the_ledger_has_it() {
+    let (book, store) = stage();
+    let mut pass = Pass::full(fast(), &book, &[0].into(), Doubts::new());
+    pass.alone(true);
+    let is_unheard = || book.unheard_since(&lock("a")).is_some();
+    let told = play(&mut pass, &book, &store, NOW).unwrap();
+    assert!(
+        matches!(&told[..], [Ask::Release(..), Ask::Observe(_)]),
+        "nobody could still write it"
+    );
+    assert_eq!(play(&mut pass, &book, &store, NOW), Err(Step::Later));
+    assert!(is_unheard());
+    book.release(&lock("a"));
+    book.grant(&lock("a"), "theirs");
+    assert!(is_unheard(), "nobody has looked yet");
+    pass.again();
+    assert_eq!(play(&mut pass, &book, &store, NOW + 100), Err(Step::Done(true)));
+    assert!(!is_unheard());
+}
+
+/// A lock that the ledger has never heard of is nobody's until it has.
+#[test]
+fn what_is_taken_in_is_unheard_as_well() {
+    let (book, store) = (Book::default(), RefCell::<Store>::default());
+    store.borrow_mut().set(&lock("a"), "theirs", None);
+    let mut pass = Pass::full(fast(), &book, &[0].into(), Doubts::new());
+    assert!(matches!(play(&mut pass, &book, &store, NOW), Ok(told) if told.len() == 1));
+    assert_eq!(play(&mut pass, &book, &store, NOW), Err(Step::Later));
+    assert!(book.unheard_since(&lock("a")).is_some());
+    book.grant(&lock("a"), "theirs");
+    pass.again();
+    assert_eq!(play(&mut pass, &book, &store, NOW + 100), Err(Step::Done(true)));
+    assert_eq!(book.unheard_since(&lock("a")), None);
+    // A ledger that takes nothing keeps Redis from nobody for ever.
+    book.release(&lock("a"));
+    store.borrow_mut().set(&lock("a"), "another", None);
+    let mut pass = Pass::full(fast(), &book, &[0].into(), Doubts::new());
+    assert!(play(&mut pass, &book, &store, NOW).is_ok());
+    assert_eq!(play(&mut pass, &book, &store, NOW), Err(Step::Later));
+    pass.again();
+    assert!(play(&mut pass, &book, &store, NOW + 10_000).is_ok());
+    assert_eq!(play(&mut pass, &book, &store, NOW + 10_000), Err(Step::Done(true)));
+}
+
+/// A sidecar that serves the lock while it is repaired waits as long, and not for ever.
+#[test]
+fn a_pass_over_given_keys_ends_it_too() {
+    let (book, store) = stage();
+    let round = |now_ms| {
+        let mut pass = Pass::of_keys(fast(), [lock("a")], Doubts::new());
+        play(&mut pass, &book, &store, now_ms)
+    };
+    assert_eq!(round(NOW), Err(Step::Later));
+    assert_eq!(round(NOW + 9_999), Err(Step::Later));
+    let told = round(NOW + 10_000).unwrap();
+    assert!(matches!(&told[..], [Ask::Release(..), Ask::Observe(_)]), "{told:?}");
 }

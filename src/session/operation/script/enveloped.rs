@@ -95,8 +95,14 @@ impl Enveloped {
         let args: Vec<&[u8]> = self.args.iter().map(Vec::as_slice).collect();
         let terms = |(index, key): (usize, &&[u8])| {
             let rule = shared.rules.find(key)?;
-            let asked = shared.table.asked_ttl_ms(&scope.lock_key(key));
-            Some(terms(index, rule, asked))
+            let lock = scope.lock_key(key);
+            let asked = shared.table.asked_ttl_ms(&lock);
+            let mut terms = terms(index, rule, asked);
+            // A script takes a lock without TTL for a lost one; a command is answered as it is.
+            if asked.is_none() && self.is_command() && shared.table.find(&lock).is_some() {
+                terms.virtual_ttl_ms = None;
+            }
+            Some(terms)
         };
         let locks: Vec<KeyTerms> = keys.iter().enumerate().filter_map(terms).collect();
         let unique = shared.stamper.unique(&shared.clock);
@@ -375,7 +381,7 @@ fn terms(index: usize, rule: &Rule, asked_ttl_ms: Option<u64>) -> KeyTerms {
         persistent: rule.mode == Mode::Persistent,
         stamp: rule.stamp,
         safety_ttl_ms: ms(rule.safety_ttl).max(1),
-        virtual_ttl_ms: asked_ttl_ms.unwrap_or_else(|| ms(rule.default_ttl)),
+        virtual_ttl_ms: Some(asked_ttl_ms.unwrap_or_else(|| ms(rule.default_ttl))),
         default_ttl_ms: ms(rule.default_ttl).max(1),
     }
 }

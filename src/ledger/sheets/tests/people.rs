@@ -36,6 +36,7 @@ impl Watcher for Ears {
         self.2.lock().unwrap().push(key.clone());
     }
 
+    fn over(&self, _: &LockKey, _: u64) {}
     fn turned(&self, _: &Arc<Holder>, _: bool) {}
     fn held(&self, _: &Arc<Holder>, _: bool) {}
     fn freed(&self, _: &LockKey, _: Position) {}

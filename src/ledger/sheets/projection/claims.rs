@@ -122,7 +122,7 @@ pub(in crate::ledger::sheets) fn call(
     match called {
         Err(failure) if failure.is(400) && has_more => {
             if let Some(projector) = projector {
-                projector.refused();
+                projector.refused_beside_a_group(api.now());
             }
             question.ranges.clear();
             question.said = None;

@@ -69,6 +69,8 @@ pub(in crate::ledger::sheets) struct Projector {
     limit: usize,
     /// Requests for the next group's batch.
     pub(super) riders: Vec<google::Request>,
+    /// Rows ride along from then on.
+    rides_after: Option<Duration>,
     /// What holds have left in cells.
     pub(super) past: Past,
     /// As the own log has it. A run begins without Redis.
@@ -106,6 +108,7 @@ impl Projector {
             barred: BTreeMap::new(),
             limit: MOST_WRITES,
             riders: Vec::new(),
+            rides_after: None,
             past: Past::default(),
             mode: Mode::Degraded,
             has_begun: false,
@@ -338,7 +341,8 @@ impl Projector {
         let sieve = Sieve { tab: place.tab, sieve: place.sieve, grid, mark };
         let batch = sieve.requests(&writes, &adds);
         self.written_at = Some(api.now());
-        if !is_idle && adds.is_empty() && doubts.is_empty() && writes.len() <= RIDERS {
+        let rides = !is_idle && self.rides_after.is_none_or(|at| api.now() >= at);
+        if rides && adds.is_empty() && doubts.is_empty() && writes.len() <= RIDERS {
             self.riders = batch;
             self.wrote(&writes);
             return Ok(Vec::new());
@@ -397,14 +401,20 @@ impl Projector {
             if let (1, [write]) = (self.limit, writes) {
                 self.barred.insert(write.line.key.text().unwrap_or_default(), now);
             }
-            self.refused();
+            self.refused(writes.len().max(adds.len()));
         }
         failure.into()
     }
 
-    /// Google refuses a batch: a tab or a column has gone, or one row can't be written.
-    pub(in crate::ledger::sheets) fn refused(&mut self) {
-        self.limit = (self.limit / 2).max(1);
+    /// Google refuses a group's batch with rows of this: from now on they have batches of their own.
+    pub(super) fn refused_beside_a_group(&mut self, now: Duration) {
+        self.rides_after = Some(now + BARRED);
+        self.refused(RIDERS);
+    }
+
+    /// Google refuses a batch of so many rows: a tab or a column has gone, or one row can't be written.
+    fn refused(&mut self, rows: usize) {
+        self.limit = (self.limit.min(rows) / 2).max(1);
         (self.place, self.columns, self.grid, self.read_at) = (None, None, None, None);
         self.is_dirty = true;
     }

@@ -624,6 +624,29 @@ fn a_batch_that_google_refuses_is_the_ledgers_without_the_cells() {
     assert_eq!(desk.rows(), expected);
 }
 
+/// A row that Lockside may not write keeps neither the others nor the ledger from going on.
+#[test]
+fn a_protected_row_waits_and_the_others_do_not() {
+    for is_idle in [true, false] {
+        let mut desk = three();
+        desk.project();
+        let range = json!({"sheetId": TAB, "startRowIndex": 1, "endRowIndex": 2});
+        let protected = json!({"range": range, "editors": {"users": []}});
+        desk.google.0.edit(&[json!({"addProtectedRange": {"protectedRange": protected}})]).unwrap();
+        desk.grant("MK-1", "93");
+        desk.grant("MK-2", "94");
+        desk.grant("MK-3", "95");
+        for _ in 0..8 {
+            let _ = desk.try_project(is_idle);
+            desk.write([Entry::Heartbeat]);
+        }
+        let said = |name: &str, worker: &str, note: &str| format!("{name}|{worker}|{SINCE}|{note}");
+        let expected =
+            ["MK-1|DISPONIBLE||a".into(), said("MK-2", "94", "b"), said("MK-3", "95", "c")];
+        assert_eq!(desk.rows(), expected, "idle: {is_idle}");
+    }
+}
+
 #[test]
 fn keys_that_are_numbers_twice_or_odd_find_their_rows() {
     let google = Google::new();

@@ -149,6 +149,13 @@ impl Api {
         self.pace.now()
     }
 
+    /// True if the own quota has a read and a write, so that neither would have to wait.
+    pub(super) fn has_calls(&mut self) -> bool {
+        let now = self.pace.now();
+        let mut is_there = |kind| self.limiter.missing(kind, now) == Duration::ZERO;
+        is_there(Kind::Read) && is_there(Kind::Write)
+    }
+
     /// A number that nobody else has drawn.
     pub(super) fn random(&mut self) -> u64 {
         self.calls += 1;

@@ -114,7 +114,8 @@ pub(in crate::ledger::sheets) fn call(
     let Ask::Write(mut batch, mut ranges) = ask else { return api.call(&ask, true, patience) };
     let riders = projector.as_mut().map(|p| std::mem::take(&mut p.riders)).unwrap_or_default();
     let own = (batch.len(), ranges.len());
-    let has_more = !riders.is_empty() || !question.ranges.is_empty();
+    let has_riders = !riders.is_empty();
+    let has_more = has_riders || !question.ranges.is_empty();
     batch.extend(riders);
     ranges.extend(question.ranges.iter().cloned());
     let mut ask = Ask::Write(batch, ranges);
@@ -133,6 +134,9 @@ pub(in crate::ledger::sheets) fn call(
             api.call(&ask, true, patience)
         }
         Ok(mut view) => {
+            if let Some(projector) = projector.as_mut().filter(|_| has_riders) {
+                projector.rode();
+            }
             if !question.ranges.is_empty() {
                 question.said = view.remove(&question.tab);
             }

@@ -69,6 +69,8 @@ pub(in crate::ledger::sheets) struct Projector {
     limit: usize,
     /// Requests for the next group's batch.
     pub(super) riders: Vec<google::Request>,
+    /// The rows that they write.
+    riding: Vec<Write>,
     /// Rows ride along from then on.
     rides_after: Option<Duration>,
     /// What holds have left in cells.
@@ -108,6 +110,7 @@ impl Projector {
             barred: BTreeMap::new(),
             limit: MOST_WRITES,
             riders: Vec::new(),
+            riding: Vec::new(),
             rides_after: None,
             past: Past::default(),
             mode: Mode::Degraded,
@@ -143,6 +146,10 @@ impl Projector {
         let is_due =
             self.is_dirty && self.written_at.is_none_or(|at| now >= at + self.mirror_interval);
         if !is_new && !is_due && (self.riders.is_empty() || !truth.is_idle) {
+            return Ok(Vec::new());
+        }
+        if !api.has_calls() {
+            // The ledger goes first: rows that differ ride along with its groups, or wait.
             return Ok(Vec::new());
         }
         let mut patience = PATIENCE.min(settings.patience);
@@ -343,8 +350,9 @@ impl Projector {
         self.written_at = Some(api.now());
         let rides = !is_idle && self.rides_after.is_none_or(|at| api.now() >= at);
         if rides && adds.is_empty() && doubts.is_empty() && writes.len() <= RIDERS {
-            self.riders = batch;
-            self.wrote(&writes);
+            (self.riders, self.riding) = (batch, writes);
+            // Until they have gone.
+            self.is_dirty = true;
             return Ok(Vec::new());
         }
         let columns = grid.columns;
@@ -404,6 +412,12 @@ impl Projector {
             self.refused(writes.len().max(adds.len()));
         }
         failure.into()
+    }
+
+    /// A group's batch has written what rode along.
+    pub(super) fn rode(&mut self) {
+        let riding = std::mem::take(&mut self.riding);
+        self.wrote(&riding);
     }
 
     /// Google refuses a group's batch with rows of this: from now on they have batches of their own.

@@ -223,6 +223,16 @@ fn rows_ride_along_with_a_group() {
     assert_eq!(desk.rows()[0], format!("MK-1|93|{SINCE}|a"));
     let writes = desk.google.0.journal().iter().filter(|call| call.write == Some(true)).count();
     assert_eq!(writes, 1);
+    // No group comes: then by themselves.
+    desk.grant("MK-3", "94");
+    desk.try_project(false).unwrap();
+    assert_eq!(desk.rows()[2], "MK-3|||c");
+    desk.project();
+    assert_eq!(desk.rows()[2], format!("MK-3|94|{SINCE}|c"));
+    // Neither is written again.
+    desk.google.0.clear_journal();
+    desk.project();
+    assert!(desk.google.0.journal().iter().all(|call| call.write == Some(false)));
 }
 
 /// Between the reading and the write somebody does anything at all, columns included. What the write has
@@ -645,6 +655,21 @@ fn a_protected_row_waits_and_the_others_do_not() {
             ["MK-1|DISPONIBLE||a".into(), said("MK-2", "94", "b"), said("MK-3", "95", "c")];
         assert_eq!(desk.rows(), expected, "idle: {is_idle}");
     }
+}
+
+#[test]
+fn the_ledger_goes_first_when_calls_are_few() {
+    let google = Google::new();
+    a_tab(&google, &[["MK-1", FREE, "", "a"]]);
+    let mut desk = Desk::under(google, business(), |settings| {
+        settings.quota = Quota { writes_a_minute: 60, reads_a_minute: 60, at_once: 1 };
+        settings.patience = Duration::from_secs(60);
+    });
+    desk.grant("MK-1", "93");
+    desk.google.0.clear_journal();
+    assert_eq!(desk.project(), []);
+    assert!(desk.google.0.journal().is_empty());
+    assert_eq!(cell(&desk.shown(), 1, 1), FREE);
 }
 
 #[test]

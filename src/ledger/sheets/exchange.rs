@@ -73,10 +73,7 @@ impl Sheets {
                 applied: if is_written { Applied::Unknown } else { Applied::No },
                 text,
             })?;
-            let freshness = match ask {
-                Ask::Write(..) => Freshness::Now,
-                _ => Freshness::Lagging,
-            };
+            let freshness = freshness(&ask);
             let failed = |failure: Failure| doubtful(failure, is_written);
             let own_last =
                 self.log.and_then(|log| state.tails.get(&log)).map_or(0, |tail| tail.last);
@@ -212,6 +209,10 @@ fn written(tail: &Tail, first: u64, cells: &[Vec<String>]) -> Vec<google::Reques
     let end = row + cells.len() as u64;
     let grow = (end > tail.rows).then(|| requests::grow(tail.tab, (end - tail.rows).max(GROWTH)));
     grow.into_iter().chain([requests::cells(tail.tab, row, cells)]).collect()
+}
+
+fn freshness(ask: &Ask) -> Freshness {
+    if let Ask::Write(..) = ask { Freshness::Now } else { Freshness::Lagging }
 }
 
 /// The call of a round.

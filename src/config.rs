@@ -21,6 +21,7 @@ pub mod ledger;
 pub mod observe;
 pub mod problem;
 pub mod projection;
+pub mod sheet;
 mod source;
 pub mod text;
 pub mod user;
@@ -32,6 +33,7 @@ pub use ledger::{Conflict, Ledger, LedgerKind};
 pub use observe::Observe;
 pub use problem::{Place, Problem, Problems};
 pub use projection::Projection;
+pub use sheet::Sheet;
 pub use source::Sources;
 pub use user::{PasswordDigest, User};
 

@@ -112,8 +112,10 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    /// The defaults; of the sources only the default state directory is read.
+    /// The defaults; of the sources only the default state directory and the kind of ledger that
+    /// the environment asks for are read.
     pub(super) fn new(sources: &Sources) -> Self {
+        let kind = environment::kind(sources);
         Self {
             listen: vec![Listen::Tcp(([127, 0, 0, 1], 6380).into())],
             threads: 1,
@@ -121,11 +123,11 @@ impl Draft {
             time_zone: TimeZone::UTC,
             held_cache: Duration::from_millis(5),
             drain_timeout: Duration::from_secs(10),
-            guarantee: Guarantee::Strict,
+            guarantee: kind.guarantee(),
             namespace: DEFAULT_NAMESPACE.into(),
             conflict: Conflict::default(),
             upstream: Upstream::default(),
-            ledger: Ledger::default(),
+            ledger: Ledger::of(kind),
             projection: Projection::default(),
             observe: Observe::default(),
             users: Vec::new(),

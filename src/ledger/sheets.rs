@@ -19,6 +19,7 @@
 //! `projection` (the tab that people look at).
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
@@ -43,12 +44,14 @@ mod requests;
 mod settings;
 mod snapshot;
 mod state;
+mod survey;
 
 use api::Api;
 use projection::Projector;
 pub use quota::{Pace, Quota, RealPace};
-pub use settings::{Credentials, GOOGLE, Settings};
+pub use settings::{Credentials, GOOGLE, Settings, checked_url};
 use state::State;
+pub use survey::Survey;
 
 /// Rows that are kept in memory for [`Store::history`]; past that the oldest goes.
 const HISTORY: usize = 10_000;
@@ -161,6 +164,17 @@ impl Store for Sheets {
     /// (a crash) stay.
     fn compact(&mut self, snapshot: &Snapshot) -> Result<(), StoreError> {
         self.compacted(snapshot)
+    }
+
+    fn share(&mut self, sidecars: usize) {
+        if let Some(api) = &mut self.api {
+            api.share(sidecars);
+        }
+    }
+
+    fn rest(&mut self, writes: bool) -> Duration {
+        let kind = if writes { quota::Kind::Write } else { quota::Kind::Read };
+        self.api.as_mut().map_or(Duration::ZERO, |api| api.missing(kind))
     }
 
     fn history(&mut self, key: &LockKey, count: usize) -> Result<Vec<Row>, StoreError> {

@@ -1,6 +1,7 @@
 //! What a store of logs can do (SPEC 8): one primitive, `exchange`.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::Ask;
 use super::entry::{Position, Row, Start};
@@ -41,6 +42,15 @@ pub trait Store: Send {
     /// # Errors
     /// As `exchange`; the store is unchanged then.
     fn compact(&mut self, snapshot: &Snapshot) -> Result<(), StoreError>;
+
+    /// So many sidecars live, this one among them: what a store may ask of its medium is shared by them.
+    fn share(&mut self, _sidecars: usize) {}
+
+    /// How long to wait before an exchange, one that writes or one that only reads. An exchange that is
+    /// made at once all the same takes as much longer.
+    fn rest(&mut self, _writes: bool) -> Duration {
+        Duration::ZERO
+    }
 
     /// The last `count` entries on one lock, the newest last, of those that are still kept.
     ///

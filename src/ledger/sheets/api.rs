@@ -156,6 +156,21 @@ impl Api {
         is_there(Kind::Read) && is_there(Kind::Write)
     }
 
+    /// The account's address, where the credentials have it.
+    pub(super) fn account(&self) -> Option<String> {
+        self.context.account.clone()
+    }
+
+    /// So many sidecars share the quota now.
+    pub(super) fn share(&mut self, sidecars: usize) {
+        self.limiter.share(sidecars, self.pace.now());
+    }
+
+    /// How long until the quota has a call of this kind.
+    pub(super) fn missing(&mut self, kind: Kind) -> Duration {
+        self.limiter.missing(kind, self.pace.now())
+    }
+
     /// A number that nobody else has drawn.
     pub(super) fn random(&mut self) -> u64 {
         self.calls += 1;
@@ -210,14 +225,14 @@ impl Api {
         patience: &mut Duration,
     ) -> Result<View, Failure> {
         let wait = self.limiter.missing(kind, self.pace.now());
-        if wait > *patience {
+        if wait > (*patience).max(self.limiter.longest(kind)) {
             return Err(Failure::no(format!(
                 "the own quota of calls to Google Sheets is used up for {:.1} s more",
                 wait.as_secs_f64()
             )));
         }
         if wait > Duration::ZERO {
-            *patience -= wait;
+            *patience = patience.saturating_sub(wait);
             self.pace.wait(wait);
         }
         let time = self.call_timeout;

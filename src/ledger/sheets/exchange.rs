@@ -56,7 +56,7 @@ impl Sheets {
         seen
     }
 
-    fn in_rounds(&mut self, own: &[Row]) -> Result<Seen, StoreError> {
+    pub(super) fn in_rounds(&mut self, own: &[Row]) -> Result<Seen, StoreError> {
         let new = self.unwritten(own)?;
         let mut state = self.state.clone();
         let mut patience = self.settings.patience;

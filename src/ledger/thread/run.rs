@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::{Back, Opening, Post, Question, Shared, State, Watcher};
-use crate::ledger::committer::{Addressed, Dispute, Done, FIRST_RETRY, LAST_RETRY, Step};
+use crate::ledger::committer::{Addressed, Dispute, Done, LAST_RETRY, Step};
 use crate::ledger::entry::{Row, Start};
 use crate::ledger::fold::Change;
 use crate::ledger::store::{OpenError, Seen, Store, StoreError, Truth};
@@ -83,7 +83,8 @@ impl Runner {
 
     /// Opens the log, however often that has to be tried. False if it never will be.
     fn open(&mut self) -> bool {
-        let mut wait = FIRST_RETRY;
+        let timing = *self.shared.state().committer.timing();
+        let mut wait = timing.first_retry;
         loop {
             let opened = self.call(|store, start| store.open(start));
             match opened {
@@ -104,7 +105,7 @@ impl Runner {
                     if is_over || self.rest(wait) {
                         return false;
                     }
-                    wait = (wait * 2).min(LAST_RETRY);
+                    wait = (wait * 2).min(timing.last_retry);
                 }
             }
         }
@@ -131,6 +132,13 @@ impl Runner {
             }
             self.has_answered = false;
             let now = self.shared.now();
+            let rest = self.store.rest(state.committer.writes_next(now));
+            if rest > Duration::ZERO && !has_questions {
+                // What comes meanwhile goes into the same group.
+                let waited = self.shared.changed.wait_timeout(state, rest);
+                state = waited.unwrap_or_else(PoisonError::into_inner).0;
+                continue;
+            }
             let fold = self.shared.fold.read().unwrap_or_else(PoisonError::into_inner);
             let step = state.committer.next(&fold, now);
             drop(fold);
@@ -174,11 +182,13 @@ impl Runner {
         drop(fold);
         let trouble = state.committer.trouble().cloned();
         let log = state.committer.log();
+        let sidecars = state.committer.sidecars();
         let is_snapshot_due = {
             let fold = shared.fold.read().unwrap_or_else(PoisonError::into_inner);
             state.committer.is_snapshot_due(&fold)
         };
         drop(state);
+        self.store.share(sidecars);
         match trouble {
             Some(trouble) => self.note_failure(&trouble),
             None => self.note_success(),

@@ -113,7 +113,7 @@ pub(super) fn ledger(settings: &Settings, foundation: &Foundation) -> Result<Arc
         writer: writer().into(),
         at_ms: unix_ms(),
     };
-    let (timing, store) = (timing(settings), store(times));
+    let (timing, store) = (timing(settings), store(settings));
     let settings = thread::Settings {
         timing,
         stall_after: times.stall_after,

@@ -21,11 +21,15 @@ pub(super) fn place(ledger: &Ledger) -> String {
 }
 
 /// Nothing is opened yet.
-pub(super) fn store(ledger: &Ledger) -> Box<dyn Store> {
+pub(super) fn store(settings: &Settings) -> Box<dyn Store> {
+    let ledger = &settings.ledger;
     match ledger.kind {
         LedgerKind::Sqlite => Box::new(Sqlite::new(&ledger.path)),
         #[cfg(feature = "sheets")]
-        LedgerKind::Sheets => Box::new(sheets::Sheets::new(sheets(&ledger.sheet))),
+        LedgerKind::Sheets => {
+            let store = sheets::Sheets::new(sheets(&ledger.sheet));
+            Box::new(store.with_projection(projection(settings)))
+        }
         // The configuration refuses it.
         #[cfg(not(feature = "sheets"))]
         LedgerKind::Sheets => Box::new(Sqlite::new(&ledger.path)),
@@ -53,6 +57,20 @@ pub(crate) fn sheets(sheet: &Sheet) -> sheets::Settings {
             ..sheets::Quota::default()
         },
         ..sheets::Settings::new(&*sheet.spreadsheet, credentials)
+    }
+}
+
+/// What people see in the spreadsheet.
+#[cfg(feature = "sheets")]
+fn projection(settings: &Settings) -> sheets::projection::Setup {
+    let rules = settings.rules.clone();
+    sheets::projection::Setup {
+        projection: settings.projection.clone(),
+        time_zone: settings.time_zone.clone(),
+        mirror_interval: settings.ledger.mirror_interval,
+        // Not more often than the ledger itself.
+        poll: sheets::projection::POLL.min(settings.ledger.poll * 5),
+        rule: Box::new(move |key| rules.find(key).map(|rule| (*rule.name).into())),
     }
 }
 

@@ -9,7 +9,9 @@ use super::problem::Wrong;
 use super::sheet as sheets;
 use super::source::Draft;
 use super::values::{self, Range};
-use super::{Ledger, Limits, Log, Observe, Problems, Sources, Upstream, address, environment};
+use super::{
+    Ledger, Limits, Log, Observe, Problems, Projection, Sources, Upstream, address, environment,
+};
 use crate::ledger::Guarantee;
 use crate::lock::rule::{Glob, MAX_RULES, Rule};
 
@@ -44,6 +46,7 @@ fn top(draft: &mut Draft, sources: &Sources, table: &mut Table<'_, '_>) {
     table.value("conflict", &mut draft.conflict, values::conflict);
     table.check("conflict", || values::check_conflict(draft.conflict, guarantee));
     observe(&mut draft.observe, table);
+    table.table("projection", |table| projection(&mut draft.projection, table));
     table.table("upstream", |table| upstream(&mut draft.upstream, table));
     table.table("limits", |table| limits(&mut draft.limits, table));
     table.table("log", |table| log(&mut draft.log, table));
@@ -96,6 +99,29 @@ fn ledger(draft: &mut Draft, sources: &Sources, table: &mut Table<'_, '_>) {
     wait("heartbeat", &mut ledger.heartbeat, values::HEARTBEAT);
     wait("max_clock_skew", &mut ledger.max_clock_skew, values::CLOCK_SKEW);
     wait("stall_after", &mut ledger.stall_after, values::BEAT);
+}
+
+fn projection(projection: &mut Projection, table: &mut Table<'_, '_>) {
+    use super::projection as cells;
+    table.value("tab", &mut projection.tab, cells::optional);
+    let mut text = |key, target: &mut String| table.value(key, target, cells::text);
+    text("key_column", &mut projection.key_column);
+    text("holder_column", &mut projection.holder_column);
+    text("lookup_worker", &mut projection.lookup_worker);
+    text("lookup_name", &mut projection.lookup_name);
+    text("free", &mut projection.free);
+    table.value("since_column", &mut projection.since_column, cells::optional);
+    table.check("since_column", || cells::check(projection));
+    table.value("key", &mut projection.key, cells::key);
+    table.value("holder", &mut projection.holder, cells::holder);
+    table.value("lookup_tab", &mut projection.lookup_tab, cells::optional);
+    table.check("lookup_tab", || cells::check_lookup(projection));
+    table.value("date_format", &mut projection.date_format, cells::date_format);
+    table.value("time_zone", &mut projection.time_zone, |name| values::time_zone(name).map(Some));
+    table.value("missing_row", &mut projection.missing_row, cells::missing_row);
+    table.value("abandoned_after", &mut projection.abandoned_after, |text| {
+        cells::ABANDONED.parse(text)
+    });
 }
 
 fn sheet(ledger: &mut Ledger, sources: &Sources, table: &mut Table<'_, '_>) {

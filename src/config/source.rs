@@ -11,8 +11,8 @@ use jiff::tz::TimeZone;
 
 use super::environment::{self, Overrides};
 use super::{
-    Conflict, DEFAULT_NAMESPACE, Ledger, Limits, Listen, Log, Observe, Place, Problems, Settings,
-    Upstream, User,
+    Conflict, DEFAULT_NAMESPACE, Ledger, Limits, Listen, Log, Observe, Place, Problems, Projection,
+    Settings, Upstream, User,
 };
 use crate::ledger::Guarantee;
 use crate::lock::rule::{Rule, Rules};
@@ -102,6 +102,7 @@ pub(super) struct Draft {
     pub(super) conflict: Conflict,
     pub(super) upstream: Upstream,
     pub(super) ledger: Ledger,
+    pub(super) projection: Projection,
     pub(super) observe: Observe,
     pub(super) users: Vec<User>,
     pub(super) limits: Limits,
@@ -127,6 +128,7 @@ impl Draft {
             conflict: Conflict::default(),
             upstream: Upstream::default(),
             ledger: Ledger::of(kind),
+            projection: Projection::default(),
             observe: Observe::default(),
             users: Vec::new(),
             limits: Limits::default(),
@@ -151,6 +153,7 @@ impl Draft {
             conflict: self.conflict,
             upstream: self.upstream,
             ledger: Ledger { path, ..self.ledger },
+            projection: self.projection,
             observe: self.observe,
             users: self.users,
             rules: Rules::new(self.rules).with_max_key(self.limits.lock_key),

@@ -8,6 +8,7 @@ use super::*;
 use crate::lock::rule::{Mode, Outage, Rule, RuleId, Stamp};
 
 mod mistakes;
+mod projection;
 #[cfg(feature = "sheets")]
 mod sheets;
 

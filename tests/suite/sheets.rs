@@ -5,6 +5,7 @@ mod away;
 mod check;
 mod fleet;
 mod outage;
+mod people;
 mod quota;
 mod start;
 

@@ -11,10 +11,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::config::{Address, Listen, Settings};
+use crate::config::{Address, LedgerKind, Listen, Settings};
 use crate::degraded::auth::Doorman;
 use crate::degraded::{self, Companions};
 use crate::ledger::Door;
+use crate::ledger::committer::MOST_SIDECARS;
 use crate::ledger::presence::Presence;
 use crate::ledger::store::OpenError;
 use crate::ledger::thread::Ledger;
@@ -27,6 +28,7 @@ use crate::worker::{Common, Limits, Listener, Mailbox, Worker};
 
 mod parts;
 mod start;
+pub(crate) mod store;
 mod sweep;
 
 use parts::Menders;
@@ -71,6 +73,12 @@ enum Failure {
     Occupied { place: String },
     #[error("can't start: {0}")]
     Start(#[from] io::Error),
+    #[error(
+        "{MOST_SIDECARS} other sidecars use the spreadsheet, and Google's quota is not enough for more: this \
+         one ends. Let several services of a machine share one Lockside, or give some of them another \
+         spreadsheet and another service account, with a namespace and a Redis of their own"
+    )]
+    Surplus,
     #[error("a worker has died: {0}")]
     Worker(String),
 }
@@ -80,7 +88,9 @@ fn serve(settings: Settings) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // Held until the end of the process.
     let mut presence = presence(&settings)?;
-    let was_alone = presence.as_ref().is_some_and(Presence::was_alone);
+    // Of a sheet it says nothing: others may write to it from elsewhere.
+    let was_alone = settings.ledger.kind == LedgerKind::Sqlite
+        && presence.as_ref().is_some_and(Presence::was_alone);
     let foundation = Foundation::new(&settings, was_alone);
     let ledger = ledger(&settings, &foundation)?;
     if ledger.trouble().is_some() {
@@ -113,11 +123,11 @@ fn serve(settings: Settings) -> Result<(), Failure> {
         "serving"
     );
     let sweeper = Sweeper::new(&settings.rules, settings.ledger.max_clock_skew);
-    runtime.block_on(watch(&common, &crew, &sweeper))?;
+    let watched = runtime.block_on(watch(&common, &crew, &sweeper, &ledger));
     let drained = drain(&common, crew);
     guards.stop();
     stop_ledger(ledger, settings.drain_timeout);
-    drained
+    watched.and(drained)
 }
 
 fn common(
@@ -271,7 +281,12 @@ fn spawn(index: usize, worker: Worker) -> io::Result<Hand> {
 }
 
 /// The control thread: waits for the end, and keeps the upstream's address fresh.
-async fn watch(common: &Arc<Common>, crew: &[Hand], sweeper: &Sweeper) -> Result<(), Failure> {
+async fn watch(
+    common: &Arc<Common>,
+    crew: &[Hand],
+    sweeper: &Sweeper,
+    ledger: &Ledger,
+) -> Result<(), Failure> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut again = tokio::time::interval(HOUSEKEEPING);
@@ -285,6 +300,9 @@ async fn watch(common: &Arc<Common>, crew: &[Hand], sweeper: &Sweeper) -> Result
             _ = again.tick() => {
                 if crew.iter().any(Hand::is_finished) {
                     return Ok(());
+                }
+                if ledger.is_surplus() {
+                    return Err(Failure::Surplus);
                 }
                 common.shared.table.forget_expired(unix_ms());
                 resolve_again(common);

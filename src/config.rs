@@ -20,6 +20,8 @@ mod file;
 pub mod ledger;
 pub mod observe;
 pub mod problem;
+pub mod projection;
+pub mod sheet;
 mod source;
 pub mod text;
 pub mod user;
@@ -30,6 +32,8 @@ pub use environment::{Overrides, VARIABLES};
 pub use ledger::{Conflict, Ledger, LedgerKind};
 pub use observe::Observe;
 pub use problem::{Place, Problem, Problems};
+pub use projection::Projection;
+pub use sheet::Sheet;
 pub use source::Sources;
 pub use user::{PasswordDigest, User};
 
@@ -69,6 +73,8 @@ pub struct Settings {
     pub upstream: Upstream,
     /// The durable record of locks.
     pub ledger: Ledger,
+    /// What people see in a spreadsheet.
+    pub projection: Projection,
     /// How locks are followed that others put into Redis directly.
     pub observe: Observe,
     /// Who may use locks while Redis can't be asked, besides those that it was seen to accept.

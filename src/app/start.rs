@@ -7,8 +7,6 @@ use std::time::{Duration, Instant};
 use crate::config::Settings;
 use crate::degraded::auth::{DEFAULT_USER, Proof, Who};
 use crate::health::{self, Health, Reports};
-use crate::ledger::committer::Timing;
-use crate::ledger::sqlite::Sqlite;
 use crate::ledger::thread::{self, Ledger};
 use crate::ledger::{Guarantee, Start};
 use crate::lock::rule::Rules;
@@ -20,6 +18,7 @@ use crate::upstream::tracker::{self, Outlook, Tracker};
 use crate::worker::Common;
 
 use super::parts::{Follower, Ledgers, Passes, Postman, Scout};
+use super::store::{place, store, timing};
 use super::{Failure, unix_ms};
 
 /// What several parts share, made before any of them.
@@ -104,8 +103,8 @@ fn tracker(settings: &Settings, foundation: &Foundation) -> io::Result<Option<Tr
 
 /// Opens the ledger; the table knows all its locks when this returns.
 pub(super) fn ledger(settings: &Settings, foundation: &Foundation) -> Result<Arc<Ledger>, Failure> {
-    let (path, times) = (&settings.ledger.path, &settings.ledger);
-    let failed = |error| Failure::Ledger { place: path.display().to_string(), error };
+    let times = &settings.ledger;
+    let failed = |error| Failure::Ledger { place: place(times), error };
     let terms = Start {
         format: crate::ledger::entry::FORMAT,
         namespace: settings.namespace.as_str().into(),
@@ -114,12 +113,7 @@ pub(super) fn ledger(settings: &Settings, foundation: &Foundation) -> Result<Arc
         writer: writer().into(),
         at_ms: unix_ms(),
     };
-    let timing = Timing {
-        heartbeat: times.heartbeat,
-        poll: times.poll,
-        max_clock_skew: times.max_clock_skew,
-        mirror_interval: (settings.guarantee == Guarantee::Fast).then_some(times.mirror_interval),
-    };
+    let (timing, store) = (timing(settings), store(settings));
     let settings = thread::Settings {
         timing,
         stall_after: times.stall_after,
@@ -131,7 +125,6 @@ pub(super) fn ledger(settings: &Settings, foundation: &Foundation) -> Result<Arc
         dirty: foundation.dirty.clone(),
         board: foundation.board.clone(),
     });
-    let store = Box::new(Sqlite::new(path));
     let ledger = Ledger::start(settings, store, foundation.postman.clone(), follower);
     ledger.map(Arc::new).map_err(failed)
 }

@@ -10,13 +10,15 @@ use redis::Value;
 use super::ask::{Failure, Link};
 use super::{EXIT_NO, print};
 use crate::config::text::show_duration;
-use crate::config::{Settings, Upstream};
+use crate::config::{LedgerKind, Settings, Upstream};
 use crate::lock::rule::{Mode, Outage, Rule};
 use crate::upstream::tracker;
 use findings::{Finding, Save, judge};
 
 mod findings;
 mod ledger;
+#[cfg(feature = "sheets")]
+mod sheet;
 
 /// Prints the findings. The configuration has been read, so it is valid.
 pub(super) fn run(settings: &Settings) -> ExitCode {
@@ -27,7 +29,14 @@ pub(super) fn run(settings: &Settings) -> ExitCode {
     if settings.rules.is_empty() {
         found.push(Finding::warn("there is no rule, so no key is a lock: add [[rule]]"));
     }
-    found.extend(ledger::judge(settings));
+    found.extend(match settings.ledger.kind {
+        LedgerKind::Sqlite => ledger::judge(settings),
+        #[cfg(feature = "sheets")]
+        LedgerKind::Sheets => sheet::judge(settings),
+        // The configuration has refused it.
+        #[cfg(not(feature = "sheets"))]
+        LedgerKind::Sheets => Vec::new(),
+    });
     match upstream(&settings.upstream) {
         Ok(findings) => found.extend(findings),
         Err(failure) => found.push(Finding::fail(failure)),

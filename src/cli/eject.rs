@@ -12,8 +12,8 @@ use super::adopt::remarks;
 use super::ask::{Failure, Link};
 use super::survey::survey;
 use super::{EXIT_NO, advice, complain, print};
-use crate::config::Settings;
 use crate::config::text::{parse_duration, show_duration};
+use crate::config::{LedgerKind, Settings};
 use crate::ledger::presence::Presence;
 use crate::lock::record::LockKey;
 
@@ -95,7 +95,12 @@ pub(super) fn run(settings: &Settings, link: &mut Link, how: &Eject) -> Result<E
             "; the others have changed meanwhile: run it again to see to them"
         }
     ));
-    if ledger.exists() {
+    if settings.ledger.kind == LedgerKind::Sheets {
+        print(
+            "before a Lockside serves from this spreadsheet again, give it another ledger.name: it \
+             would put these locks back",
+        );
+    } else if ledger.exists() {
         let ledger = ledger.display();
         print(format_args!(
             "before a Lockside serves here again, move {ledger} away: it would put \

@@ -12,13 +12,13 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::{EXIT_NO, advice, complain, print};
-use crate::config::Settings;
+use crate::config::{LedgerKind, Settings};
 use crate::ledger::Start;
 use crate::ledger::entry::FORMAT;
 use crate::ledger::fold::Fold;
 use crate::ledger::presence::Presence;
 use crate::ledger::sqlite::Sqlite;
-use crate::ledger::store::OpenError;
+use crate::ledger::store::{OpenError, Seen};
 use crate::telemetry::escape;
 use lines::{Head, Held};
 
@@ -80,7 +80,30 @@ pub(super) fn run(settings: &Settings, command: &LedgerCommand) -> ExitCode {
 /// # Errors
 /// When there is none, or it can't be read.
 pub(super) fn fold(settings: &Settings) -> Result<Fold, OpenError> {
-    Sqlite::new(&settings.ledger.path).read().map(merge::fold)
+    match settings.ledger.kind {
+        LedgerKind::Sqlite => {
+            Sqlite::new(&settings.ledger.path).read().map(|seen| fold_of(seen, true))
+        }
+        LedgerKind::Sheets => fold_of_sheet(settings),
+    }
+}
+
+/// A ledger that is not there yet holds nothing.
+#[cfg(feature = "sheets")]
+fn fold_of_sheet(settings: &Settings) -> Result<Fold, OpenError> {
+    let sheet = crate::app::store::sheets(&settings.ledger.sheet);
+    let survey = crate::ledger::sheets::Sheets::new(sheet).survey(&start(settings))?;
+    Ok(fold_of(survey.seen.unwrap_or_default(), false))
+}
+
+#[cfg(not(feature = "sheets"))]
+fn fold_of_sheet(_: &Settings) -> Result<Fold, OpenError> {
+    Err(OpenError::Mismatch("a sheet ledger is not in this build of Lockside".into()))
+}
+
+/// The state after all that a store has shown.
+pub(super) fn fold_of(seen: Seen, is_ordered: bool) -> Fold {
+    merge::fold(seen, is_ordered)
 }
 
 /// The terms under which it was last written.
@@ -123,6 +146,11 @@ fn write(file: &Path, lines: impl Iterator<Item = String>) -> io::Result<()> {
 }
 
 fn import(settings: &Settings, file: &Path, force: bool) -> Result<(), String> {
+    if settings.ledger.kind != LedgerKind::Sqlite {
+        return Err(
+            "an import is made into an SQLite ledger alone: this one is a spreadsheet".into()
+        );
+    }
     let (head, locks) = read(file, settings.limits.locks)?;
     if head.namespace != settings.namespace {
         return Err(format!(

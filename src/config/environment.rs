@@ -9,12 +9,12 @@ use super::problem::Wrong;
 use super::source::Draft;
 use super::text::parse_switch;
 use super::values;
-use super::{Place, Problems, Sources, address};
+use super::{LedgerKind, Place, Problems, Sources, address, sheet as sheets};
 use crate::ledger::Guarantee;
 use crate::lock::rule::Mode;
 
 /// Variables that override the file.
-pub const VARIABLES: [&str; 15] = [
+pub const VARIABLES: [&str; 18] = [
     "LOCKSIDE_CONFIG",
     "LOCKSIDE_LISTEN",
     "LOCKSIDE_UPSTREAM",
@@ -30,21 +30,16 @@ pub const VARIABLES: [&str; 15] = [
     "REDIS_PERSISTENT_LOCKS",
     "REDIS_SAFETY_TTL",
     "REDIS_LOCK_TTL_SECONDS",
-];
-
-/// Variables that are read besides: for the default state directory, and to warn.
-pub(super) const OTHERS: [&str; 6] = [
-    "STATE_DIRECTORY",
-    "XDG_STATE_HOME",
-    "HOME",
     "GOOGLE_SHEET_ID",
     "GOOGLE_APPLICATION_CREDENTIALS",
     "GOOGLE_APPLICATION_CREDENTIALS_JSON",
 ];
 
-/// The original service's names of its sheet, and of who may write it.
-const SHEET: [&str; 3] =
-    ["GOOGLE_SHEET_ID", "GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_APPLICATION_CREDENTIALS_JSON"];
+/// Variables that are read besides, for the default state directory.
+pub(super) const OTHERS: [&str; 3] = ["STATE_DIRECTORY", "XDG_STATE_HOME", "HOME"];
+
+/// The original service's name of its sheet.
+const SHEET: &str = "GOOGLE_SHEET_ID";
 
 /// Flags of the command line that override file and environment. Kept as text, so that a wrong
 /// one is reported as a wrong value of the file is. No `Debug`: a URL can hold a password.
@@ -87,7 +82,7 @@ pub(super) fn apply(draft: &mut Draft, sources: &Sources, problems: &mut Problem
     variables.set("LOCKSIDE_GUARANTEE", variable("LOCKSIDE_GUARANTEE"), set_guarantee);
     variables.set("LOCKSIDE_NAMESPACE", variable("LOCKSIDE_NAMESPACE"), namespace);
     variables.set("LOCKSIDE_LEDGER", variable("LOCKSIDE_LEDGER"), ledger);
-    draft.warnings.extend(no_sheet_ledger(sources));
+    sheet(&mut variables, sources);
 
     let flags = &sources.flags;
     let mut setter = Setter { draft, problems, place: Place::Flag };
@@ -95,6 +90,19 @@ pub(super) fn apply(draft: &mut Draft, sources: &Sources, problems: &mut Problem
     setter.set("--upstream", flags.upstream.as_deref(), upstream);
     setter.set("--threads", flags.threads.as_deref(), threads);
     setter.set("--log-format", flags.log_format.as_deref(), log_format);
+}
+
+/// True if the environment names a spreadsheet.
+pub(super) fn has_sheet(sources: &Sources) -> bool {
+    sources.variable(SHEET).is_some()
+}
+
+/// The kind of ledger where the file names none: that of the original service, if its sheet is set.
+pub(super) fn kind(sources: &Sources) -> LedgerKind {
+    match has_sheet(sources) && sources.variable("LOCKSIDE_LEDGER").is_none() {
+        true => LedgerKind::Sheets,
+        false => LedgerKind::Sqlite,
+    }
 }
 
 /// The guarantee that the environment will put in place of the file's, if it names a valid one.
@@ -192,12 +200,28 @@ fn ledger(draft: &mut Draft, value: &str) -> Result<(), Wrong> {
     Ok(())
 }
 
-/// The original service's sheet: told, not obeyed, so that nobody believes it is written.
-fn no_sheet_ledger(sources: &Sources) -> Option<String> {
-    let set: Vec<&str> =
-        SHEET.into_iter().filter(|name| sources.variable(name).is_some()).collect();
-    let verb = if set.len() == 1 { "is" } else { "are" };
-    let names = set.join(", ");
-    let nowhere = "this version has no sheet ledger: nothing is written there";
-    (!set.is_empty()).then(|| format!("{names} {verb} set, but {nowhere}"))
+/// The original service's sheet and who may write it. Credentials alone say nothing of locks.
+fn sheet(variables: &mut Setter<'_>, sources: &Sources) {
+    let variable = |name| sources.variable(name);
+    if variables.draft.ledger.kind == LedgerKind::Sqlite {
+        // So that nobody believes it is written.
+        let told = format!("{SHEET} is set, but the ledger is an SQLite file by other settings");
+        variables.draft.warnings.extend(variable(SHEET).map(|_| told));
+        return;
+    }
+    variables.set(SHEET, variable(SHEET), |draft, value| {
+        values::check_built(LedgerKind::Sheets)?;
+        draft.ledger.sheet.spreadsheet = sheets::spreadsheet(value)?;
+        Ok(())
+    });
+    let path = "GOOGLE_APPLICATION_CREDENTIALS";
+    variables.set(path, variable(path), |draft, value| {
+        draft.ledger.sheet.credentials = sheets::key_file(value)?;
+        Ok(())
+    });
+    let json = "GOOGLE_APPLICATION_CREDENTIALS_JSON";
+    variables.set(json, variable(json), |draft, value| {
+        draft.ledger.sheet.credentials = sheets::key_json(value)?;
+        Ok(())
+    });
 }

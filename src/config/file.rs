@@ -6,9 +6,12 @@
 use std::time::Duration;
 
 use super::problem::Wrong;
+use super::sheet as sheets;
 use super::source::Draft;
 use super::values::{self, Range};
-use super::{Ledger, Limits, Log, Observe, Problems, Sources, Upstream, address, environment};
+use super::{
+    Ledger, Limits, Log, Observe, Problems, Projection, Sources, Upstream, address, environment,
+};
 use crate::ledger::Guarantee;
 use crate::lock::rule::{Glob, MAX_RULES, Rule};
 
@@ -21,13 +24,11 @@ use reader::{Document, Table};
 pub(super) fn apply(draft: &mut Draft, sources: &Sources, problems: &mut Problems) {
     let Some((path, text)) = &sources.file else { return };
     if let Some(document) = Document::parse(path, text, problems) {
-        document.read(problems, |table| top(draft, environment::guarantee(sources), table));
+        document.read(problems, |table| top(draft, sources, table));
     }
 }
 
-/// `stronger` is the guarantee that will take the place of the file's: what the file says has to
-/// go with that one.
-fn top(draft: &mut Draft, stronger: Option<Guarantee>, table: &mut Table<'_, '_>) {
+fn top(draft: &mut Draft, sources: &Sources, table: &mut Table<'_, '_>) {
     table.list("listen", &mut draft.listen, address::parse_listen);
     table.check("listen", || values::check_listen(&draft.listen));
     table.value("threads", &mut draft.threads, |text| values::THREADS.parse(text));
@@ -36,13 +37,16 @@ fn top(draft: &mut Draft, stronger: Option<Guarantee>, table: &mut Table<'_, '_>
     table.value("held_cache", &mut draft.held_cache, |text| values::HELD_CACHE.parse(text));
     table
         .value("drain_timeout", &mut draft.drain_timeout, |text| values::DRAIN_TIMEOUT.parse(text));
+    // Before the guarantee, whose default goes by the kind.
+    table.table("ledger", |table| ledger(draft, sources, table));
     table.value("guarantee", &mut draft.guarantee, values::guarantee);
-    let guarantee = stronger.unwrap_or(draft.guarantee);
+    // What the file says has to go with the guarantee that will take the place of its own.
+    let guarantee = environment::guarantee(sources).unwrap_or(draft.guarantee);
     table.value("namespace", &mut draft.namespace, values::name);
     table.value("conflict", &mut draft.conflict, values::conflict);
     table.check("conflict", || values::check_conflict(draft.conflict, guarantee));
     observe(&mut draft.observe, table);
-    table.table("ledger", |table| ledger(&mut draft.ledger, table));
+    table.table("projection", |table| projection(&mut draft.projection, table));
     table.table("upstream", |table| upstream(&mut draft.upstream, table));
     table.table("limits", |table| limits(&mut draft.limits, table));
     table.table("log", |table| log(&mut draft.log, table));
@@ -76,8 +80,14 @@ fn upstream(upstream: &mut Upstream, table: &mut Table<'_, '_>) {
     table.check("min_replicas", || values::check_replicas(upstream));
 }
 
-fn ledger(ledger: &mut Ledger, table: &mut Table<'_, '_>) {
-    table.value("kind", &mut ledger.kind, values::ledger_kind);
+fn ledger(draft: &mut Draft, sources: &Sources, table: &mut Table<'_, '_>) {
+    let mut kind = draft.ledger.kind;
+    table.value("kind", &mut kind, values::ledger_kind);
+    if kind != draft.ledger.kind {
+        (draft.ledger, draft.guarantee) = (Ledger::of(kind), kind.guarantee());
+    }
+    let ledger = &mut draft.ledger;
+    sheet(ledger, sources, table);
     table.value("path", &mut ledger.path, values::ledger_path);
     table.value("acquire_timeout", &mut ledger.acquire_timeout, values::acquire_timeout);
     let mut wait = |key, target: &mut Duration, range: Range<Duration>| {
@@ -89,6 +99,48 @@ fn ledger(ledger: &mut Ledger, table: &mut Table<'_, '_>) {
     wait("heartbeat", &mut ledger.heartbeat, values::HEARTBEAT);
     wait("max_clock_skew", &mut ledger.max_clock_skew, values::CLOCK_SKEW);
     wait("stall_after", &mut ledger.stall_after, values::BEAT);
+}
+
+fn projection(projection: &mut Projection, table: &mut Table<'_, '_>) {
+    use super::projection as cells;
+    table.value("tab", &mut projection.tab, cells::optional);
+    let mut text = |key, target: &mut String| table.value(key, target, cells::text);
+    text("key_column", &mut projection.key_column);
+    text("holder_column", &mut projection.holder_column);
+    text("lookup_worker", &mut projection.lookup_worker);
+    text("lookup_name", &mut projection.lookup_name);
+    text("free", &mut projection.free);
+    table.value("since_column", &mut projection.since_column, cells::optional);
+    table.check("since_column", || cells::check(projection));
+    table.value("key", &mut projection.key, cells::key);
+    table.value("holder", &mut projection.holder, cells::holder);
+    table.value("lookup_tab", &mut projection.lookup_tab, cells::optional);
+    table.check("lookup_tab", || cells::check_lookup(projection));
+    table.value("date_format", &mut projection.date_format, cells::date_format);
+    table.value("time_zone", &mut projection.time_zone, |name| values::time_zone(name).map(Some));
+    table.value("missing_row", &mut projection.missing_row, cells::missing_row);
+    table.value("abandoned_after", &mut projection.abandoned_after, |text| {
+        cells::ABANDONED.parse(text)
+    });
+}
+
+fn sheet(ledger: &mut Ledger, sources: &Sources, table: &mut Table<'_, '_>) {
+    let sheet = &mut ledger.sheet;
+    table.value("spreadsheet", &mut sheet.spreadsheet, sheets::spreadsheet);
+    table.value("name", &mut sheet.name, values::name);
+    table.value("credentials", &mut sheet.credentials, sheets::key_file);
+    table.value("api_url", &mut sheet.api_url, sheets::api_url);
+    table.value("metadata_url", &mut sheet.metadata_url, sheets::metadata_url);
+    let mut calls = |key, target: &mut u32| table.value(key, target, sheets::calls);
+    calls("writes_a_minute", &mut sheet.writes_a_minute);
+    calls("reads_a_minute", &mut sheet.reads_a_minute);
+    let call_timeout = &mut sheet.call_timeout;
+    table.value("call_timeout", call_timeout, |text| sheets::CALL_TIMEOUT.parse(text));
+    // Else the environment names it, or says that it is wrong.
+    if !environment::has_sheet(sources) && !table.has_failed("spreadsheet") {
+        table.check("kind", || sheets::check_missing(ledger));
+    }
+    table.check("spreadsheet", || sheets::check_unused(ledger));
 }
 
 /// The smaller of two limits that meet wins: as in Redis, a client's buffer may be set below the

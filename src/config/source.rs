@@ -11,8 +11,8 @@ use jiff::tz::TimeZone;
 
 use super::environment::{self, Overrides};
 use super::{
-    Conflict, DEFAULT_NAMESPACE, Ledger, Limits, Listen, Log, Observe, Place, Problems, Settings,
-    Upstream, User,
+    Conflict, DEFAULT_NAMESPACE, Ledger, Limits, Listen, Log, Observe, Place, Problems, Projection,
+    Settings, Upstream, User,
 };
 use crate::ledger::Guarantee;
 use crate::lock::rule::{Rule, Rules};
@@ -102,6 +102,7 @@ pub(super) struct Draft {
     pub(super) conflict: Conflict,
     pub(super) upstream: Upstream,
     pub(super) ledger: Ledger,
+    pub(super) projection: Projection,
     pub(super) observe: Observe,
     pub(super) users: Vec<User>,
     pub(super) limits: Limits,
@@ -111,8 +112,10 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    /// The defaults; of the sources only the default state directory is read.
+    /// The defaults; of the sources only the default state directory and the kind of ledger that
+    /// the environment asks for are read.
     pub(super) fn new(sources: &Sources) -> Self {
+        let kind = environment::kind(sources);
         Self {
             listen: vec![Listen::Tcp(([127, 0, 0, 1], 6380).into())],
             threads: 1,
@@ -120,11 +123,12 @@ impl Draft {
             time_zone: TimeZone::UTC,
             held_cache: Duration::from_millis(5),
             drain_timeout: Duration::from_secs(10),
-            guarantee: Guarantee::Strict,
+            guarantee: kind.guarantee(),
             namespace: DEFAULT_NAMESPACE.into(),
             conflict: Conflict::default(),
             upstream: Upstream::default(),
-            ledger: Ledger::default(),
+            ledger: Ledger::of(kind),
+            projection: Projection::default(),
             observe: Observe::default(),
             users: Vec::new(),
             limits: Limits::default(),
@@ -149,6 +153,7 @@ impl Draft {
             conflict: self.conflict,
             upstream: self.upstream,
             ledger: Ledger { path, ..self.ledger },
+            projection: self.projection,
             observe: self.observe,
             users: self.users,
             rules: Rules::new(self.rules).with_max_key(self.limits.lock_key),

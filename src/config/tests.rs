@@ -8,6 +8,9 @@ use super::*;
 use crate::lock::rule::{Mode, Outage, Rule, RuleId, Stamp};
 
 mod mistakes;
+mod projection;
+#[cfg(feature = "sheets")]
+mod sheets;
 
 fn sources(file: &str, environment: &[(&str, &str)]) -> Sources {
     let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
@@ -68,10 +71,13 @@ fn uncommented() -> String {
         _ => line.to_owned(),
     };
     let lines: Vec<String> = EXAMPLE.lines().map(line).collect();
-    lines.join("\n").replace("\nuser = []\n", "\n")
+    let text = lines.join("\n").replace("\nuser = []\n", "\n");
+    // A spreadsheet goes with its own kind of ledger.
+    text.replace("kind = \"sqlite\"", "kind = \"sheets\"")
 }
 
 #[test]
+#[cfg(feature = "sheets")]
 fn the_examples_users_are_valid() {
     let users = settings(&uncommented(), &[]).users;
     let named: Vec<_> = users.iter().map(|user| user.name.as_str()).collect();
@@ -241,16 +247,17 @@ fn state_directory_follows_its_order() {
 }
 
 #[test]
-fn a_sheet_is_told_and_not_obeyed() {
-    let told = |environment: &[(&str, &str)]| settings("", environment).warnings;
-    let nowhere = "set, but this version has no sheet ledger: nothing is written there";
-    let one = told(&[("GOOGLE_SHEET_ID", "1abc")]);
-    assert_eq!(one, [format!("GOOGLE_SHEET_ID is {nowhere}")]);
-    let credentials = ("GOOGLE_APPLICATION_CREDENTIALS_JSON", "hunter2");
-    let two = told(&[("GOOGLE_SHEET_ID", "1abc"), credentials]);
-    let names = "GOOGLE_SHEET_ID, GOOGLE_APPLICATION_CREDENTIALS_JSON";
-    assert_eq!(two, [format!("{names} are {nowhere}")]);
-    assert!(told(&[("GOOGLE_SHEET_ID", "")]).is_empty());
+#[cfg(not(feature = "sheets"))]
+fn a_build_without_sheets_refuses_one() {
+    let id = "1BxiMVs0XRA5nFMdKvBdBZjgmUUqptlbs74OgvE2upms";
+    let expected = "a sheet ledger is not in this build of Lockside; expected \"sqlite\", or a build \
+                    with the feature `sheets`";
+    assert_eq!(
+        refused("ledger.kind = 'sheets'", &[]),
+        format!("l.toml:1: ledger.kind: {expected}")
+    );
+    let told = refused("", &[("GOOGLE_SHEET_ID", id)]);
+    assert_eq!(told, format!("environment: GOOGLE_SHEET_ID: {expected}"));
 }
 
 #[test]

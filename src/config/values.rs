@@ -202,11 +202,19 @@ pub(super) fn check_stamp(stamp: Stamp, repeats: bool, guarantee: Guarantee) -> 
 }
 
 pub(super) fn ledger_kind(text: &str) -> Result<LedgerKind, Wrong> {
-    if text == "sheets" {
-        let what = "a sheet ledger is not supported in this version";
-        return Err(Wrong::new(what, r#""sqlite""#));
+    let choices = [("sqlite", LedgerKind::Sqlite), ("sheets", LedgerKind::Sheets)];
+    let kind = choice(text, "kind of ledger", &choices)?;
+    check_built(kind)?;
+    Ok(kind)
+}
+
+/// The client of Google can be left out of a build.
+pub(super) fn check_built(kind: LedgerKind) -> Result<(), Wrong> {
+    if kind == LedgerKind::Sheets && !cfg!(feature = "sheets") {
+        let what = "a sheet ledger is not in this build of Lockside";
+        return Err(Wrong::new(what, r#""sqlite", or a build with the feature `sheets`"#));
     }
-    choice(text, "kind of ledger", &[("sqlite", LedgerKind::Sqlite)])
+    Ok(())
 }
 
 /// Relative to `state_dir`, or absolute.

@@ -40,6 +40,7 @@ mod queue;
 mod request;
 mod settle;
 mod submit;
+mod timing;
 mod withdraw;
 
 use conflict::Disputes;
@@ -51,6 +52,7 @@ pub use now::Now;
 use peers::Peers;
 use queue::Queue;
 use request::{Kind, Request, Want};
+pub use timing::{FIRST_RETRY, LAST_RETRY, MOST_SIDECARS, Quota, Timing};
 use withdraw::{Answered, Withdrawn};
 
 /// Rows of one group. A thousand rows are a few milliseconds of work beside the one sync that they
@@ -77,45 +79,6 @@ pub const ANSWERED_KEPT: usize = 16_384;
 /// Rows since the last snapshot that make a new one worth its while. With many locks it is twice
 /// their number, so that a snapshot costs each row little.
 pub const COMPACT_AFTER: usize = 20_000;
-/// First wait before a failed exchange is made again; it doubles...
-pub const FIRST_RETRY: Duration = Duration::from_millis(50);
-/// ...up to this.
-pub const LAST_RETRY: Duration = Duration::from_secs(1);
-
-/// The committer's times.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Timing {
-    /// Longest silence of a log; others take a log for dead after three of it (SPEC 8).
-    pub heartbeat: Duration,
-    /// Longest time between two reads: how late another sidecar's entries are seen.
-    pub poll: Duration,
-    /// How far clocks may be apart (`ttl` rules, SPEC 3).
-    pub max_clock_skew: Duration,
-    /// `fast`: how soon what Redis has done is in the ledger. None in `strict`.
-    pub mirror_interval: Option<Duration>,
-}
-
-impl Timing {
-    /// Longest time between two reads. In `fast` at least two are in a `mirror_interval`: who has lost
-    /// Redis is heard of, and what was granted till then is written, before that one's lock-delay is
-    /// over (SPEC 8). So long the view of the ledger is young, twice (SPEC 2, calm).
-    pub fn poll(&self) -> Duration {
-        self.mirror_interval.map_or(self.poll, |interval| self.poll.min(interval / 2))
-    }
-}
-
-impl Default for Timing {
-    /// For SQLite: a read costs microseconds, a heartbeat one sync.
-    fn default() -> Self {
-        Self {
-            heartbeat: Duration::from_secs(10),
-            poll: Duration::from_secs(1),
-            max_clock_skew: Duration::from_secs(1),
-            mirror_interval: None,
-        }
-    }
-}
-
 /// What is to be done next.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step {
@@ -162,7 +125,12 @@ pub struct Done {
 /// The state of the group commit. See the module.
 #[derive(Debug, Clone, Default)]
 pub struct Committer {
+    /// As configured...
+    base: Timing,
+    /// ...and as it is for one of so many sidecars that live.
     timing: Timing,
+    sidecars: usize,
+    is_surplus: bool,
     /// Most rows of one group.
     group_rows: usize,
     log: Option<u64>,
@@ -222,7 +190,17 @@ impl Committer {
         let fleet = timing.mirror_interval.map(Fleet::new);
         let peers = Peers::new(timing.heartbeat);
         let disputes = timing.mirror_interval.map(|_| Disputes::default());
-        Self { timing, trouble, fleet, peers, disputes, group_rows: GROUP_ROWS, ..Self::default() }
+        Self {
+            base: timing,
+            timing,
+            sidecars: 1,
+            trouble,
+            fleet,
+            peers,
+            disputes,
+            group_rows: GROUP_ROWS,
+            ..Self::default()
+        }
     }
 
     /// `was_alone`: the logs that are found at first are of the dead.
@@ -297,8 +275,8 @@ impl Committer {
                 Step::Exchange(Arc::default())
             }
             None => {
-                let mirror = self.mirror_due().unwrap_or(Duration::MAX);
-                Step::Until(due.min(self.heartbeat_due()).min(mirror))
+                let others = [self.mirror_due(), self.urgent_due()].into_iter().flatten();
+                Step::Until(others.fold(due.min(self.heartbeat_due()), Duration::min))
             }
         }
     }
@@ -329,6 +307,7 @@ impl Committer {
         if is_foreign {
             self.peers.look(fold, self.log, now.mono);
         }
+        self.share(now);
         self.note_who_lives(fold, now, &mut done);
         self.show_undecided(fold, &mut done);
         if let Some(group) = &mut self.group {
@@ -374,8 +353,43 @@ impl Committer {
         }
     }
 
+    /// What a medium allows is shared by those who live.
+    fn share(&mut self, now: Now) {
+        self.sidecars = 1 + self.peers.count(now.mono);
+        self.timing = self.base.shared_by(self.sidecars);
+        self.peers.set_heartbeat(self.timing.heartbeat);
+        self.is_surplus |=
+            self.timing.quota.is_some() && self.peers.elders(now.mono) >= MOST_SIDECARS;
+        let most = 1 + self.peers.count_at_most(now.mono);
+        if let (Some(fleet), Some(interval)) = (&mut self.fleet, self.timing.mirror_interval) {
+            let longest = self.base.shared_by(most).mirror_interval;
+            fleet.set_intervals(interval, longest.unwrap_or(interval));
+        }
+    }
+
+    /// How many sidecars live, this one among them.
+    pub fn sidecars(&self) -> usize {
+        self.sidecars
+    }
+
+    /// True once so many others live, and did before this one, that the medium is not enough for it.
+    pub fn is_surplus(&self) -> bool {
+        self.is_surplus
+    }
+
+    /// The times of now.
+    pub fn timing(&self) -> &Timing {
+        &self.timing
+    }
+
+    /// True if the next exchange writes.
+    pub fn writes_next(&self, now: Now) -> bool {
+        self.group.is_some() || self.is_group_due(now)
+    }
+
     fn fail(&mut self, why: Arc<str>, now: Now) {
-        let wait = FIRST_RETRY.saturating_mul(1 << self.failures.min(10)).min(LAST_RETRY);
+        let Timing { first_retry, last_retry, .. } = self.timing;
+        let wait = first_retry.saturating_mul(1 << self.failures.min(10)).min(last_retry);
         self.failures = self.failures.saturating_add(1);
         self.retry_at = now.mono + wait;
         self.trouble = Some(why);
@@ -386,7 +400,7 @@ impl Committer {
             || self.queue.count(Kind::Claim) > 0 && self.is_delay_over()
             || self.queue.count(Kind::Mirror) >= MIRROR_ROWS
             || self.mirror_due().is_some_and(|due| now.mono >= due)
-            || !self.urgent.is_empty()
+            || self.urgent_due().is_some_and(|due| now.mono >= due)
             || self.lazy.len() >= LAZY_ROWS
             || now.mono >= self.heartbeat_due()
             || self.is_ending
@@ -397,9 +411,20 @@ impl Committer {
     }
 
     fn poll_due(&self) -> Duration {
-        let poll = self.read_at.map_or(Duration::ZERO, |at| at + self.timing.poll());
+        // Where calls take long and are counted, their pace is from begin to begin.
+        let from = |at| if self.timing.quota.is_some() { self.read_began } else { at };
+        let poll = self.read_at.map_or(Duration::ZERO, |at| from(at) + self.timing.poll());
         let delay = self.fleet.as_ref().and_then(Fleet::read_due);
         delay.map_or(poll, |delay| delay.min(poll))
+    }
+
+    /// When what goes before everything else is to be written: at once; but for a WON alone, where calls
+    /// are counted and take long. Its client was told; the next claim would have to wait for it.
+    fn urgent_due(&self) -> Option<Duration> {
+        let can_wait = self.timing.quota.is_some()
+            && self.urgent.iter().all(|want| matches!(want, Want::Won(..)));
+        let wait = if can_wait { self.timing.poll() } else { Duration::ZERO };
+        (!self.urgent.is_empty()).then(|| self.read_at.unwrap_or_default() + wait)
     }
 
     /// When what Redis has done is to be written: in `strict`, or when Redis does not decide any

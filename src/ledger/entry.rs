@@ -242,6 +242,9 @@ pub const OBSERVED: &str = "found in Redis";
 /// its lock all the same.
 pub const OBSERVED_ANEW: &str = "found in Redis again";
 
+/// The same for a hold that a person wrote into a cell of the spreadsheet that shows people who holds what.
+pub const IN_SHEET: &str = "in the sheet";
+
 impl Claim {
     /// True for an observation that holds although its value was released before.
     pub fn is_anew(&self) -> bool {
@@ -271,11 +274,15 @@ pub enum Cause {
     /// `fast`: Redis has a later grant in its place, and whoever had both the release and that grant
     /// still to write has died.
     Superseded,
+    /// A person has cleared its cell in the spreadsheet that shows people who holds what.
+    Sheet,
+    /// It was older than `abandoned_after`, and its cell in that spreadsheet said free (SPEC 7).
+    Abandoned,
 }
 
 impl Cause {
     /// All causes.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Client,
         Self::Undelivered,
         Self::Operator,
@@ -284,6 +291,8 @@ impl Cause {
         Self::Flushed,
         Self::Vanished,
         Self::Superseded,
+        Self::Sheet,
+        Self::Abandoned,
     ];
 
     /// The word in the ledger and in `LOCKSIDE HISTORY`.
@@ -297,6 +306,8 @@ impl Cause {
             Self::Flushed => "flushed",
             Self::Vanished => "vanished",
             Self::Superseded => "superseded",
+            Self::Sheet => "sheet",
+            Self::Abandoned => "abandoned",
         }
     }
 }

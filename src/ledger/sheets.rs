@@ -15,15 +15,18 @@
 //! unknown, and the same rows are handed in again. Texts have no tokens, keys or values in them.
 //!
 //! Reading order: `settings`; `cells` (entries as text), `registry`, `logs`, `state` (what is known; all
-//! pure); `errors`, `quota`, `auth`, `requests`, `api` (Google); `open`, `exchange`, `checkpoint` (the store).
+//! pure); `errors`, `quota`, `auth`, `requests`, `api` (Google); `open`, `exchange`, `checkpoint` (the store);
+//! `projection` (the tab that people look at).
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+use super::Ask;
 use super::entry::{Row, Start};
 use super::fold::Snapshot;
-use super::store::{OpenError, Seen, Store, StoreError, key_of};
+use super::store::{OpenError, Seen, Store, StoreError, Truth, key_of};
 use crate::lock::record::LockKey;
 
 mod api;
@@ -34,17 +37,21 @@ mod errors;
 mod exchange;
 mod logs;
 mod open;
+pub mod projection;
 mod quota;
 mod registry;
 mod requests;
 mod settings;
 mod snapshot;
 mod state;
+mod survey;
 
 use api::Api;
+use projection::Projector;
 pub use quota::{Pace, Quota, RealPace};
-pub use settings::{Credentials, GOOGLE, Settings};
+pub use settings::{Credentials, GOOGLE, Settings, checked_url};
 use state::State;
+pub use survey::Survey;
 
 /// Rows that are kept in memory for [`Store::history`]; past that the oldest goes.
 const HISTORY: usize = 10_000;
@@ -52,6 +59,8 @@ const HISTORY: usize = 10_000;
 const FIRST_LOG: u64 = 1 << 20;
 /// Ids of registries begin here.
 const FIRST_REGISTRY: u64 = 1 << 16;
+/// Ids of tabs by which cells of people are written begin here.
+const FIRST_SIEVE: u64 = 1 << 15;
 /// Ids end here: Google's are positive numbers of 32 bits.
 const LAST: u64 = (1 << 31) - 1;
 
@@ -73,6 +82,8 @@ pub struct Sheets {
     recent: VecDeque<Row>,
     /// Own rows may be in the sheet that were not read back yet.
     is_doubtful: bool,
+    /// What people see, where that is set up.
+    projector: Option<Projector>,
     /// Tabs of checkpoints of this run, which are to go if they were not finished.
     rubbish: Vec<i32>,
 }
@@ -94,8 +105,15 @@ impl Sheets {
             start: None,
             recent: VecDeque::new(),
             is_doubtful: false,
+            projector: None,
             rubbish: Vec::new(),
         }
+    }
+
+    /// The same, with a tab of the spreadsheet that shows people who holds what.
+    #[must_use]
+    pub fn with_projection(self, setup: projection::Setup) -> Self {
+        Self { projector: Some(Projector::new(setup)), ..self }
     }
 
     /// What a tab is called when it is made; people may rename it.
@@ -148,12 +166,34 @@ impl Store for Sheets {
         self.compacted(snapshot)
     }
 
+    fn share(&mut self, sidecars: usize) {
+        if let Some(api) = &mut self.api {
+            api.share(sidecars);
+        }
+    }
+
+    fn rest(&mut self, writes: bool) -> Duration {
+        let kind = if writes { quota::Kind::Write } else { quota::Kind::Read };
+        self.api.as_mut().map_or(Duration::ZERO, |api| api.missing(kind))
+    }
+
     fn history(&mut self, key: &LockKey, count: usize) -> Result<Vec<Row>, StoreError> {
         let on_key = |row: &&Row| key_of(&row.entry) == Some(key);
         let mut last: Vec<_> =
             self.recent.iter().rev().filter(on_key).take(count).cloned().collect();
         last.reverse();
         Ok(last)
+    }
+
+    fn project(&mut self, truth: &Truth<'_>) -> Result<Vec<Ask>, StoreError> {
+        let (Some(projector), Some(api)) = (&mut self.projector, &mut self.api) else {
+            return Ok(Vec::new());
+        };
+        projector.project(api, &self.settings, &self.recent, truth)
+    }
+
+    fn has_more_to_project(&self) -> bool {
+        self.projector.as_ref().is_some_and(Projector::has_more)
     }
 }
 

@@ -212,7 +212,7 @@ impl Store for Sqlite {
                 None => (None, cursor),
             };
             let (rows, last) = rows::read(transaction, from, own, names).map_err(failed)?;
-            Ok((Seen { snapshot, rows }, last))
+            Ok((Seen { snapshot, rows, ..Seen::default() }, last))
         })?;
         crash_if_locks(own, "exchange-committed");
         self.cursor = cursor;

@@ -1,7 +1,11 @@
 //! What a store of logs can do (SPEC 8): one primitive, `exchange`.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::Ask;
 use super::entry::{Position, Row, Start};
-use super::fold::Snapshot;
+use super::fold::{Fold, Snapshot};
 use crate::lock::record::LockKey;
 
 /// A durable store of logs, used by one reader and writer.
@@ -39,11 +43,53 @@ pub trait Store: Send {
     /// As `exchange`; the store is unchanged then.
     fn compact(&mut self, snapshot: &Snapshot) -> Result<(), StoreError>;
 
+    /// So many sidecars live, this one among them: what a store may ask of its medium is shared by them.
+    fn share(&mut self, _sidecars: usize) {}
+
+    /// How long to wait before an exchange, one that writes or one that only reads. An exchange that is
+    /// made at once all the same takes as much longer.
+    fn rest(&mut self, _writes: bool) -> Duration {
+        Duration::ZERO
+    }
+
     /// The last `count` entries on one lock, the newest last, of those that are still kept.
     ///
     /// # Errors
     /// When the medium can't be read.
     fn history(&mut self, key: &LockKey, count: usize) -> Result<Vec<Row>, StoreError>;
+
+    /// Brings what people see of the locks in line with the ledger, where the store has such a thing,
+    /// and gives what people ask for there: to be submitted, nobody waits. To be called after each
+    /// exchange; it decides by itself what is due.
+    ///
+    /// # Errors
+    /// What stands in the way, for people. The ledger is not concerned by it.
+    fn project(&mut self, _truth: &Truth<'_>) -> Result<Vec<Ask>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    /// True if there is more to do for [`Store::project`] than it has done, and soon: it is to be called
+    /// again though nothing was exchanged.
+    fn has_more_to_project(&self) -> bool {
+        false
+    }
+}
+
+/// What the ledger knows, for [`Store::project`].
+#[derive(Debug, Clone, Copy)]
+pub struct Truth<'a> {
+    /// All that was read.
+    pub fold: &'a Fold,
+    /// The own log.
+    pub log: u64,
+    /// Of all sidecars that live this one is to do it: its log has the lowest number.
+    pub is_first: bool,
+    /// Locks have changed since the last call.
+    pub is_changed: bool,
+    /// Nothing waits to be written: what is to be written for people is to be written by itself.
+    pub is_idle: bool,
+    /// Milliseconds since the Unix epoch.
+    pub now_ms: u64,
 }
 
 /// What an exchange has shown.
@@ -54,6 +100,9 @@ pub struct Seen {
     pub snapshot: Option<Snapshot>,
     /// New rows, in order.
     pub rows: Vec<Row>,
+    /// Locks of own claims in this exchange that people hold, says the column where they say it, as it
+    /// was after that write (SPEC 8): while Redis is away such a claim is lost.
+    pub people: BTreeSet<LockKey>,
 }
 
 /// Why an exchange failed.

@@ -126,18 +126,16 @@ struct Outlook {
     has_company: AtomicBool,
     fence_high: AtomicU64,
     conflicts: AtomicU64,
-    young: Duration,
 }
 
 impl Outlook {
-    fn new(poll: Duration) -> Self {
+    fn new() -> Self {
         Self {
             calm_until: AtomicU64::new(0),
             others_degraded: AtomicBool::new(true),
             has_company: AtomicBool::new(true),
             fence_high: AtomicU64::new(0),
             conflicts: AtomicU64::new(0),
-            young: poll * 2,
         }
     }
 
@@ -147,7 +145,8 @@ impl Outlook {
         self.others_degraded.store(committer.has_others_degraded(now), Ordering::Release);
         self.has_company.store(committer.has_company(now), Ordering::Release);
         if let Some(read) = committer.read_since() {
-            let until = u64::try_from((read + self.young).as_millis()).unwrap_or(u64::MAX);
+            let until = u64::try_from((read + committer.timing().poll() * 2).as_millis())
+                .unwrap_or(u64::MAX);
             self.calm_until.store(until, Ordering::Release);
         }
     }
@@ -290,6 +289,11 @@ impl Ledger {
     /// True for entries of this run.
     pub fn is_own(&self, position: Position) -> bool {
         self.log() == Some(position.log)
+    }
+
+    /// True once it is known that this sidecar is one too many for the medium: it should end.
+    pub fn is_surplus(&self) -> bool {
+        self.shared.state().committer.is_surplus()
     }
 
     /// This run's log, when it is open.
@@ -435,7 +439,7 @@ impl Shared {
             base: Instant::now(),
             busy_since: AtomicU64::new(0),
             writes: AtomicU64::new(0),
-            outlook: Outlook::new(settings.timing.poll()),
+            outlook: Outlook::new(),
         }
     }
 

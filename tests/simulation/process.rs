@@ -369,9 +369,9 @@ fn shared(fleet: Fleet, desk: Arc<Desk>, dirty: Arc<Dirty>) -> Shared {
         reports: Reports::default(),
         companions: Companions::new(degraded::Bounds::default()),
         gate: gate(fleet, desk.bug),
-        door: desk,
+        door: desk.clone(),
         bell: Arc::new(Open),
-        repairs: Arc::new(Menders(dirty)),
+        repairs: Arc::new(Menders(dirty, desk.clone())),
         locals: lockside::session::Locals::default(),
         replicas: lockside::session::Replicas::default(),
         acquire_timeout: Some(Duration::from_millis(1500)),
@@ -403,7 +403,7 @@ impl Bell for Open {
 }
 
 /// As `app::parts::Menders`.
-struct Menders(Arc<Dirty>);
+struct Menders(Arc<Dirty>, Arc<Desk>);
 
 impl Repairs for Menders {
     fn touch(&self, key: &LockKey) {
@@ -420,6 +420,13 @@ impl Repairs for Menders {
     }
     fn is_due(&self, key: &LockKey) -> bool {
         self.0.contains(key)
+    }
+    fn is_unheard(&self, key: &LockKey) -> bool {
+        let is_unheard = self.1.unheard.contains(key);
+        if is_unheard {
+            self.0.touch(key.clone());
+        }
+        is_unheard
     }
     fn any_is_due(&self) -> bool {
         !self.0.is_empty()

@@ -23,5 +23,7 @@ mod observe;
 mod outage;
 mod repair;
 mod replicas;
+#[cfg(feature = "sheets")]
+mod sheets;
 mod support;
 mod transparent;

@@ -24,8 +24,9 @@ pub(super) struct Merged {
 }
 
 /// All that the ledger says, from the first exchange with it.
-pub(super) fn fold(seen: Seen) -> Fold {
-    let mut fold = seen.snapshot.map(Fold::from).unwrap_or_default();
+pub(super) fn fold(seen: Seen, is_ordered: bool) -> Fold {
+    let empty = if is_ordered { Fold::default } else { Fold::unordered };
+    let mut fold = seen.snapshot.map_or_else(empty, Fold::from);
     apply(&mut fold, &seen.rows);
     fold
 }
@@ -48,7 +49,7 @@ pub(super) fn merge(
     locks: Vec<Held>,
 ) -> Result<Merged, OpenError> {
     let log = store.open(start)?;
-    let mut fold = fold(store.exchange(&[])?);
+    let mut fold = fold(store.exchange(&[])?, true);
     let mut merged = Merged::default();
     let mut entries = Vec::new();
     for Held { claim, fence, heard } in locks {
@@ -65,7 +66,7 @@ pub(super) fn merge(
     let seen = store.exchange(&rows)?;
     match seen.snapshot {
         // Another has tidied up meanwhile.
-        Some(_) => fold = self::fold(seen),
+        Some(_) => fold = self::fold(seen, true),
         None => apply(&mut fold, &seen.rows),
     }
     let held = rows.iter().filter(|row| match &row.entry {
@@ -155,7 +156,7 @@ mod tests {
         let locks = || vec![held("a", "x", 3), held("b", "y", 8)];
         let merged = merge(&mut Memory::new(medium.clone()), &start(), &head(20), locks()).unwrap();
         assert_eq!(merged, Merged { taken: 2, ..Merged::default() });
-        let state = fold(Memory::new(medium.clone()).exchange(&[]).unwrap());
+        let state = fold(Memory::new(medium.clone()).exchange(&[]).unwrap(), true);
         let found: Vec<_> =
             state.holders().iter().map(|h| (h.claim.stored.to_vec(), h.fence, h.heard)).collect();
         assert_eq!(found, [(b"x".to_vec(), 3, true), (b"y".to_vec(), 8, false)]);
@@ -182,7 +183,7 @@ mod tests {
         let locks = vec![held("a", "x", 30), held("b", "y", 8), held("c", "z", 9)];
         let merged = merge(&mut Memory::new(medium.clone()), &start(), &head(9), locks).unwrap();
         assert_eq!(merged, Merged { taken: 1, known: 0, other: 1, dead: 1 });
-        let state = fold(Memory::new(medium.clone()).exchange(&[]).unwrap());
+        let state = fold(Memory::new(medium.clone()).exchange(&[]).unwrap(), true);
         assert_eq!(&*state.holder(&LockKey::new(1, b"a")).unwrap().claim.stored, b"mine");
         assert!(state.holder(&LockKey::new(1, b"b")).is_none());
         let other = Start { namespace: "other".into(), ..start() };

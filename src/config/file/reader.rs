@@ -166,6 +166,11 @@ impl<'a> Table<'a, '_> {
         self.entry(key).is_some()
     }
 
+    /// True if `key` was read with a problem.
+    pub(super) fn has_failed(&self, key: &'static str) -> bool {
+        self.failed.contains(&key)
+    }
+
     /// Notes a problem if `key` is missing.
     pub(super) fn require(&mut self, key: &'static str, expected: &str) {
         if self.entry(key).is_none() {

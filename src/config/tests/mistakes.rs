@@ -100,8 +100,8 @@ const BAD_FILES: &[(&str, &str)] = &[
         r#"l.toml:1: conflict: "upstream" does not go with guarantee = "strict"; expected "ledger", or guarantee = "fast""#,
     ),
     (
-        "ledger.kind = 'sheets'",
-        r#"l.toml:1: ledger.kind: a sheet ledger is not supported in this version; expected "sqlite""#,
+        "ledger.kind = 'postgres'",
+        r#"l.toml:1: ledger.kind: "postgres" is no kind of ledger; expected "sqlite" or "sheets""#,
     ),
     (
         "ledger.acquire_timeout = '1ms'",

@@ -4,8 +4,10 @@
 //! client is told when LOST is durable, for a sidecar that dies before would leave a claim that nobody
 //! ever decides, whose client was told no.
 
+use std::collections::BTreeSet;
+
 use super::super::Outcome;
-use super::super::entry::Position;
+use super::super::entry::{IN_SHEET, Position};
 use super::super::fold::Fold;
 use super::super::{Ask, Ticket};
 use super::request::{Fate, Part, Request, Want};
@@ -24,6 +26,13 @@ impl Part {
     }
 }
 
+impl Part {
+    /// What a person wrote into a cell.
+    fn is_of_people(&self) -> bool {
+        matches!(&self.ask, Ask::Claim(claim) if *claim.client == *IN_SHEET)
+    }
+}
+
 impl Request {
     /// A claim of it is written and not decided.
     pub(super) fn awaits_decision(&self) -> bool {
@@ -33,7 +42,8 @@ impl Request {
 
 impl Committer {
     /// Decides all own claims that are written: the last exchange has shown every other log.
-    pub(super) fn decide(&mut self, fold: &mut Fold, done: &mut Done) {
+    /// What people hold, by their own word, is nobody else's.
+    pub(super) fn decide(&mut self, fold: &mut Fold, people: &BTreeSet<LockKey>, done: &mut Done) {
         let mut decided = Vec::new();
         for (ticket, request) in &mut self.deciding {
             let is_given_up = request.fate == Fate::Withdraw;
@@ -41,11 +51,15 @@ impl Committer {
                 let Some((at, key)) = part.awaits_decision() else { continue };
                 let key = key.clone();
                 let known = fold.is_undecided(at);
-                if is_given_up {
+                if is_given_up || (people.contains(&key) && !part.is_of_people()) {
                     fold.lose(at);
                 }
                 match fold.decide(at, &mut done.changes) {
                     Some(won @ Outcome::Won { fence, .. }) => {
+                        if part.is_of_people() {
+                            // Redis knows nothing of it.
+                            done.doubtful.insert(key.clone());
+                        }
                         self.urgent.push_back(Want::Won(key, at, fence));
                         (part.outcome, part.is_news) = (Some(won), true);
                     }

@@ -38,6 +38,8 @@ enum Delay {
 #[derive(Debug, Clone)]
 pub(super) struct Fleet {
     mirror_interval: Duration,
+    /// The longest that any live sidecar may have: what a quota is shared by is not the same to all.
+    longest_interval: Duration,
     /// Redis decides: the last note that was handed in is `Healthy`.
     serves: bool,
     delay: Delay,
@@ -51,11 +53,17 @@ impl Fleet {
     pub(super) fn new(mirror_interval: Duration) -> Self {
         Self {
             mirror_interval,
+            longest_interval: mirror_interval,
             serves: false,
             delay: Delay::Unsaid,
             lost_since: None,
             is_awaited: false,
         }
+    }
+
+    /// The own interval from now on, and the longest that another may have.
+    pub(super) fn set_intervals(&mut self, own: Duration, longest: Duration) {
+        (self.mirror_interval, self.longest_interval) = (own, longest.max(own));
     }
 
     /// These were handed in.
@@ -85,7 +93,7 @@ impl Fleet {
                 self.lost_since = Some(now);
                 self.delay = if peers.is_alone(now) { Delay::Over } else { Delay::Runs(now) };
             }
-            Delay::Runs(since) if began >= since + self.mirror_interval => {
+            Delay::Runs(since) if began >= since + self.longest_interval => {
                 self.delay = Delay::Over;
             }
             _ => {}
@@ -96,10 +104,10 @@ impl Fleet {
     /// them grants by Redis alone once it has said that it has lost it, or has read that this one has:
     /// which it has, or does not trust its own view of the ledger any more, two polls after that.
     pub(super) fn mirror_lag(&self, peers: &Peers, poll: Duration, now: Duration) -> Duration {
-        let is_over = |since: Duration| now >= since + 2 * poll + self.mirror_interval;
+        let is_over = |since: Duration| now >= since + 2 * poll + self.longest_interval;
         match peers.all_degraded(now) || self.lost_since.is_some_and(is_over) {
             true => Duration::ZERO,
-            false => self.mirror_interval,
+            false => self.longest_interval,
         }
     }
 
@@ -116,7 +124,7 @@ impl Fleet {
     /// When an exchange is due because of the lock-delay.
     pub(super) fn read_due(&self) -> Option<Duration> {
         match self.delay {
-            Delay::Runs(since) => Some(since + self.mirror_interval),
+            Delay::Runs(since) => Some(since + self.longest_interval),
             Delay::Unsaid | Delay::Said(_) | Delay::Over => None,
         }
     }

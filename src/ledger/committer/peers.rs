@@ -20,6 +20,8 @@ struct Peer {
     is_degraded: bool,
     /// It was seen to change, and not only to be there.
     has_moved: bool,
+    /// It was there when this reader began.
+    is_older: bool,
 }
 
 /// The other logs that have not ended.
@@ -66,6 +68,7 @@ impl Peers {
                 changed: known.map_or(now, |known| known.changed),
                 is_degraded: log.mode == LogMode::Degraded,
                 has_moved: known.map_or(self.has_begun, |known| known.has_moved),
+                is_older: self.logs.get(&number).map_or(!self.has_begun, |known| known.is_older),
             };
             (number, peer)
         });
@@ -96,6 +99,27 @@ impl Peers {
         let silence = self.silence;
         let there = self.logs.values().filter(|peer| peer.has_moved || !self.was_alone);
         there.filter(move |peer| now.saturating_sub(peer.changed) < silence)
+    }
+
+    /// How long a log may be silent follows from this.
+    pub(super) fn set_heartbeat(&mut self, heartbeat: Duration) {
+        self.silence = heartbeat * SILENT_HEARTBEATS;
+    }
+
+    /// How many other sidecars live.
+    pub(super) fn count(&self, now: Duration) -> usize {
+        self.live(now).count()
+    }
+
+    /// How many others live for certain that were there before this one.
+    pub(super) fn elders(&self, now: Duration) -> usize {
+        self.live(now).filter(|peer| peer.is_older && peer.has_moved).count()
+    }
+
+    /// How many live at most, in the eyes of any of them: another may have seen a log change later.
+    pub(super) fn count_at_most(&self, now: Duration) -> usize {
+        let silence = self.silence * 2;
+        self.logs.values().filter(|peer| now.saturating_sub(peer.changed) < silence).count()
     }
 
     /// No other sidecar lives.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::super::entry::{Claim, Entry, Row};
+use super::super::entry::{Cause, Claim, Entry, Row};
 use super::super::fold::{Fold, LogMode, Token, in_causal_order};
 use super::super::store::Seen;
 use super::super::{Asker, Outcome};
@@ -56,7 +56,7 @@ impl Committer {
             None => {}
         }
         if self.group.is_none() {
-            self.decide(fold, &mut done);
+            self.decide(fold, &seen.people, &mut done);
         }
         done
     }
@@ -67,8 +67,12 @@ impl Committer {
         let _ = self.submit(Asker::Nobody, vec![ask]);
     }
 
-    /// True for an entry of another sidecar that has not said that it serves by Redis.
+    /// True for an entry of another sidecar that has not said that it serves by Redis, and for what people
+    /// have ended in the spreadsheet.
     fn is_without_redis(&self, row: &Row, fold: &Fold) -> bool {
+        if let Entry::Release { cause: Cause::Sheet | Cause::Abandoned, .. } = row.entry {
+            return true;
+        }
         let says = || fold.log(row.at.log).map(|log| &log.mode);
         Some(row.at.log) != self.log && !matches!(says(), Some(LogMode::Healthy(_)))
     }

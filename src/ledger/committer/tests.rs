@@ -2,6 +2,7 @@
 
 use std::sync::Mutex;
 
+mod counted;
 mod fast;
 mod together;
 
@@ -44,7 +45,7 @@ impl Rig {
         let mut committer = Committer::new(timing);
         committer.opened(log, Now::default());
         let now = Now { mono: Duration::ZERO, unix_ms: 1_000 };
-        let fold = Fold::default();
+        let fold = if store.is_ordered() { Fold::default() } else { Fold::unordered() };
         let mut rig = Self {
             committer,
             store,

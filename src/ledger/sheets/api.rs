@@ -16,6 +16,7 @@ use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use super::auth::{Auth, Connector, SCOPE};
@@ -25,9 +26,14 @@ use super::quota::{Kind, Limiter, Pace, backoff};
 use super::settings::{Settings, checked_url};
 use crate::ledger::store::Applied;
 
+mod values;
+
 /// What is read of tabs.
 const SHOWN: &str = "sheets(properties(sheetId,title,gridProperties(rowCount)),data(startRow,\
                      rowData(values(userEnteredValue))))";
+/// What is read of tabs as people see them.
+const VALUES: &str = "sheets(properties(sheetId,title),data(startRow,startColumn,\
+                      rowData(values(effectiveValue))))";
 /// What is read of tabs without their cells.
 const TABS: &str = "sheets(properties(sheetId,title,gridProperties(rowCount)))";
 /// A connection that was idle for longer is not used again.
@@ -41,6 +47,26 @@ pub(super) struct Tab {
     pub(super) rows: u64,
     /// The first row that is shown, from 0, and rows from there on. Empty ones at the end are left out.
     pub(super) shown: Option<(u64, Vec<Vec<Cell>>)>,
+    /// The same of further ranges of the tab.
+    pub(super) also: Vec<(u64, Vec<Vec<Cell>>)>,
+    /// What [`Ask::Values`] and [`Ask::Look`] have asked for.
+    pub(super) areas: Vec<Area>,
+}
+
+/// Values as people see them, unformatted, by rows; empty ones at the ends are left out.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Area {
+    /// Its first row and column, from 0.
+    pub(super) from: (usize, usize),
+    pub(super) rows: Vec<Vec<Value>>,
+}
+
+/// A part of a tab: rows and columns from 0, the ends not included; no end: all there are.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Part {
+    pub(super) tab: i32,
+    pub(super) rows: (usize, Option<usize>),
+    pub(super) columns: (usize, Option<usize>),
 }
 
 /// Tabs by their ids.
@@ -55,13 +81,17 @@ pub(super) enum Ask {
     Read(Vec<(i32, u64)>),
     /// All tabs without their cells.
     Tabs,
+    /// Values of these parts. Far less memory than [`Ask::Read`], and no word of what is a formula.
+    Values(Vec<Part>),
+    /// Requests that are applied together; then values of the ranges are shown.
+    Look(Vec<google::Request>, Vec<String>),
 }
 
 impl Ask {
     fn kind(&self) -> Kind {
         match self {
-            Self::Write(..) => Kind::Write,
-            Self::Read(_) | Self::Tabs => Kind::Read,
+            Self::Write(..) | Self::Look(..) => Kind::Write,
+            Self::Read(_) | Self::Tabs | Self::Values(_) => Kind::Read,
         }
     }
 }
@@ -112,6 +142,33 @@ impl Api {
             random: RandomState::new(),
             calls: 0,
         })
+    }
+
+    /// The clock that calls are paced by.
+    pub(super) fn now(&self) -> Duration {
+        self.pace.now()
+    }
+
+    /// True if the own quota has a read and a write, so that neither would have to wait.
+    pub(super) fn has_calls(&mut self) -> bool {
+        let now = self.pace.now();
+        let mut is_there = |kind| self.limiter.missing(kind, now) == Duration::ZERO;
+        is_there(Kind::Read) && is_there(Kind::Write)
+    }
+
+    /// The account's address, where the credentials have it.
+    pub(super) fn account(&self) -> Option<String> {
+        self.context.account.clone()
+    }
+
+    /// So many sidecars share the quota now.
+    pub(super) fn share(&mut self, sidecars: usize) {
+        self.limiter.share(sidecars, self.pace.now());
+    }
+
+    /// How long until the quota has a call of this kind.
+    pub(super) fn missing(&mut self, kind: Kind) -> Duration {
+        self.limiter.missing(kind, self.pace.now())
     }
 
     /// A number that nobody else has drawn.
@@ -168,14 +225,14 @@ impl Api {
         patience: &mut Duration,
     ) -> Result<View, Failure> {
         let wait = self.limiter.missing(kind, self.pace.now());
-        if wait > *patience {
+        if wait > (*patience).max(self.limiter.longest(kind)) {
             return Err(Failure::no(format!(
                 "the own quota of calls to Google Sheets is used up for {:.1} s more",
                 wait.as_secs_f64()
             )));
         }
         if wait > Duration::ZERO {
-            *patience -= wait;
+            *patience = patience.saturating_sub(wait);
             self.pace.wait(wait);
         }
         let time = self.call_timeout;
@@ -191,7 +248,7 @@ impl Api {
         self.limiter.take(kind, self.pace.now());
         let call = perform(&self.hub, &self.spreadsheet, ask);
         match self.runtime.block_on(async { tokio::time::timeout(time, call).await }) {
-            Ok(Ok(spreadsheet)) => Ok(view(spreadsheet)),
+            Ok(Ok(view)) => Ok(view),
             Ok(Err(error)) => Err(self.context.explain(&error)),
             Err(_) => {
                 let seconds = time.as_secs_f64();
@@ -220,16 +277,14 @@ fn connector(timeout: Duration) -> Result<Connector, Failure> {
     Ok(builder.https_or_http().enable_http1().wrap_connector(http))
 }
 
-async fn perform(
-    hub: &Hub<Connector>,
-    spreadsheet: &str,
-    ask: &Ask,
-) -> common::Result<google::Spreadsheet> {
+async fn perform(hub: &Hub<Connector>, spreadsheet: &str, ask: &Ask) -> common::Result<View> {
     let calls = hub.spreadsheets();
     match ask {
-        Ask::Write(requests, ranges) => {
+        Ask::Write(requests, ranges) | Ask::Look(requests, ranges) => {
             let is_shown = !ranges.is_empty();
+            let is_look = matches!(ask, Ask::Look(..));
             let fields = match is_shown {
+                true if is_look => format!("updatedSpreadsheet({VALUES})"),
                 true => format!("updatedSpreadsheet({SHOWN})"),
                 false => "spreadsheetId".into(),
             };
@@ -241,7 +296,14 @@ async fn perform(
             };
             let call = calls.batch_update(request, spreadsheet).param("fields", &fields);
             let (_, answer) = call.param("prettyPrint", "false").add_scope(SCOPE).doit().await?;
-            Ok(answer.updated_spreadsheet.unwrap_or_default())
+            let shown = answer.updated_spreadsheet.unwrap_or_default();
+            Ok(if is_look { values::looked(shown) } else { view(shown) })
+        }
+        Ask::Values(parts) => {
+            let request = values::request(parts);
+            let call = calls.values_batch_get_by_data_filter(request, spreadsheet);
+            let call = call.param("prettyPrint", "false").add_scope(SCOPE);
+            Ok(values::view(call.doit().await?.1))
         }
         Ask::Read(ranges) => {
             let filter = |(tab, row): &(i32, u64)| google::DataFilter {
@@ -259,11 +321,11 @@ async fn perform(
             };
             let call = calls.get_by_data_filter(request, spreadsheet).param("fields", SHOWN);
             let call = call.param("prettyPrint", "false").add_scope(SCOPE);
-            Ok(call.doit().await?.1)
+            Ok(view(call.doit().await?.1))
         }
         Ask::Tabs => {
             let call = calls.get(spreadsheet).param("fields", TABS);
-            Ok(call.param("prettyPrint", "false").add_scope(SCOPE).doit().await?.1)
+            Ok(view(call.param("prettyPrint", "false").add_scope(SCOPE).doit().await?.1))
         }
     }
 }
@@ -273,15 +335,18 @@ fn view(spreadsheet: google::Spreadsheet) -> View {
     for sheet in spreadsheet.sheets.unwrap_or_default() {
         let properties = sheet.properties.unwrap_or_default();
         let rows = properties.grid_properties.and_then(|grid| grid.row_count);
-        let mut data = sheet.data.unwrap_or_default().into_iter();
-        let shown = data.next().map(|data| {
+        let part = |data: google::GridData| {
             let start = u64::try_from(data.start_row.unwrap_or_default()).unwrap_or_default();
             (start, data.row_data.unwrap_or_default().into_iter().map(cells).collect())
-        });
+        };
+        let mut data = sheet.data.unwrap_or_default().into_iter().map(part);
+        let shown = data.next();
         let tab = Tab {
             title: properties.title.unwrap_or_default(),
             rows: rows.and_then(|rows| u64::try_from(rows).ok()).unwrap_or_default(),
             shown,
+            also: data.collect(),
+            areas: Vec::new(),
         };
         // An id of 0 is left out by some versions of the API.
         view.insert(properties.sheet_id.unwrap_or_default(), tab);

@@ -17,7 +17,7 @@ use super::errors::Failure;
 use super::logs::Tail;
 use super::registry::HEADER;
 use super::state::{Freshness, Look, State};
-use super::{Sheets, requests};
+use super::{Sheets, projection, requests};
 use crate::ledger::entry::Row;
 use crate::ledger::store::{Applied, Seen, StoreError};
 
@@ -56,7 +56,7 @@ impl Sheets {
         seen
     }
 
-    fn in_rounds(&mut self, own: &[Row]) -> Result<Seen, StoreError> {
+    pub(super) fn in_rounds(&mut self, own: &[Row]) -> Result<Seen, StoreError> {
         let new = self.unwritten(own)?;
         let mut state = self.state.clone();
         let mut patience = self.settings.patience;
@@ -66,19 +66,20 @@ impl Sheets {
         check_lengths(&new)?;
         let mut is_written = write_ahead(api, &mut state, self.log, &mut new, &mut patience)?;
         let (mut snapshot, mut has_names) = (None, false);
+        let mut people =
+            projection::Question::of(self.projector.as_mut(), api, &self.settings, own);
         for _ in 0..ROUNDS {
             let ask = ask(&state, self.log, &new).map_err(|text| StoreError {
                 applied: if is_written { Applied::Unknown } else { Applied::No },
                 text,
             })?;
-            let freshness = match ask {
-                Ask::Write(..) => Freshness::Now,
-                Ask::Read(_) | Ask::Tabs => Freshness::Lagging,
-            };
+            let freshness = freshness(&ask);
             let failed = |failure: Failure| doubtful(failure, is_written);
             let own_last =
                 self.log.and_then(|log| state.tails.get(&log)).map_or(0, |tail| tail.last);
-            let look = match api.call(&ask, true, &mut patience) {
+            let called =
+                projection::call(&mut self.projector, api, ask, &mut people, &mut patience);
+            let look = match called {
                 Ok(view) => {
                     is_written |= freshness == Freshness::Now;
                     state.look(&view, freshness, &title)
@@ -92,8 +93,9 @@ impl Sheets {
                 Look::Whole(rows) => {
                     check_own(&rows, &new, own_last)?;
                     self.keep(&rows);
+                    let people = people.answer(self.projector.as_ref(), &self.recent);
                     self.state = state;
-                    return Ok(Seen { snapshot, rows });
+                    return Ok(Seen { snapshot, rows, people });
                 }
                 Look::Again => {
                     has_names = false;
@@ -207,6 +209,10 @@ fn written(tail: &Tail, first: u64, cells: &[Vec<String>]) -> Vec<google::Reques
     let end = row + cells.len() as u64;
     let grow = (end > tail.rows).then(|| requests::grow(tail.tab, (end - tail.rows).max(GROWTH)));
     grow.into_iter().chain([requests::cells(tail.tab, row, cells)]).collect()
+}
+
+fn freshness(ask: &Ask) -> Freshness {
+    if let Ask::Write(..) = ask { Freshness::Now } else { Freshness::Lagging }
 }
 
 /// The call of a round.

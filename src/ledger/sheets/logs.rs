@@ -145,7 +145,7 @@ mod tests {
     }
 
     fn tab(start: u64, rows: Vec<Vec<Cell>>) -> Tab {
-        Tab { title: "renamed".into(), rows: 1_000, shown: Some((start, rows)) }
+        Tab { title: "renamed".into(), rows: 1_000, shown: Some((start, rows)), ..Tab::default() }
     }
 
     fn entries(count: u64) -> Vec<Row> {

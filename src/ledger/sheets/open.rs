@@ -8,7 +8,7 @@ use super::errors::Failure;
 use super::logs::Tail;
 use super::registry::{HEADER, Note, Registry, Removal, Segment};
 use super::state::State;
-use super::{FIRST_LOG, LAST, RealPace, Sheets, checkpoint, id, requests};
+use super::{FIRST_LOG, LAST, Sheets, checkpoint, id, requests};
 use crate::ledger::entry::{Entry, Position, Row, Start};
 use crate::ledger::store::{OpenError, StoreError, check_terms};
 
@@ -19,18 +19,11 @@ const DRAWS: usize = 5;
 
 impl Sheets {
     pub(super) fn opened(&mut self, start: &Start) -> Result<u64, OpenError> {
-        if self.api.is_none() {
-            let pace = self.pace.take().unwrap_or_else(|| Box::new(RealPace::default()));
-            self.api = Some(Api::new(&self.settings, pace).map_err(StoreError::from)?);
-        }
         (self.log, self.start, self.is_doubtful) = (None, None, false);
         let (title, registry) = (self.registry_title(), self.registry_tab());
         let mut patience = self.settings.patience;
-        let Some(api) = &mut self.api else {
-            // Set in the lines above.
-            return Err(StoreError::not_applied("the ledger is not open").into());
-        };
         let ledger = self.settings.ledger.clone();
+        let api = self.connected()?;
         let tabs = with_registry(api, registry, (&ledger, &title), &mut patience)?;
         let view = api.call(&Ask::Read(vec![(registry, 0)]), true, &mut patience);
         let view = view.map_err(StoreError::from)?;
@@ -110,7 +103,7 @@ fn with_registry(
     Ok(tabs)
 }
 
-fn registered(view: &View, registry: i32) -> Result<Registry, OpenError> {
+pub(super) fn registered(view: &View, registry: i32) -> Result<Registry, OpenError> {
     let shown = view.get(&registry).and_then(|tab| tab.shown.as_ref());
     let shown = shown.map_or(&[][..], |(_, rows)| rows);
     Registry::read(shown).map_err(|what| {
@@ -144,7 +137,7 @@ fn check_tabs(
     }
 }
 
-fn check_all_terms(registry: &Registry, start: &Start) -> Result<(), OpenError> {
+pub(super) fn check_all_terms(registry: &Registry, start: &Start) -> Result<(), OpenError> {
     let is_given_up = |tab: &i32| registry.removed.get(tab).is_some_and(|gone| gone.last == 0);
     let mut counting = registry.segments.values().filter(|segment| !is_given_up(&segment.tab));
     counting.try_for_each(|segment| check_terms(&segment.start, start))

@@ -98,9 +98,15 @@ impl Bucket {
     }
 }
 
-/// The own calls, kept under the quota.
+/// Rounds of one exchange that may come at once, however many share the quota: an exchange that has to
+/// wait in its middle may never be whole.
+const AT_ONCE: u32 = 3;
+
+/// The own calls, kept under the own share of the quota.
 #[derive(Debug)]
 pub(super) struct Limiter {
+    quota: Quota,
+    is_shared: bool,
     writes: Bucket,
     reads: Bucket,
 }
@@ -108,9 +114,32 @@ pub(super) struct Limiter {
 impl Limiter {
     pub(super) fn new(quota: Quota) -> Self {
         Self {
+            quota,
+            is_shared: false,
             writes: Bucket::new(quota.writes_a_minute, quota.at_once),
             reads: Bucket::new(quota.reads_a_minute, quota.at_once),
         }
+    }
+
+    /// So many sidecars share the quota now.
+    pub(super) fn share(&mut self, sidecars: usize, now: Duration) {
+        let sidecars = u32::try_from(sidecars).unwrap_or(u32::MAX).max(1);
+        self.is_shared = sidecars > 1;
+        let most = (self.quota.at_once / sidecars).max(AT_ONCE.min(self.quota.at_once));
+        let quota = [self.quota.writes_a_minute, self.quota.reads_a_minute];
+        for (bucket, a_minute) in [&mut self.writes, &mut self.reads].into_iter().zip(quota) {
+            bucket.fill(now);
+            bucket.a_second = f64::from(a_minute.max(1)) / 60.0 / f64::from(sidecars);
+            bucket.most = f64::from(most.max(1));
+            bucket.has = bucket.has.min(bucket.most);
+        }
+    }
+
+    /// How long to wait for one call at most, however little patience is left: where others share the
+    /// quota, an exchange of several rounds would else never end.
+    pub(super) fn longest(&mut self, kind: Kind) -> Duration {
+        let two = Duration::from_secs_f64(2.0 / self.bucket(kind).a_second);
+        if self.is_shared { two.min(LONGEST_WAIT) } else { Duration::ZERO }
     }
 
     fn bucket(&mut self, kind: Kind) -> &mut Bucket {
@@ -179,6 +208,29 @@ mod tests {
         let wait = limiter.missing(Kind::Write, Duration::ZERO);
         assert!(wait > Duration::from_secs(1) && wait < Duration::from_secs(2), "{wait:?}");
         assert_eq!(limiter.missing(Kind::Write, wait), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_fleet_makes_no_more_calls_than_one() {
+        let fleet = |sidecars: usize| {
+            let mut calls = 0;
+            for _ in 0..sidecars {
+                let mut limiter = Limiter::new(Quota::default());
+                limiter.share(sidecars, Duration::ZERO);
+                let mut now = Duration::ZERO;
+                // The second minute: what each may make at once is gone by then.
+                while now < Duration::from_secs(120) {
+                    now += limiter.missing(Kind::Write, now);
+                    limiter.take(Kind::Write, now);
+                    calls += usize::from((60..120).contains(&now.as_secs()));
+                }
+            }
+            calls
+        };
+        for sidecars in 1..=10 {
+            let calls = fleet(sidecars);
+            assert!((45..=60).contains(&calls), "{sidecars}: {calls}");
+        }
     }
 
     #[test]

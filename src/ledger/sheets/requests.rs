@@ -18,19 +18,7 @@ pub(super) fn tab(
     (rows, columns): (usize, usize),
     first: &[Vec<String>],
 ) -> Vec<google::Request> {
-    let count = |count: usize| i32::try_from(count).ok();
-    let properties = google::SheetProperties {
-        sheet_id: Some(id),
-        title: Some(title.into()),
-        hidden: Some(true),
-        grid_properties: Some(google::GridProperties {
-            row_count: count(rows),
-            column_count: count(columns),
-            ..Default::default()
-        }),
-        ..Default::default()
-    };
-    let add = google::AddSheetRequest { properties: Some(properties) };
+    let mut batch = added(id, title, true, (rows, columns), first);
     // A warning, which the accounts of other sidecars may pass: they remove what is over.
     let protected = google::ProtectedRange {
         range: Some(google::GridRange { sheet_id: Some(id), ..Default::default() }),
@@ -39,11 +27,55 @@ pub(super) fn tab(
         ..Default::default()
     };
     let protect = google::AddProtectedRangeRequest { protected_range: Some(protected) };
-    vec![
-        google::Request { add_sheet: Some(add), ..Default::default() },
-        cells(id, 0, first),
-        google::Request { add_protected_range: Some(protect), ..Default::default() },
-    ]
+    batch.push(google::Request { add_protected_range: Some(protect), ..Default::default() });
+    batch
+}
+
+/// The same for people: visible, and theirs to change.
+pub(super) fn open_tab(
+    id: i32,
+    title: &str,
+    size: (usize, usize),
+    first: &[Vec<String>],
+) -> Vec<google::Request> {
+    added(id, title, false, size, first)
+}
+
+fn added(
+    id: i32,
+    title: &str,
+    hidden: bool,
+    (rows, columns): (usize, usize),
+    first: &[Vec<String>],
+) -> Vec<google::Request> {
+    let count = |count: usize| i32::try_from(count).ok();
+    let properties = google::SheetProperties {
+        sheet_id: Some(id),
+        title: Some(title.into()),
+        hidden: Some(hidden),
+        grid_properties: Some(google::GridProperties {
+            row_count: count(rows),
+            column_count: count(columns),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let add = google::AddSheetRequest { properties: Some(properties) };
+    vec![google::Request { add_sheet: Some(add), ..Default::default() }, cells(id, 0, first)]
+}
+
+/// Another title for a tab.
+pub(super) fn rename(tab: i32, title: &str) -> google::Request {
+    let properties = google::SheetProperties {
+        sheet_id: Some(tab),
+        title: Some(title.into()),
+        ..Default::default()
+    };
+    let update = google::UpdateSheetPropertiesRequest {
+        properties: Some(properties),
+        fields: Some(FieldMask::new(&["title"])),
+    };
+    google::Request { update_sheet_properties: Some(update), ..Default::default() }
 }
 
 /// Rows of text from a row on.

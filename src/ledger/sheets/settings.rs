@@ -81,7 +81,7 @@ impl std::fmt::Debug for Credentials {
 ///
 /// # Errors
 /// For plain `http` to another machine: tokens would be readable on the way.
-pub(super) fn checked_url(url: &str) -> Result<String, String> {
+pub fn checked_url(url: &str) -> Result<String, String> {
     let host = |rest: &str| {
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let host = &rest[..end];

@@ -9,6 +9,8 @@ use crate::ledger::store::testing::tests_of_a_store;
 
 mod checkpoints;
 mod faults;
+mod people;
+mod projection;
 mod sidecars;
 
 /// A spreadsheet of its own for each test.

@@ -6,11 +6,11 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::{Back, Opening, Post, Question, Shared, State, Watcher};
-use crate::ledger::committer::{Addressed, Dispute, Done, FIRST_RETRY, LAST_RETRY, Step};
+use crate::ledger::committer::{Addressed, Dispute, Done, LAST_RETRY, Step};
 use crate::ledger::entry::{Row, Start};
 use crate::ledger::fold::Change;
-use crate::ledger::store::{OpenError, Seen, Store, StoreError};
-use crate::ledger::{Told, Unavailable};
+use crate::ledger::store::{OpenError, Seen, Store, StoreError, Truth};
+use crate::ledger::{Ask, Asker, Told, Unavailable};
 
 pub(super) struct Runner {
     start: Start,
@@ -21,6 +21,12 @@ pub(super) struct Runner {
     /// One line of log when it begins to fail, one when it works again.
     is_failing: bool,
     has_read: bool,
+    /// Of all sidecars that live this one shows people who holds what.
+    is_first: bool,
+    /// When what people see is to be looked at again.
+    project_at: Option<Duration>,
+    /// What stands in the way of that.
+    hitch: Option<String>,
     /// Questions were answered last: what is to be written goes before more of them.
     has_answered: bool,
 }
@@ -29,8 +35,13 @@ pub(super) struct Runner {
 enum Job {
     Exchange(Arc<Vec<Row>>),
     Answer(Vec<Question>),
+    /// What people see is still behind.
+    Project,
     End,
 }
+
+/// So long what people see may be behind before it is looked at again though nothing else happens.
+const PROJECT_AGAIN: Duration = Duration::from_millis(250);
 
 impl Runner {
     pub(super) fn new(
@@ -48,6 +59,9 @@ impl Runner {
             watcher,
             is_failing: false,
             has_read: false,
+            is_first: false,
+            project_at: None,
+            hitch: None,
             has_answered: false,
         }
     }
@@ -58,6 +72,7 @@ impl Runner {
                 match self.next_job() {
                     Job::Exchange(rows) => self.exchange(&rows),
                     Job::Answer(questions) => self.answer(questions),
+                    Job::Project => self.project(false),
                     Job::End => break,
                 }
             }
@@ -68,7 +83,8 @@ impl Runner {
 
     /// Opens the log, however often that has to be tried. False if it never will be.
     fn open(&mut self) -> bool {
-        let mut wait = FIRST_RETRY;
+        let timing = *self.shared.state().committer.timing();
+        let mut wait = timing.first_retry;
         loop {
             let opened = self.call(|store, start| store.open(start));
             match opened {
@@ -89,7 +105,7 @@ impl Runner {
                     if is_over || self.rest(wait) {
                         return false;
                     }
-                    wait = (wait * 2).min(LAST_RETRY);
+                    wait = (wait * 2).min(timing.last_retry);
                 }
             }
         }
@@ -116,13 +132,25 @@ impl Runner {
             }
             self.has_answered = false;
             let now = self.shared.now();
+            let rest = self.store.rest(state.committer.writes_next(now));
+            if rest > Duration::ZERO && !has_questions {
+                // What comes meanwhile goes into the same group.
+                let waited = self.shared.changed.wait_timeout(state, rest);
+                state = waited.unwrap_or_else(PoisonError::into_inner).0;
+                continue;
+            }
             let fold = self.shared.fold.read().unwrap_or_else(PoisonError::into_inner);
             let step = state.committer.next(&fold, now);
             drop(fold);
             let wait = match step {
                 Step::Exchange(rows) => return Job::Exchange(rows),
                 Step::Ended => return Job::End,
-                Step::Until(at) => at.saturating_sub(now.mono),
+                Step::Until(_) if self.project_at.is_some_and(|at| now.mono >= at) => {
+                    return Job::Project;
+                }
+                Step::Until(at) => {
+                    at.min(self.project_at.unwrap_or(Duration::MAX)).saturating_sub(now.mono)
+                }
                 // Only this thread has exchanges under way, so there is nothing to wait for.
                 Step::Wait => LAST_RETRY,
             };
@@ -153,18 +181,56 @@ impl Runner {
         shared.outlook.show(&state.committer, &fold, now);
         drop(fold);
         let trouble = state.committer.trouble().cloned();
+        let log = state.committer.log();
+        let sidecars = state.committer.sidecars();
         let is_snapshot_due = {
             let fold = shared.fold.read().unwrap_or_else(PoisonError::into_inner);
             state.committer.is_snapshot_due(&fold)
         };
         drop(state);
+        self.store.share(sidecars);
         match trouble {
             Some(trouble) => self.note_failure(&trouble),
             None => self.note_success(),
         }
+        self.is_first = log.is_some() && done.living.first().copied() == log;
+        let is_changed = done.reset || !done.changes.is_empty();
         self.tell(done);
         if is_snapshot_due {
             self.compact();
+        }
+        self.project(is_changed);
+    }
+
+    /// Shows people who holds what, and asks for what they say.
+    fn project(&mut self, is_changed: bool) {
+        let shared = self.shared.clone();
+        let state = shared.state();
+        let is_idle = state.committer.waiting() == 0;
+        let Some(log) = state.committer.log().filter(|_| !state.is_given_up) else { return };
+        drop(state);
+        // Nobody else writes to the fold, so those who read it need not wait.
+        let fold = shared.fold.read().unwrap_or_else(PoisonError::into_inner);
+        let now_ms = shared.now().unix_ms;
+        let is_first = self.is_first;
+        let truth = Truth { fold: &fold, log, is_first, is_changed, is_idle, now_ms };
+        let asked = self.call(|store, _| store.project(&truth));
+        drop(fold);
+        let hitch = asked.as_ref().err().map(|error| error.text.clone());
+        if let Some(why) = hitch.as_ref().filter(|why| self.hitch.as_ref() != Some(why)) {
+            tracing::warn!(why, "people are not shown who holds what; locks are not concerned");
+        }
+        if hitch.is_none() && self.hitch.is_some() {
+            tracing::info!("people are shown who holds what again");
+        }
+        self.hitch = hitch;
+        let has_more = self.hitch.is_none() && self.store.has_more_to_project();
+        self.project_at = has_more.then(|| shared.now().mono + PROJECT_AGAIN);
+        for ask in asked.unwrap_or_default() {
+            tracing::info!(key = %key_of_ask(&ask), "a person's word in the spreadsheet is obeyed");
+            if let Err(error) = shared.state().committer.submit(Asker::Nobody, vec![ask]) {
+                tracing::warn!(%error, "a person's word in the spreadsheet must wait");
+            }
         }
     }
 
@@ -272,5 +338,14 @@ impl Runner {
         if std::mem::replace(&mut self.is_failing, false) {
             tracing::info!("the ledger answers again");
         }
+    }
+}
+
+/// The lock's key, for people.
+fn key_of_ask(ask: &Ask) -> String {
+    match ask {
+        Ask::Claim(claim) => String::from_utf8_lossy(claim.key.key()).into_owned(),
+        Ask::Release(key, ..) => String::from_utf8_lossy(key.key()).into_owned(),
+        _ => String::new(),
     }
 }

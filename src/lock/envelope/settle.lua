@@ -34,7 +34,7 @@ for i = 1, #D do
   local left = failed and fresh and not b and type(pttl) == 'number' and pttl >= 0
   if c and not left and (fresh or not st.p or pttl ~= -1) then
     -- A lock that is left gets the TTL of its rule.
-    local safety, default = string.match(st.t, '^(%d+) %d+ (%d+)$', 11)
+    local safety, default = string.match(st.t, '^(%d+) %-?%d+ (%d+)$', 11)
     if st.p then
       rpcall('PEXPIRE', k, safety)
     elseif pttl == -1 then

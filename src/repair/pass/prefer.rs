@@ -16,6 +16,8 @@ use super::{Note, Pass};
 /// `fast`: how long a pass waits for the mirror of a grant that stands in Redis, while Redis is not
 /// asked: ten times what a living sidecar takes at most to write it (`mirror_interval`).
 const MIRROR_PATIENCE_MS: u64 = 10_000;
+/// Where mirrors take longer (a sheet, and many who share its quota), so many times that.
+const MIRRORS_AWAITED: u64 = 3;
 
 /// `fast`: what others may still have to write, and what was found of it.
 #[derive(Debug, Default)]
@@ -25,6 +27,13 @@ pub(super) struct Mirrors {
     /// As [`Pass::alone`] has it.
     is_alone: bool,
     hearings: Vec<Hearing>,
+}
+
+impl Mirrors {
+    /// How long a mirror is waited for.
+    fn patience_ms(&self) -> u64 {
+        MIRROR_PATIENCE_MS.max(self.lag_ms.saturating_mul(MIRRORS_AWAITED))
+    }
 }
 
 /// What a look at a lock has shown, in `fast`.
@@ -70,7 +79,7 @@ impl Pass {
             return;
         }
         let age = truth.unheard_since(key).map_or(0, |since| now_ms.saturating_sub(since));
-        if self.mirrors.is_alone || age >= MIRROR_PATIENCE_MS {
+        if self.mirrors.is_alone || age >= self.mirrors.patience_ms() {
             self.supersede(key, found, holder, now_ms);
         }
         self.mirrors.hearings.push(Hearing::Unheard(key.clone()));
@@ -84,7 +93,7 @@ impl Pass {
             return;
         }
         let age = truth.unheard_since(key).map_or(0, |since| now_ms.saturating_sub(since));
-        if age >= MIRROR_PATIENCE_MS {
+        if age >= self.mirrors.patience_ms() {
             return self.hear_of(key);
         }
         self.later.insert(key.clone());

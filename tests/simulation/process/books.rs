@@ -11,7 +11,7 @@ use lockside::ledger::{
     Answer, Ask, Asker, Door, Outcome, Position, Ticket, Unavailable, Withdrawal,
 };
 use lockside::lock::record::LockKey;
-use lockside::repair::{Standing, Truth};
+use lockside::repair::{Standing, Truth, Unheard};
 
 use super::Fleet;
 use crate::clock;
@@ -61,6 +61,8 @@ const STALL_AFTER: Duration = Duration::from_secs(1);
 pub(crate) struct Desk {
     books: Mutex<Books>,
     pub(crate) bug: Option<Bug>,
+    /// Locks of which Redis may know more (`fast`).
+    pub(crate) unheard: Unheard,
 }
 
 /// What is behind it.
@@ -153,7 +155,11 @@ impl Desk {
             ever: Vec::new(),
             cut: HashMap::new(),
         };
-        Self { books: Mutex::new(books), bug }
+        let unheard = Unheard::default();
+        if fleet.is_fast() {
+            unheard.begin();
+        }
+        Self { books: Mutex::new(books), bug, unheard }
     }
 
     pub(crate) fn books(&self) -> MutexGuard<'_, Books> {
@@ -289,6 +295,10 @@ impl Truth for Desk {
             fold::Standing::Dead => Standing::Dead,
             fold::Standing::Unknown => Standing::Unknown,
         }
+    }
+
+    fn unheard_since(&self, key: &LockKey) -> Option<u64> {
+        self.unheard.since(key)
     }
 
     fn is_undecided(&self, key: &LockKey) -> bool {

@@ -10,7 +10,7 @@ use lockside::lock::record::LockKey;
 use lockside::mode::Mode;
 use lockside::repair::command::{self, Answer, Body, Command};
 use lockside::repair::dirty::Touch;
-use lockside::repair::pass::{Doubts, Note, Pass, Step};
+use lockside::repair::pass::{Doubts, Hearing, Note, Pass, Step};
 use lockside::repair::{Policy, Truth};
 use lockside::resp::encode;
 use lockside::resp::reply::Reply;
@@ -222,6 +222,7 @@ impl Process {
             return true;
         }
         if !self.is_usable() {
+            self.desk.unheard.forget();
             self.mender.at = now + RECONNECT;
             return false;
         }
@@ -343,7 +344,15 @@ impl Process {
             return self.finish(frame, false);
         }
         frame.pass.mirrors_within(self.desk.mirror_lag());
-        match frame.pass.next(&*self.desk, clock::unix_ms()) {
+        let step = frame.pass.next(&*self.desk, clock::unix_ms());
+        self.hear(&mut frame.pass);
+        if matches!(step, Step::Later | Step::Done(_))
+            && frame.purpose == Purpose::Asked
+            && frame.pass.failure().is_none()
+        {
+            self.desk.unheard.all_looked_at();
+        }
+        match step {
             Step::Ask(command) => {
                 command.puts().for_each(|key| self.dirty.note_put(key));
                 self.mender.frames.push(frame);
@@ -358,6 +367,15 @@ impl Process {
         }
         self.mender.frames.push(frame);
         self.pause_a_moment();
+    }
+
+    fn hear(&self, pass: &mut Pass) {
+        for hearing in pass.take_hearings() {
+            match hearing {
+                Hearing::Unheard(key) => self.desk.unheard.note(&key, clock::unix_ms()),
+                Hearing::Settled(key) => self.desk.unheard.settled(&key),
+            }
+        }
     }
 
     fn later(&mut self, mut frame: Frame) {
@@ -418,6 +436,7 @@ impl Process {
             purpose => {
                 if complete {
                     self.dirty.passed(frame.mark);
+                    self.desk.unheard.passed();
                 }
                 if purpose == Purpose::Background {
                     self.mender.next_background = clock::now() + INTERVAL;

@@ -160,7 +160,7 @@ fn words(args: &MultiValue) -> Vec<Vec<u8>> {
         Value::String(text) => text.as_bytes().to_vec(),
         Value::Integer(number) => number.to_string().into_bytes(),
         Value::Number(number) => number.to_string().into_bytes(),
-        other => panic!("redis.call is given {other:?}"),
+        other => panic!("redis.call is given {other:?} among {args:?}"),
     };
     args.iter().map(word).collect()
 }

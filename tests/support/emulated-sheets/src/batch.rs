@@ -2,6 +2,7 @@
 //! the copy is thrown away, so nothing of the batch has happened.
 
 mod cells;
+mod duplicates;
 mod guards;
 mod lines;
 mod ranges;
@@ -73,6 +74,7 @@ impl Batch<'_> {
             "updateCells" => self.update_cells(body),
             "appendCells" => self.append_cells(body),
             "repeatCell" => self.repeat_cell(body),
+            "deleteDuplicates" => self.delete_duplicates(body),
             "findReplace" => self.find_replace(body),
             "cutPaste" => self.cut_paste(body),
             "copyPaste" => self.copy_paste(body),

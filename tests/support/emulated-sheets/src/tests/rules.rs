@@ -261,3 +261,26 @@ fn cells_that_move_without_their_row_leave_its_metadata_behind() {
             .contains("off the grid")
     );
 }
+
+/// As the reference says: the first of equal rows stays, letters' cases make no difference, rows need not lie side by side,
+/// and what is outside of the range stays where it is.
+#[test]
+fn duplicates_go_and_what_is_below_moves_up_in_the_range() {
+    let (emulator, client) = emulator();
+    let rows = [["a", "1", "x"], ["b", "2", "x"], ["A", "3", "x"], ["c", "4", "x"]];
+    let rows: Vec<_> =
+        rows.iter().map(|row| row.iter().map(|text| json!(text)).collect()).collect();
+    emulator.type_in("Sheet1!A1", &rows).unwrap();
+    let range = json!({"sheetId": 0, "startRowIndex": 0, "endRowIndex": 4, "startColumnIndex": 0, "endColumnIndex": 2});
+    let column = json!({"sheetId": 0, "dimension": "COLUMNS", "startIndex": 0, "endIndex": 1});
+    let delete = json!({"range": range, "comparisonColumns": [column]});
+    let replies = client.batch(&json!([{"deleteDuplicates": delete}]));
+    assert_eq!(replies["replies"][0]["deleteDuplicates"]["duplicatesRemovedCount"], 1);
+    let left = emulator.look("Sheet1!A1:C").unwrap();
+    let left: Vec<_> = left.iter().map(|row| row.join("|")).collect();
+    assert_eq!(left, ["a|1|x", "b|2|x", "c|4|x", "||x"]);
+    // By all columns if none are named.
+    let delete = json!({"range": range});
+    client.batch(&json!([{"deleteDuplicates": delete}]));
+    assert_eq!(emulator.look("Sheet1!A1:B").unwrap().len(), 3);
+}

@@ -14,6 +14,7 @@ help: ## What can be made
 demo: ## Watch unchanged Redis clients keep their locks while Redis and Lockside are killed
 	@tests/setup demo
 	@$(MAKE) --no-print-directory build
+	@cargo build --locked --quiet --example sheets-emulator
 	@$(PYTHON) tests/demo/demo.py
 
 test: test-rust test-clients test-sheets ## Everything against real redis-server processes

@@ -62,7 +62,7 @@ pub(crate) fn sheets(sheet: &Sheet) -> sheets::Settings {
 
 /// What people see in the spreadsheet.
 #[cfg(feature = "sheets")]
-fn projection(settings: &Settings) -> sheets::projection::Setup {
+pub(crate) fn projection(settings: &Settings) -> sheets::projection::Setup {
     let rules = settings.rules.clone();
     sheets::projection::Setup {
         projection: settings.projection.clone(),

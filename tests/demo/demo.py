@@ -21,6 +21,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "support")]
 
 from relay import REPLY, SECOND, Relay  # noqa: E402
 from servers import Directory, Lockside, Redis, RedisError, Resp, ServerFailed  # noqa: E402
+from sheet import Workshop  # noqa: E402
 
 KEY = "lock:invoice:42"
 TOKEN = b"93:550e8400-e29b-41d4-a716-446655440000"
@@ -75,6 +76,10 @@ class Story:
         if not holds:
             raise NotAsTold(claim)
         print(f"   {self.paint('32', 'ok')}        {claim}", flush=True)
+
+    def failure(self, claim):
+        """What to raise when it is not so."""
+        return NotAsTold(claim)
 
 
 def shortened(line):
@@ -496,6 +501,8 @@ def main():
     with Directory() as directory, contextlib.ExitStack() as ending:
         try:
             demo = Demo(story, directory, ending)
+            demo.run()
+            demo = Workshop(story, directory, ending)
             demo.run()
         except NotAsTold as problem:
             print(f"   {story.paint('31', 'NOT SO')}    {problem}", flush=True)

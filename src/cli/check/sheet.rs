@@ -5,9 +5,10 @@ use std::time::Duration;
 use super::findings::Finding;
 use crate::cli::ledger::{fold_of, start};
 use crate::config::text::show_duration;
-use crate::config::{Ledger, Settings};
+use crate::config::{Ledger, Projection, Settings};
 use crate::ledger::Guarantee;
 use crate::ledger::sheets::Sheets;
+use crate::ledger::sheets::projection::TabSurvey;
 
 /// How long clients wait for a reply unless they are told otherwise, by their own documentation.
 const CLIENTS: [(&str, Duration); 4] = [
@@ -21,7 +22,8 @@ const CLIENTS: [(&str, Duration); 4] = [
 pub(super) fn judge(settings: &Settings) -> Vec<Finding> {
     let sheet = &settings.ledger.sheet;
     let id = &sheet.spreadsheet;
-    let mut store = Sheets::new(crate::app::store::sheets(sheet));
+    let store = Sheets::new(crate::app::store::sheets(sheet));
+    let mut store = store.with_projection(crate::app::store::projection(settings));
     let survey = match store.survey(&start(settings)) {
         Ok(survey) => survey,
         Err(error) => return vec![Finding::fail(format!("ledger: {error}"))],
@@ -44,8 +46,28 @@ pub(super) fn judge(settings: &Settings) -> Vec<Finding> {
         }
         Err(error) => found.push(Finding::fail(format!("ledger: {error}"))),
     }
+    found.extend(tab(&mut store));
     found.push(guarantee(settings));
     found
+}
+
+/// The tab that people look at.
+fn tab(store: &mut Sheets) -> Option<Finding> {
+    Some(match store.survey_projection() {
+        Ok(found) => Finding::ok(match found? {
+            TabSurvey::ToBeMade => {
+                format!("the tab {:?} for people will be made", Projection::OWN_TAB)
+            }
+            TabSurvey::There { title, rows, workers: None } => {
+                format!("the tab {title:?} for people has its columns, and {rows} rows with a key")
+            }
+            TabSurvey::There { title, rows, workers: Some(workers) } => format!(
+                "the tab {title:?} for people has its columns, and {rows} rows with a key; {workers} \
+                 workers have a name"
+            ),
+        }),
+        Err(error) => Finding::fail(format!("projection: {error}")),
+    })
 }
 
 /// What a loss of Redis may cost.

@@ -38,6 +38,7 @@ mod moves;
 mod past;
 mod place;
 mod sieve;
+mod survey;
 mod terms;
 mod watch;
 
@@ -149,6 +150,7 @@ impl std::fmt::Debug for Setup {
 
 pub(super) use claims::{Question, call};
 pub(super) use moves::Projector;
+pub use survey::TabSurvey;
 
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::api::{Api, Ask};
 use super::open::{check_all_terms, registered};
+use super::projection::TabSurvey;
 use super::state::State;
 use super::{FIRST_LOG, LAST, RealPace, Sheets, id, requests};
 use crate::ledger::entry::Start;
@@ -63,6 +64,17 @@ impl Sheets {
             timed(|| api.call(&Ask::Write(batch, Vec::new()), false, &mut patience));
         written.map_err(StoreError::from)?;
         Ok(took)
+    }
+
+    /// Reads the tab that people look at, as it is configured.
+    ///
+    /// # Errors
+    /// Which tab or column is missing, and which are there.
+    pub fn survey_projection(&mut self) -> Result<Option<TabSurvey>, OpenError> {
+        let Some(mut projector) = self.projector.take() else { return Ok(None) };
+        let (mut patience, ledger) = (self.settings.patience, self.settings.ledger.clone());
+        let found = projector.survey(self.connected()?, &ledger, &mut patience);
+        Ok(Some(found.map_err(StoreError::from)?))
     }
 
     /// What calls are made by. Nobody is asked yet: what is wrong here is so until somebody changes it.

@@ -351,12 +351,12 @@ pub(crate) const SAME: &[(&str, &str, &[&str])] = &[
     ),
     (
         "SET lock:a v PX 30000",
-        "return {redis.call('persist', KEYS[1]), redis.call('persist', KEYS[1]), redis.call('ttl', KEYS[1]), redis.call('expire', KEYS[1], 5, 'GT'), redis.call('expire', KEYS[1], 5, 'XX'), redis.call('expire', KEYS[1], 5, 'NX'), redis.call('pttl', KEYS[1])}",
+        "return {redis.call('persist', KEYS[1]), redis.call('persist', KEYS[1]), redis.call('ttl', KEYS[1]), redis.call('expire', KEYS[1], 5, 'GT'), redis.call('expire', KEYS[1], 5, 'XX'), redis.call('expire', KEYS[1], 5, 'NX'), redis.call('ttl', KEYS[1])}",
         &[],
     ),
     (
         "",
-        "return {redis.call('persist', KEYS[1]), redis.call('expire', KEYS[1], 5), redis.call('ttl', KEYS[1]), redis.call('pttl', KEYS[1])}",
+        "return {redis.call('persist', KEYS[1]), redis.call('expire', KEYS[1], 5), redis.call('ttl', KEYS[1])}",
         &[],
     ),
     (

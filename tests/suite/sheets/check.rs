@@ -12,7 +12,12 @@ use crate::support::process::{directory, free_port};
 use crate::support::{Redis, Settings, wait_until};
 
 /// The exit code and all that is said.
-fn run(sheet: &Sheet, redis: &Redis, words: &[&str], table: &str) -> (Option<i32>, String) {
+pub(super) fn run(
+    sheet: &Sheet,
+    redis: &Redis,
+    words: &[&str],
+    table: &str,
+) -> (Option<i32>, String) {
     let folder = directory("check");
     let file = folder.path().join("l.toml");
     let settings = Settings { tables: table, ..Settings::default() };

@@ -6,6 +6,7 @@ use super::outage::subject;
 use super::{SOON, Sheet};
 use crate::support::client::ask_until;
 use crate::support::locks::{A, B, NIL, OK, give, take, wait_mode};
+use crate::support::lockside::direct;
 use crate::support::{Redis, wait_until};
 
 const BUSINESS: &str = "[projection]\ntab = \"Bodega\"\nkey_column = \"TAG_SPOOL\"\n\
@@ -69,4 +70,33 @@ fn people_see_who_holds_a_lock_and_may_end_it() {
     wait_mode(lockside.port(), "healthy");
     assert_eq!(one.ask(&take("lock:MK-1", A)), NIL);
     assert!(redis.ask("GET lock:MK-1").contains("Juan:~"));
+}
+
+/// Before anything is served: the tab and its headers, or which are there instead.
+#[test]
+fn check_looks_at_the_tab_that_people_see() {
+    if direct() {
+        return;
+    }
+    let (redis, sheet, business_sheet) = (Redis::start(), Sheet::new(), business());
+    let checked = |sheet: &Sheet, table: &str| {
+        super::check::run(sheet, &redis, &["check"], &format!("{}{table}", sheet.table("")))
+    };
+    let (code, told) = checked(&sheet, "");
+    assert!(told.contains("ok    the tab \"Locks\" for people will be made"), "{told}");
+    assert_eq!(code, Some(0), "{told}");
+    let (code, told) = checked(&sheet, BUSINESS);
+    assert!(told.contains("fail  projection: the spreadsheet has no tab \"Bodega\""), "{told}");
+    assert_eq!(code, Some(1), "{told}");
+    let tabs = business_sheet.google.tabs().len();
+    let (code, told) = checked(&business_sheet, BUSINESS);
+    let there = "ok    the tab \"Bodega\" for people has its columns, and 2 rows with a key";
+    assert!(told.contains(there), "{told}");
+    assert_eq!(code, Some(0), "{told}");
+    business_sheet.google.type_in("Bodega!B1", &[vec![json!("Ocupado")]]).unwrap();
+    let (code, told) = checked(&business_sheet, BUSINESS);
+    let missing =
+        "no column \"Ocupado_Por\" in its first row; there are: \"TAG_SPOOL\", \"Ocupado\"";
+    assert!(told.contains(missing), "{told}");
+    assert_eq!((code, business_sheet.google.tabs().len()), (Some(1), tabs), "nothing is left");
 }

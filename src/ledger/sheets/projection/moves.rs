@@ -216,7 +216,7 @@ impl Projector {
         read.map_err(StoreError::from)
     }
 
-    fn read_once(
+    pub(super) fn read_once(
         &mut self,
         api: &mut Api,
         ledger: &str,

@@ -24,6 +24,41 @@ pub(super) struct Place {
     pub(super) lookup: Option<(i32, String)>,
 }
 
+/// What there is of them, and nothing is made. None: Lockside's own tab, which is to be made.
+pub(super) fn seek(tabs: &View, terms: &Terms, ledger: &str) -> Result<Option<Place>, Failure> {
+    let (wanted, sieve, prefix) = names(terms, ledger);
+    let known = tabs.get(&sieve).and_then(|tab| tab.title.strip_prefix(&prefix)?.parse().ok());
+    let found = by_title(tabs, wanted).or_else(|| by_id(tabs, known?));
+    let lookup = lookup(tabs, terms)?;
+    match found {
+        Some((tab, title)) => Ok(Some(Place { tab, title, sieve, lookup })),
+        None if terms.settings().is_own_tab() => Ok(None),
+        None => Err(Failure::no(missing(wanted, tabs))),
+    }
+}
+
+/// The tab that is wanted, its sieve, and how that one's title begins.
+fn names<'t>(terms: &'t Terms, ledger: &str) -> (&'t str, i32, String) {
+    let settings = terms.settings();
+    let wanted = if settings.is_own_tab() { Projection::OWN_TAB } else { &settings.tab };
+    let number = number(ledger, wanted);
+    let sieve = id(FIRST_SIEVE + number % (FIRST_REGISTRY - FIRST_SIEVE));
+    (wanted, sieve, format!("{ledger} sieve #gid="))
+}
+
+fn number(ledger: &str, wanted: &str) -> u64 {
+    let hash = Sha256::digest(format!("{ledger}/{wanted}"));
+    u64::from_be_bytes(*hash.first_chunk().unwrap_or(&[0; 8]))
+}
+
+fn lookup(tabs: &View, terms: &Terms) -> Result<Option<(i32, String)>, Failure> {
+    let name = &*terms.settings().lookup_tab;
+    if name.is_empty() {
+        return Ok(None);
+    }
+    by_title(tabs, name).ok_or_else(|| Failure::no(missing(name, tabs))).map(Some)
+}
+
 /// Finds the tabs, and makes those that are Lockside's own.
 pub(super) fn find(
     api: &mut Api,
@@ -33,11 +68,8 @@ pub(super) fn find(
 ) -> Result<Place, Failure> {
     let settings = terms.settings();
     let tabs = api.call(&Ask::Tabs, true, patience)?;
-    let wanted = if settings.is_own_tab() { Projection::OWN_TAB } else { &settings.tab };
-    let prefix = format!("{ledger} sieve #gid=");
-    let hash = Sha256::digest(format!("{ledger}/{wanted}"));
-    let number = u64::from_be_bytes(*hash.first_chunk().unwrap_or(&[0; 8]));
-    let sieve = id(FIRST_SIEVE + number % (FIRST_REGISTRY - FIRST_SIEVE));
+    let (wanted, sieve, prefix) = names(terms, ledger);
+    let number = number(ledger, wanted);
     let old = tabs.get(&sieve);
     if let Some(strange) = old.filter(|tab| !tab.title.starts_with(&prefix)) {
         return Err(Failure::no(format!(
@@ -69,10 +101,7 @@ pub(super) fn find(
     if !batch.is_empty() {
         api.call(&Ask::Write(batch, Vec::new()), false, patience)?;
     }
-    let lookup = match &*settings.lookup_tab {
-        "" => None,
-        name => Some(by_title(&tabs, name).ok_or_else(|| Failure::no(missing(name, &tabs)))?),
-    };
+    let lookup = lookup(&tabs, terms)?;
     Ok(Place { tab, title, sieve, lookup })
 }
 

@@ -52,6 +52,8 @@ pub enum LockUse {
     Mget,
     /// `EXISTS`: a lock that Redis has lost exists all the same.
     Exists,
+    /// `TTL`, `TYPE` and their kin: that of a lock that Redis has lost is the ledger's.
+    Look,
     /// `SET`: see [`set::SetForm::parse`]; an acquire with NX, else an overwrite.
     Set,
     /// `SETNX`: an acquire; see [`set::SetForm::parse_setnx`].

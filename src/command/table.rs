@@ -33,7 +33,8 @@
 //! | `BITOP` `LCS` | refused, each key | shows or stores bits of stored values of several keys |
 //! | `DIGEST` | refused | it would be the digest of the stored value |
 //! | `SORT` … `STORE`, `GEORADIUS` and `GEORADIUSBYMEMBER` … `STORE`/`STOREDIST`, `GEOSEARCHSTORE` `ZRANGESTORE` `ZDIFFSTORE` `ZINTERSTORE` `ZUNIONSTORE` `SDIFFSTORE` `SINTERSTORE` `SUNIONSTORE` | refused as destination only | replaces a held lock of any type without asking; as a source it can't show a string |
-//! | `EXISTS` `TYPE` `TTL` `PTTL` `EXPIRETIME` `PEXPIRETIME` `OBJECT` `TOUCH` `MEMORY USAGE` | plain | shows no value; TTL asked directly tells the truth (-1) |
+//! | `EXISTS` `TOUCH` `TYPE` `TTL` `PTTL` `EXPIRETIME` `PEXPIRETIME` | own path | a lock that Redis has lost is there all the same; TTL asked directly tells the truth (-1) |
+//! | `OBJECT` `MEMORY USAGE` | plain | shows no value |
 //! | `PFADD` `PFCOUNT` `PFMERGE` | plain | a string that is no HyperLogLog answers WRONGTYPE |
 //! | what writes one hash, list, set or sorted set | computed while a lock of such a type is held there, else plain | the ledger follows the content of a lock that a script has taken; what a client keeps under a key that nobody holds is its own business |
 //! | the rest on hashes, lists, sets, sorted sets, streams, vector sets | plain | reads; a write between two keys (`SMOVE`) or that blocks is found by the next repair pass in the background |
@@ -59,6 +60,7 @@ const STORE_COUNTED: Keys = Keys::Counted { count: 2, step: 1, destination: 1 };
 const PLAIN: Class = Class::Plain;
 const COMPUTED: Class = Class::Lock(LockUse::Computed);
 const CONTENT: Class = Class::Lock(LockUse::Content);
+const LOOK: Class = Class::Lock(LockUse::Look);
 const STORES: Class = Class::Lock(LockUse::StoreRefused(
     "a result can't be stored over a lock key; store it under a key that matches no lock rule",
 ));
@@ -207,7 +209,7 @@ pub(super) const TABLE: &[Spec] = &[
     spec("bzmpop", -5, counted(2), PLAIN),
     spec("bzpopmax", -3, BUT_LAST, PLAIN),
     spec("bzpopmin", -3, BUT_LAST, PLAIN),
-    spec("expiretime", 2, FIRST, PLAIN),
+    spec("expiretime", 2, FIRST, LOOK),
     spec("fcall", -3, counted(2), PLAIN),
     spec("fcall_ro", -3, counted(2), PLAIN),
     spec("geoadd", -5, FIRST, PLAIN),
@@ -260,12 +262,12 @@ pub(super) const TABLE: &[Spec] = &[
     spec("ltrim", 4, FIRST, CONTENT),
     spec("memory", -2, SECOND, PLAIN),
     spec("object", -2, SECOND, PLAIN),
-    spec("pexpiretime", 2, FIRST, PLAIN),
+    spec("pexpiretime", 2, FIRST, LOOK),
     spec("pfadd", -2, FIRST, PLAIN),
     spec("pfcount", -2, ALL, PLAIN),
     spec("pfdebug", 3, SECOND, PLAIN),
     spec("pfmerge", -2, ALL, PLAIN),
-    spec("pttl", 2, FIRST, PLAIN),
+    spec("pttl", 2, FIRST, LOOK),
     spec("rpop", -2, FIRST, CONTENT),
     spec("rpoplpush", 3, TWO, PLAIN),
     spec("rpush", -3, FIRST, CONTENT),
@@ -285,9 +287,9 @@ pub(super) const TABLE: &[Spec] = &[
     spec("srem", -3, FIRST, CONTENT),
     spec("sscan", -3, FIRST, PLAIN),
     spec("sunion", -2, ALL, PLAIN),
-    spec("touch", -2, ALL, PLAIN),
-    spec("ttl", 2, FIRST, PLAIN),
-    spec("type", 2, FIRST, PLAIN),
+    spec("touch", -2, ALL, Class::Lock(LockUse::Exists)),
+    spec("ttl", 2, FIRST, LOOK),
+    spec("type", 2, FIRST, LOOK),
     spec("vadd", -1, FIRST, PLAIN),
     spec("vcard", -1, FIRST, PLAIN),
     spec("vdim", -1, FIRST, PLAIN),

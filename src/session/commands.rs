@@ -138,6 +138,8 @@ impl Session {
     fn decide(&mut self, args: Args<'_>, cx: &mut Cx<'_>) -> Taken {
         let route = match router::route(args, &cx.shared.rules) {
             Route::Lock(LockUse::Content) if !self.writes_held_content(args, cx) => Route::Upstream,
+            // Between MULTI and EXEC Redis alone answers.
+            Route::Lock(LockUse::Look) if self.state.transaction.is_some() => Route::Upstream,
             route => route,
         };
         let view = cx.shared.board.view();

@@ -151,7 +151,7 @@ fn kind(class: Class) -> &'static str {
         }
         Class::State(_) => "state",
         Class::Lock(lock_use) => match lock_use {
-            LockUse::Get | LockUse::Mget | LockUse::Exists => "read",
+            LockUse::Get | LockUse::Mget | LockUse::Exists | LockUse::Look => "read",
             // SET stands in two rows; with NX it is an acquire.
             LockUse::Set => "overwrite",
             LockUse::Setnx => "acquire",

@@ -1,6 +1,7 @@
 //! Lock commands that are one question to Redis and one answer: reads whose values are shown as
 //! the client wrote them, releases, and what Lockside adds to an answer.
 
+mod look;
 mod unsure;
 
 use std::time::Duration;
@@ -32,6 +33,8 @@ pub(super) enum Purpose {
     /// The values of these lock keys are shown as their clients wrote them: one key for a single
     /// value, one entry an element for an array; or it is shown how many of them there are.
     View(Vec<Option<Vec<u8>>>),
+    /// TTL, TYPE and their kin.
+    Look(LockKey),
     /// GETDEL: a view, and a release when there was a value.
     TakeOut(LockKey),
     /// DEL, UNLINK: the named locks are free once Redis has answered.
@@ -68,7 +71,7 @@ impl Exchange {
         scope: &mut Scope<'_, '_>,
     ) -> (Option<Box<Operation>>, Flow) {
         let purpose = purpose(lock_use, args, scope);
-        let may_repeat = matches!(purpose, Purpose::View(_));
+        let may_repeat = matches!(purpose, Purpose::View(_) | Purpose::Look(_));
         Self::start(args.frame(), purpose, may_repeat, scope)
     }
 
@@ -188,6 +191,10 @@ impl Exchange {
         scope.witness_answer(&self.purpose, &reply);
         match &self.purpose {
             Purpose::Pass => return scope.answer(frame),
+            Purpose::Look(lock) => {
+                let lock = lock.clone();
+                return self.look(&lock, frame, scope);
+            }
             Purpose::View(keys) => {
                 if view::is_doubtful(&reply, keys, scope.shared())
                     && let Some((ticket, until)) = scope.read_for_look()
@@ -350,7 +357,7 @@ impl Purpose {
     pub(super) fn locks(&self, db: u32) -> Vec<LockKey> {
         match self {
             Self::View(keys) => keys.iter().flatten().map(|key| LockKey::new(db, key)).collect(),
-            Self::TakeOut(lock) => vec![lock.clone()],
+            Self::TakeOut(lock) | Self::Look(lock) => vec![lock.clone()],
             Self::Delete(locks) => locks.clone(),
             _ => Vec::new(),
         }
@@ -358,7 +365,7 @@ impl Purpose {
 
     /// True for a client's command on locks.
     fn is_on_locks(&self) -> bool {
-        matches!(self, Self::View(_) | Self::TakeOut(_) | Self::Delete(_))
+        matches!(self, Self::View(_) | Self::Look(_) | Self::TakeOut(_) | Self::Delete(_))
     }
 
     /// True for what ends whatever hold it meets.
@@ -449,6 +456,7 @@ pub(super) fn purpose(lock_use: &LockUse, args: Args<'_>, scope: &Scope<'_, '_>)
             let known = |key: &[u8]| shared.rules.find(key).is_some().then(|| key.to_vec());
             Purpose::View(args.iter().skip(1).map(known).collect())
         }
+        LockUse::Look => Purpose::Look(scope.lock_key(args.get(1).unwrap_or_default())),
         LockUse::Getdel => Purpose::TakeOut(scope.lock_key(args.get(1).unwrap_or_default())),
         LockUse::Delete => Purpose::Delete(lock_keys().map(|key| scope.lock_key(key)).collect()),
         _ => Purpose::Pass,

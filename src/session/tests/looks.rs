@@ -190,3 +190,32 @@ fn a_release_without_redis_reads_first() {
     strict.answer(2, Outcome::Released);
     assert_eq!(strict.told(), ":1\r\n");
 }
+
+/// Redis has lost it, and nobody has noticed yet: who asks by TTL or TYPE is told what the ledger has.
+#[test]
+fn a_lock_that_redis_has_lost_has_its_ttl_and_type() {
+    for (line, reply, told) in [
+        ("PTTL lock:a", ":-2\r\n", ":-1\r\n"),
+        ("TTL lock:a", ":-2\r\n", ":-1\r\n"),
+        ("EXPIRETIME lock:a", ":-2\r\n", ":-1\r\n"),
+        ("TYPE lock:a", "+none\r\n", "+string\r\n"),
+        ("TOUCH lock:a", ":0\r\n", ":1\r\n"),
+    ] {
+        let mut strict = Strict::held_by(TOKEN);
+        strict.client(&[line]);
+        strict.assert_sent(&[line]);
+        strict.redis(reply);
+        assert_eq!((strict.told().as_str(), strict.did()), (told, vec![touched()]), "{line}");
+        // What Redis has is shown as it says it, and so is what nobody holds.
+        let mut strict = Strict::new();
+        strict.client(&[line]);
+        strict.redis(reply);
+        assert_eq!((strict.told().as_str(), strict.did()), (reply, vec![]), "{line}: free");
+    }
+    let mut strict = in_company();
+    strict.client(&["PTTL lock:a"]);
+    strict.redis(":-2\r\n");
+    assert_eq!(strict.told(), "");
+    strict.read(1, Some(TOKEN));
+    assert_eq!(strict.told(), ":-1\r\n");
+}

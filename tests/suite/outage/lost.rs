@@ -18,6 +18,25 @@ fn a_holder_whose_key_was_deleted_looks_and_releases() {
     }
 }
 
+/// Whoever sees -2 takes its lock for lost.
+#[test]
+fn a_holder_whose_key_was_deleted_asks_for_its_ttl() {
+    let Some(mut stage) = Stage::start() else { return };
+    for (look, there) in [
+        ("PTTL", ":-1\r\n"),
+        ("TTL", ":-1\r\n"),
+        ("PEXPIRETIME", ":-1\r\n"),
+        ("TYPE", "+string\r\n"),
+        ("TOUCH", ONE),
+    ] {
+        let key = format!("lock:{look}");
+        stage.take(&key, A);
+        stage.redis.ask(&format!("DEL {key}"));
+        assert_eq!(answer(&mut stage.holder, &format!("{look} {key}")), there, "{look}");
+        assert_eq!(answer(&mut stage.holder, &format!("DEL {key}")), ONE);
+    }
+}
+
 #[test]
 fn a_holder_whose_key_was_overwritten_looks_and_releases() {
     let Some(mut stage) = Stage::start() else { return };

@@ -6,11 +6,14 @@ use std::time::Duration;
 use crate::resp::reply::Reply;
 
 use super::super::{Flow, Scope, hold, view};
-use super::{Exchange, Purpose};
+use super::{Exchange, Purpose, look};
 
 impl Exchange {
     /// What a look is told; nothing yet, where nobody knows.
     pub(super) fn show(&mut self, frame: &[u8], scope: &mut Scope<'_, '_>) -> Flow {
+        if let Purpose::Look(lock) = &self.purpose {
+            return look::settled(lock, frame, scope);
+        }
         let Purpose::View(keys) = &self.purpose else { return Flow::Close };
         let Some((reply, _)) = Reply::parse(frame) else { return Flow::Close };
         if !view::names_another(&reply, keys, scope) {

@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test prove soak bench bench-ledger setup build test-rust test-clients test-sheets sheets-emulator
+.PHONY: help demo test prove soak bench bench-ledger bench-sheets setup build test-rust test-clients test-sheets sheets-emulator
 
 PYTHON := .venv/bin/python
 
@@ -59,6 +59,12 @@ bench-ledger: ## Measure the ledger, an outage and the recovery
 	@$(MAKE) --no-print-directory build
 	$(PYTHON) tests/bench/outage.py
 	cargo bench --locked --bench ledger
+
+bench-sheets: ## Measure a sheet as the ledger, on the emulator
+	@tests/setup bench
+	@$(MAKE) --no-print-directory build
+	@cargo build --locked --quiet --example sheets-emulator
+	$(PYTHON) tests/bench/sheets.py
 
 setup: ## Install what the tests need
 	@tests/setup test

@@ -99,7 +99,9 @@ fn starting(path: &Path) -> io::Result<Option<File>> {
 /// `ledger.db` has `ledger.db.live` beside it, also where a link leads to it. Never removed: who still
 /// has the old file open would be alone with it.
 fn open(path: &Path, what: &str) -> io::Result<File> {
-    let path = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    // The ledger itself may not be there yet.
+    let target = path.read_link().map(|target| path.parent().unwrap_or(path).join(target));
+    let path = path.canonicalize().or(target).unwrap_or_else(|_| path.to_path_buf());
     let mut name = path.into_os_string();
     name.push(".");
     name.push(what);
@@ -158,11 +160,15 @@ mod tests {
     fn a_link_leads_to_the_same_ledger() {
         let folder = tempfile::tempdir().unwrap();
         let (path, link) = (folder.path().join("ledger.db"), folder.path().join("link.db"));
-        std::fs::write(&path, "").unwrap();
-        std::os::unix::fs::symlink(&path, &link).unwrap();
-        let mut first = Presence::serve(&path).unwrap().unwrap();
-        first.begun();
-        assert!(!Presence::serve(&link).unwrap().unwrap().was_alone());
-        assert!(Presence::alone(&link).unwrap().is_none());
+        std::os::unix::fs::symlink("ledger.db", &link).unwrap();
+        for is_there in [false, true] {
+            if is_there {
+                std::fs::write(&path, "").unwrap();
+            }
+            let mut first = Presence::serve(&link).unwrap().unwrap();
+            first.begun();
+            assert!(!Presence::serve(&path).unwrap().unwrap().was_alone(), "{is_there}");
+            assert!(Presence::alone(&link).unwrap().is_none());
+        }
     }
 }

@@ -326,7 +326,7 @@ impl Worker {
         loop {
             let Some(accepted) = self.listeners.get(listener).map(Listener::accept) else { return };
             match accepted {
-                Ok((client, peer)) => self.welcome(client, peer, now),
+                Ok((client, peer)) => self.welcome(client, peer),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if listener::is_passing(&error) => {}
                 Err(error) => {
@@ -339,7 +339,7 @@ impl Worker {
         }
     }
 
-    fn welcome(&mut self, mut client: Stream, peer: Arc<str>, now: Instant) {
+    fn welcome(&mut self, mut client: Stream, peer: Arc<str>) {
         if self.common.clients.fetch_add(1, Ordering::Relaxed) >= self.common.limits.max_clients {
             self.common.clients.fetch_sub(1, Ordering::Relaxed);
             listener::turn_away(&mut client);
@@ -356,7 +356,7 @@ impl Worker {
             return;
         }
         let session = Session::new((index, generation), peer);
-        let conn = Conn::new(session, client, Token(token | LINK), now);
+        let conn = Conn::new(session, client, Token(token | LINK));
         entry.insert(Slot { conn: Box::new(conn), generation, buffered: 0 });
     }
 

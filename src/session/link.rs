@@ -134,8 +134,10 @@ impl Session {
             }
             return;
         }
-        // What it has asked on a new link is answered first, and then it has gone on.
-        if cx.shared.reports.good_probes() >= before + 2 && self.pipeline.is_empty() {
+        if !self.pipeline.is_empty() {
+            // What it has asked on a new link is answered there, and then it has gone on.
+            self.watch_over_state(cx);
+        } else if cx.shared.reports.good_probes() >= before + 2 {
             self.end = Some(End::Now);
         } else {
             self.orphaned = Some(before);
@@ -169,9 +171,10 @@ impl Session {
     }
 
     /// A command on the connection's state never takes long at Redis: if it has no reply in time
-    /// while Redis answers others, the link is dead.
+    /// while Redis answers others, the link is dead. Watched in every mode: a link that died with an
+    /// outage may be noticed after it.
     pub(super) fn watch_over_state(&mut self, cx: &Cx<'_>) {
-        if self.pipeline.head().is_some_and(Expectation::is_quick) && cx.shared.reports.expects() {
+        if self.pipeline.head().is_some_and(Expectation::is_quick) {
             self.doom(cx);
         }
     }

@@ -42,7 +42,7 @@ pub(super) enum After {
 const READS_A_TURN: usize = 8;
 
 impl Conn {
-    pub(super) fn new(session: Session, client: Stream, link_token: Token, now: Instant) -> Self {
+    pub(super) fn new(session: Session, client: Stream, link_token: Token) -> Self {
         Self {
             session,
             io: Io {
@@ -53,7 +53,6 @@ impl Conn {
                 link_error: None,
                 link_token,
                 attempt: 0,
-                now,
             },
             input: BytesMut::new(),
             client_readable: true,
@@ -150,7 +149,6 @@ impl Driver<'_, '_> {
 
     /// Does what the sockets allow now.
     pub(super) fn run(&mut self) -> After {
-        self.conn.io.now = self.turn.now;
         self.check_deadlines();
         self.flush();
         let mut more = self.read_link();
@@ -188,7 +186,7 @@ impl Driver<'_, '_> {
             io.client_died();
         }
         let Some(link) = &mut io.link else { return };
-        if !link.connected && !link.out.is_empty() {
+        if !link.connected {
             match link.stream.take_error() {
                 Ok(None) if link.stream.is_connected() => {
                     link.connected = true;

@@ -34,7 +34,6 @@ pub(super) struct Io {
     pub(super) link_error: Option<String>,
     pub(super) link_token: Token,
     pub(super) attempt: usize,
-    pub(super) now: Instant,
 }
 
 /// What one connection needs of its worker for a turn.
@@ -108,7 +107,7 @@ impl Wired<'_> {
                     stream,
                     out: Outbox::default(),
                     connected: false,
-                    connect_by: self.io.now + self.turn.limits.connect_timeout,
+                    connect_by: self.turn.now + self.turn.limits.connect_timeout,
                     readable: false,
                     closed: false,
                     shut: false,

@@ -65,3 +65,31 @@ fn what_was_asked_again_does_not_wait_for_ever() {
     rig.with(Session::timed_out);
     assert!(rig.told().starts_with('-') && !rig.session.has_ended());
 }
+
+/// A link that died with an outage, and nobody noticed before Redis was there again, nor knows yet
+/// which run of Redis it is: what it was asked is answered all the same.
+#[test]
+fn a_dead_link_is_found_while_redis_is_brought_in_line() {
+    let mut rig = Rig::new();
+    rig.shared.board.show(Mode::Recovering, true);
+    rig.client(&["HELLO 3"]);
+    for probes in [1, 2] {
+        assert!(rig.session.awaits_ledger(), "watched after {probes} looks");
+        (0..probes).for_each(|_| rig.shared.reports.count_good());
+        rig.with(Session::timed_out);
+    }
+    assert!(rig.told().starts_with("-TRYAGAIN lockside: unknown outcome"));
+    assert_eq!((rig.wires.links, rig.session.deadline()), (1, None));
+}
+
+/// So is one that was opened after Redis had closed another, while nobody knew whom that meant.
+#[test]
+fn a_dead_link_after_one_that_was_closed_is_found() {
+    let mut rig = closed_by_redis();
+    rig.client(&["SCRIPT LOAD \"return 1\""]);
+    for _ in 0..2 {
+        look(&mut rig);
+    }
+    assert!(rig.told().starts_with("-TRYAGAIN lockside: unknown outcome"));
+    assert!(!rig.session.has_ended());
+}

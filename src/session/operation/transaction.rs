@@ -260,8 +260,10 @@ impl Executing {
     fn answer_lost(&mut self, losses: &[Loss], scope: &mut Scope<'_, '_>) -> Flow {
         let mut error = Vec::new();
         encode::error(&mut error, script::lost_to(losses, scope).as_bytes());
-        for (place, _) in &self.taken {
-            self.elements[*place].clone_from(&error);
+        // Looks behind it have shown what was given back.
+        let taken = self.taken.iter().map(|(place, _)| *place);
+        for place in taken.chain(self.said.own.iter().copied()) {
+            self.elements[place].clone_from(&error);
         }
         let flow = self.answer(scope);
         crash::here("exec-refused");
@@ -303,6 +305,10 @@ impl Executing {
                 }
                 if matches!(*purpose, Purpose::View(_) | Purpose::Look(_)) {
                     self.said.looks.push(place);
+                    let looked = purpose.locks(db);
+                    if self.taken.iter().any(|(_, taken)| looked.contains(&taken.lock)) {
+                        self.said.own.push(place);
+                    }
                 }
                 let (taken, seen) = (&mut self.taken, &*self.said.seen);
                 let at = Place { db, seen, touched: &self.touched };

@@ -138,8 +138,6 @@ impl Session {
     fn decide(&mut self, args: Args<'_>, cx: &mut Cx<'_>) -> Taken {
         let route = match router::route(args, &cx.shared.rules) {
             Route::Lock(LockUse::Content) if !self.writes_held_content(args, cx) => Route::Upstream,
-            // Between MULTI and EXEC Redis alone answers.
-            Route::Lock(LockUse::Look) if self.state.transaction.is_some() => Route::Upstream,
             route => route,
         };
         let view = cx.shared.board.view();
@@ -175,6 +173,13 @@ impl Session {
             Route::Exec if self.queued.is_empty() => {
                 self.pipeline.expect(Change::Exec);
                 Taken::Forward
+            }
+            // What is queued on a link can't be verified any more.
+            Route::State(StateUse::Multi) if self.has_to_verify(&route, view, cx) => {
+                if self.pipeline.is_empty() && !cx.wires.client_is_behind() {
+                    self.run(Operation::verify, cx);
+                }
+                Taken::Later
             }
             Route::State(state_use) if state_use != StateUse::Sync => {
                 match change::parse(state_use, args) {
@@ -229,10 +234,10 @@ impl Session {
         keys.peek().is_some() && keys.all(such)
     }
 
-    /// True before the first lock command on a new link.
+    /// True before the first lock command on a new link, or the first transaction.
     fn has_to_verify(&self, route: &Route, view: View, cx: &Cx<'_>) -> bool {
         !self.verified
-            && matches!(route, Route::Lock(_))
+            && matches!(route, Route::Lock(_) | Route::State(StateUse::Multi))
             && view.mode == Mode::Healthy
             && self.state.transaction.is_none()
             && !self.state.only_listens()

@@ -5,6 +5,7 @@ mod company;
 mod fast;
 mod links;
 mod looks;
+mod lost_in_multi;
 mod multi;
 mod over;
 mod serve;

@@ -214,10 +214,15 @@ impl Scope<'_, '_> {
     /// The ledger has these releases now: if repairs were made since the command was sent, they
     /// may have put the locks back, and are to look again.
     pub(super) fn look_again(&self, released: &[LockKey]) {
-        let (before, now) = (self.state.repairs_before, self.shared().repairs.activity());
-        if before % 2 == 1 || now != before {
+        if self.has_repaired() {
             released.iter().for_each(|key| self.shared().repairs.touch(key));
         }
+    }
+
+    /// True if repairs were made since the operation under way began.
+    pub(super) fn has_repaired(&self) -> bool {
+        let (before, now) = (self.state.repairs_before, self.shared().repairs.activity());
+        before % 2 == 1 || now != before
     }
 
     /// Gives up a claim that has won, because nobody was told of it.

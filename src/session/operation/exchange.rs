@@ -4,6 +4,8 @@
 mod look;
 mod unsure;
 
+pub(super) use look::{is_nothing, look_settled};
+
 use std::time::Duration;
 
 use crate::command::{KeyspaceUse, LockUse};

@@ -25,8 +25,7 @@ use super::exchange::Exchange;
 use super::settle::{Loss, Next, Settlement};
 use super::{Flow, Operation, Scope, TIMED};
 pub(super) use enveloped::{Effect, Enveloped};
-use held::Held;
-pub(super) use held::says_no;
+pub(super) use held::{Held, says_no};
 
 #[derive(Debug)]
 enum Step {

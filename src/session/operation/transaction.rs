@@ -2,6 +2,8 @@
 //! and before the client sees its reply (SPEC 3 and 5).
 
 mod disclaim;
+mod doubt;
+mod element;
 mod queueing;
 
 use crate::crash;
@@ -9,17 +11,17 @@ use crate::ledger::{self, Answer, Ticket};
 use crate::lock::record::LockKey;
 use crate::resp::encode;
 use crate::resp::reply::Reply;
-use crate::session::state::Seen;
 
-use super::acquire::{self, Ask, Form};
+use super::acquire::{self, Ask};
 use super::durable;
-use super::exchange::{self, Purpose};
+use super::exchange::Purpose;
 use super::over;
 use super::script::{self, Enveloped, RAN_OUT};
-use super::settle::{Loss, Next, Provisional, Settlement, value_guard};
-use super::view;
+use super::settle::{Loss, Next, Provisional, Settlement};
 use super::{Flow, Operation, Scope, TIMED};
 use disclaim::Said;
+use doubt::Doubts;
+use element::{Place, Touched, acquired, passed};
 pub(in crate::session) use queueing::Queueing;
 
 /// A lock command of the open transaction.
@@ -53,9 +55,13 @@ enum Step {
     /// The ledger is being read, before EXEC is sent.
     Reading(Ticket),
     Executing,
+    /// EXEC has run: the ledger is being read before what this reply says of locks is believed.
+    Looking(Ticket, Vec<u8>),
     /// DISCARD was sent in EXEC's place; this is the client's reply.
     Refusing(Vec<u8>),
-    Settling(Box<Settlement>),
+    Settling,
+    /// Redis is asked whether it has the locks at all that scripts have said no to.
+    Doubting,
 }
 
 /// An EXEC with lock commands in it.
@@ -70,6 +76,15 @@ pub(in crate::session) struct Executing {
     releases: Vec<ledger::Ask>,
     /// What its reply says of locks.
     said: Box<Said>,
+    /// Locks that the commands before this one have changed.
+    touched: Touched,
+    /// What was said no to though the ledger has a holder.
+    doubts: Box<Doubts>,
+    /// Of what was taken and released; and of what was taken, what is held now.
+    settlement: Option<Box<Settlement>>,
+    held: Vec<bool>,
+    /// The link was lost, and there is no new one.
+    link_lost: bool,
 }
 
 impl Executing {
@@ -105,6 +120,11 @@ impl Executing {
             taken: Vec::new(),
             releases: Vec::new(),
             said: Box::default(),
+            touched: Touched::default(),
+            doubts: Box::default(),
+            settlement: None,
+            held: Vec::new(),
+            link_lost: false,
         }
     }
 
@@ -150,16 +170,17 @@ impl Executing {
 
     pub(super) fn reply(&mut self, frame: &[u8], scope: &mut Scope<'_, '_>) -> Flow {
         match &mut self.step {
-            Step::Reading(_) => Flow::Close,
+            Step::Reading(_) | Step::Looking(..) => Flow::Close,
             Step::Executing => self.executed(frame, scope),
             Step::Refusing(reply) => {
                 scope.state.executed(false);
                 scope.answer(reply)
             }
-            Step::Settling(settlement) => {
-                let next = settlement.reply(frame, scope);
+            Step::Settling => {
+                let next = self.settlement.as_mut().map(|it| it.reply(frame, scope));
                 self.go_on(next, scope)
             }
+            Step::Doubting => self.doubted(frame, scope),
         }
     }
 
@@ -173,47 +194,76 @@ impl Executing {
         scope.state.executed(executed);
         let Some(reply) = reply.filter(|_| executed) else { return scope.answer(frame) };
         crash::here("exec-answered");
+        if self.may_be_wrong(&reply, scope)
+            && let Some((ticket, until)) = scope.read_for_look()
+        {
+            self.step = Step::Looking(ticket, frame.to_vec());
+            return Flow::Ledger { until };
+        }
+        self.settle(frame, scope)
+    }
+
+    /// EXEC has run and has this reply: makes good what it has done.
+    fn settle(&mut self, frame: &[u8], scope: &mut Scope<'_, '_>) -> Flow {
+        let Some((reply, _)) = Reply::parse(frame) else { return Flow::Close };
         self.elements = reply.elements().map(<[u8]>::to_vec).collect();
         for queued in std::mem::take(&mut self.queued) {
             self.translate(queued, scope);
         }
         let releases = std::mem::take(&mut self.releases);
         if self.taken.is_empty() && releases.is_empty() {
-            return self.answer(scope);
+            return self.doubt(scope);
         }
         let locks = self.taken.iter().map(|(_, provisional)| provisional.clone()).collect();
         let (settlement, next) = Settlement::begin(locks, releases, scope);
-        self.step = Step::Settling(Box::new(settlement));
-        self.go_on(next, scope)
+        self.step = Step::Settling;
+        self.settlement = Some(Box::new(settlement));
+        self.go_on(Some(next), scope)
     }
 
     pub(super) fn answered(&mut self, answer: &Answer, scope: &mut Scope<'_, '_>) -> Option<Flow> {
-        if matches!(self.step, Step::Reading(ticket) if ticket == answer.ticket) {
-            return Some(self.send(scope));
+        match &mut self.step {
+            Step::Reading(ticket) if *ticket == answer.ticket => Some(self.send(scope)),
+            Step::Looking(ticket, frame) if *ticket == answer.ticket => {
+                let frame = std::mem::take(frame);
+                Some(self.settle(&frame, scope))
+            }
+            Step::Settling => {
+                let next = self.settlement.as_mut()?.answered(answer, scope)?;
+                Some(self.go_on(Some(next), scope))
+            }
+            _ => None,
         }
-        let Step::Settling(settlement) = &mut self.step else { return None };
-        let next = settlement.answered(answer, scope)?;
-        Some(self.go_on(next, scope))
     }
 
     pub(super) fn ledger_late(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
-        if let Step::Reading(ticket) = self.step {
-            scope.shared().door.forget(ticket);
-            let mut reply = Vec::new();
-            encode::error(&mut reply, ABORTED.as_bytes());
-            return self.refuse(reply, scope);
+        match &mut self.step {
+            Step::Reading(ticket) => {
+                scope.shared().door.forget(*ticket);
+                let mut reply = Vec::new();
+                encode::error(&mut reply, ABORTED.as_bytes());
+                self.refuse(reply, scope)
+            }
+            Step::Looking(ticket, frame) => {
+                scope.shared().door.forget(*ticket);
+                let frame = std::mem::take(frame);
+                self.settle(&frame, scope)
+            }
+            _ => {
+                let next = self.settlement.as_mut().map(|it| it.ledger_late(scope));
+                self.go_on(next, scope)
+            }
         }
-        let Step::Settling(settlement) = &mut self.step else { return Flow::Close };
-        let next = settlement.ledger_late(scope);
-        self.go_on(next, scope)
     }
 
     /// Claims have lost, and all that was taken is given back: their elements say so.
     fn answer_lost(&mut self, losses: &[Loss], scope: &mut Scope<'_, '_>) -> Flow {
         let mut error = Vec::new();
         encode::error(&mut error, script::lost_to(losses, scope).as_bytes());
-        for (place, _) in &self.taken {
-            self.elements[*place].clone_from(&error);
+        // Looks behind it have shown what was given back.
+        let taken = self.taken.iter().map(|(place, _)| *place);
+        for place in taken.chain(self.said.own.iter().copied()) {
+            self.elements[place].clone_from(&error);
         }
         let flow = self.answer(scope);
         crash::here("exec-refused");
@@ -231,7 +281,9 @@ impl Executing {
                 if let Some((reply, _)) = Reply::parse(&element) {
                     scope.witness_reply(&ask.rule, &reply);
                 }
-                acquired(&ask, db, &element, scope, &mut out)
+                let taken = acquired(&ask, db, &element, scope, &mut out);
+                self.touched.note(taken.iter().map(|taken| &taken.lock));
+                taken
             }
             What::Enveloped(call) => {
                 let Some(effect) = call.read(&element, scope) else {
@@ -239,6 +291,8 @@ impl Executing {
                     return;
                 };
                 scope.witness_script(call.keys(), &effect);
+                self.doubts.note(place, db, &call, &effect, &self.touched, scope);
+                self.touched.note(effect.changed());
                 out = effect.reply;
                 self.said.scripts.push(place);
                 self.release(place, effect.releases);
@@ -249,12 +303,17 @@ impl Executing {
                 if let Some((reply, _)) = Reply::parse(&element) {
                     scope.witness_answer(&purpose, &reply);
                 }
-                if matches!(*purpose, Purpose::View(_)) {
+                if matches!(*purpose, Purpose::View(_) | Purpose::Look(_)) {
                     self.said.looks.push(place);
+                    let looked = purpose.locks(db);
+                    if self.taken.iter().any(|(_, taken)| looked.contains(&taken.lock)) {
+                        self.said.own.push(place);
+                    }
                 }
                 let (taken, seen) = (&mut self.taken, &*self.said.seen);
-                let at = Place { db, seen };
+                let at = Place { db, seen, touched: &self.touched };
                 let releases = passed(&purpose, at, &element, taken, scope, &mut out);
+                self.touched.follow(&purpose, db);
                 self.release(place, releases);
                 Vec::new()
             }
@@ -275,8 +334,9 @@ impl Executing {
         self.releases.extend(releases);
     }
 
-    fn go_on(&mut self, next: Next, scope: &mut Scope<'_, '_>) -> Flow {
-        let Step::Settling(settlement) = &self.step else { return Flow::Close };
+    /// None: there is nothing to settle.
+    fn go_on(&mut self, next: Option<Next>, scope: &mut Scope<'_, '_>) -> Flow {
+        let (Some(next), Some(settlement)) = (next, &self.settlement) else { return Flow::Close };
         let ended = settlement.ended_before().to_vec();
         match next {
             Next::Blocked(text) if text == durable::NOT_RELEASED && self.has_seen(&ended) => {
@@ -298,15 +358,22 @@ impl Executing {
                     encode::error(&mut error, format!("{RAN_OUT}: {lost}").as_bytes());
                     self.elements[*place] = error;
                 }
-                let flow = self.disclaim(&ended, scope);
-                crash::here("exec-told");
-                let end = scope.cx.wires.client_accepted();
-                if let Step::Settling(settlement) = &self.step {
-                    scope.grants.extend(settlement.grants(&held, end));
-                }
-                flow
+                self.held = held;
+                self.doubt(scope)
             }
         }
+    }
+
+    /// All is settled.
+    fn tell(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
+        let ended = self.settlement.as_ref().map_or_else(Vec::new, |it| it.ended_before().to_vec());
+        let flow = self.disclaim(&ended, scope);
+        if let Some(settlement) = &self.settlement {
+            crash::here("exec-told");
+            let end = scope.cx.wires.client_accepted();
+            scope.grants.extend(settlement.grants(&self.held, end));
+        }
+        flow
     }
 
     fn answer(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
@@ -317,13 +384,12 @@ impl Executing {
     }
 
     pub(super) fn reopened(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
-        match &mut self.step {
-            Step::Settling(settlement) => {
-                settlement.reopened(scope);
-                TIMED
-            }
-            Step::Reading(_) | Step::Executing | Step::Refusing(_) => Flow::Close,
-        }
+        let (Step::Settling, Some(settlement)) = (&self.step, &mut self.settlement) else {
+            return Flow::Close;
+        };
+        self.link_lost = false;
+        settlement.reopened(scope);
+        TIMED
     }
 
     pub(super) fn link_failed(
@@ -332,10 +398,24 @@ impl Executing {
         connected: bool,
         scope: &mut Scope<'_, '_>,
     ) -> Flow {
+        self.link_lost = true;
         match &mut self.step {
-            Step::Settling(settlement) => {
-                let next = settlement.lost(scope);
+            Step::Settling => {
+                let next = self.settlement.as_mut().map(|it| it.lost(scope));
                 self.go_on(next, scope)
+            }
+            Step::Doubting => self.doubt(scope),
+            Step::Looking(ticket, frame) => {
+                scope.shared().door.forget(*ticket);
+                let frame = std::mem::take(frame);
+                match self.settle(&frame, scope) {
+                    // What it has just sent went nowhere.
+                    Flow::Wait { .. } | Flow::Ledger { .. } => {
+                        let next = self.settlement.as_mut().map(|it| it.lost(scope));
+                        self.go_on(next, scope)
+                    }
+                    flow => flow,
+                }
             }
             // EXEC was sent, or the whole transaction was never heard of.
             Step::Refusing(reply) => {
@@ -353,89 +433,6 @@ impl Executing {
             }
         }
     }
-}
-
-/// An acquire's element: Redis has answered a SET NX.
-fn acquired(
-    ask: &Ask,
-    db: u32,
-    element: &[u8],
-    scope: &mut Scope<'_, '_>,
-    out: &mut Vec<u8>,
-) -> Vec<Provisional> {
-    let reply = Reply::parse(element).map(|(reply, _)| reply);
-    let granted = match (&reply, ask.form) {
-        (Some(Reply::Simple(_)), _) => true,
-        (Some(Reply::Null), Form::SetGet) => true,
-        (Some(Reply::Null), Form::Setnx) => {
-            encode::integer(out, 0);
-            return Vec::new();
-        }
-        (Some(Reply::Bulk(_)), Form::SetGet) => {
-            view::show(element, &[Some(ask.key.clone())], scope.shared(), out);
-            return Vec::new();
-        }
-        _ => false,
-    };
-    if !granted {
-        out.extend_from_slice(element);
-        return Vec::new();
-    }
-    ask.granted_reply(scope.state.protocol, out);
-    let lock = LockKey::new(db, &ask.key);
-    let record = ask.record(scope.client(), scope.shared());
-    vec![Provisional {
-        lock,
-        guard: value_guard(&ask.stored),
-        record,
-        safety_ttl: ask.safety_ttl(),
-        persistent: ask.is_persistent(),
-    }]
-}
-
-/// Where a queued command has worked, and what its client has read of the locks that it watches.
-#[derive(Clone, Copy)]
-struct Place<'a> {
-    db: u32,
-    seen: &'a [Seen],
-}
-
-/// The element of a command that was queued as it came, and what it has released. `taken` loses
-/// the locks that it has released, and follows those that it has moved.
-fn passed(
-    purpose: &Purpose,
-    Place { db, seen }: Place<'_>,
-    element: &[u8],
-    taken: &mut Vec<(usize, Provisional)>,
-    scope: &Scope<'_, '_>,
-    out: &mut Vec<u8>,
-) -> Vec<ledger::Ask> {
-    let reply = Reply::parse(element).map(|(reply, _)| reply);
-    let shared = scope.shared();
-    if let Purpose::TakeOut(lock) = purpose {
-        view::show(element, &[Some(lock.key().to_vec())], shared, out);
-    } else if let Purpose::View(keys) = purpose {
-        view::show(element, keys, shared, out);
-    } else if !purpose.show_deleted(element, scope, out) {
-        out.extend_from_slice(element);
-    }
-    let releases = reply.map_or_else(Vec::new, |reply| purpose.releases(&reply, db, seen, scope));
-    match (purpose, reply) {
-        (Purpose::TakeOut(lock), Some(Reply::Bulk(_))) => {
-            taken.retain(|(_, earlier)| earlier.lock != *lock);
-        }
-        (Purpose::Delete(locks), Some(Reply::Integer(_))) => {
-            taken.retain(|(_, earlier)| !locks.contains(&earlier.lock));
-        }
-        (Purpose::Keyspace(keyspace_use, args), Some(Reply::Simple(_))) => {
-            taken.retain_mut(|(_, earlier)| {
-                let now = exchange::after_keyspace(*keyspace_use, args, db, &earlier.lock);
-                now.map(|now| earlier.lock = now).is_some()
-            });
-        }
-        _ => {}
-    }
-    releases
 }
 
 const CHANGED: &str = "EXECABORT Transaction discarded: lockside: a lock of it is being repaired; nothing \

@@ -31,13 +31,46 @@ pub(super) fn is_doubtful(reply: &Reply<'_>, keys: &[Option<Vec<u8>>], shared: &
 /// read: that is the truth (SPEC 2). What Redis has else is brought in line.
 pub(super) fn answer(frame: &[u8], keys: &[Option<Vec<u8>>], scope: &mut Scope<'_, '_>) -> Flow {
     let Some((reply, _)) = Reply::parse(frame) else { return Flow::Close };
-    let holders = contradictions(&reply, keys, scope);
+    let holders = contradictions(&reply, keys, scope.state.db, scope);
     holders.iter().for_each(|Contradiction { lock, .. }| scope.shared().repairs.touch(lock));
     let seen = seen(&reply, keys, &holders, scope);
     seen.into_iter().for_each(|one| scope.state.saw(one));
     let mut out = Vec::new();
     show_with(frame, keys, &holders, scope.shared(), &mut out);
     scope.answer(&out)
+}
+
+/// The same for a look in a transaction that worked in database `db`; not of locks that the transaction
+/// has changed before. In `fast` another holder than the ledger's is shown as Redis has it, and looked at.
+pub(super) fn correct(
+    frame: &[u8],
+    keys: &[Option<Vec<u8>>],
+    db: u32,
+    is_changed: impl Fn(&LockKey) -> bool,
+    scope: &Scope<'_, '_>,
+    out: &mut Vec<u8>,
+) {
+    let Some((reply, _)) = Reply::parse(frame) else { return };
+    let is_open = |key: &&Vec<u8>| !is_changed(&LockKey::new(db, key));
+    let open: Vec<Option<Vec<u8>>> =
+        keys.iter().map(|key| key.as_ref().filter(is_open).cloned()).collect();
+    let mut holders = contradictions(&reply, &open, db, scope);
+    holders.iter().for_each(|holder| scope.shared().repairs.touch(&holder.lock));
+    if scope.shared().guarantee != Guarantee::Strict {
+        holders.retain(|holder| !has_value(&reply, holder.place));
+    }
+    show_with(frame, keys, &holders, scope.shared(), out);
+}
+
+/// True if the reply has a value there.
+fn has_value(reply: &Reply<'_>, place: usize) -> bool {
+    match reply {
+        Reply::Aggregate { .. } => {
+            let element = reply.elements().nth(place).and_then(Reply::parse);
+            matches!(element, Some((Reply::Bulk(_), _)))
+        }
+        single => matches!(single, Reply::Bulk(_)),
+    }
 }
 
 /// `fast`: true if Redis shows another holder of one of these locks than the ledger has. They are looked
@@ -50,15 +83,8 @@ pub(super) fn names_another(
     if scope.shared().guarantee == Guarantee::Strict {
         return false;
     }
-    let elements: Vec<Reply<'_>> = match reply {
-        Reply::Aggregate { .. } => {
-            reply.elements().filter_map(Reply::parse).map(|it| it.0).collect()
-        }
-        single => vec![*single],
-    };
-    let has_value = |at: usize| matches!(elements.get(at), Some(Reply::Bulk(_)));
-    let mut others = contradictions(reply, keys, scope);
-    others.retain(|other| has_value(other.place));
+    let mut others = contradictions(reply, keys, scope.state.db, scope);
+    others.retain(|other| has_value(reply, other.place));
     others.iter().for_each(|other| scope.shared().repairs.touch(&other.lock));
     !others.is_empty()
 }
@@ -77,6 +103,7 @@ struct Contradiction {
 fn contradictions(
     reply: &Reply<'_>,
     keys: &[Option<Vec<u8>>],
+    db: u32,
     scope: &Scope<'_, '_>,
 ) -> Vec<Contradiction> {
     let shared = scope.shared();
@@ -84,7 +111,7 @@ fn contradictions(
         return Vec::new();
     }
     let held = |(place, key): (usize, &Option<Vec<u8>>)| {
-        let lock = LockKey::new(scope.state.db, key.as_ref()?);
+        let lock = LockKey::new(db, key.as_ref()?);
         let record = shared.table.find(&lock).filter(|record| is_held(&lock, record, scope))?;
         Some(Contradiction { place, lock, record })
     };

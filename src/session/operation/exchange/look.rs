@@ -17,8 +17,7 @@ impl Exchange {
     pub(super) fn look(&mut self, lock: &LockKey, frame: &[u8], scope: &mut Scope<'_, '_>) -> Flow {
         let rule = scope.shared().rules.find(lock.key());
         let is_persistent = rule.is_some_and(|rule| rule.mode == Mode::Persistent);
-        let is_nothing = [NO_TTL, NO_TYPE].contains(&frame);
-        if !(is_persistent && is_nothing && scope.believes_ledger()) {
+        if !(is_persistent && is_nothing(frame) && scope.believes_ledger()) {
             return scope.answer(frame);
         }
         match scope.read_for_look() {
@@ -33,20 +32,36 @@ impl Exchange {
 
 /// The answer, by what the ledger has. Redis is brought in line.
 pub(super) fn settled(lock: &LockKey, frame: &[u8], scope: &mut Scope<'_, '_>) -> Flow {
-    let record = scope.shared().table.find(lock);
-    let Some(record) = record.filter(|record| view::is_held(lock, record, scope)) else {
-        return scope.answer(frame);
-    };
-    scope.shared().repairs.touch(lock);
-    if frame == NO_TTL {
-        return scope.answer(b":-1\r\n");
-    }
-    let name = match record.other.as_deref() {
-        None => Some("string"),
-        Some(mark) => content::type_of_mark(mark),
-    };
-    match name {
-        Some(name) => scope.answer(format!("+{name}\r\n").as_bytes()),
+    match look_settled(lock, frame, scope) {
+        Some(there) => scope.answer(&there),
         None => scope.answer(frame),
     }
+}
+
+/// What a client is told in place of Redis's "nothing", if the ledger has a holder. Redis is brought in
+/// line.
+pub(in crate::session::operation) fn look_settled(
+    lock: &LockKey,
+    frame: &[u8],
+    scope: &Scope<'_, '_>,
+) -> Option<Vec<u8>> {
+    if !is_nothing(frame) || !scope.believes_ledger() {
+        return None;
+    }
+    let record = scope.shared().table.find(lock);
+    let record = record.filter(|record| view::is_held(lock, record, scope))?;
+    scope.shared().repairs.touch(lock);
+    if frame == NO_TTL {
+        return Some(b":-1\r\n".to_vec());
+    }
+    let name = match record.other.as_deref() {
+        None => "string",
+        Some(mark) => content::type_of_mark(mark)?,
+    };
+    Some(format!("+{name}\r\n").into_bytes())
+}
+
+/// True for Redis's answer for a key that is not there.
+pub(in crate::session::operation) fn is_nothing(frame: &[u8]) -> bool {
+    [NO_TTL, NO_TYPE].contains(&frame)
 }

@@ -48,6 +48,31 @@ pub(in crate::session::operation) struct Effect {
     pub(in crate::session::operation) is_too_large: bool,
 }
 
+impl Effect {
+    /// The locks that it has changed in any way.
+    pub(in crate::session::operation) fn changed(&self) -> impl Iterator<Item = &LockKey> {
+        let told = self.releases.iter().filter_map(changed_by);
+        self.released.iter().chain(told).chain(self.taken.iter().map(|taken| &taken.lock))
+    }
+
+    /// True for a lock that it has changed.
+    pub(in crate::session::operation) fn has_changed(&self, lock: &LockKey) -> bool {
+        self.changed().any(|changed| changed == lock)
+    }
+}
+
+/// The lock that the ledger is told of a change of.
+fn changed_by(ask: &Ask) -> Option<&LockKey> {
+    match ask {
+        Ask::Release(key, ..)
+        | Ask::ReleaseValue { key, .. }
+        | Ask::ReleaseAny(key, _)
+        | Ask::Content { key, .. }
+        | Ask::Extend(key, ..) => Some(key),
+        _ => None,
+    }
+}
+
 /// One call of an envelope, with what is needed to send it and to read its reply.
 #[derive(Debug, Clone)]
 pub(in crate::session::operation) struct Enveloped {
@@ -132,7 +157,7 @@ impl Enveloped {
         self.keys.iter().map(|key| LockKey::new(db, key)).collect()
     }
 
-    /// The client's own command again; none for one whose arguments were forgotten.
+    /// The client's own command again; not for one whose arguments were forgotten.
     pub(in crate::session::operation) fn words(&self) -> Vec<Vec<u8>> {
         let Body::Script(script) = &self.body else { return self.args.clone() };
         let name = if self.read_only { "EVAL_RO" } else { "EVAL" };
@@ -148,12 +173,12 @@ impl Enveloped {
     }
 
     /// True for a command.
-    pub(super) fn is_command(&self) -> bool {
+    pub(in crate::session::operation) fn is_command(&self) -> bool {
         matches!(self.body, Body::Command(_))
     }
 
     /// True for a command that takes locks or does nothing.
-    pub(super) fn is_acquire(&self) -> bool {
+    pub(in crate::session::operation) fn is_acquire(&self) -> bool {
         const NAMES: [&[u8]; 2] = [b"msetnx", b"msetex"];
         let name = self.args.first().filter(|_| self.is_command());
         name.is_some_and(|name| NAMES.iter().any(|of| name.eq_ignore_ascii_case(of)))
@@ -171,7 +196,9 @@ impl Enveloped {
 
     /// The call was sent and will not be sent again.
     pub(in crate::session::operation) fn forget_arguments(&mut self) {
-        self.args = Vec::new();
+        // A command's name is one of them.
+        self.args.truncate(usize::from(self.is_command()));
+        self.args.shrink_to_fit();
     }
 
     /// Reads a reply; the table follows what was released. `None` if it makes no sense.

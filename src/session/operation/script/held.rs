@@ -4,9 +4,8 @@
 
 use std::sync::Arc;
 
-use crate::ledger::Ask;
 use crate::lock::content;
-use crate::lock::record::LockKey;
+use crate::lock::record::{LockKey, Record};
 use crate::lock::rule::Mode;
 use crate::lock::value;
 use crate::resp::reply::Reply;
@@ -22,7 +21,8 @@ impl Scripting {
         let rules = &scope.shared().rules;
         let is_persistent =
             |key: &Vec<u8>| rules.find(key).is_some_and(|rule| rule.mode == Mode::Persistent);
-        let is_left = |key: &Vec<u8>| is_persistent(key) && !has_changed(key, &effect, scope);
+        let has_changed = |key: &Vec<u8>| effect.has_changed(&scope.lock_key(key));
+        let is_left = |key: &Vec<u8>| is_persistent(key) && !has_changed(key);
         let may_be_wrong = !self.call.is_acquire()
             && (!effect.releases.is_empty() || says_no(&effect.reply) || !self.call.is_command())
             && self.call.keys.iter().any(is_left);
@@ -70,19 +70,6 @@ impl Scripting {
     }
 }
 
-/// True for a key whose lock a script has released or changed, in the session's database.
-fn has_changed(key: &[u8], effect: &Effect, scope: &Scope<'_, '_>) -> bool {
-    let lock = scope.lock_key(key);
-    let is_it = |ask: &Ask| {
-        matches!(ask, Ask::Release(key, ..)
-            | Ask::ReleaseValue { key, .. }
-            | Ask::ReleaseAny(key, _)
-            | Ask::Content { key, .. }
-            | Ask::Extend(key, ..) if *key == lock)
-    };
-    effect.released.contains(&lock) || effect.releases.iter().any(is_it)
-}
-
 /// True for a reply that may mean that there is nobody, or that it is another: nothing, nothing found, an
 /// error of the script's own.
 pub(in crate::session::operation) fn says_no(own: &[u8]) -> bool {
@@ -96,8 +83,8 @@ pub(in crate::session::operation) fn says_no(own: &[u8]) -> bool {
 }
 
 /// A lock that the ledger has a holder of.
-#[derive(Debug)]
-pub(super) struct Held {
+#[derive(Debug, Clone)]
+pub(in crate::session::operation) struct Held {
     lock: LockKey,
     stored: Arc<[u8]>,
     /// It is no string.
@@ -123,7 +110,7 @@ impl Held {
             && (call.is_look() || shared.door.has_company());
         call.keys.iter().find_map(|key| {
             let lock = scope.lock_key(key);
-            let record = shared.table.find(&lock).filter(|_| !has_changed(key, effect, scope))?;
+            let record = shared.table.find(&lock).filter(|_| !effect.has_changed(&lock))?;
             let stamp = shared.stamp_of(key);
             let content = record.other.as_deref().map(content::of_mark);
             let names = |arg: &Vec<u8>| match &content {
@@ -140,14 +127,25 @@ impl Held {
         })
     }
 
+    /// A lock that is held so.
+    pub(in crate::session::operation) fn of(lock: LockKey, record: Record) -> Self {
+        let (is_other, is_named) = (record.other.is_some(), false);
+        Self { lock, stored: record.stored, is_other, is_named }
+    }
+
+    /// The lock.
+    pub(in crate::session::operation) fn lock(&self) -> &LockKey {
+        &self.lock
+    }
+
     /// What Redis is asked.
-    pub(super) fn question(&self) -> [&[u8]; 2] {
+    pub(in crate::session::operation) fn question(&self) -> [&[u8]; 2] {
         [if self.is_other { b"EXISTS" } else { b"GET" }, self.lock.key()]
     }
 
     /// True if Redis, asked for the lock's value, has not this one; or nothing, of one that is no
     /// string. A user who may not ask has Redis's word.
-    pub(super) fn is_lost(&self, reply: Option<&Reply<'_>>) -> bool {
+    pub(in crate::session::operation) fn is_lost(&self, reply: Option<&Reply<'_>>) -> bool {
         match reply {
             Some(Reply::Null | Reply::Integer(0)) => true,
             Some(Reply::Bulk(stored)) => **stored != *self.stored,

@@ -16,6 +16,8 @@ pub(super) struct Said {
     /// Places of looks at locks, and of scripts.
     pub(super) looks: Vec<usize>,
     pub(super) scripts: Vec<usize>,
+    /// Places of looks at what the transaction has taken itself.
+    pub(super) own: Vec<usize>,
     /// What its client has read of the locks that it watches.
     pub(super) seen: Vec<Seen>,
 }

@@ -30,8 +30,10 @@ fn a_transaction_whose_claim_loses_says_to_whom() {
     let mut strict = Strict::new();
     strict.ask("MULTI", OK);
     strict.ask(TAKE, QUEUED);
+    // It would show what is given back.
+    strict.ask("GET lock:a", QUEUED);
     strict.client(&["EXEC"]);
-    strict.redis("*1\r\n+OK\r\n");
+    strict.redis(&format!("*2\r\n+OK\r\n$36\r\n{TOKEN}\r\n"));
     strict.asked();
     strict.sent();
     let claim = Claim {
@@ -49,7 +51,8 @@ fn a_transaction_whose_claim_loses_says_to_whom() {
     strict.answer(1, Outcome::Lost { holder: Some(holder) });
     strict.assert_sent(&[CAD]);
     strict.redis("*1\r\n:1\r\n");
-    assert_eq!(strict.told(), "*1\r\n-TRYAGAIN lockside: not acquired: lost to worker\r\n");
+    let lost = "-TRYAGAIN lockside: not acquired: lost to worker\r\n";
+    assert_eq!(strict.told(), format!("*2\r\n{lost}{lost}"));
 }
 
 /// The link of a session that waits for another's acquire is lost: when its turn comes, its new link

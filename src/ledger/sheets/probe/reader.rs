@@ -50,7 +50,8 @@ impl Reader {
         Ok(Self { store, clock, logs, saw, delays: Vec::new(), late: 0, never: 0, odd: 0 })
     }
 
-    /// Looks for each row from its acknowledgement on, until all are there and no more can come.
+    /// Looks for each row from its acknowledgement on, until all are there and no more can come. Once a row
+    /// was given up there is no more looking: it would take as long each time.
     pub(super) fn follow(&mut self, acks: &Receiver<Ack>) {
         let mut wanted: Vec<Wanted> = Vec::new();
         let new = |ack| Wanted { ack, is_late: false };
@@ -61,7 +62,7 @@ impl Reader {
                     Err(_) => return,
                 }
             }
-            if self.clock.is_over() {
+            if self.clock.is_over() || self.never > 0 {
                 return;
             }
             let read = self.read();

@@ -217,6 +217,12 @@ pub trait Door: Send + Sync {
         false
     }
 
+    /// True once the ledger was read since the process began: before, the lock table knows of no lock
+    /// that it did not grant itself. Cheap.
+    fn was_read(&self) -> bool {
+        true
+    }
+
     /// `fast`: for how long another sidecar may still have to write what Redis has granted through it
     /// by now. Zero where nobody else can have granted anything by Redis alone. What is read after
     /// that has it (SPEC 8).

@@ -13,7 +13,7 @@
 //! that is found out later, it stands in the trouble for ever.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
@@ -25,7 +25,10 @@ use super::store::{OpenError, Store, StoreError};
 use super::{Answer, Ask, Asker, Door, Query, Ticket, Told, Unavailable, Withdrawal};
 use crate::lock::record::LockKey;
 
+mod outlook;
 mod run;
+
+use outlook::Outlook;
 
 /// How long questions that need the store may wait ([`Ledger::history`]).
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(5);
@@ -114,42 +117,6 @@ struct Shared {
     writes: AtomicU64,
     /// For `fast`, what workers look at without a lock.
     outlook: Outlook,
-}
-
-/// What the last exchange has shown, for those who look at it at every acquire.
-struct Outlook {
-    /// Until when it is young enough, in milliseconds since `base` (SPEC 2: `ledger_poll` x 2).
-    calm_until: AtomicU64,
-    /// A live sidecar has lost Redis.
-    others_degraded: AtomicBool,
-    /// Another sidecar lives.
-    has_company: AtomicBool,
-    fence_high: AtomicU64,
-    conflicts: AtomicU64,
-}
-
-impl Outlook {
-    fn new() -> Self {
-        Self {
-            calm_until: AtomicU64::new(0),
-            others_degraded: AtomicBool::new(true),
-            has_company: AtomicBool::new(true),
-            fence_high: AtomicU64::new(0),
-            conflicts: AtomicU64::new(0),
-        }
-    }
-
-    /// An exchange has ended well.
-    fn show(&self, committer: &Committer, fold: &Fold, now: Now) {
-        self.fence_high.store(fold.fence_high(), Ordering::Release);
-        self.others_degraded.store(committer.has_others_degraded(now), Ordering::Release);
-        self.has_company.store(committer.has_company(now), Ordering::Release);
-        if let Some(read) = committer.read_since() {
-            let until = u64::try_from((read + committer.timing().poll() * 2).as_millis())
-                .unwrap_or(u64::MAX);
-            self.calm_until.store(until, Ordering::Release);
-        }
-    }
 }
 
 struct State {
@@ -374,6 +341,10 @@ impl Door for Ledger {
 
     fn has_company(&self) -> bool {
         self.shared.outlook.has_company.load(Ordering::Acquire)
+    }
+
+    fn was_read(&self) -> bool {
+        self.shared.outlook.was_read.load(Ordering::Acquire)
     }
 
     fn mirror_lag(&self) -> Duration {

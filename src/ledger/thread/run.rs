@@ -254,6 +254,7 @@ impl Runner {
             drop(fold);
             holders.extend(done.undecided);
             self.watcher.reset(&holders, &done.living);
+            self.shared.outlook.was_read.store(true, Ordering::Release);
             self.shared.state().opening = Opening::Done;
             self.shared.changed.notify_all();
         } else {

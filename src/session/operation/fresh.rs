@@ -139,6 +139,9 @@ impl Reading {
 const PAUSE: Duration = Duration::from_millis(5);
 const NOT_REPAIRED: &str =
     "TRYAGAIN lockside: nothing was done: the lock is being repaired in Redis; ask again";
+/// The error of what would be told that there is no such lock, before anybody could know.
+pub(super) const NEVER_READ: &str = "TRYAGAIN lockside: nothing was done: the ledger has not been \
+    read since this Lockside started, so it does not know who holds this lock; ask again";
 /// The error of a release before which the ledger could not be read.
 pub(super) const NOT_READ: &str =
     "TRYAGAIN lockside: nothing was done: the ledger has not answered in time";

@@ -169,6 +169,9 @@ impl Serving {
             {
                 self.make_true(reply, changes, companions, scope)
             }
+            Evaluation::Done { changes, .. } if changes.is_empty() && self.knows_nothing(scope) => {
+                scope.answer_error(fresh::NEVER_READ)
+            }
             Evaluation::Done { changes, .. } if changes.is_empty() && self.reads_at_last(scope) => {
                 self.waiting()
             }

@@ -59,19 +59,24 @@ fn no_new_link_after_the_set() {
 #[test]
 fn a_release_whose_reply_is_lost() {
     let Some(mut stage) = Stage::strict() else { return };
-    for fault in [Fault::LoseReply, Fault::LoseCommand] {
-        for release in ["DEL lock:a".to_owned(), give("lock:a", TOKEN)] {
-            assert_eq!(stage.client.ask(&take("lock:a", TOKEN)), OK);
-            // The text is known from now on, so that the release is one command.
-            assert_eq!(stage.client.ask(&give("lock:a", "nobody")), ZERO);
-            let words = if release.starts_with("DEL") { "DEL lock:a" } else { TOKEN };
-            stage.proxy.next(words, fault);
-            assert_eq!(stage.client.ask(&release), ONE, "{fault:?} {release}");
-            assert!(stage.proxy.is_done());
-            wait_until("Redis has let it go", || stage.direct.ask("EXISTS lock:a") == ZERO);
-            assert_eq!(stage.client.ask(&release), ZERO);
-            assert_eq!(stage.client.ask(&take("lock:a", OTHER)), OK);
-            assert_eq!(stage.client.ask("DEL lock:a"), ONE);
-        }
+    // Each has a lock of its own: one that is still being repaired would be released without Redis.
+    let cases = [
+        (Fault::LoseReply, "lock:a", "DEL lock:a"),
+        (Fault::LoseReply, "lock:b", TOKEN),
+        (Fault::LoseCommand, "lock:c", "DEL lock:c"),
+        (Fault::LoseCommand, "lock:d", TOKEN),
+    ];
+    for (fault, key, words) in cases {
+        let release = if words == TOKEN { give(key, TOKEN) } else { words.to_owned() };
+        assert_eq!(stage.client.ask(&take(key, TOKEN)), OK);
+        // The text is known from now on, so that the release is one command.
+        assert_eq!(stage.client.ask(&give(key, "nobody")), ZERO);
+        stage.proxy.next(words, fault);
+        assert_eq!(stage.client.ask(&release), ONE, "{fault:?} {release}");
+        assert!(stage.proxy.is_done());
+        wait_until("Redis has let it go", || stage.direct.ask(&format!("EXISTS {key}")) == ZERO);
+        assert_eq!(stage.client.ask(&release), ZERO);
+        assert_eq!(stage.client.ask(&take(key, OTHER)), OK);
+        assert_eq!(stage.client.ask(&format!("DEL {key}")), ONE);
     }
 }

@@ -77,3 +77,41 @@ fn the_disk_is_full() {
 fn the_disk_is_full_while_redis_is_down() {
     disk_full(true);
 }
+
+/// A Lockside that starts while its ledger can't be read knows of no lock, and does not say that there
+/// is none, in strict or fast, with Redis or without: neither to the holder nor to anybody else.
+#[test]
+fn a_ledger_that_was_never_read_is_no_empty_one() {
+    for (top, without_redis) in [("", false), ("guarantee = \"fast\"", false), ("", true)] {
+        let settings = Settings { top, ..Settings::default() };
+        let Some(mut stage) = Stage::with(&["--appendonly", "yes"], settings) else { return };
+        stage.take("lock:a", A);
+        let ledger = stage.subject.process().unwrap().path("state").join("ledger.db");
+        stage.subject.kill();
+        let other = rusqlite::Connection::open(ledger).unwrap();
+        other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+        if without_redis {
+            stage.redis.kill();
+        }
+        stage.subject.start_again();
+        stage.wait_mode("blocked");
+        let mut client = stage.subject.client();
+        let release = super::script(super::RELEASE, "lock:a", A);
+        let takes = format!("SET lock:a {STRANGER} XX");
+        for line in ["GET lock:a", "EXISTS lock:a", "PTTL lock:a", "DEL lock:a", &release, &takes] {
+            let reply = answer(&mut client, line);
+            assert!(reply.starts_with("-TRYAGAIN lockside: nothing was done"), "{line}: {reply}");
+        }
+        assert_eq!(answer(&mut client, "MULTI"), super::OK);
+        assert!(answer(&mut client, "GET lock:a").starts_with("+QUEUED"));
+        let reply = answer(&mut client, "EXEC");
+        assert!(reply.starts_with("-TRYAGAIN"), "{reply}");
+        drop(other);
+        if without_redis {
+            stage.redis.start_with_data();
+        }
+        stage.wait_mode("healthy");
+        assert_eq!(answer(&mut client, "GET lock:a"), bulk(A));
+        assert_eq!(answer(&mut client, &release), ONE);
+    }
+}

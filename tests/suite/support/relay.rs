@@ -166,7 +166,11 @@ struct Owner {
 impl Owner {
     /// True if it is this process.
     fn is(&self, pid: u32) -> bool {
-        has_socket(pid, *self.inode.get_or_init(|| inode_of(self.ports)))
+        has_socket(pid, self.inode())
+    }
+
+    fn inode(&self) -> u64 {
+        *self.inode.get_or_init(|| inode_of(self.ports))
     }
 }
 
@@ -268,6 +272,11 @@ impl Pump {
     /// Waits as the trouble says; then what may pass.
     fn passage(&self, count: usize) -> Passage {
         let (lock, bell) = &*self.shared;
+        let is_for_one = lock.lock().unwrap().only.is_some();
+        if is_for_one {
+            // The list is long: not while everybody waits for the plan.
+            self.owner.inode();
+        }
         let mut plan = lock.lock().unwrap();
         let came = Instant::now();
         loop {

@@ -115,13 +115,7 @@ impl Serving {
         if scope.shared().guarantee == Guarantee::Strict {
             return None;
         }
-        let keys = match &self.work {
-            Work::Command(words) => keys_of(words),
-            Work::Transaction(commands) => {
-                commands.iter().flat_map(|words| keys_of(words)).collect()
-            }
-        };
-        if !scope.is_held_back(keys.iter().map(Vec::as_slice)) {
+        if !scope.is_held_back(self.keys().iter().map(Vec::as_slice)) {
             return None;
         }
         Some(match self.lost.take() {
@@ -182,6 +176,27 @@ impl Serving {
             && self.may_end_a_hold()
             && says_no(reply)
             && !spec.is_some_and(|spec| spec.keys(words.args()).any(is_local))
+    }
+
+    /// True for a "no" about locks that the table does not know, before the ledger was read for the
+    /// first time: it knows none then. Not where the table alone decides.
+    pub(super) fn knows_nothing(&self, scope: &Scope<'_, '_>) -> bool {
+        let shared = scope.shared();
+        let is_unknown = |key: &Vec<u8>| {
+            let rule = shared.rules.find(key);
+            rule.is_some_and(|rule| rule.outage != Outage::Local)
+                && shared.table.find(&LockKey::new(scope.state.db, key)).is_none()
+        };
+        !shared.door.was_read() && self.keys().iter().any(is_unknown)
+    }
+
+    fn keys(&self) -> Vec<Vec<u8>> {
+        match &self.work {
+            Work::Command(words) => keys_of(words),
+            Work::Transaction(commands) => {
+                commands.iter().flat_map(|words| keys_of(words)).collect()
+            }
+        }
     }
 
     /// Redis watches for the client, and the client is shown by the table who holds a lock: its EXEC

@@ -101,10 +101,10 @@ mod tests {
 
     #[test]
     fn only_tabs_of_a_probe_are_taken_for_one() {
-        let probe = |title| probe_of(title, "lockside");
+        let probe = |title: &str| probe_of(title, "lockside").map(str::to_owned);
         let name = "lockside probe 00ab34ff";
         for what in ["registry", "checkpoint 0", "log 1234567"] {
-            assert_eq!(probe(&format!("{name} {what}")), Some(name), "{what}");
+            assert_eq!(probe(&format!("{name} {what}")).as_deref(), Some(name), "{what}");
         }
         for title in [
             "lockside registry",

@@ -105,16 +105,13 @@ fn look_at_ledger(settings: &Settings, found: &mut Vec<Finding>) -> Option<usize
 
 /// What a probe has found, if it can be made.
 fn measured(settings: &Settings, options: &Options, logs: Option<usize>) -> Vec<Finding> {
-    match logs {
-        #[cfg(feature = "sheets")]
-        Some(logs) => probe::run(settings, options, logs),
-        _ => {
-            let _ = (settings, options);
-            vec![Finding::fail(
-                "probe: not made, since the spreadsheet can't be used as it is (see above)",
-            )]
-        }
+    #[cfg(feature = "sheets")]
+    if let Some(logs) = logs {
+        return probe::run(settings, options, logs);
     }
+    #[cfg(not(feature = "sheets"))]
+    let _ = (settings, options, logs);
+    vec![Finding::fail("probe: not made, since the spreadsheet can't be used as it is (see above)")]
 }
 
 /// What a rule makes of its keys, and what its owner has to know.

@@ -41,7 +41,8 @@ mod snapshot;
 mod undecided;
 
 pub use dead::{DEAD_GENERATION, Dead, Token};
-use held::{Held, confirm, is_same};
+pub(super) use held::is_same;
+use held::{Held, confirm};
 pub use snapshot::Snapshot;
 pub use undecided::{Open, Undecided, UndecidedParts, in_causal_order};
 

@@ -20,7 +20,7 @@ use crate::support::process::{Process, directory, free_port};
 use crate::support::{Redis, Settings, wait_until};
 
 /// Times of a ledger that answers in milliseconds, so that no test waits for what a real one needs.
-const SOON: &str = "mirror_interval = \"300ms\"\npoll = \"150ms\"\nheartbeat = \"1s\"\n\
+pub(crate) const SOON: &str = "mirror_interval = \"300ms\"\npoll = \"150ms\"\nheartbeat = \"1s\"\n\
                     acquire_timeout = \"5s\"\nwrites_a_minute = 60000\nreads_a_minute = 60000\n";
 
 /// A Lockside that may end by itself.
@@ -34,21 +34,30 @@ fn launch(redis: &Redis, tables: &str, folder: &TempDir) -> Process {
 }
 
 /// A spreadsheet of its own, and a key for it.
-struct Sheet {
-    google: Arc<Emulator>,
+pub(crate) struct Sheet {
+    pub(crate) google: Arc<Emulator>,
     folder: TempDir,
 }
 
 impl Sheet {
     /// Without quota.
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(Quota::unlimited())
     }
 
     fn with(quota: Quota) -> Self {
-        let google = Emulator::start(Options { quota, ..Options::default() }).unwrap();
+        Self::of(Options { quota, ..Options::default() })
+    }
+
+    /// As the options say, with a key for each account.
+    pub(crate) fn of(options: Options) -> Self {
+        let accounts = options.accounts.max(1);
+        let google = Emulator::start(options).unwrap();
         let folder = directory("key");
-        std::fs::write(folder.path().join("key.json"), google.key(1).to_string()).unwrap();
+        for account in 1..=accounts {
+            let name = if account == 1 { "key.json".into() } else { format!("key-{account}.json") };
+            std::fs::write(folder.path().join(name), google.key(account).to_string()).unwrap();
+        }
         Self { google: Arc::new(google), folder }
     }
 
@@ -56,8 +65,17 @@ impl Sheet {
         self.folder.path().join("key.json").display().to_string()
     }
 
+    /// As `table`, with another account than the first.
+    pub(crate) fn table_of(&self, account: usize, lines: &str) -> String {
+        let file = self.folder.path().join(format!("key-{account}.json"));
+        if account == 1 {
+            return self.table(lines);
+        }
+        format!("{}credentials = \"{}\"\n{lines}", self.anonymous(), file.display())
+    }
+
     /// The configuration's table of the ledger; `lines` may be more of it.
-    fn table(&self, lines: &str) -> String {
+    pub(crate) fn table(&self, lines: &str) -> String {
         format!("{}credentials = \"{}\"\n{lines}", self.anonymous(), self.key_file())
     }
 
@@ -72,7 +90,7 @@ impl Sheet {
     }
 
     /// All rows of all logs.
-    fn rows(&self) -> Vec<String> {
+    pub(crate) fn rows(&self) -> Vec<String> {
         let tabs = self.google.tabs();
         let titles = tabs.iter().filter_map(|tab| tab["title"].as_str());
         let logs = titles.filter(|title| title.starts_with("lockside log "));

@@ -7,8 +7,8 @@
 use std::collections::BTreeSet;
 
 use super::super::Outcome;
-use super::super::entry::{IN_SHEET, Position};
-use super::super::fold::Fold;
+use super::super::entry::{Claim, IN_SHEET, Position};
+use super::super::fold::{Fold, is_same};
 use super::super::{Ask, Ticket};
 use super::request::{Fate, Part, Request, Want};
 use super::{Committer, Done};
@@ -44,7 +44,7 @@ impl Committer {
     /// Decides all own claims that are written: the last exchange has shown every other log.
     /// What people hold, by their own word, is nobody else's.
     pub(super) fn decide(&mut self, fold: &mut Fold, people: &BTreeSet<LockKey>, done: &mut Done) {
-        let mut decided = Vec::new();
+        let (mut decided, mut keys) = (Vec::new(), BTreeSet::new());
         for (ticket, request) in &mut self.deciding {
             let is_given_up = request.fate == Fate::Withdraw;
             for part in request.parts.iter_mut().filter(|part| part.losing.is_none()) {
@@ -54,6 +54,7 @@ impl Committer {
                 if is_given_up || (people.contains(&key) && !part.is_of_people()) {
                     fold.lose(at);
                 }
+                keys.insert(key.clone());
                 match fold.decide(at, &mut done.changes) {
                     Some(won @ Outcome::Won { fence, .. }) => {
                         if part.is_of_people() {
@@ -81,6 +82,28 @@ impl Committer {
             }
         }
         decided.into_iter().for_each(|ticket| self.decided(ticket, done));
+        self.refuse_late_comers(&keys, fold, done);
+    }
+
+    /// Claims that wait for a later group, and whose lock has a holder without end, as was seen just now
+    /// when another claim on it was decided: they have lost as well, and need not be written.
+    fn refuse_late_comers(&mut self, keys: &BTreeSet<LockKey>, fold: &Fold, done: &mut Done) {
+        if keys.is_empty() {
+            return;
+        }
+        let holder = |claim: &Claim| {
+            let holder = fold.holder(&claim.key).filter(|_| keys.contains(&claim.key))?;
+            let stands = holder.claim.expires_at_ms.is_none() && !is_same(&holder.claim, claim);
+            stands.then(|| holder.clone())
+        };
+        let has_lost = |request: &Request| request.unwritten_claim().and_then(holder).is_some();
+        for mut request in self.queue.extract(has_lost) {
+            let holder = request.unwritten_claim().and_then(holder);
+            if let [part] = request.parts.as_mut_slice() {
+                part.outcome = Some(Outcome::Lost { holder });
+            }
+            self.finish(request, done);
+        }
     }
 
     /// LOST of this claim is durable.

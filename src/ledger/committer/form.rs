@@ -1,10 +1,12 @@
 //! Which of what waits goes into the next exchange. Pure.
 
+use std::collections::BTreeSet;
+
 use super::super::Ask;
 use super::super::entry::{Entry, Position};
 use super::super::fold::Fold;
 use super::group::{self, Group};
-use super::request::{Size, Want};
+use super::request::{Request, Size, Want};
 use super::{Committer, Now};
 
 impl Committer {
@@ -16,6 +18,9 @@ impl Committer {
 
     /// The next group: what is urgent, then requests in their order, then what rides along. With
     /// nothing else to write, a heartbeat, or the last entry.
+    ///
+    /// In a store without order no lock is claimed twice in a group: of a run that dies before it has
+    /// written which of its claims has won, nobody could tell whose client was told so.
     pub(super) fn form(&mut self, fold: &Fold, now: Now) -> Group {
         let mut group = Group::of(self.group_rows);
         while group.has_room(Size::ONE)
@@ -29,11 +34,18 @@ impl Committer {
             group.add_alone(want.into_entry(), self.position());
         }
         let with_claims = self.is_delay_over();
-        let mut is_tied = false;
-        while let Some(request) =
-            self.queue.next(with_claims, |size| is_tied || group.has_room(size))
-        {
-            is_tied = request.is_tied;
+        let (mut claimed, mut tied) = (BTreeSet::new(), None);
+        loop {
+            let is_first = |request: &Request| request.claims().all(|key| !claimed.contains(key));
+            let next = match tied.take() {
+                Some(ticket) => self.queue.next_tied(ticket),
+                None => self.queue.next(with_claims, is_first, |size| group.has_room(size)),
+            };
+            let Some(request) = next else { break };
+            tied = request.is_tied.then_some(request.ticket);
+            if !fold.is_ordered() {
+                claimed.extend(request.claims().cloned());
+            }
             let skew = self.timing.max_clock_skew;
             let (log, mut seq) = (self.log.unwrap_or_default(), self.last_seq);
             let living = self.peers.living();

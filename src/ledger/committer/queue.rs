@@ -50,18 +50,47 @@ impl Queue {
         self.requests.insert(place, request);
     }
 
-    /// The next request to be written, if it fits. Claims are passed over while they have to wait.
+    /// The next request to be written, if it fits. Claims are passed over while they have to wait; so
+    /// are requests that may not go, and those that they are tied to.
     pub(super) fn next(
         &mut self,
         with_claims: bool,
+        may_go: impl Fn(&Request) -> bool,
         fits: impl FnOnce(Size) -> bool,
     ) -> Option<Request> {
         if self.is_empty(with_claims) {
             return None;
         }
-        let is_next = |request: &Request| with_claims || request.kind != Kind::Claim;
-        let place = self.requests.iter().position(is_next)?;
-        fits(self.requests[place].size()).then(|| self.remove(place))?
+        let (mut place, mut passed_over) = (0, false);
+        loop {
+            let request = self.requests.get(place)?;
+            let may_begin = !passed_over && (with_claims || request.kind != Kind::Claim);
+            if may_begin && self.chain(place).all(&may_go) {
+                return fits(request.size()).then(|| self.remove(place))?;
+            }
+            passed_over = request.is_tied;
+            place += 1;
+        }
+    }
+
+    /// A request, and what goes into the same group with it.
+    fn chain(&self, place: usize) -> impl Iterator<Item = &Request> {
+        let rest = || self.requests.iter().skip(place);
+        let tied = rest().take_while(|request| request.is_tied).count();
+        rest().take(tied + 1)
+    }
+
+    /// The one that is tied to the request that was taken last.
+    pub(super) fn next_tied(&mut self, to: Ticket) -> Option<Request> {
+        let place = self.requests.partition_point(|request| request.ticket <= to);
+        self.remove(place)
+    }
+
+    /// Takes out what `is_decided` names.
+    pub(super) fn extract(&mut self, is_decided: impl Fn(&Request) -> bool) -> Vec<Request> {
+        let all: Vec<Ticket> =
+            self.requests.iter().filter(|it| is_decided(it)).map(|it| it.ticket).collect();
+        all.into_iter().filter_map(|ticket| self.take(ticket)).collect()
     }
 
     pub(super) fn find(&mut self, ticket: Ticket) -> Option<&mut Request> {

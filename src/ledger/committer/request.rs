@@ -196,6 +196,24 @@ impl Request {
         })
     }
 
+    /// Locks that it claims and has not been answered about.
+    pub(super) fn claims(&self) -> impl Iterator<Item = &LockKey> {
+        self.parts.iter().filter(|part| part.outcome.is_none()).filter_map(|part| match &part.ask {
+            Ask::Claim(claim) | Ask::ClaimExpiring(claim) => Some(&claim.key),
+            _ => None,
+        })
+    }
+
+    /// The lock and value of a claim that is all of it, has no end, and was never written.
+    pub(super) fn unwritten_claim(&self) -> Option<&Claim> {
+        match self.parts.as_slice() {
+            [Part { ask: Ask::Claim(claim), tries: 0, outcome: None, .. }] if !self.is_tied => {
+                Some(claim)
+            }
+            _ => None,
+        }
+    }
+
     /// Locks that it ends.
     pub(super) fn releases(&self) -> impl Iterator<Item = &LockKey> {
         self.parts.iter().filter_map(Part::releases)

@@ -106,7 +106,7 @@ pub(super) fn confirm(
 }
 
 /// True if the two are one value. Locks that nothing tells from the next never are.
-pub(super) fn is_same(one: &Claim, other: &Claim) -> bool {
+pub(in crate::ledger) fn is_same(one: &Claim, other: &Claim) -> bool {
     match (&one.other, &other.other) {
         (Some(one), Some(other)) => content::is_same_take(one, other),
         (None, None) => !one.stored.is_empty() && one.stored == other.stored,

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use emulated_sheets::{Emulator, Fault as Google, Kind, Target};
+
 use super::journal::Journal;
 use super::random::Random;
 use crate::support::{Client, Redis, Relay, Subject, Trouble, poll_for};
@@ -42,6 +44,10 @@ pub(crate) enum Fault {
     CrashOld,
     /// kill -9 of Lockside, which comes back on the same state directory.
     CrashLockside,
+    /// Google says 503, or cuts the connection before or after it has written, or writes late.
+    SheetFails,
+    /// Google does not answer at all.
+    SheetHangs,
 }
 
 /// Whoever does it, and what it has to do it with.
@@ -54,6 +60,8 @@ pub(crate) struct Nemesis<'a> {
     pub(crate) journal: &'a Journal,
     pub(crate) random: Random,
     pub(crate) faults: &'a [Fault],
+    /// Where the ledger is a sheet.
+    pub(crate) google: Option<&'a Emulator>,
     /// A dataset of some time ago.
     old: Option<Vec<u8>>,
     /// How many faults there were.
@@ -68,7 +76,18 @@ impl<'a> Nemesis<'a> {
         random: Random,
         faults: &'a [Fault],
     ) -> Self {
-        Self { redis, relay, subjects, at: 0, journal, random, faults, old: None, done: 0 }
+        Self {
+            redis,
+            relay,
+            subjects,
+            at: 0,
+            journal,
+            random,
+            faults,
+            google: None,
+            old: None,
+            done: 0,
+        }
     }
 
     /// Fault after fault until `time` is over; then nothing is wrong any more.
@@ -112,8 +131,33 @@ impl<'a> Nemesis<'a> {
                 self.redis.process().signal("CONT");
             }
             Fault::CrashWithData | Fault::CrashEmpty | Fault::CrashOld => self.crash(fault, lasts),
+            Fault::SheetFails | Fault::SheetHangs => self.fail_google(fault, lasts),
             _ => self.trouble(fault, lasts),
         }
+    }
+
+    fn fail_google(&mut self, fault: Fault, lasts: Duration) {
+        let Some(google) = self.google else { return };
+        let after = self.random.millis(500, 4000);
+        let kinds = [
+            Kind::Status { code: 503, applied: false },
+            Kind::Status { code: 500, applied: true },
+            Kind::CutBefore,
+            Kind::CutAfter,
+            Kind::Late { after },
+        ];
+        match fault {
+            Fault::SheetHangs => {
+                google.fault(Google::chance(Target::Any, 1.0, Kind::Hang { applied: false }));
+            }
+            _ => {
+                for kind in kinds {
+                    google.fault(Google::chance(Target::Any, 0.15, kind));
+                }
+            }
+        }
+        self.last(fault, lasts * 3);
+        google.clear_faults();
     }
 
     fn crash(&mut self, fault: Fault, lasts: Duration) {

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use emulated_sheets::Emulator;
+
 use super::checker::{Verdict, judge};
 use super::event::{Ending, Event, Token, What};
 use super::journal::Journal;
@@ -11,7 +13,7 @@ use super::nemesis::{Fault, Nemesis, wait_healthy};
 use super::player::{Plan, Player, name};
 use super::random::Random;
 use crate::outage::WITHOUT_REDIS;
-use crate::support::locks::{QUICK, SHORT};
+use crate::support::locks::{QUICK, SHORT, bulk as bulk_of};
 use crate::support::process::directory;
 use crate::support::{Client, Redis, Relay, Settings, Subject};
 
@@ -66,18 +68,30 @@ impl Drop for Ended<'_> {
 
 /// Clients before so many Locksides, faults around them, and what is there at the end.
 pub(crate) fn before_lockside(sidecars: usize, plan: Plan, faults: &[Fault], seed: u64) -> Verdict {
+    let shared = directory("ledger");
+    let ledger = format!("[ledger]\npath = \"{}\"\n", shared.path().join("ledger.db").display());
+    before_lockside_with(&vec![ledger; sidecars], plan, faults, None, seed)
+}
+
+/// The same with these tables of a ledger, one for each Lockside; it may be a sheet, which fails as well.
+pub(crate) fn before_lockside_with(
+    ledgers: &[String],
+    plan: Plan,
+    faults: &[Fault],
+    google: Option<&Emulator>,
+    seed: u64,
+) -> Verdict {
     let random = Random::new(seed);
     let mut redis = Redis::with(&["--appendonly", "yes", "--appendfsync", "no"]);
-    let shared = directory("ledger");
-    let ledger = shared.path().join("ledger.db");
     let relay = Relay::before(redis.port());
-    let mut subjects: Vec<_> = (0..sidecars).map(|_| start(&relay, &ledger)).collect();
+    let mut subjects: Vec<_> = ledgers.iter().map(|ledger| start(&relay, ledger)).collect();
     let ports: Vec<u16> = subjects.iter().map(Subject::port).collect();
     let mut done = 0;
     let events = play(&ports, plan, &random, |journal| {
         let random = random.fork(999);
         let mut nemesis =
             Nemesis::new((&mut redis, &relay), &mut subjects, journal, random, faults);
+        nemesis.google = google;
         nemesis.rage(plan.time);
         done = nemesis.done;
     });
@@ -88,6 +102,9 @@ pub(crate) fn before_lockside(sidecars: usize, plan: Plan, faults: &[Fault], see
     eprintln!("longest call {longest} us; open at the end: {:?}", verdict.open);
     if !verdict.findings.is_empty() {
         keep(&events, seed);
+        ports.iter().for_each(|&port| {
+            eprintln!("{}", Client::connect(port).ask("LOCKSIDE LOCKS").replace("\r\n", " "));
+        });
         let outputs = subjects.iter().filter_map(Subject::process);
         outputs.for_each(|process| eprintln!("{}", process.output()));
     }
@@ -95,13 +112,14 @@ pub(crate) fn before_lockside(sidecars: usize, plan: Plan, faults: &[Fault], see
 }
 
 /// A Lockside on this ledger.
-fn start(relay: &Relay, ledger: &Path) -> Subject {
+fn start(relay: &Relay, ledger: &str) -> Subject {
     let (mut tables, mut upstream) = (SHORT.to_owned(), "");
     if WITHOUT_REDIS {
-        tables = format!("[ledger]\npath = \"{}\"\n{SHORT}", ledger.display());
+        tables = format!("{ledger}{SHORT}");
         upstream = QUICK;
     }
-    let settings = Settings { upstream, tables: &tables, ..Settings::default() };
+    let top = "guarantee = \"strict\"";
+    let settings = Settings { top, upstream, tables: &tables, ..Settings::default() };
     Subject::before(relay.port(), settings)
 }
 
@@ -135,7 +153,8 @@ fn endings(events: &[Event], plan: Plan, redis: &Redis, port: u16) -> BTreeMap<u
         let ttl = direct.ask(&format!("PTTL {name}"))[1..].trim_end().parse().unwrap();
         let redis = stored.map(|stored| (client_value(&stored, &tokens), ttl));
         let shown = bulk(&client.ask(&format!("GET {name}")));
-        endings.insert(key, Ending { redis, shown, listed: Some(listed.contains(&name)) });
+        endings
+            .insert(key, Ending { redis, shown, listed: Some(listed.contains(&bulk_of(&name))) });
     }
     if count > known {
         // A key that nobody took: as an orphan of a key of its own.
@@ -188,7 +207,12 @@ fn keep(events: &[Event], seed: u64) {
     let mut events: Vec<&Event> = events.iter().collect();
     events.sort_by_key(|event| (event.key, event.called));
     let text: String = events.iter().map(|event| format!("{event}\n")).collect();
-    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("history-{seed}.txt"));
+    eprintln!("the whole history: {}", keep_text("history", seed, &text));
+}
+
+/// Writes a text into a file of the build's, and says where.
+pub(crate) fn keep_text(name: &str, seed: u64, text: &str) -> String {
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{seed}.txt"));
     std::fs::write(&file, text).unwrap();
-    eprintln!("the whole history: {}", file.display());
+    file.display().to_string()
 }

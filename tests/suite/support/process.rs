@@ -1,8 +1,7 @@
 //! Child processes: started in a directory of their own, ended by their pid, measured by /proc.
 
-use std::collections::BTreeSet;
 use std::fs;
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -106,16 +105,25 @@ pub(crate) fn send_signal(pid: u32, signal: &str) {
     assert!(done.unwrap().success(), "kill -{signal} {pid}");
 }
 
-/// A port of 127.0.0.1 that nobody listened on a moment ago, given out once by this process.
-/// Another process may still take it first: who starts a server there must look and try again.
+/// A port of 127.0.0.1 for a server that may be stopped and started again: this process's alone until
+/// it ends, and none that the system gives to others meanwhile, who would be mistaken for the server.
 pub(crate) fn free_port() -> u16 {
-    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
-    loop {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        if GIVEN.lock().unwrap().insert(port) {
+    /// Below what the system gives out by itself.
+    const PORTS: std::ops::Range<u16> = 10_000..32_000;
+    // Who has the port's UDP side has the port: all processes of the tests ask so.
+    static GIVEN: Mutex<Vec<UdpSocket>> = Mutex::new(Vec::new());
+    let mut given = GIVEN.lock().unwrap();
+    let span = usize::from(PORTS.end - PORTS.start);
+    let first = std::process::id() as usize * 7919 + given.len();
+    for offset in 0..span {
+        let port = PORTS.start + u16::try_from((first + offset) % span).unwrap();
+        let Ok(token) = UdpSocket::bind(("127.0.0.1", port)) else { continue };
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            given.push(token);
             return port;
         }
     }
+    panic!("no port is free");
 }
 
 /// A temporary directory for one process.

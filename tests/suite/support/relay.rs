@@ -11,6 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::process::free_port;
 use super::wait::{PATIENCE, poll_for};
 
 /// What is wrong with the way to Redis.
@@ -56,8 +57,8 @@ pub(crate) struct Relay {
 impl Relay {
     /// Starts before the server at this port of 127.0.0.1, on a port of its own.
     pub(crate) fn before(target: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
+        let port = free_port();
+        let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
         let (trouble, only, open) = (Trouble::None, None, Vec::new());
         let plan = Plan { trouble, only, generation: 0, target, open, listens: true, over: false };
         let shared: Shared = Arc::new((Mutex::new(plan), Condvar::new()));

@@ -65,3 +65,49 @@ fn the_last_of_too_many_knows_it() {
     assert!(last.committer.timing().poll() > 7 * POLL, "they share what there is");
     assert!(!fleet.iter().any(|rig| rig.committer.is_surplus()));
 }
+
+fn claims(rows: &[Row], name: &str) -> usize {
+    let is_it = |row: &&Row| matches!(&row.entry, Entry::Claim(claim) if claim.key == key(name));
+    rows.iter().filter(is_it).count()
+}
+
+/// Two clients of one sidecar want one lock at one time, and it dies before WON is written: only one of
+/// them can have been told that it has the lock, and everybody else can see which.
+#[test]
+fn a_lock_is_claimed_once_in_a_group() {
+    let medium = unordered();
+    let mut rig = Rig::under(&medium, counted());
+    let (first, second) = (rig.ask(take("a", "v")), rig.ask(take("a", "w")));
+    let other = rig.ask(take("b", "w"));
+    let Step::Exchange(rows) = rig.committer.next(&rig.fold, rig.now) else { panic!() };
+    assert_eq!((claims(&rows, "a"), claims(&rows, "b")), (1, 1), "{rows:?}");
+    rig.finish(&rows);
+    let claim = won(rig.outcome(first));
+    won(rig.outcome(other));
+    // Not written: there is somebody who holds it.
+    let lost = rig.outcome(second);
+    let is_told =
+        matches!(lost, Some(Outcome::Lost { holder: Some(holder) }) if holder.at == claim);
+    assert!(is_told, "{lost:?}");
+    let written =
+        rig.store.medium().rows().iter().filter(|row| claims(&[(*row).clone()], "a") == 1).count();
+    assert_eq!(written, 1);
+    // What a sidecar finds that starts after the crash.
+    drop(rig);
+    let mut next = Rig::under(&medium, counted());
+    next.run();
+    assert_eq!(next.fold.undecided_on(&key("a")).len(), 1);
+}
+
+/// Who loses to nobody in particular is asked again: the next in the queue may have the lock.
+#[test]
+fn the_next_claim_goes_into_the_next_group() {
+    let mut rig = Rig::under(&unordered(), counted());
+    let (first, second) = (rig.ask(take("a", "v")), rig.ask(take("a", "w")));
+    let Step::Exchange(rows) = rig.committer.next(&rig.fold, rig.now) else { panic!() };
+    rig.committer.withdraw(first);
+    rig.finish(&rows);
+    assert_eq!(rig.outcome(second), None);
+    rig.run();
+    won(rig.outcome(second));
+}

@@ -60,8 +60,10 @@ Exit codes: 0 done, 1 no, 2 can't reach, 64 wrong arguments or configuration.";
 #[derive(Subcommand)]
 enum Command {
     /// Checks the configuration, the Redis behind and the ledger's place: one line a finding
-    #[command(after_help = "Exit codes: 0 nothing failed, 1 something did, 64 bad configuration.")]
-    Check,
+    #[command(after_help = "Example:\n  lockside check --probe --writers 4 --exchanges 20\n\
+                      Exit codes: 0 nothing failed, 1 something did, 64 bad configuration, or nothing \
+                      to probe.")]
+    Check(check::Options),
     /// Lists the locks that a running Lockside knows of
     #[command(after_help = "Example:\n  lockside locks 'lock:orders:*' --json")]
     Locks {
@@ -165,7 +167,9 @@ pub fn main(run: impl FnOnce(Settings) -> ExitCode) -> ExitCode {
             print(config::EXAMPLE.trim_end());
             ExitCode::SUCCESS
         }
-        Command::Check => with_settings(cli.overrides, |settings| check::run(&settings)),
+        Command::Check(options) => {
+            with_settings(cli.overrides, |settings| check::run(&settings, &options))
+        }
         Command::Adopt { dry_run, target } => adopt(cli.overrides, &target, dry_run),
         Command::Eject(how) => with_settings(cli.overrides, |settings| {
             let link = ask::Link::upstream(&settings.upstream);
@@ -293,7 +297,7 @@ mod tests {
         for line in ["lockside --config f check", "lockside check --config f"] {
             let cli = Cli::try_parse_from(line.split(' ')).ok().unwrap();
             assert_eq!(cli.overrides.config.as_deref(), Some("f".as_ref()));
-            assert!(matches!(cli.command, Some(Command::Check)));
+            assert!(matches!(cli.command, Some(Command::Check(_))));
         }
         assert!(Cli::try_parse_from(["lockside"]).ok().unwrap().command.is_none());
     }

@@ -16,7 +16,7 @@
 //!
 //! Reading order: `settings`; `cells` (entries as text), `registry`, `logs`, `state` (what is known; all
 //! pure); `errors`, `quota`, `auth`, `requests`, `api` (Google); `open`, `exchange`, `checkpoint` (the store);
-//! `projection` (the tab that people look at).
+//! `projection` (the tab that people look at); `meter`, `probe` (is it as it has to be?).
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -36,7 +36,9 @@ mod checkpoint;
 mod errors;
 mod exchange;
 mod logs;
+mod meter;
 mod open;
+pub mod probe;
 pub mod projection;
 mod quota;
 mod registry;

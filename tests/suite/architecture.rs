@@ -34,6 +34,8 @@ const PURE: &[&str] = &[
     "ledger::store",
     "ledger::committer",
     "ledger::memory::medium",
+    "ledger::sheets::probe::figures",
+    "ledger::sheets::probe::pairs",
     "ledger::sheets::projection::grid",
     "ledger::sheets::projection::look",
     "ledger::sheets::projection::past",

@@ -6,6 +6,7 @@ mod check;
 mod fleet;
 mod outage;
 mod people;
+mod probe;
 mod quota;
 mod start;
 

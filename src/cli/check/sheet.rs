@@ -18,15 +18,15 @@ const CLIENTS: [(&str, Duration); 4] = [
     ("Lettuce", Duration::from_secs(60)),
 ];
 
-/// Looks at the spreadsheet.
-pub(super) fn judge(settings: &Settings) -> Vec<Finding> {
+/// Looks at the spreadsheet. With the number of logs that have not ended, if nothing failed.
+pub(super) fn judge(settings: &Settings) -> (Vec<Finding>, Option<usize>) {
     let sheet = &settings.ledger.sheet;
     let id = &sheet.spreadsheet;
     let store = Sheets::new(crate::app::store::sheets(sheet));
     let mut store = store.with_projection(crate::app::store::projection(settings));
     let survey = match store.survey(&start(settings)) {
         Ok(survey) => survey,
-        Err(error) => return vec![Finding::fail(format!("ledger: {error}"))],
+        Err(error) => return (vec![Finding::fail(format!("ledger: {error}"))], None),
     };
     let account = survey.account.as_deref().unwrap_or("the account of this machine");
     let (read, tabs) = (survey.read.as_millis(), survey.tabs);
@@ -48,7 +48,8 @@ pub(super) fn judge(settings: &Settings) -> Vec<Finding> {
     }
     found.extend(tab(&mut store));
     found.push(guarantee(settings));
-    found
+    let logs = (!found.iter().any(Finding::is_failure)).then_some(survey.logs);
+    (found, logs)
 }
 
 /// The tab that people look at.
@@ -80,7 +81,7 @@ fn guarantee(settings: &Settings) -> Finding {
         )),
         Guarantee::Strict => Finding::warn(
             "guarantee strict: each OK waits for the sheet, also while Redis is well; it rests on a \
-             property of Google's batchUpdate that is not documented (docs/sheets.md)",
+             property of Google's batchUpdate that is not documented: `lockside check --probe` measures it",
         ),
     }
 }

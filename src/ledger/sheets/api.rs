@@ -22,7 +22,8 @@ use tokio::runtime::Runtime;
 use super::auth::{Auth, Connector, SCOPE};
 use super::cells::Cell;
 use super::errors::{Context, Failure};
-use super::quota::{Kind, Limiter, Pace, backoff};
+use super::meter::{Meter, Watch};
+use super::quota::{Gate, Kind, Pace, backoff};
 use super::settings::{Settings, checked_url};
 use crate::ledger::store::Applied;
 
@@ -104,7 +105,9 @@ pub(super) struct Api {
     context: Context,
     spreadsheet: String,
     call_timeout: Duration,
-    limiter: Limiter,
+    gate: Gate,
+    /// Where calls are measured.
+    meter: Option<Meter>,
     pace: Box<dyn Pace>,
     random: RandomState,
     calls: u64,
@@ -137,7 +140,8 @@ impl Api {
             context: Context { spreadsheet: spreadsheet.clone(), account },
             spreadsheet,
             call_timeout: settings.call_timeout,
-            limiter: Limiter::new(settings.quota),
+            gate: Gate::new(settings.quota),
+            meter: None,
             pace,
             random: RandomState::new(),
             calls: 0,
@@ -152,7 +156,7 @@ impl Api {
     /// True if the own quota has a read and a write, so that neither would have to wait.
     pub(super) fn has_calls(&mut self) -> bool {
         let now = self.pace.now();
-        let mut is_there = |kind| self.limiter.missing(kind, now) == Duration::ZERO;
+        let is_there = |kind| self.gate.limiter().missing(kind, now) == Duration::ZERO;
         is_there(Kind::Read) && is_there(Kind::Write)
     }
 
@@ -163,12 +167,23 @@ impl Api {
 
     /// So many sidecars share the quota now.
     pub(super) fn share(&mut self, sidecars: usize) {
-        self.limiter.share(sidecars, self.pace.now());
+        self.gate.limiter().share(sidecars, self.pace.now());
     }
 
     /// How long until the quota has a call of this kind.
     pub(super) fn missing(&mut self, kind: Kind) -> Duration {
-        self.limiter.missing(kind, self.pace.now())
+        self.gate.limiter().missing(kind, self.pace.now())
+    }
+
+    /// From now on these calls and those of others go through one gate, and each is measured.
+    pub(super) fn join(&mut self, gate: &Gate) {
+        self.gate = gate.clone();
+        self.meter = Some(Meter::default());
+    }
+
+    /// What was measured, if it is.
+    pub(super) fn meter(&mut self) -> Option<&mut Meter> {
+        self.meter.as_mut()
     }
 
     /// A number that nobody else has drawn.
@@ -199,7 +214,7 @@ impl Api {
             }
             let now = self.pace.now();
             if failure.is(429) {
-                self.limiter.refused(kind, now);
+                self.gate.limiter().refused(kind, now);
             }
             let is_again = failure.is(429) || (failure.is(503) && (repeats || kind == Kind::Read));
             let wait = backoff(refusals, self.random());
@@ -224,8 +239,15 @@ impl Api {
         renew: bool,
         patience: &mut Duration,
     ) -> Result<View, Failure> {
-        let wait = self.limiter.missing(kind, self.pace.now());
-        if wait > (*patience).max(self.limiter.longest(kind)) {
+        let over = || Failure::no("no more calls are made: the time for them is over");
+        if self.pace.is_over() {
+            return Err(over());
+        }
+        let (wait, longest) = {
+            let mut limiter = self.gate.limiter();
+            (limiter.missing(kind, self.pace.now()), limiter.longest(kind))
+        };
+        if wait > (*patience).max(longest) {
             return Err(Failure::no(format!(
                 "the own quota of calls to Google Sheets is used up for {:.1} s more",
                 wait.as_secs_f64()
@@ -234,6 +256,9 @@ impl Api {
         if wait > Duration::ZERO {
             *patience = patience.saturating_sub(wait);
             self.pace.wait(wait);
+            if self.pace.is_over() {
+                return Err(over());
+            }
         }
         let time = self.call_timeout;
         let token = async {
@@ -245,16 +270,22 @@ impl Api {
             let seconds = time.as_secs_f64();
             Failure::no(format!("Google has given no access token within {seconds} s"))
         })??;
-        self.limiter.take(kind, self.pace.now());
-        let call = perform(&self.hub, &self.spreadsheet, ask);
-        match self.runtime.block_on(async { tokio::time::timeout(time, call).await }) {
+        let at = self.pace.now();
+        self.gate.limiter().take(kind, at);
+        let mut watch = Watch::default();
+        let call = perform(&self.hub, &self.spreadsheet, ask, &mut watch);
+        let done = match self.runtime.block_on(async { tokio::time::timeout(time, call).await }) {
             Ok(Ok(view)) => Ok(view),
             Ok(Err(error)) => Err(self.context.explain(&error)),
             Err(_) => {
                 let seconds = time.as_secs_f64();
                 Err(Failure::unknown(format!("Google Sheets has not answered within {seconds} s")))
             }
+        };
+        if let Some(meter) = &mut self.meter {
+            meter.note(kind, at, self.pace.now(), done.as_ref().err(), watch);
         }
+        done
     }
 }
 
@@ -277,7 +308,12 @@ fn connector(timeout: Duration) -> Result<Connector, Failure> {
     Ok(builder.https_or_http().enable_http1().wrap_connector(http))
 }
 
-async fn perform(hub: &Hub<Connector>, spreadsheet: &str, ask: &Ask) -> common::Result<View> {
+async fn perform(
+    hub: &Hub<Connector>,
+    spreadsheet: &str,
+    ask: &Ask,
+    watch: &mut Watch,
+) -> common::Result<View> {
     let calls = hub.spreadsheets();
     match ask {
         Ask::Write(requests, ranges) | Ask::Look(requests, ranges) => {
@@ -295,6 +331,7 @@ async fn perform(hub: &Hub<Connector>, spreadsheet: &str, ask: &Ask) -> common::
                 response_include_grid_data: Some(is_shown),
             };
             let call = calls.batch_update(request, spreadsheet).param("fields", &fields);
+            let call = call.delegate(watch);
             let (_, answer) = call.param("prettyPrint", "false").add_scope(SCOPE).doit().await?;
             let shown = answer.updated_spreadsheet.unwrap_or_default();
             Ok(if is_look { values::looked(shown) } else { view(shown) })
@@ -302,7 +339,7 @@ async fn perform(hub: &Hub<Connector>, spreadsheet: &str, ask: &Ask) -> common::
         Ask::Values(parts) => {
             let request = values::request(parts);
             let call = calls.values_batch_get_by_data_filter(request, spreadsheet);
-            let call = call.param("prettyPrint", "false").add_scope(SCOPE);
+            let call = call.delegate(watch).param("prettyPrint", "false").add_scope(SCOPE);
             Ok(values::view(call.doit().await?.1))
         }
         Ask::Read(ranges) => {
@@ -320,11 +357,11 @@ async fn perform(hub: &Hub<Connector>, spreadsheet: &str, ask: &Ask) -> common::
                 ..Default::default()
             };
             let call = calls.get_by_data_filter(request, spreadsheet).param("fields", SHOWN);
-            let call = call.param("prettyPrint", "false").add_scope(SCOPE);
+            let call = call.delegate(watch).param("prettyPrint", "false").add_scope(SCOPE);
             Ok(view(call.doit().await?.1))
         }
         Ask::Tabs => {
-            let call = calls.get(spreadsheet).param("fields", TABS);
+            let call = calls.get(spreadsheet).param("fields", TABS).delegate(watch);
             Ok(view(call.param("prettyPrint", "false").add_scope(SCOPE).doit().await?.1))
         }
     }

@@ -5,6 +5,7 @@
 //! anew at a moment that nobody here knows. So a bucket is small: what it holds at once and what
 //! flows into it within any minute are together no more than the limit.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// What a call is charged as.
@@ -39,8 +40,12 @@ impl Default for Quota {
 pub trait Pace: Send + std::fmt::Debug {
     /// Time since some start that does not move.
     fn now(&self) -> Duration;
-    /// Waits so long.
+    /// Waits so long, or until it is over.
     fn wait(&mut self, time: Duration);
+    /// True once no more calls are to be made.
+    fn is_over(&self) -> bool {
+        false
+    }
 }
 
 /// The machine's clock; waiting is sleeping.
@@ -87,12 +92,19 @@ impl Bucket {
 
     /// How long until there is one.
     fn missing(&mut self, now: Duration) -> Duration {
+        self.missing_for(1.0, now)
+    }
+
+    /// How long until there are so many, of those that there can be at once.
+    fn missing_for(&mut self, calls: f64, now: Duration) -> Duration {
         self.fill(now);
+        let calls = calls.min(self.most);
         // A nanosecond more, for what rounding takes away.
-        match self.has >= 1.0 {
+        match self.has >= calls {
             true => Duration::ZERO,
             false => {
-                Duration::from_secs_f64((1.0 - self.has) / self.a_second) + Duration::from_nanos(1)
+                Duration::from_secs_f64((calls - self.has) / self.a_second)
+                    + Duration::from_nanos(1)
             }
         }
     }
@@ -154,6 +166,12 @@ impl Limiter {
         self.bucket(kind).missing(now)
     }
 
+    /// How long to wait before so many of them at once.
+    pub(super) fn missing_for(&mut self, kind: Kind, calls: usize, now: Duration) -> Duration {
+        let calls = u32::try_from(calls).unwrap_or(u32::MAX);
+        self.bucket(kind).missing_for(f64::from(calls), now)
+    }
+
     /// A call is made now.
     pub(super) fn take(&mut self, kind: Kind, now: Duration) {
         let bucket = self.bucket(kind);
@@ -166,6 +184,21 @@ impl Limiter {
         let bucket = self.bucket(kind);
         bucket.fill(now);
         bucket.has = 0.0;
+    }
+}
+
+/// A limiter that several callers of one process may share.
+#[derive(Debug, Clone)]
+pub(super) struct Gate(Arc<Mutex<Limiter>>);
+
+impl Gate {
+    pub(super) fn new(quota: Quota) -> Self {
+        Self(Arc::new(Mutex::new(Limiter::new(quota))))
+    }
+
+    pub(super) fn limiter(&self) -> MutexGuard<'_, Limiter> {
+        // Counts that a panic has left are still counts.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

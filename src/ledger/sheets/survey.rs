@@ -20,6 +20,8 @@ pub struct Survey {
     pub tabs: usize,
     /// What the ledger holds; none where there is none yet.
     pub seen: Option<Seen>,
+    /// Logs in it that have not ended: of sidecars that run, or that have crashed.
+    pub logs: usize,
     /// How long a read took.
     pub read: Duration,
 }
@@ -38,14 +40,15 @@ impl Sheets {
         let tabs = tabs.map_err(StoreError::from)?;
         let count = tabs.len();
         let Some(tab) = tabs.get(&registry) else {
-            return Ok(Survey { account, tabs: count, seen: None, read });
+            return Ok(Survey { account, tabs: count, seen: None, logs: 0, read });
         };
         let view = api.call(&Ask::Read(vec![(registry, 0)]), true, &mut patience);
         check_all_terms(&registered(&view.map_err(StoreError::from)?, registry)?, start)?;
         let registry_title = if tab.title.is_empty() { title } else { tab.title.clone() };
         self.state = State { registry_tab: registry, registry_title, ..State::default() };
         let seen = self.in_rounds(&[])?;
-        Ok(Survey { account, tabs: count, seen: Some(seen), read })
+        let logs = self.state.tails.values().filter(|tail| !tail.ended).count();
+        Ok(Survey { account, tabs: count, seen: Some(seen), logs, read })
     }
 
     /// Makes a tab and removes it, in one batch that nobody sees a trace of: how long that takes.

@@ -82,6 +82,19 @@ impl Watcher for Follower {
         self.table.hold(holder, confidence(holder, lives));
     }
 
+    /// Where the table has the lock as free it stays so: its release was told before it was written.
+    /// What Redis may have of it is known by its guard alone, if it is no string.
+    fn passed(&self, holder: &Arc<Holder>) {
+        let key = &holder.claim.key;
+        if self.table.find(key).is_some() {
+            self.table.hold(holder, Confidence::Held);
+        } else if self.board.view().mode != Mode::Healthy
+            && let Some(guard) = &holder.claim.other
+        {
+            self.dirty.touch_ended(key.clone(), guard.clone());
+        }
+    }
+
     fn turned(&self, holder: &Arc<Holder>, lives: bool) {
         let Holder { claim, .. } = &**holder;
         self.table.set_confidence(&claim.key, &claim.stored, confidence(holder, lives));

@@ -52,6 +52,9 @@ pub trait Watcher: Send + Sync {
     /// This holds the lock now, in place of whatever held it; or what is known of it has changed.
     /// `lives`: the run that made the claim is known to live.
     fn held(&self, holder: &Arc<Holder>, lives: bool);
+
+    /// This has held the lock, and does no more: both was read at once. [`Watcher::freed`] follows.
+    fn passed(&self, _holder: &Arc<Holder>) {}
     /// This claim does not hold the lock any more, and nobody does.
     fn freed(&self, key: &LockKey, claim: Position);
     /// `fast`: the hold that this sidecar has granted with this fence was over before that was written:

@@ -1,6 +1,6 @@
 //! What the thread does: open, then exchange after exchange, until the log has ended.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -259,8 +259,11 @@ impl Runner {
             self.shared.changed.notify_all();
         } else {
             done.doubtful.iter().for_each(|key| self.watcher.doubted(key));
-            for change in &done.changes {
+            let over = over_at_once(&done.changes);
+            for (place, change) in done.changes.iter().enumerate() {
                 match change {
+                    // Nobody is shown a hold that is known to be over.
+                    Change::Held(holder) if over.contains(&place) => self.watcher.passed(holder),
                     Change::Held(holder) => {
                         self.watcher.held(holder, done.living.contains(&holder.at.log));
                     }
@@ -348,5 +351,44 @@ fn key_of_ask(ask: &Ask) -> String {
         Ask::Claim(claim) => String::from_utf8_lossy(claim.key.key()).into_owned(),
         Ask::Release(key, ..) => String::from_utf8_lossy(key.key()).into_owned(),
         _ => String::new(),
+    }
+}
+
+/// Where among these changes holds begin that end among them.
+fn over_at_once(changes: &[Change]) -> BTreeSet<usize> {
+    let (mut freed, mut over) = (BTreeSet::new(), BTreeSet::new());
+    for (place, change) in changes.iter().enumerate().rev() {
+        match change {
+            Change::Freed(_, claim) => drop(freed.insert(*claim)),
+            Change::Held(holder) if freed.contains(&holder.at) => drop(over.insert(place)),
+            Change::Held(_) => {}
+        }
+    }
+    over
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::entry::Position;
+    use crate::ledger::fold::Holder;
+    use crate::ledger::testing::claim;
+
+    #[test]
+    fn what_is_over_in_the_same_reading_is_shown_to_nobody() {
+        let held = |seq| {
+            let claim = claim("a", "v");
+            Change::Held(Arc::new(Holder {
+                at: Position { log: 1, seq },
+                claim,
+                fence: seq,
+                heard: false,
+            }))
+        };
+        let freed = |seq| Change::Freed(claim("a", "v").key, Position { log: 1, seq });
+        let over = |changes: &[Change]| over_at_once(changes).into_iter().collect::<Vec<_>>();
+        assert_eq!(over(&[held(1), freed(1), held(2)]), [0]);
+        assert_eq!(over(&[freed(1), held(1)]), [0; 0]);
+        assert_eq!(over(&[held(1), held(1), freed(1), held(3), freed(2)]), [0, 1]);
     }
 }

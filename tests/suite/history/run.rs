@@ -20,6 +20,8 @@ use crate::support::{Client, Redis, Relay, Settings, Subject};
 /// How long Redis may take to be as clients were told, once Lockside says that it is healthy:
 /// what nobody finished runs out.
 const SETTLING: Duration = Duration::from_secs(30);
+/// The same where a sheet with its quota is to be told of all that.
+const SETTLING_SHEET: Duration = Duration::from_secs(120);
 /// A pause between two looks.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -96,7 +98,8 @@ pub(crate) fn before_lockside_with(
         done = nemesis.done;
     });
     ports.iter().for_each(|&port| wait_healthy(port));
-    let verdict = settle(&events, plan, &redis, ports[0]);
+    let settling = if google.is_some() { SETTLING_SHEET } else { SETTLING };
+    let verdict = settle(&events, plan, &redis, ports[0], settling);
     let longest = events.iter().map(|event| event.replied - event.called).max().unwrap_or(0);
     eprintln!("seed {seed}: {verdict}, {done} faults, {:?}", count(&events));
     eprintln!("longest call {longest} us; open at the end: {:?}", verdict.open);
@@ -124,8 +127,8 @@ fn start(relay: &Relay, ledger: &str) -> Subject {
 }
 
 /// Looks until what is there is what clients were told, or for as long as that may take.
-fn settle(events: &[Event], plan: Plan, redis: &Redis, port: u16) -> Verdict {
-    let deadline = Instant::now() + SETTLING;
+fn settle(events: &[Event], plan: Plan, redis: &Redis, port: u16, settling: Duration) -> Verdict {
+    let deadline = Instant::now() + settling;
     // What was wrong before the end stays wrong.
     let before = judge(events, &BTreeMap::new()).findings.len();
     loop {

@@ -3,9 +3,11 @@
 use super::outage::subject;
 use super::{SOON, Sheet, launch};
 use crate::support::client::ask_until;
-use crate::support::locks::{A, B, NIL, OK, bulk, take, wait_mode};
+use crate::support::locks::{
+    A, B, EXTEND, NIL, OK, ONE, QUICK, bulk, give, script, take, wait_mode,
+};
 use crate::support::process::directory;
-use crate::support::{Redis, Subject, wait_until};
+use crate::support::{Redis, Settings, Subject, direct, wait_until};
 
 /// Both have lost Redis, and both are asked for one lock at one time, again and again: never two hold it.
 #[test]
@@ -68,4 +70,54 @@ fn the_eleventh_is_refused_with_advice() {
         let key = format!("lock:{number}");
         ask_until(&mut one.client(), &take(&key, A), |reply| reply == OK);
     }
+}
+
+/// A sidecar dies when its client was told OK and WON is not written. Wherever the client asks then, it
+/// holds the lock: by Redis or without, by a look, a script or an extension.
+#[test]
+fn who_was_told_before_won_was_written_holds() {
+    let (mut redis, sheet) = (Redis::start(), Sheet::new());
+    let lines = &SOON.replace("poll = \"150ms\"", "poll = \"5s\"");
+    let started = [(); 2].map(|()| strict(&redis, &sheet, lines));
+    let [Some(mut one), Some(two)] = started else { return };
+    for subject in [&one, &two] {
+        wait_mode(subject.port(), "healthy");
+    }
+    ask_until(&mut one.client(), &take("lock:a", A), |reply| reply == OK);
+    one.kill();
+    assert!(!sheet.rows().iter().any(|row| row.contains("won | lock:a")), "WON waits for others");
+    let mut client = two.client();
+    let holds = |client: &mut crate::support::Client| {
+        for _ in 0..2 {
+            assert_eq!(client.ask("GET lock:a"), bulk(A));
+            let extend = script(EXTEND, "lock:a", &format!("{A} 5000"));
+            assert_eq!(client.ask(&extend), ONE);
+            assert_eq!(client.ask(&take("lock:a", B)), NIL);
+        }
+    };
+    // When the other has read the claim.
+    ask_until(&mut client, "LOCKSIDE LOCKS", |reply| reply.contains("lock:a"));
+    holds(&mut client);
+    redis.kill();
+    wait_mode(two.port(), "degraded");
+    holds(&mut client);
+    redis.start_empty();
+    wait_mode(two.port(), "healthy");
+    holds(&mut client);
+    one.start_again();
+    wait_mode(one.port(), "healthy");
+    let mut client = one.client();
+    holds(&mut client);
+    assert_eq!(client.ask(&give("lock:a", A)), ONE);
+    assert_eq!(client.ask(&take("lock:a", B)), OK);
+}
+
+/// As `subject`, with `guarantee = "strict"`.
+fn strict(redis: &Redis, sheet: &Sheet, lines: &str) -> Option<Subject> {
+    if direct() {
+        return None;
+    }
+    let (top, tables) = ("guarantee = \"strict\"", sheet.table(lines));
+    let settings = Settings { top, upstream: QUICK, tables: &tables, ..Settings::default() };
+    Some(Subject::with(redis, settings))
 }

@@ -111,3 +111,37 @@ fn the_next_claim_goes_into_the_next_group() {
     rig.run();
     won(rig.outcome(second));
 }
+
+/// A claim whose run has died with WON unwritten is what its client was told; who claims the lock after
+/// that will lose, and is not shown in its place meanwhile.
+#[test]
+fn of_claims_that_are_not_decided_the_first_is_shown() {
+    let medium = unordered();
+    let (mut dying, mut late) = (Rig::under(&medium, counted()), Rig::under(&medium, counted()));
+    let mut reader = Rig::under(&medium, counted());
+    let ask = dying.ask(take("a", "v"));
+    dying.run();
+    let told = won(dying.outcome(ask));
+    drop(dying);
+    let shown = |reader: &Rig| reader.committer.shown.keys().copied().collect::<Vec<_>>();
+    reader.now.mono += POLL * 20;
+    reader.run();
+    assert_eq!(shown(&reader), [told]);
+    // Written, and LOST is not.
+    late.ask(take("a", "w"));
+    let Step::Exchange(rows) = late.committer.next(&late.fold, late.now) else { panic!() };
+    late.finish(&rows);
+    reader.now.mono += POLL * 20;
+    reader.run();
+    assert_eq!(reader.fold.undecided_on(&key("a")).len(), 2);
+    assert_eq!(shown(&reader), [told]);
+    // Nor by who reads both at once, and knows neither run.
+    let mut fresh = Rig::under(&medium, counted());
+    fresh.run();
+    assert_eq!(shown(&fresh).len(), 1);
+    late.now.mono += POLL * 20;
+    late.run();
+    fresh.now.mono += POLL * 20;
+    fresh.run();
+    assert_eq!(shown(&fresh), [told]);
+}

@@ -208,20 +208,3 @@ fn plain_redis_in_calm_is_clean() {
     assert!(verdict.findings.is_empty(), "{verdict}");
     assert!(verdict.holds > 10, "{verdict}");
 }
-
-/// HACK
-#[test]
-#[ignore = "hack"]
-fn hack_fleet() {
-    let latency =
-        Latency { read: Duration::from_millis(60), write: Duration::from_millis(200), spread: 0.4 };
-    let sheet = Sheet::of(Options {
-        quota: Quota::unlimited(),
-        latency: Some(latency),
-        accounts: 4,
-        ..Options::default()
-    });
-    let ledgers: Vec<String> = (1..=4).map(|account| sheet.table_of(account, SOON)).collect();
-    let time = run::time_or(Duration::from_secs(30));
-    survive_with(&sheet, &ledgers, Plan { clients: 80, keys: 20, time, ..plan() });
-}

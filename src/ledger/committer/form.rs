@@ -37,10 +37,9 @@ impl Committer {
         let (mut claimed, mut tied) = (BTreeSet::new(), None);
         loop {
             let is_first = |request: &Request| request.claims().all(|key| !claimed.contains(key));
-            let next = match tied.take() {
-                Some(ticket) => self.queue.next_tied(ticket),
-                None => self.queue.next(with_claims, is_first, |size| group.has_room(size)),
-            };
+            let next = tied.take().and_then(|ticket| self.queue.next_tied(ticket, with_claims));
+            let next = next
+                .or_else(|| self.queue.next(with_claims, is_first, |size| group.has_room(size)));
             let Some(request) = next else { break };
             tied = request.is_tied.then_some(request.ticket);
             if !fold.is_ordered() {

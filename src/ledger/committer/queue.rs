@@ -80,10 +80,12 @@ impl Queue {
         rest().take(tied + 1)
     }
 
-    /// The one that is tied to the request that was taken last.
-    pub(super) fn next_tied(&mut self, to: Ticket) -> Option<Request> {
+    /// The one that is tied to the request that was taken last; a claim that has to wait does not go
+    /// with it.
+    pub(super) fn next_tied(&mut self, to: Ticket, with_claims: bool) -> Option<Request> {
         let place = self.requests.partition_point(|request| request.ticket <= to);
-        self.remove(place)
+        let request = self.requests.get(place)?;
+        (with_claims || request.kind != Kind::Claim).then(|| self.remove(place))?
     }
 
     /// Takes out what `is_decided` names.
@@ -113,5 +115,29 @@ impl Queue {
     fn note(&mut self, request: &Request) {
         self.size = self.size + request.size();
         self.counts[request.kind as usize] += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::testing::{claim, key};
+    use crate::ledger::{Ask, Asker};
+
+    /// While claims have to wait (`fast`, lock-delay) a release goes without the claim it is tied to.
+    #[test]
+    fn a_claim_that_has_to_wait_is_not_taken_along() {
+        let release = Ask::ReleaseAny(key("a"), crate::ledger::entry::Cause::Client);
+        let asks = [vec![release], vec![Ask::Claim(claim("b", "v"))]];
+        let mut queue = Queue::default();
+        for (number, asks) in asks.into_iter().enumerate() {
+            let mut request = Request::new(Ticket(number as u64), Asker::Session(0, (1, 1)), asks);
+            request.is_tied = number == 0;
+            queue.push(request);
+        }
+        assert_eq!(queue.next(false, |_| true, |_| true).map(|it| it.ticket), Some(Ticket(0)));
+        assert!(queue.next_tied(Ticket(0), false).is_none());
+        assert!(queue.next(false, |_| true, |_| true).is_none());
+        assert_eq!(queue.next_tied(Ticket(0), true).map(|it| it.ticket), Some(Ticket(1)));
     }
 }

@@ -74,8 +74,19 @@ impl Relay {
 
     /// From now on this is what is wrong. Links that were half open are reset by what comes next.
     pub(crate) fn set(&self, trouble: Trouble) {
+        self.begin(trouble, None);
+    }
+
+    /// As `set`, for the links of one process alone. Connects are not refused for one: they are
+    /// closed at once.
+    pub(crate) fn set_for(&self, pid: u32, trouble: Trouble) {
+        assert_ne!(trouble, Trouble::Refuse);
+        self.begin(trouble, Some(pid));
+    }
+
+    fn begin(&self, trouble: Trouble, only: Option<u32>) {
         self.change(|plan| {
-            (plan.trouble, plan.only) = (trouble, None);
+            (plan.trouble, plan.only) = (trouble, only);
             plan.generation += 1;
         });
         // Wakes the thread that accepts, if it does.
@@ -83,14 +94,6 @@ impl Relay {
         poll_for("the relay listens or not", PATIENCE, || {
             self.change(|plan| plan.listens == (trouble != Trouble::Refuse)).then_some(())
         });
-    }
-
-    /// As `set`, for the links of one process alone. Connects are not refused for one: they are
-    /// closed at once.
-    pub(crate) fn set_for(&self, pid: u32, trouble: Trouble) {
-        assert_ne!(trouble, Trouble::Refuse);
-        self.set(trouble);
-        self.change(|plan| plan.only = Some(pid));
     }
 
     /// Cuts every link that stands.
@@ -149,14 +152,13 @@ fn listen(mut listener: TcpListener, port: u16, shared: &Shared) {
             shared.1.notify_all();
         } else if let Ok((near, peer)) = accepted {
             let owner = Arc::new(Owner { ports: (peer.port(), port), inode: OnceLock::new() });
-            if plan.trouble_of(&owner) != Trouble::Hangup {
-                link(near, owner, &mut plan, shared);
-            }
+            link(near, owner, &mut plan, shared);
         }
     }
 }
 
-/// Whose link it is: asked only where that matters, for the system lists thousands of sockets.
+/// Whose link it is. Asked only where that matters, and while nobody waits: the system lists each
+/// socket of each process, and those that are closed for a minute more.
 struct Owner {
     /// Lockside's port and the relay's.
     ports: (u16, u16),
@@ -191,11 +193,26 @@ fn has_socket(pid: u32, inode: u64) -> bool {
 }
 
 impl Plan {
-    /// What is wrong with the link of this owner.
-    fn trouble_of(&self, owner: &Owner) -> Trouble {
-        match self.only {
-            Some(pid) if self.trouble != Trouble::None && !owner.is(pid) => Trouble::None,
-            _ => self.trouble,
+    /// Whose links alone are in trouble.
+    fn singled_out(&self) -> Option<u32> {
+        self.only.filter(|_| self.trouble != Trouble::None)
+    }
+}
+
+/// The plan, and what it says is wrong with the link of this owner. The plan is free meanwhile.
+fn look<'a>(plan: &'a Mutex<Plan>, owner: &Owner) -> (MutexGuard<'a, Plan>, Trouble) {
+    loop {
+        let now = plan.lock().unwrap();
+        let Some(pid) = now.singled_out() else {
+            let trouble = now.trouble;
+            return (now, trouble);
+        };
+        drop(now);
+        let is_meant = owner.is(pid);
+        let now = plan.lock().unwrap();
+        if now.singled_out() == Some(pid) {
+            let trouble = if is_meant { now.trouble } else { Trouble::None };
+            return (now, trouble);
         }
     }
 }
@@ -209,6 +226,10 @@ fn link(near: TcpStream, owner: Arc<Owner>, plan: &mut MutexGuard<'_, Plan>, sha
     plan.open.push(handle);
     let shared = shared.clone();
     thread::spawn(move || {
+        if look(&shared.0, &owner).1 == Trouble::Hangup {
+            let _ = near.shutdown(Shutdown::Both);
+            return;
+        }
         let Ok(far) = TcpStream::connect(("127.0.0.1", target)) else {
             let _ = near.shutdown(Shutdown::Both);
             return;
@@ -273,22 +294,17 @@ impl Pump {
     /// Waits as the trouble says; then what may pass.
     fn passage(&self, count: usize) -> Passage {
         let (lock, bell) = &*self.shared;
-        let is_for_one = lock.lock().unwrap().only.is_some();
-        if is_for_one {
-            // The list is long: not while everybody waits for the plan.
-            self.owner.inode();
-        }
-        let mut plan = lock.lock().unwrap();
         let came = Instant::now();
         loop {
-            match plan.trouble_of(&self.owner) {
+            let (plan, trouble) = look(lock, &self.owner);
+            match trouble {
                 _ if plan.over => return Passage::Cut(0),
                 Trouble::None | Trouble::Refuse | Trouble::Hangup => return Passage::Whole,
                 Trouble::HalfOpen => return Passage::HalfOpen,
-                Trouble::BlackHole => plan = bell.wait(plan).unwrap(),
+                Trouble::BlackHole => drop(bell.wait(plan).unwrap()),
                 Trouble::Delay(delay) => match delay.checked_sub(came.elapsed()) {
                     None => return Passage::Whole,
-                    Some(rest) => plan = bell.wait_timeout(plan, rest).unwrap().0,
+                    Some(rest) => drop(bell.wait_timeout(plan, rest).unwrap()),
                 },
                 Trouble::CutAfter(bytes) => return self.spend(count, bytes, plan.generation),
             }
@@ -316,7 +332,7 @@ impl Pump {
     }
 
     fn is_half_open(&self) -> bool {
-        let plan = self.shared.0.lock();
-        plan.is_ok_and(|plan| plan.trouble_of(&self.owner) == Trouble::HalfOpen && !plan.over)
+        let (plan, trouble) = look(&self.shared.0, &self.owner);
+        trouble == Trouble::HalfOpen && !plan.over
     }
 }

@@ -189,8 +189,6 @@ pub struct Parts {
     pub counters: Arc<Counters>,
     /// Who hears of passes.
     pub events: Arc<dyn Events>,
-    /// The key of the counter of fences, in database 0 (`fast`).
-    pub fence_counter: Vec<u8>,
     /// Between two background passes.
     pub interval: Duration,
     /// Milliseconds since the Unix epoch.

@@ -30,7 +30,8 @@ pub struct Command {
 impl Command {
     /// True for one that may change something.
     pub fn is_repair(&self) -> bool {
-        matches!(&self.body, Body::Script { script, .. } if **script != *scripts::LOOK)
+        let asks = [&*scripts::LOOK, &*scripts::COUNTER];
+        matches!(&self.body, Body::Script { script, .. } if !asks.contains(script))
     }
 
     /// The locks whose holders it puts into Redis.
@@ -92,6 +93,12 @@ pub enum Answer {
 pub fn look(db: u32, keys: &[LockKey]) -> Command {
     let keys = keys.iter().map(|key| key.key().to_vec()).collect();
     Command { db, body: Body::Script { script: &scripts::LOOK, keys, args: Vec::new() } }
+}
+
+/// Asks what the counter of fences is. Answered by one mark: -1 if there is none.
+pub fn counter(counter: &[u8]) -> Command {
+    let (script, keys) = (&scripts::COUNTER, vec![counter.to_vec()]);
+    Command { db: 0, body: Body::Script { script, keys, args: Vec::new() } }
 }
 
 /// Has the counter of fences be at least this number. Answered by one mark.

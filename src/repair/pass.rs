@@ -24,12 +24,13 @@ use crate::lock::record::LockKey;
 use crate::lock::rule::Rules;
 
 use super::Truth;
-use super::command::{Answer, BATCH, Batch, Body, Command, Kind, Order, look};
+use super::command::{Answer, BATCH, Batch, Command, Kind, Order, look};
 use super::plan::{Found, Plan, Repair, Says, Why, plan};
 
 mod follow;
 mod judge;
 mod prefer;
+mod search;
 mod told;
 
 use follow::Following;
@@ -37,6 +38,7 @@ pub use follow::{Moment, Signs};
 use judge::{doubtful, hold_of, standing};
 pub use prefer::Hearing;
 use prefer::Mirrors;
+use search::Scan;
 
 /// How often a pass asks for locks that were won since it began.
 const CATCH_UPS: u32 = 3;
@@ -58,6 +60,8 @@ pub struct Policy {
     pub guarantee: Guarantee,
     /// Who is right where Redis and the ledger name two holders (`fast`).
     pub conflict: Conflict,
+    /// The key of the counter of fences, in database 0 (`fast`).
+    pub fence_counter: Vec<u8>,
 }
 
 /// What to do next.
@@ -152,14 +156,6 @@ pub struct Pass {
     following: Option<Box<Following>>,
 }
 
-/// A SCAN of one database for one glob.
-#[derive(Debug, Clone)]
-struct Scan {
-    db: u32,
-    pattern: Vec<u8>,
-    cursor: u64,
-}
-
 /// What the next answer is an answer to.
 #[derive(Debug)]
 enum UnderWay {
@@ -167,6 +163,8 @@ enum UnderWay {
     Look(Vec<LockKey>),
     Repair(Batch),
     Scan(Scan),
+    /// What the counter of fences is.
+    Counter,
 }
 
 impl Pass {
@@ -246,7 +244,8 @@ impl Pass {
             if !self.told.is_empty() {
                 return Step::Tell(std::mem::take(&mut self.told));
             }
-            if let Some(command) = self.look().or_else(|| self.scan()) {
+            let command = self.ask_counter().or_else(|| self.look());
+            if let Some(command) = command.or_else(|| self.scan()) {
                 return Step::Ask(command);
             }
             if self.catch_up(truth) || self.check_again() {
@@ -263,6 +262,8 @@ impl Pass {
             (_, Answer::Failed(text)) => self.failure = Some(text),
             // What is not searched is not found; what holders need is known without a search.
             (UnderWay::Scan(_), Answer::Refused(text)) => self.notes.push(Note::NotSearched(text)),
+            (UnderWay::Counter, Answer::Refused(_)) => self.counted(None),
+            (UnderWay::Counter, Answer::Marks(marks)) => self.counted(marks.first().copied()),
             (
                 UnderWay::Nothing | UnderWay::Look(_) | UnderWay::Repair(_),
                 Answer::Refused(text),
@@ -282,10 +283,9 @@ impl Pass {
             (UnderWay::Scan(scan), Answer::Scanned { cursor, keys }) => {
                 self.scanned(scan, cursor, keys);
             }
-            (
-                UnderWay::Nothing | UnderWay::Look(_) | UnderWay::Repair(_) | UnderWay::Scan(_),
-                Answer::Found(_) | Answer::Marks(_) | Answer::Scanned { .. },
-            ) => self.failure = Some("an answer that is none to the question".into()),
+            (_, Answer::Found(_) | Answer::Marks(_) | Answer::Scanned { .. }) => {
+                self.failure = Some("an answer that is none to the question".into())
+            }
         }
     }
 
@@ -327,26 +327,6 @@ impl Pass {
         Some(command)
     }
 
-    fn scan(&mut self) -> Option<Command> {
-        self.scan_steps = self.scan_steps.checked_sub(1)?;
-        let scan = self.scans.pop_front()?;
-        let body = Body::Scan { cursor: scan.cursor, pattern: scan.pattern.clone() };
-        let command = Command { db: scan.db, body };
-        self.under_way = UnderWay::Scan(scan);
-        Some(command)
-    }
-
-    fn scanned(&mut self, scan: Scan, cursor: u64, keys: Vec<Vec<u8>>) {
-        let rules = &self.policy.rules;
-        let locks = keys.iter().filter(|key| rules.find_id(key).is_some());
-        let locks = locks.map(|key| LockKey::new(scan.db, key));
-        let new = locks.filter(|key| !self.settled.contains_key(key) && !self.later.contains(key));
-        self.queue.extend(new);
-        if cursor != 0 {
-            self.scans.push_front(Scan { cursor, ..scan });
-        }
-    }
-
     /// Queues what was put into Redis, once; true if there was any. A release that had reached Redis
     /// and not yet the ledger when it was put there is in the ledger by now.
     fn check_again(&mut self) -> bool {
@@ -382,6 +362,7 @@ impl Pass {
                 self.found.push_back((key, found));
             }
         }
+        self.forget_count();
         let command = batch.command()?;
         self.under_way = UnderWay::Repair(batch);
         Some(command)
@@ -405,7 +386,9 @@ impl Pass {
         }
         match plan(found, says, self.terms(key)) {
             Plan::Nothing(_) => self.settle(key, at, true),
-            Plan::Wait(Why::Mirror) => self.wait_for_mirror(key, found, holder, truth, now_ms),
+            Plan::Wait(Why::Mirror) => {
+                return self.wait_for_mirror(key, found, holder, truth, now_ms);
+            }
             Plan::Wait(_) => drop(self.later.insert(key.clone())),
             Plan::CannotRestore => {
                 self.notes.push(Note::CannotRestore(key.clone()));

@@ -365,6 +365,21 @@ fn replace<'a>(
     Plan::Act(Repair::Replace { theirs, ours, ttl_ms, conflict })
 }
 
+/// The holder's value in place of what stands there, which the ledger may not have heard of; none where
+/// it can't be put there. Two were perhaps told that they hold the lock.
+pub fn put_right<'a>(found: &'a Found, hold: Hold<'a>) -> Option<Repair<'a>> {
+    let theirs = match found {
+        Found::Value { stored, ttl_ms: None } => Guard::Value(stored),
+        Found::Other { guard, ttl_ms: None } => Guard::Other(guard),
+        Found::Value { .. } | Found::Other { .. } | Found::Missing => return None,
+    };
+    let can_be = is_told(theirs) && is_known(hold.what);
+    match can_be.then(|| in_place_of(theirs, hold, true))? {
+        Plan::Act(repair) => Some(repair),
+        Plan::Nothing(_) | Plan::Wait(_) | Plan::CannotRestore => None,
+    }
+}
+
 /// True if one can tell it from everything else: a string, a content that is known, or a digest.
 fn is_told(guard: Guard<'_>) -> bool {
     match guard {

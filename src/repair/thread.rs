@@ -251,7 +251,7 @@ impl Thread {
             return true;
         }
         let Some(floor) = self.shared.parts.truth.fence_floor() else { return false };
-        let command = command::raise_counter(&self.shared.parts.fence_counter, floor);
+        let command = command::raise_counter(&self.shared.parts.policy.fence_counter, floor);
         match self.ask(&command) {
             Answer::Marks(_) => self.link.as_ref().is_some_and(|link| link.run_id() == run_id),
             Answer::Refused(reason) => {

@@ -54,6 +54,9 @@ pub static PERSIST_FENCED: LazyLock<Script> = LazyLock::new(|| {
 pub static RAISE_COUNTER: LazyLock<Script> =
     LazyLock::new(|| Script::of(include_str!("raise.lua")));
 
+/// What the counter of fences is; -1 if there is none.
+pub static COUNTER: LazyLock<Script> = LazyLock::new(|| Script::of(include_str!("counter.lua")));
+
 /// [`RAISE_COUNTER`] from any database: the number, then which one that is.
 pub static RESTORE_COUNTER: LazyLock<Script> = LazyLock::new(|| {
     let select = "if ARGV[2] ~= '0' then redis.call('SELECT', '0') end";

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::config::Conflict;
 use crate::ledger::entry::OBSERVED;
 use crate::ledger::fold::Holder;
 use crate::ledger::{Ask, Cause, Claim, Guarantee, Position};
@@ -10,8 +11,10 @@ use crate::lock::record::LockKey;
 use crate::lock::value;
 
 use super::super::Truth;
-use super::super::plan::Found;
-use super::{Note, Pass};
+use super::super::command::{Command, Order, counter};
+use super::super::plan::{Found, Repair, put_right};
+use super::judge::hold_of;
+use super::{Note, Pass, UnderWay};
 
 /// `fast`: how long a pass waits for the mirror of a grant that stands in Redis, while Redis is not
 /// asked: ten times what a living sidecar takes at most to write it (`mirror_interval`).
@@ -27,6 +30,19 @@ pub(super) struct Mirrors {
     /// As [`Pass::alone`] has it.
     is_alone: bool,
     hearings: Vec<Hearing>,
+    /// Grants whose mirror was waited for in vain, until the counter of fences is known.
+    unsettled: Vec<(LockKey, Found)>,
+    /// What the counter was after these were looked at.
+    counter: Option<Counter>,
+}
+
+/// The counter of fences.
+#[derive(Debug, Clone, Copy)]
+enum Counter {
+    /// No grant by Redis has a higher fence.
+    Is(u64),
+    /// It is gone, or may not be read.
+    IsNotKnown,
 }
 
 impl Mirrors {
@@ -65,7 +81,7 @@ impl Pass {
     }
 
     /// A grant stands in Redis that the ledger has not heard of: its mirror is waited for. While locks
-    /// are served by Redis nothing hangs on it.
+    /// are served by Redis nothing hangs on it. Then the fences decide, as far as they are known.
     pub(super) fn wait_for_mirror(
         &mut self,
         key: &LockKey,
@@ -73,16 +89,68 @@ impl Pass {
         holder: Option<Arc<Holder>>,
         truth: &dyn Truth,
         now_ms: u64,
-    ) {
-        self.later.insert(key.clone());
+    ) -> Option<Order> {
         if self.is_careful || self.is_following() {
-            return;
-        }
-        let age = truth.unheard_since(key).map_or(0, |since| now_ms.saturating_sub(since));
-        if self.mirrors.is_alone || age >= self.mirrors.patience_ms() {
-            self.supersede(key, found, holder, now_ms);
+            self.later.insert(key.clone());
+            return None;
         }
         self.mirrors.hearings.push(Hearing::Unheard(key.clone()));
+        let age = truth.unheard_since(key).map_or(0, |since| now_ms.saturating_sub(since));
+        if !self.mirrors.is_alone && age < self.mirrors.patience_ms() {
+            self.later.insert(key.clone());
+            return None;
+        }
+        let Some(counter) = self.mirrors.counter else {
+            self.mirrors.unsettled.push((key.clone(), found.clone()));
+            return None;
+        };
+        if let Some(holder) = &holder
+            && let Some(repair) = self.put_back(found, holder, counter, now_ms)
+        {
+            return Order::new(key.clone(), Some(holder.at), repair);
+        }
+        self.later.insert(key.clone());
+        self.supersede(key, found, holder, now_ms);
+        None
+    }
+
+    /// The holder's value in the place of an older grant, if that is what stands there: no grant by
+    /// Redis had a fence like the holder's when it was seen. Who had that grant still to write has died,
+    /// and the ledger has given the lock to another while Redis was away.
+    fn put_back<'a>(
+        &self,
+        found: &'a Found,
+        holder: &'a Holder,
+        counter: Counter,
+        now_ms: u64,
+    ) -> Option<Repair<'a>> {
+        let is_older = match counter {
+            Counter::Is(fence) => fence < holder.fence,
+            Counter::IsNotKnown => false,
+        };
+        let is_asked_for = is_older && self.policy.conflict == Conflict::Ledger;
+        is_asked_for.then(|| put_right(found, hold_of(holder, now_ms))).flatten()
+    }
+
+    /// Asks for the counter of fences, if a grant hangs on it.
+    pub(super) fn ask_counter(&mut self) -> Option<Command> {
+        if self.mirrors.unsettled.is_empty() {
+            return None;
+        }
+        self.under_way = UnderWay::Counter;
+        Some(counter(&self.policy.fence_counter))
+    }
+
+    /// What it is. Below zero, or nothing: not known.
+    pub(super) fn counted(&mut self, count: Option<i64>) {
+        let count = count.and_then(|count| u64::try_from(count).ok());
+        self.mirrors.counter = Some(count.map_or(Counter::IsNotKnown, Counter::Is));
+        self.found.extend(std::mem::take(&mut self.mirrors.unsettled));
+    }
+
+    /// It says nothing of what is looked at from now on.
+    pub(super) fn forget_count(&mut self) {
+        self.mirrors.counter = None;
     }
 
     /// The ledger was told of a value that it did not know: until it has taken that, it is wrong about the
@@ -100,8 +168,8 @@ impl Pass {
         self.mirrors.hearings.push(Hearing::Unheard(key.clone()));
     }
 
-    /// Redis gave the lock to another after its holder, so the holder had released it: who had both
-    /// still to write has died. The ledger is told, and the key looked at again.
+    /// As far as fences tell, Redis gave the lock to another after its holder, so the holder had released
+    /// it: who had both still to write has died. The ledger is told, and the key looked at again.
     fn supersede(
         &mut self,
         key: &LockKey,

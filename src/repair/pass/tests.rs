@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 
 use super::super::Standing;
+use super::super::command::Body;
 use super::*;
 use crate::lock::envelope::scripts;
 use crate::lock::rule::{Glob, Rule};
@@ -98,7 +99,7 @@ impl Truth for Book {
 
 /// Strings with or without a TTL.
 #[derive(Default)]
-struct Store(BTreeMap<LockKey, (Vec<u8>, Option<u64>)>);
+struct Store(BTreeMap<LockKey, (Vec<u8>, Option<u64>)>, i64);
 
 impl Store {
     fn set(&mut self, key: &LockKey, value: &str, ttl: Option<u64>) {
@@ -120,6 +121,9 @@ impl Store {
                 };
                 // As Redis does where what stands there is large.
                 Answer::Found(keys.iter().take(7).map(look).collect())
+            }
+            Body::Script { script, .. } if script.sha == scripts::COUNTER.sha => {
+                Answer::Marks(vec![self.1])
             }
             Body::Script { script, keys, args } => {
                 let places = keys.iter().enumerate();
@@ -185,7 +189,7 @@ fn lock(name: impl ToString) -> LockKey {
 fn policy() -> Policy {
     let rules = Rules::new(vec![Rule::new("r", vec![Glob::new(b"lock:*")])]);
     let (guarantee, conflict) = (Guarantee::Strict, Conflict::Ledger);
-    Policy { rules: Arc::new(rules), guarantee, conflict }
+    Policy { rules: Arc::new(rules), guarantee, conflict, fence_counter: b"counter".to_vec() }
 }
 
 fn full(book: &Book) -> Pass {
@@ -448,7 +452,7 @@ fn any_world_ends_as_the_ledger_says() {
             }
             let standing: Vec<_> =
                 (0..6).map(lock).filter(|key| stands(&book, &store, key)).collect();
-            let mut after = Store(store.borrow().0.clone());
+            let mut after = Store(store.borrow().0.clone(), 0);
             after.answer(command);
             for key in standing {
                 assert_eq!(after.value(&key), book.value(&key), "seed {seed}: {command:?}");

@@ -69,6 +69,10 @@ impl Doubles {
         match &row.entry {
             Entry::Grant(claim, _) | Entry::Claim(claim) | Entry::Observe(claim) => {
                 let own = name(claim.key.key(), &token(&claim.stored));
+                if self.ended.remove(&own).is_some() {
+                    // A client takes a lock again with its token: another hold.
+                    self.written.remove(&own);
+                }
                 self.written.entry(own.clone()).or_insert(clock::now());
                 self.places.insert(row.at, own);
             }

@@ -484,7 +484,12 @@ impl Process {
 
 fn policy(fleet: Fleet) -> Policy {
     let conflict = lockside::config::Conflict::Ledger;
-    Policy { rules: Arc::new(rules(fleet)), guarantee: fleet.guarantee(), conflict }
+    Policy {
+        rules: Arc::new(rules(fleet)),
+        guarantee: fleet.guarantee(),
+        conflict,
+        fence_counter: fence_counter(),
+    }
 }
 
 fn encoded(command: &Command, by_text: bool) -> Vec<u8> {

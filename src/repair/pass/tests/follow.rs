@@ -9,7 +9,7 @@ use crate::ledger::Cause;
 fn observed() -> Policy {
     let rule = Rule { observe: true, ..Rule::new("r", vec![Glob::new(b"lock:*")]) };
     let (guarantee, conflict) = (Guarantee::Strict, Conflict::Ledger);
-    Policy { rules: Arc::new(Rules::new(vec![rule])), guarantee, conflict }
+    Policy { guarantee, conflict, rules: Arc::new(Rules::new(vec![rule])), ..policy() }
 }
 
 /// The ledger, Redis, and what was seen of them.

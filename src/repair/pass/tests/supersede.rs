@@ -13,6 +13,8 @@ fn stage() -> (Book, RefCell<Store>) {
     let (book, store) = (Book::default(), RefCell::<Store>::default());
     book.grant(&lock("a"), "ours");
     store.borrow_mut().set(&lock("a"), "theirs", None);
+    // The next after the holder's.
+    store.borrow_mut().1 = 2;
     (book, store)
 }
 
@@ -66,6 +68,62 @@ fn a_mirror_that_never_comes_is_not_waited_for() {
     pass.again();
     assert_eq!(play(&mut pass, &book, &store, NOW + 10_100), Err(Step::Done(true)));
     assert!(matches!(pass.take_notes()[..], [Note::Preferred { .. }]), "people are told");
+}
+
+/// The ledger gave the lock to another in an outage, and Redis comes back with what it granted before
+/// that: `ours` has a fence that Redis had not come to when it granted `theirs`.
+#[test]
+fn an_older_grant_takes_no_holders_place() {
+    let (ours, theirs) = (Some(b"ours".to_vec()), Some(b"theirs".to_vec()));
+    for (counter, conflict, is_put_back) in [
+        (0, Conflict::Ledger, true),
+        // As old as the holder's or younger; not known; and whoever wants it otherwise.
+        (1, Conflict::Ledger, false),
+        (-1, Conflict::Ledger, false),
+        (0, Conflict::Upstream, false),
+    ] {
+        let (book, store) = stage();
+        store.borrow_mut().1 = counter;
+        let policy = Policy { conflict, ..fast() };
+        let mut pass = Pass::full(policy, &book, &[0].into(), Doubts::new());
+        assert_eq!(play(&mut pass, &book, &store, NOW), Err(Step::Later), "its mirror may come");
+        assert_eq!(store.borrow().value(&lock("a")), theirs);
+        pass.again();
+        let end = play(&mut pass, &book, &store, NOW + 10_000);
+        assert_eq!(end == Err(Step::Done(true)), is_put_back, "{end:?}");
+        assert_eq!(end.is_ok_and(|told| told.len() == 2), !is_put_back);
+        let there = store.borrow().value(&lock("a"));
+        assert_eq!(there, if is_put_back { ours.clone() } else { theirs.clone() });
+        assert_eq!(book.unheard_since(&lock("a")).is_none(), is_put_back);
+        let notes = pass.take_notes();
+        let is_told = |note: &Note| matches!(note, Note::Repaired { conflict: true, .. });
+        assert_eq!(notes.iter().any(is_told), is_put_back, "people are told: {notes:?}");
+    }
+}
+
+/// A grant that comes after the question has a higher fence than the answer.
+#[test]
+fn the_counter_is_asked_for_anew() {
+    let (book, store) = stage();
+    store.borrow_mut().1 = 0;
+    book.grant(&lock("b"), "ours too");
+    let mut pass = Pass::full(fast(), &book, &[0].into(), Doubts::new());
+    pass.alone(true);
+    let mut asked = 0;
+    while let Step::Ask(command) = pass.next(&book, NOW) {
+        let is_counted = command == super::super::super::command::counter(b"counter");
+        asked += u32::from(is_counted);
+        let answer = store.borrow_mut().answer(&command);
+        pass.answer(answer, &book);
+        if is_counted && asked == 1 {
+            store.borrow_mut().set(&lock("b"), "later", None);
+            store.borrow_mut().1 = 7;
+            pass.look_again(lock("b"));
+        }
+    }
+    assert_eq!(asked, 2);
+    assert_eq!(store.borrow().value(&lock("a")), Some(b"ours".to_vec()));
+    assert_eq!(store.borrow().value(&lock("b")), Some(b"later".to_vec()));
 }
 
 #[test]

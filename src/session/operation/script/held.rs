@@ -87,8 +87,8 @@ pub(in crate::session::operation) fn says_no(own: &[u8]) -> bool {
 pub(in crate::session::operation) struct Held {
     lock: LockKey,
     stored: Arc<[u8]>,
-    /// It is no string.
-    is_other: bool,
+    /// Its type, in Redis's word; empty for one that nobody knows.
+    kind: &'static str,
     /// What was said no to names the holder, or takes no lock in any case: it can run once more.
     is_named: bool,
 }
@@ -119,18 +119,18 @@ impl Held {
             };
             let is_named = call.args.iter().any(names);
             let is_held = view::is_held(&lock, &record, scope) && (looks || is_named);
-            let is_other = content.is_some();
             // Who presents nothing takes nothing as his own.
             let only_looks = call.is_look() || call.args.is_empty();
             let is_named = (is_named || only_looks) && says_no(&effect.reply);
-            is_held.then_some(Self { lock, stored: record.stored, is_other, is_named })
+            let kind = kind_of(&record);
+            is_held.then_some(Self { lock, stored: record.stored, kind, is_named })
         })
     }
 
     /// A lock that is held so.
     pub(in crate::session::operation) fn of(lock: LockKey, record: Record) -> Self {
-        let (is_other, is_named) = (record.other.is_some(), false);
-        Self { lock, stored: record.stored, is_other, is_named }
+        let kind = kind_of(&record);
+        Self { lock, stored: record.stored, kind, is_named: false }
     }
 
     /// The lock.
@@ -140,16 +140,26 @@ impl Held {
 
     /// What Redis is asked.
     pub(in crate::session::operation) fn question(&self) -> [&[u8]; 2] {
-        [if self.is_other { b"EXISTS" } else { b"GET" }, self.lock.key()]
+        [if self.kind == STRING { b"GET" } else { b"TYPE" }, self.lock.key()]
     }
 
-    /// True if Redis, asked for the lock's value, has not this one; or nothing, of one that is no
-    /// string. A user who may not ask has Redis's word.
+    /// True if Redis, asked for the lock's value, has not this one; or, asked for its type, nothing or
+    /// another. A user who may not ask has Redis's word.
     pub(in crate::session::operation) fn is_lost(&self, reply: Option<&Reply<'_>>) -> bool {
         match reply {
-            Some(Reply::Null | Reply::Integer(0)) => true,
+            Some(Reply::Null) => true,
+            Some(Reply::Simple(kind)) => {
+                *kind == b"none" || !self.kind.is_empty() && **kind != *self.kind.as_bytes()
+            }
             Some(Reply::Bulk(stored)) => **stored != *self.stored,
             _ => false,
         }
     }
+}
+
+/// Redis's word for a string.
+const STRING: &str = "string";
+
+fn kind_of(record: &Record) -> &'static str {
+    record.other.as_deref().map_or(STRING, |mark| content::type_of_mark(mark).unwrap_or_default())
 }

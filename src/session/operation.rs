@@ -53,8 +53,8 @@ use inside::Inspecting;
 use knock::{Knocking, Wish};
 pub use local::Locals;
 use replay::Replaying;
-use scope::{TIMED, UNTIMED};
 pub(super) use scope::{Flow, Scope};
+use scope::{TIMED, UNTIMED};
 use script::Scripting;
 use serve::Serving;
 pub(super) use serve::with_world;
@@ -161,6 +161,11 @@ impl Operation {
         scope: &mut Scope<'_, '_>,
     ) -> (Option<Box<Self>>, Flow) {
         if !scope.asks_redis(args) {
+            if *lock_use == LockUse::Inside
+                && let Some(refusal) = inside::refusal(args, scope)
+            {
+                return (None, scope.answer_error(refusal));
+            }
             return match Reading::until_repaired(args, scope) {
                 Some((reading, flow)) => (Some(reading), flow),
                 None => Self::serve(args, scope),
@@ -300,7 +305,7 @@ impl Operation {
         let report = match self {
             Self::Exchange(_) | Self::Inspect(_) | Self::Verify(_) | Self::Ask(_) => {
                 Report::ReadTimeout
-            },
+            }
             _ => Report::WriteTimeout,
         };
         scope.shared().reports.note(report);

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::lock::content;
+use crate::lock::content::{self, Content};
 use crate::lock::record::{LockKey, Record};
 use crate::lock::rule::Mode;
 use crate::lock::value;
@@ -87,8 +87,8 @@ pub(in crate::session::operation) fn says_no(own: &[u8]) -> bool {
 pub(in crate::session::operation) struct Held {
     lock: LockKey,
     stored: Arc<[u8]>,
-    /// Its type, in Redis's word; empty for one that nobody knows.
-    kind: &'static str,
+    /// It is no string.
+    other: Option<Other>,
     /// What was said no to names the holder, or takes no lock in any case: it can run once more.
     is_named: bool,
 }
@@ -122,15 +122,15 @@ impl Held {
             // Who presents nothing takes nothing as his own.
             let only_looks = call.is_look() || call.args.is_empty();
             let is_named = (is_named || only_looks) && says_no(&effect.reply);
-            let kind = kind_of(&record);
-            is_held.then_some(Self { lock, stored: record.stored, kind, is_named })
+            let other = Other::of(&record);
+            is_held.then_some(Self { lock, stored: record.stored, other, is_named })
         })
     }
 
     /// A lock that is held so.
     pub(in crate::session::operation) fn of(lock: LockKey, record: Record) -> Self {
-        let kind = kind_of(&record);
-        Self { lock, stored: record.stored, kind, is_named: false }
+        let other = Other::of(&record);
+        Self { lock, stored: record.stored, other, is_named: false }
     }
 
     /// The lock.
@@ -138,28 +138,53 @@ impl Held {
         &self.lock
     }
 
-    /// What Redis is asked.
-    pub(in crate::session::operation) fn question(&self) -> [&[u8]; 2] {
-        [if self.kind == STRING { b"GET" } else { b"TYPE" }, self.lock.key()]
+    /// What Redis is asked: for the value, or the parts of the content; for the type of one that the ledger
+    /// does not keep.
+    pub(in crate::session::operation) fn question(&self) -> Vec<&[u8]> {
+        let key = self.lock.key();
+        match &self.other {
+            None => vec![b"GET", key],
+            Some(Other::Kept(Content::Hash(_))) => vec![b"HKEYS", key],
+            Some(Other::Kept(Content::Sorted(_))) => vec![b"ZRANGE", key, b"0", b"-1"],
+            Some(Other::Kept(Content::Set(_))) => vec![b"SMEMBERS", key],
+            Some(Other::Kept(Content::List(_))) => vec![b"LRANGE", key, b"0", b"-1"],
+            Some(Other::Typed(_)) => vec![b"TYPE", key],
+        }
     }
 
-    /// True if Redis, asked for the lock's value, has not this one; or, asked for its type, nothing or
-    /// another. A user who may not ask has Redis's word.
+    /// True if Redis has not this value; or nothing, or another type, or a content that shares nothing with
+    /// this one, which can't have become of it. A user who may not ask has Redis's word.
     pub(in crate::session::operation) fn is_lost(&self, reply: Option<&Reply<'_>>) -> bool {
-        match reply {
-            Some(Reply::Null) => true,
-            Some(Reply::Simple(kind)) => {
-                *kind == b"none" || !self.kind.is_empty() && **kind != *self.kind.as_bytes()
+        match (&self.other, reply) {
+            (_, Some(Reply::Null)) => true,
+            (None, Some(Reply::Bulk(stored))) => **stored != *self.stored,
+            (Some(Other::Kept(content)), Some(reply @ Reply::Aggregate { .. })) => {
+                let text = |part| Reply::parse(part).and_then(|(part, _)| part.text());
+                !reply.elements().filter_map(text).any(|part| content.has_part(part))
             }
-            Some(Reply::Bulk(stored)) => **stored != *self.stored,
+            (Some(Other::Kept(_)), Some(Reply::Error(error))) => error.starts_with(b"WRONGTYPE"),
+            (Some(Other::Typed(kind)), Some(Reply::Simple(there))) => {
+                *there == b"none" || kind.is_some_and(|kind| kind.as_bytes() != *there)
+            }
             _ => false,
         }
     }
 }
 
-/// Redis's word for a string.
-const STRING: &str = "string";
+/// A lock that is no string.
+#[derive(Debug, Clone)]
+enum Other {
+    Kept(Content),
+    /// Its type alone is known, in Redis's word; or not even that.
+    Typed(Option<&'static str>),
+}
 
-fn kind_of(record: &Record) -> &'static str {
-    record.other.as_deref().map_or(STRING, |mark| content::type_of_mark(mark).unwrap_or_default())
+impl Other {
+    fn of(record: &Record) -> Option<Self> {
+        let mark = record.other.as_deref()?;
+        Some(match content::of_mark(mark) {
+            Some(content) => Self::Kept(content),
+            None => Self::Typed(content::type_of_mark(mark)),
+        })
+    }
 }

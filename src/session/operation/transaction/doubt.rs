@@ -68,7 +68,7 @@ impl Doubts {
         }
     }
 
-    /// Notes a read that has found nothing under a lock that is held by the ledger. Redis will tell whether
+    /// Notes a read of which the ledger says something else. Redis will tell whether
     /// the lock is there; what the transaction has done to it behind the read makes no difference then.
     pub(super) fn note_look(
         &mut self,
@@ -80,9 +80,10 @@ impl Doubts {
         scope: &Scope<'_, '_>,
     ) {
         let doubted = look.doubted(db, element, scope).filter(|_| scope.believes_ledger());
-        if let Some((lock, record)) = doubted.filter(|(lock, _)| !touched.has(lock)) {
-            let (claim, says_no) = (record.claim, inside::is_kept(&record));
-            let (held, read) = (Held::of(lock, record), Read { told: look.told(db, scope) });
+        if let Some((lock, record, told)) = doubted.filter(|(lock, ..)| !touched.has(lock)) {
+            let says_no = inside::is_kept(&record) && inside::finds_nothing(element);
+            let claim = record.claim;
+            let (held, read) = (Held::of(lock, record), Read { told });
             self.all.push(Doubt { place, held, claim, says_no, read: Some(read) });
         }
     }
@@ -215,7 +216,7 @@ fn is_open(queued: &Queued, element: &[u8], scope: &mut Scope<'_, '_>) -> bool {
             }
             _ => false,
         },
-        What::Inside(look) => is_persistent(look.key(), scope) && inside::finds_nothing(element),
+        What::Inside(look) => is_persistent(look.key(), scope) && inside::is_doubtful(element),
     }
 }
 

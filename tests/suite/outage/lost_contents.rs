@@ -18,8 +18,11 @@ const TAKE_LARGE: &str = "redis.call('hset', KEYS[1], 'me', string.rep('x', 6000
 /// of it.
 const FREE: &str = "nobody";
 
+/// Commands on a key, and what each is told.
+type Reads = Vec<(&'static str, String)>;
+
 /// Each lock as it is taken, and what is read of it.
-fn locks() -> Vec<(&'static str, &'static str, Vec<(&'static str, String)>)> {
+fn locks() -> Vec<(&'static str, &'static str, Reads)> {
     let list = |texts: &[&str]| {
         let all: String = texts.iter().map(|text| bulk(text)).collect();
         format!("*{}\r\n{all}", texts.len())

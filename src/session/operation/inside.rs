@@ -70,9 +70,7 @@ impl Inspecting {
         if let Some((Reply::Error(error), _)) = Reply::parse(frame) {
             scope.witness_error_on(self.lock.key(), error);
         }
-        let rule = scope.shared().rules.find(self.lock.key());
-        if rule.is_some_and(|rule| rule.mode == Mode::Persistent)
-            && is_doubtful(frame)
+        if is_read_first(&self.lock, frame, scope)
             && let Some((ticket, until)) = scope.read_for_look()
         {
             self.step = Step::Reading(ticket, until, frame.to_vec());
@@ -221,8 +219,17 @@ pub(super) fn is_kept(record: &Record) -> bool {
     record.other.as_deref().is_some_and(|mark| content::of_mark(mark).is_some())
 }
 
+/// True if the ledger is read before Redis's reply is believed, where others write to it: of a persistent
+/// lock, and not where Redis has something that nobody is known to hold, which may be a client's own data.
+pub(super) fn is_read_first(lock: &LockKey, frame: &[u8], scope: &Scope<'_, '_>) -> bool {
+    let rule = scope.shared().rules.find(lock.key());
+    rule.is_some_and(|rule| rule.mode == Mode::Persistent)
+        && is_doubtful(frame)
+        && (finds_nothing(frame) || scope.shared().table.find(lock).is_some())
+}
+
 /// True for a reply of a client that may read the lock.
-pub(super) fn is_doubtful(frame: &[u8]) -> bool {
+fn is_doubtful(frame: &[u8]) -> bool {
     !frame.starts_with(b"-") || finds_nothing(frame)
 }
 

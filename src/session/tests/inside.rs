@@ -199,6 +199,14 @@ fn in_company_the_ledger_is_read_first() {
         strict.redis(NONE);
         assert_eq!(strict.told(), bulk("2"));
     }
+    // What nobody is known to hold is its client's own, and what is held is read.
+    let one = "*1\r\n$2\r\nxx\r\n";
+    let mut strict = in_company();
+    assert_eq!(strict.ask("HKEYS lock:a", one), one);
+    assert_eq!(strict.did(), []);
+    strict.shared.table.grant(lock(), content(HASH));
+    assert_eq!(strict.ask("HKEYS lock:a", one), "");
+    assert_eq!(strict.asked(), []);
     // The link is lost while it is read.
     let mut strict = in_company();
     strict.client(&["HGET lock:a me"]);

@@ -216,7 +216,10 @@ fn is_open(queued: &Queued, element: &[u8], scope: &mut Scope<'_, '_>) -> bool {
             }
             _ => false,
         },
-        What::Inside(look) => is_persistent(look.key(), scope) && inside::is_doubtful(element),
+        What::Inside(look) => {
+            let lock = LockKey::new(queued.db, look.key());
+            inside::is_read_first(&lock, element, scope)
+        }
     }
 }
 

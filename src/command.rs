@@ -67,6 +67,9 @@ pub enum LockUse {
     /// Writes what is no string: [`LockUse::Computed`] on a held lock that is none, so that the ledger
     /// hears of it; else forwarded as it came.
     Content,
+    /// Reads what is no string (`HGETALL`, `ZSCORE`): that of a lock that Redis has lost is the ledger's.
+    /// Forwarded as it came where no lock that is no string is held.
+    Inside,
     /// `EVAL` and its kin; see [`script::ScriptCall::parse`].
     Script {
         /// The script is named by its SHA1 and not given as text.

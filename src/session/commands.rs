@@ -5,6 +5,7 @@ use super::state::Change;
 use super::{Cx, End, Session, change};
 use crate::command::{LockUse, StateUse};
 use crate::lock::record::LockKey;
+use crate::lock::rule;
 use crate::mode::{Mode, View};
 use crate::resp::Args;
 use crate::resp::request::{ProtocolError, RequestScanner, Scanned};
@@ -137,7 +138,8 @@ impl Session {
     /// Decides what happens to a complete command, and notes its reply if it is forwarded.
     fn decide(&mut self, args: Args<'_>, cx: &mut Cx<'_>) -> Taken {
         let route = match router::route(args, &cx.shared.rules) {
-            Route::Lock(LockUse::Content) if !self.writes_held_content(args, cx) => Route::Upstream,
+            Route::Lock(LockUse::Content) if !self.names_held_content(args, cx) => Route::Upstream,
+            Route::Lock(LockUse::Inside) if !self.looks_inside(args, cx) => Route::Upstream,
             route => route,
         };
         let view = cx.shared.board.view();
@@ -207,9 +209,18 @@ impl Session {
     }
 
     /// True for a command on a held lock that is no string.
-    fn writes_held_content(&self, args: Args<'_>, cx: &Cx<'_>) -> bool {
+    fn names_held_content(&self, args: Args<'_>, cx: &Cx<'_>) -> bool {
         let key = LockKey::new(self.state.next_db(), args.get(1).unwrap_or_default());
         cx.shared.table.find(&key).is_some_and(|record| record.other.is_some())
+    }
+
+    /// True for a read of what is no string where the ledger has, or another sidecar may have, a holder.
+    fn looks_inside(&self, args: Args<'_>, cx: &Cx<'_>) -> bool {
+        let shared = cx.shared;
+        let rule = || args.get(1).and_then(|key| shared.rules.find(key));
+        let may_be_held = || rule().is_some_and(|rule| rule.mode == rule::Mode::Persistent);
+        shared.believes_ledger()
+            && (self.names_held_content(args, cx) || shared.door.has_company() && may_be_held())
     }
 
     /// True for a look at locks (EXISTS, PTTL, TYPE, ...) that Redis may not have as the ledger has

@@ -15,10 +15,12 @@ mod gate;
 mod grant;
 mod held;
 mod hold;
+mod inside;
 mod knock;
 mod local;
 mod over;
 mod replay;
+mod scope;
 mod script;
 mod serve;
 mod settle;
@@ -26,22 +28,16 @@ mod transaction;
 mod verify;
 mod view;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::command::LockUse;
 use crate::degraded::Words;
 use crate::ledger::{Answer, Told};
-use crate::lock::record::LockKey;
 use crate::mode::{Mode, Report, Sign};
 use crate::resp::Args;
-use crate::resp::encode;
 use crate::router::{Ask, Route};
 
-use super::flights::{SessionId, Verdict};
-use super::state::{ReplyMode, State};
-use super::witness::Witness;
-use super::{Cx, Shared};
+use super::flights::Verdict;
 
 use acquire::Acquiring;
 use ask::{Asking, Releasing};
@@ -53,9 +49,12 @@ pub(super) use gate::{NOAUTH, gate_refusal, may_use_some_locks};
 pub(super) use grant::{Grant, note_heard, settle_grants};
 pub(super) use held::execute_held_back;
 use hold::Holding;
+use inside::Inspecting;
 use knock::{Knocking, Wish};
 pub use local::Locals;
 use replay::Replaying;
+pub(super) use scope::{Flow, Scope};
+use scope::{TIMED, UNTIMED};
 use script::Scripting;
 use serve::Serving;
 pub(super) use serve::with_world;
@@ -63,99 +62,11 @@ pub(super) use transaction::Queued;
 use transaction::{Executing, Queueing};
 use verify::Verifying;
 
-/// How a session goes on after a step of an operation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Flow {
-    /// Something is still to come. `timed`: within the command timeout, or the link is given up.
-    Wait { timed: bool },
-    /// The ledger's answer is still to come; [`Operation::ledger_late`] follows when it is not
-    /// there by then. The link stays as it is.
-    Ledger { until: Duration },
-    /// A new link is wanted; [`Operation::reopened`] or [`Operation::link_failed`] follows.
-    Reopen,
-    /// The client has its reply.
-    Done,
-    /// The client can't be given a reply that makes sense: its connection ends.
-    Close,
-}
-
-/// A lock command that waits for an answer.
-const TIMED: Flow = Flow::Wait { timed: true };
-/// What may rightly take long: a client's script, a FLUSHALL, another session's acquire.
-const UNTIMED: Flow = Flow::Wait { timed: false };
-
-/// What a step of an operation works with.
-pub(super) struct Scope<'s, 'c> {
-    pub(super) id: SessionId,
-    pub(super) peer: &'s Arc<str>,
-    pub(super) client_gone: bool,
-    pub(super) state: &'s mut State,
-    pub(super) witness: &'s mut Witness,
-    pub(super) queued: &'s mut Vec<Queued>,
-    pub(super) grants: &'s mut Vec<Grant>,
-    pub(super) cx: &'s mut Cx<'c>,
-}
-
-impl Scope<'_, '_> {
-    fn shared(&self) -> &Shared {
-        self.cx.shared
-    }
-
-    /// The lock `key` of the database that the command works in.
-    fn lock_key(&self, key: &[u8]) -> LockKey {
-        LockKey::new(self.state.next_db(), key)
-    }
-
-    /// True if this client may use the locks of any rule while Redis can't be asked.
-    fn may_use_some_locks(&self) -> bool {
-        gate::may_use_some_locks(self.witness.who(self.state), self.shared())
-    }
-
-    fn send(&mut self, args: &[&[u8]]) {
-        // With its header no argument is longer than this, but for huge ones.
-        let len = args.iter().map(|arg| arg.len() + 16).sum::<usize>() + 16;
-        let mut command = Vec::with_capacity(len);
-        encode::command(&mut command, args);
-        self.cx.wires.to_upstream(&command);
-    }
-
-    /// The client's one reply to its command, unless it wants none.
-    fn answer(&mut self, reply: &[u8]) -> Flow {
-        match self.state.reply_mode {
-            ReplyMode::On => self.cx.wires.to_client(reply),
-            ReplyMode::Off => {}
-            ReplyMode::Skip => self.state.reply_mode = ReplyMode::On,
-        }
-        Flow::Done
-    }
-
-    fn answer_error(&mut self, text: &str) -> Flow {
-        let mut reply = Vec::new();
-        encode::error(&mut reply, text.as_bytes());
-        self.answer(&reply)
-    }
-
-    /// The command was sent and never answered: it may have released a lock, so that no "held" is
-    /// remembered over it.
-    fn answer_unknown(&mut self, reason: &str) -> Flow {
-        self.shared().table.suspect_release();
-        let text = self.shared().unknown_outcome(reason);
-        self.answer_error(&text)
-    }
-
-    /// Who the client is, for people: its name if it has set one, and its address.
-    fn client(&self) -> Arc<str> {
-        match &self.state.name {
-            Some(name) => format!("{} ({})", String::from_utf8_lossy(name), self.peer).into(),
-            None => self.peer.clone(),
-        }
-    }
-}
-
 /// One lock command under way.
 pub(super) enum Operation {
     Acquire(Acquiring),
     Exchange(Exchange),
+    Inspect(Inspecting),
     Read(Reading),
     Script(Scripting),
     Queue(Queueing),
@@ -250,6 +161,11 @@ impl Operation {
         scope: &mut Scope<'_, '_>,
     ) -> (Option<Box<Self>>, Flow) {
         if !scope.asks_redis(args) {
+            if *lock_use == LockUse::Inside
+                && let Some(refusal) = inside::refusal(args, scope)
+            {
+                return (None, scope.answer_error(refusal));
+            }
             return match Reading::until_repaired(args, scope) {
                 Some((reading, flow)) => (Some(reading), flow),
                 None => Self::serve(args, scope),
@@ -259,6 +175,7 @@ impl Operation {
             LockUse::Set | LockUse::Setnx => Acquiring::begin(lock_use, args, scope),
             LockUse::Computed | LockUse::Content => Scripting::begin_command(args, scope),
             LockUse::Script { .. } => Scripting::begin_script(args, scope),
+            LockUse::Inside => Inspecting::begin(args, scope),
             lock_use if fresh::is_blind(lock_use) => match Reading::begin(args, scope) {
                 Some((reading, flow)) => (Some(reading), flow),
                 None => Scripting::begin_blind(lock_use, args, scope),
@@ -285,6 +202,7 @@ impl Operation {
         match self {
             Self::Acquire(operation) => operation.reply(frame, scope),
             Self::Exchange(operation) => operation.reply(frame, scope),
+            Self::Inspect(operation) => operation.reply(frame, scope),
             Self::Script(operation) => match operation.without_script(frame, scope) {
                 Some((next, flow)) => self.go_on_as(next, flow),
                 None => match operation.reply(frame, scope) {
@@ -315,6 +233,7 @@ impl Operation {
         match self {
             Self::Acquire(operation) => operation.reopened(scope),
             Self::Exchange(operation) => operation.reopened(scope),
+            Self::Inspect(operation) => operation.reopened(scope),
             Self::Script(operation) => operation.reopened(scope),
             Self::Exec(operation) => operation.reopened(scope),
             Self::Ask(operation) => operation.reopened(scope),
@@ -350,6 +269,7 @@ impl Operation {
         match self {
             Self::Acquire(operation) => operation.link_failed(reason, connected, scope),
             Self::Exchange(operation) => operation.link_failed(reason, connected, scope),
+            Self::Inspect(operation) => operation.link_failed(reason, connected, scope),
             Self::Script(operation) => operation.link_failed(reason, connected, scope),
             Self::Exec(operation) => operation.link_failed(reason, connected, scope),
             Self::Replay(operation) => operation.link_failed(reason, connected, scope),
@@ -373,6 +293,7 @@ impl Operation {
     fn unanswered(&self) -> Option<Vec<Vec<u8>>> {
         match self {
             Self::Exchange(operation) => operation.unanswered(),
+            Self::Inspect(operation) => operation.unanswered(),
             Self::Read(operation) => Some(operation.words()),
             Self::Script(operation) => operation.unanswered(),
             _ => None,
@@ -382,7 +303,9 @@ impl Operation {
     /// No reply came in time; the session has forgotten the link.
     pub(super) fn timed_out(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
         let report = match self {
-            Self::Exchange(_) | Self::Verify(_) | Self::Ask(_) => Report::ReadTimeout,
+            Self::Exchange(_) | Self::Inspect(_) | Self::Verify(_) | Self::Ask(_) => {
+                Report::ReadTimeout
+            }
             _ => Report::WriteTimeout,
         };
         scope.shared().reports.note(report);
@@ -397,6 +320,7 @@ impl Operation {
         match self {
             Self::Acquire(operation) => operation.answered(answer, scope),
             Self::Exchange(operation) => operation.answered(answer, scope),
+            Self::Inspect(operation) => operation.answered(answer, scope),
             Self::Read(operation) => {
                 let (next, flow) = operation.answered(answer, scope)?;
                 Some(self.go_on_as(next, flow))
@@ -428,6 +352,7 @@ impl Operation {
         match self {
             Self::Acquire(operation) => operation.ledger_late(scope),
             Self::Exchange(operation) => operation.ledger_late(scope),
+            Self::Inspect(operation) => operation.ledger_late(scope),
             Self::Read(operation) => {
                 let (next, flow) = operation.ledger_late(scope);
                 self.go_on_as(next, flow)

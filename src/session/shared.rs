@@ -153,6 +153,13 @@ impl Shared {
         }
     }
 
+    /// True while what the ledger says of a lock counts against what Redis says: in strict, and in fast
+    /// with others at the ledger while Redis does not decide, for they may be without it (SPEC 2).
+    pub fn believes_ledger(&self) -> bool {
+        let decides = self.ledger_use() != Ledger::Follows;
+        self.guarantee == Guarantee::Strict || decides && self.door.has_company()
+    }
+
     /// SPEC 2, calm: Redis is in line with the ledger, and nothing speaks against its word.
     pub fn is_calm(&self) -> bool {
         self.board.view().mode == Mode::Healthy && self.door.is_calm()

@@ -3,6 +3,7 @@
 
 mod company;
 mod fast;
+mod inside;
 mod links;
 mod looks;
 mod lost_in_multi;

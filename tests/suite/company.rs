@@ -180,6 +180,48 @@ fn a_redis_that_has_lost_a_lock_does_not_say_no_to_its_holder() {
     });
 }
 
+/// A lock that is no string, taken by a script as Redisson does.
+fn enter(client: &mut Client, key: &str, who: &str) {
+    let text =
+        "redis.call('hset', KEYS[1], ARGV[1], 1) return redis.call('pexpire', KEYS[1], 30000)";
+    assert_eq!(client.ask(&format!("EVAL \"{text}\" 1 {key} {who}")), ONE);
+}
+
+/// The same of what stands under a lock that is no string, also in a transaction.
+#[test]
+fn a_redis_that_has_lost_a_hash_does_not_say_that_there_is_none() {
+    let Some(mut stage) = Stage::deaf() else { return };
+    for (key, is_queued) in [("lock:a", false), ("lock:b", true)] {
+        enter(&mut stage.one, key, "me");
+        assert_eq!(stage.redis.client().ask(&format!("DEL {key}")), ONE);
+        let two = &mut stage.two;
+        if !is_queued {
+            assert_eq!(
+                two.ask(&format!("HGETALL {key}")),
+                format!("*2\r\n$2\r\nme\r\n{}", bulk("1"))
+            );
+            continue;
+        }
+        assert_eq!(two.ask("MULTI"), OK);
+        assert_eq!(two.ask(&format!("HEXISTS {key} me")), "+QUEUED\r\n");
+        assert_eq!(two.ask("EXEC"), format!("*1\r\n{ONE}"));
+    }
+}
+
+/// Released without Redis, which has the old content still, and taken anew: the holder is shown.
+#[test]
+fn an_old_content_of_redis_is_not_shown() {
+    let Some(mut stage) = Stage::deaf() else { return };
+    enter(&mut stage.one, "lock:a", "old");
+    stage.part();
+    assert_eq!(stage.two.ask("HEXISTS lock:a old"), ONE);
+    assert_eq!(stage.two.ask("DEL lock:a"), ONE);
+    enter(&mut stage.two, "lock:a", "new");
+    assert_eq!(stage.one.ask("HKEYS lock:a"), format!("*1\r\n{}", bulk("new")));
+    assert_eq!(stage.two.ask("DEL lock:a"), ONE);
+    assert_eq!(stage.two.ask("HLEN lock:a"), ":0\r\n");
+}
+
 /// A grant by the ledger alone, of which Redis has not heard.
 #[test]
 fn a_grant_without_redis_is_known_to_who_asks_redis() {

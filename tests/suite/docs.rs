@@ -158,6 +158,7 @@ fn kind(class: Class) -> &'static str {
             LockUse::Delete | LockUse::Getdel => "release",
             LockUse::Computed => "computed",
             LockUse::Content => "content",
+            LockUse::Inside => "look inside",
             LockUse::Script { .. } => "script",
             LockUse::Refused(_) => "refused",
             LockUse::StoreRefused(_) => "refused as destination",

@@ -13,6 +13,7 @@ mod flapping;
 mod ledger;
 mod links;
 mod lost;
+mod lost_contents;
 mod lost_in_multi;
 mod others;
 mod rig;

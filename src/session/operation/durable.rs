@@ -31,8 +31,7 @@ impl Scope<'_, '_> {
     /// True while what the ledger says of a lock counts against what Redis says: in strict, and in fast
     /// with others at the ledger while Redis does not decide, for they may be without it (SPEC 2).
     pub(super) fn believes_ledger(&self) -> bool {
-        let shared = self.shared();
-        shared.guarantee == Guarantee::Strict || self.decides() && shared.door.has_company()
+        self.shared().believes_ledger()
     }
 
     /// True if the ledger alone may carry out what Redis did not: in `fast` only once this sidecar

@@ -50,6 +50,17 @@ impl Scope<'_, '_> {
     }
 }
 
+impl Scope<'_, '_> {
+    /// The error of a command that the ledger alone can't carry out.
+    pub(super) fn not_served(&self) -> String {
+        match self.shared().board.view().mode {
+            // Redis has not the lock as the ledger has it.
+            Mode::Healthy => NOT_ALONE.to_owned(),
+            _ => self.shared().only_locks(),
+        }
+    }
+}
+
 /// True for a command that ends whatever hold it meets.
 pub(super) fn is_blind(lock_use: &LockUse) -> bool {
     matches!(lock_use, LockUse::Delete | LockUse::Getdel)
@@ -139,6 +150,8 @@ impl Reading {
 const PAUSE: Duration = Duration::from_millis(5);
 const NOT_REPAIRED: &str =
     "TRYAGAIN lockside: nothing was done: the lock is being repaired in Redis; ask again";
+const NOT_ALONE: &str = "TRYAGAIN lockside: nothing was done: Redis can't be asked about this lock now, and \
+    the ledger alone can't answer; ask again";
 /// The error of what would be told that there is no such lock, before anybody could know.
 pub(super) const NEVER_READ: &str = "TRYAGAIN lockside: nothing was done: the ledger has not been \
     read since this Lockside started, so it does not know who holds this lock; ask again";

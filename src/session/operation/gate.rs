@@ -99,6 +99,12 @@ impl Scope<'_, '_> {
         self.witness.failed(rule, error, self.state, &*self.cx.shared.gate);
     }
 
+    /// Redis's error on a command that reads under a lock.
+    pub(super) fn witness_error_on(&mut self, key: &[u8], error: &[u8]) {
+        let rule = self.cx.shared.rules.find(key);
+        self.witness_error(rule.map(|rule| rule.name.as_str()), error);
+    }
+
     /// Redis's answer to what was sent as it came: a read proves nothing of writing.
     pub(super) fn witness_answer(&mut self, purpose: &Purpose, reply: &Reply<'_>) {
         let locks = match purpose {
@@ -126,6 +132,7 @@ impl Scope<'_, '_> {
             What::Acquire(ask) => self.witness_error(Some(&ask.rule), error),
             What::Enveloped(call) => self.witness_script_error(call.keys(), error),
             What::Other(purpose) => self.witness_answer(purpose, &Reply::Error(error)),
+            What::Inside(look) => self.witness_error_on(look.key(), error),
         }
     }
 

@@ -9,6 +9,7 @@ mod blocked;
 mod steps;
 mod world;
 
+pub(super) use world::look;
 pub(in crate::session) use world::with_world;
 use world::with_world_of;
 
@@ -187,7 +188,7 @@ impl Serving {
                 if let Some(reason) = self.lost.take() {
                     return scope.answer_unknown(&reason);
                 }
-                let text = shared.only_locks();
+                let text = scope.not_served();
                 scope.answer_error(&text)
             }
             Evaluation::Block { keys, timeout_ms, .. } => self.block(&keys, timeout_ms, scope),

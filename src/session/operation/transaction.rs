@@ -15,6 +15,7 @@ use crate::resp::reply::Reply;
 use super::acquire::{self, Ask};
 use super::durable;
 use super::exchange::Purpose;
+use super::inside::Look;
 use super::over;
 use super::script::{self, Enveloped, RAN_OUT};
 use super::settle::{Loss, Next, Provisional, Settlement};
@@ -38,6 +39,7 @@ pub(super) enum What {
     Acquire(Box<Ask>),
     Enveloped(Box<Enveloped>),
     Other(Box<Purpose>),
+    Inside(Box<Look>),
 }
 
 impl What {
@@ -47,6 +49,7 @@ impl What {
             Self::Acquire(ask) => vec![LockKey::new(db, &ask.key)],
             Self::Enveloped(call) => call.locks(db),
             Self::Other(purpose) => purpose.locks(db),
+            Self::Inside(look) => vec![LockKey::new(db, look.key())],
         }
     }
 }
@@ -304,11 +307,7 @@ impl Executing {
                     scope.witness_answer(&purpose, &reply);
                 }
                 if matches!(*purpose, Purpose::View(_) | Purpose::Look(_)) {
-                    self.said.looks.push(place);
-                    let looked = purpose.locks(db);
-                    if self.taken.iter().any(|(_, taken)| looked.contains(&taken.lock)) {
-                        self.said.own.push(place);
-                    }
+                    self.note_look(place, &purpose.locks(db));
                 }
                 let (taken, seen) = (&mut self.taken, &*self.said.seen);
                 let at = Place { db, seen, touched: &self.touched };
@@ -317,11 +316,24 @@ impl Executing {
                 self.release(place, releases);
                 Vec::new()
             }
+            What::Inside(look) => {
+                self.note_look(place, &[LockKey::new(db, look.key())]);
+                self.doubts.note_look(place, db, &look, &element, &self.touched, scope);
+                out = element;
+                Vec::new()
+            }
         };
         self.elements[place] = out;
         for provisional in locks {
             self.taken.retain(|(_, earlier)| earlier.lock != provisional.lock);
             self.taken.push((place, provisional));
+        }
+    }
+
+    fn note_look(&mut self, place: usize, locks: &[LockKey]) {
+        self.said.looks.push(place);
+        if self.taken.iter().any(|(_, taken)| locks.contains(&taken.lock)) {
+            self.said.own.push(place);
         }
     }
 

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::lock::content;
+use crate::lock::content::{self, Content};
 use crate::lock::record::{LockKey, Record};
 use crate::lock::rule::Mode;
 use crate::lock::value;
@@ -88,7 +88,7 @@ pub(in crate::session::operation) struct Held {
     lock: LockKey,
     stored: Arc<[u8]>,
     /// It is no string.
-    is_other: bool,
+    other: Option<Other>,
     /// What was said no to names the holder, or takes no lock in any case: it can run once more.
     is_named: bool,
 }
@@ -119,18 +119,18 @@ impl Held {
             };
             let is_named = call.args.iter().any(names);
             let is_held = view::is_held(&lock, &record, scope) && (looks || is_named);
-            let is_other = content.is_some();
             // Who presents nothing takes nothing as his own.
             let only_looks = call.is_look() || call.args.is_empty();
             let is_named = (is_named || only_looks) && says_no(&effect.reply);
-            is_held.then_some(Self { lock, stored: record.stored, is_other, is_named })
+            let other = Other::of(&record);
+            is_held.then_some(Self { lock, stored: record.stored, other, is_named })
         })
     }
 
     /// A lock that is held so.
     pub(in crate::session::operation) fn of(lock: LockKey, record: Record) -> Self {
-        let (is_other, is_named) = (record.other.is_some(), false);
-        Self { lock, stored: record.stored, is_other, is_named }
+        let other = Other::of(&record);
+        Self { lock, stored: record.stored, other, is_named: false }
     }
 
     /// The lock.
@@ -138,18 +138,53 @@ impl Held {
         &self.lock
     }
 
-    /// What Redis is asked.
-    pub(in crate::session::operation) fn question(&self) -> [&[u8]; 2] {
-        [if self.is_other { b"EXISTS" } else { b"GET" }, self.lock.key()]
+    /// What Redis is asked: for the value, or the parts of the content; for the type of one that the ledger
+    /// does not keep.
+    pub(in crate::session::operation) fn question(&self) -> Vec<&[u8]> {
+        let key = self.lock.key();
+        match &self.other {
+            None => vec![b"GET", key],
+            Some(Other::Kept(Content::Hash(_))) => vec![b"HKEYS", key],
+            Some(Other::Kept(Content::Sorted(_))) => vec![b"ZRANGE", key, b"0", b"-1"],
+            Some(Other::Kept(Content::Set(_))) => vec![b"SMEMBERS", key],
+            Some(Other::Kept(Content::List(_))) => vec![b"LRANGE", key, b"0", b"-1"],
+            Some(Other::Typed(_)) => vec![b"TYPE", key],
+        }
     }
 
-    /// True if Redis, asked for the lock's value, has not this one; or nothing, of one that is no
-    /// string. A user who may not ask has Redis's word.
+    /// True if Redis has not this value; or nothing, or another type, or a content that shares nothing with
+    /// this one, which can't have become of it. A user who may not ask has Redis's word.
     pub(in crate::session::operation) fn is_lost(&self, reply: Option<&Reply<'_>>) -> bool {
-        match reply {
-            Some(Reply::Null | Reply::Integer(0)) => true,
-            Some(Reply::Bulk(stored)) => **stored != *self.stored,
+        match (&self.other, reply) {
+            (_, Some(Reply::Null)) => true,
+            (None, Some(Reply::Bulk(stored))) => **stored != *self.stored,
+            (Some(Other::Kept(content)), Some(reply @ Reply::Aggregate { .. })) => {
+                let text = |part| Reply::parse(part).and_then(|(part, _)| part.text());
+                !reply.elements().filter_map(text).any(|part| content.has_part(part))
+            }
+            (Some(Other::Kept(_)), Some(Reply::Error(error))) => error.starts_with(b"WRONGTYPE"),
+            (Some(Other::Typed(kind)), Some(Reply::Simple(there))) => {
+                *there == b"none" || kind.is_some_and(|kind| kind.as_bytes() != *there)
+            }
             _ => false,
         }
+    }
+}
+
+/// A lock that is no string.
+#[derive(Debug, Clone)]
+enum Other {
+    Kept(Content),
+    /// Its type alone is known, in Redis's word; or not even that.
+    Typed(Option<&'static str>),
+}
+
+impl Other {
+    fn of(record: &Record) -> Option<Self> {
+        let mark = record.other.as_deref()?;
+        Some(match content::of_mark(mark) {
+            Some(content) => Self::Kept(content),
+            None => Self::Typed(content::type_of_mark(mark)),
+        })
     }
 }

@@ -1,7 +1,9 @@
-//! What the engine looks at, put together from what the session shares with others.
+//! What the engine looks at, put together from what the session shares with others; and a look by that in
+//! place of Redis's.
 
-use crate::degraded::{self, World};
+use crate::degraded::{self, Caller, Evaluation, World};
 use crate::lock::value::Stamp;
+use crate::resp::Args;
 use crate::session::Shared;
 use crate::session::operation::Scope;
 use crate::session::operation::gate::denials;
@@ -9,6 +11,27 @@ use crate::session::operation::gate::denials;
 /// Runs `step` with what the engine looks at.
 pub(in crate::session) fn with_world<T>(shared: &Shared, step: impl FnOnce(&World<'_>) -> T) -> T {
     with_graceful_world(shared, 0, &|_, _| false, step)
+}
+
+/// What the ledger has a read of one lock of database `db` say. None where that can't be told: Redis may
+/// know more of the lock, or the content is not kept, or the command is none that is served.
+pub(in crate::session::operation) fn look(
+    args: Args<'_>,
+    db: u32,
+    scope: &Scope<'_, '_>,
+) -> Option<Vec<u8>> {
+    if scope.is_held_back(args.get(1).into_iter()) {
+        return None;
+    }
+    let caller = Caller { db, protocol: scope.state.protocol };
+    match with_world_of(scope, 0, |world| degraded::evaluate(args, &caller, world)) {
+        Evaluation::Done { reply, changes, .. }
+            if changes.is_empty() && !reply.starts_with(b"-MASTERDOWN") =>
+        {
+            Some(reply)
+        }
+        _ => None,
+    }
 }
 
 /// The same for the client of this session: what it may not do is refused. Holds that ran out stand for

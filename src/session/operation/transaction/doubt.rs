@@ -9,6 +9,7 @@ use crate::lock::rule::Mode;
 use crate::resp::encode;
 use crate::resp::reply::Reply;
 use crate::session::operation::exchange::{self, Purpose};
+use crate::session::operation::inside::{self, Look};
 use crate::session::operation::script::{Effect, Enveloped, Held, says_no};
 use crate::session::operation::{Flow, Scope, TIMED, view};
 
@@ -30,6 +31,14 @@ struct Doubt {
     /// The claim that the lock is held by.
     claim: Option<Position>,
     says_no: bool,
+    /// A read of what stands under the lock.
+    read: Option<Read>,
+}
+
+/// What such a read is told in place of Redis's word.
+struct Read {
+    /// What the ledger had when EXEC had run. None: that can't be told.
+    told: Option<Vec<u8>>,
 }
 
 impl Doubts {
@@ -54,8 +63,28 @@ impl Doubts {
             if let Some(record) = record.filter(|record| view::is_held(&lock, record, scope)) {
                 let claim = record.claim;
                 let held = Held::of(lock, record);
-                self.all.push(Doubt { place, held, claim, says_no });
+                self.all.push(Doubt { place, held, claim, says_no, read: None });
             }
+        }
+    }
+
+    /// Notes a read of which the ledger says something else. Redis will tell whether
+    /// the lock is there; what the transaction has done to it behind the read makes no difference then.
+    pub(super) fn note_look(
+        &mut self,
+        place: usize,
+        db: u32,
+        look: &Look,
+        element: &[u8],
+        touched: &Touched,
+        scope: &Scope<'_, '_>,
+    ) {
+        let doubted = look.doubted(db, element, scope).filter(|_| scope.believes_ledger());
+        if let Some((lock, record, told)) = doubted.filter(|(lock, ..)| !touched.has(lock)) {
+            let says_no = inside::is_kept(&record) && inside::finds_nothing(element);
+            let claim = record.claim;
+            let (held, read) = (Held::of(lock, record), Read { told });
+            self.all.push(Doubt { place, held, claim, says_no, read: Some(read) });
         }
     }
 
@@ -111,7 +140,8 @@ impl Executing {
         if self.link_lost {
             // Nobody can tell.
             let doubts = std::mem::take(&mut *self.doubts);
-            for doubt in doubts.all.iter().filter(|doubt| doubt.says_no && doubt.stands(scope)) {
+            let is_open = |doubt: &&Doubt| doubt.says_no || doubt.read.is_some();
+            for doubt in doubts.all.iter().filter(is_open).filter(|doubt| doubt.stands(scope)) {
                 self.refute(doubt, scope);
             }
             return self.tell(scope);
@@ -138,20 +168,28 @@ impl Executing {
         if self.doubts.awaited.is_empty() { self.tell(scope) } else { TIMED }
     }
 
-    /// The element tells nothing; Redis is brought in line, so that the same can be asked again.
+    /// The element tells nothing, or what the ledger has; Redis is brought in line, so that the same can be asked again.
     fn refute(&mut self, doubt: &Doubt, scope: &Scope<'_, '_>) {
         let lock = doubt.held.lock();
         scope.shared().repairs.touch(lock);
         let Some(element) = self.elements.get_mut(doubt.place) else { return };
         element.clear();
+        if let Some(Read { told: Some(told) }) = &doubt.read {
+            element.extend_from_slice(told);
+            return;
+        }
         let key = String::from_utf8_lossy(lock.key());
         encode::error(element, format!("{LOST}: {key}").as_bytes());
     }
 }
 
 impl Doubt {
-    /// True while the lock is held by the same claim.
+    /// True while the lock is held by the same claim, and for a read, which was before any change that came
+    /// since.
     fn stands(&self, scope: &Scope<'_, '_>) -> bool {
+        if self.read.is_some() {
+            return true;
+        }
         let lock = self.held.lock();
         let record = scope.shared().table.find(lock);
         record
@@ -178,6 +216,10 @@ fn is_open(queued: &Queued, element: &[u8], scope: &mut Scope<'_, '_>) -> bool {
             }
             _ => false,
         },
+        What::Inside(look) => {
+            let lock = LockKey::new(queued.db, look.key());
+            inside::is_read_first(&lock, element, scope)
+        }
     }
 }
 

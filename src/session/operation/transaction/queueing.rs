@@ -9,6 +9,7 @@ use crate::resp::Args;
 use crate::scripts::Script;
 use crate::session::operation::acquire::{self, Read};
 use crate::session::operation::exchange::{self, Purpose};
+use crate::session::operation::inside::Look;
 use crate::session::operation::script::{self, Enveloped};
 use crate::session::operation::{Flow, Operation, Scope, TIMED};
 
@@ -50,6 +51,10 @@ impl Queueing {
             },
             LockUse::Computed | LockUse::Content => Self::computed(args, scope),
             LockUse::Script { .. } => Self::begin_script(args, scope),
+            LockUse::Inside => {
+                scope.cx.wires.to_upstream(args.frame());
+                Self::queue(What::Inside(Box::new(Look::new(args))))
+            }
             lock_use => {
                 let purpose = exchange::purpose(lock_use, args, scope);
                 Self::as_it_came(purpose, args, scope)

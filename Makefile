@@ -19,9 +19,10 @@ demo: ## Watch unchanged Redis clients keep their locks while Redis and Lockside
 
 test: test-rust test-clients test-sheets ## Everything against real redis-server processes
 
+# Most of the time the tests wait for processes: twice as many as there are processors.
 test-rust: setup build
 	@if cargo nextest --version >/dev/null 2>&1; then \
-		cargo nextest run --locked --workspace --all-targets; \
+		cargo nextest run --locked --workspace --all-targets --test-threads $$((2 * $$(nproc))); \
 	else \
 		cargo test --locked --workspace --all-targets; \
 	fi

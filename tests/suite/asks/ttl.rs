@@ -48,6 +48,27 @@ fn the_next_one_takes_what_ran_out() {
     }
 }
 
+/// Its connection ends, the lock runs out, and no clock may be so far off that it is anybody's else: the
+/// same token again gets the time that it asks for now.
+#[test]
+fn a_retry_lasts_from_now_on() {
+    let Some(mut stage) = stage("\"60s\"") else { return };
+    for redis in [true, false] {
+        if !redis {
+            stage.redis.kill();
+            stage.wait_mode("degraded");
+        }
+        let mut gone = stage.subject.client();
+        assert_eq!(gone.ask(&take("lock:a", TOKEN, 300)), OK);
+        drop(gone);
+        wait_until("it has run out", || stage.client.ask("GET lock:a") == NIL);
+        wait_until("it is taken", || stage.client.ask(&take("lock:a", TOKEN, 60_000)) == OK);
+        assert!(stage.client.ask("GET lock:a").ends_with(&format!("{TOKEN}\r\n")), "{redis}");
+        assert!(left(&mut stage, "lock:a") > 30);
+        assert_eq!(stage.client.ask("DEL lock:a"), ONE);
+    }
+}
+
 /// Clocks may differ: until they can't any more it is nobody else's, and that is a no and no error.
 #[test]
 fn not_before_all_clocks_agree() {

@@ -13,6 +13,7 @@ use crate::lock::value;
 use crate::resp::Args;
 use crate::session::state::Seen;
 
+use super::super::acquire::Ask;
 use super::super::knock::keys_of;
 use super::super::script::says_no;
 use super::super::{Flow, Grant, Scope, acquire, durable, fresh, hold};
@@ -335,7 +336,25 @@ pub(super) fn resumed(args: Args<'_>, scope: &mut Scope<'_, '_>) -> Option<Resum
     }
     let mut reply = Vec::new();
     ask.granted_reply(scope.state.protocol, &mut reply);
+    let record = renewed(record, &ask, scope)?;
     Some(Resumed { lock, record, reply })
+}
+
+/// What the retry's client counts on: in a `ttl` rule its lock lasts from now on, even if the hold that it
+/// was not told of has run out. That needs an entry of the ledger; without one the retry is an acquire
+/// like any other.
+fn renewed(mut record: Record, ask: &Ask, scope: &Scope<'_, '_>) -> Option<Record> {
+    let shared = scope.shared();
+    if record.expires_at_ms.is_none() {
+        return Some(record);
+    }
+    if shared.guarantee != Guarantee::Strict || record.claim.is_none() {
+        return None;
+    }
+    let fresh = ask.record(scope.client(), shared);
+    record.expires_at_ms = record.expires_at_ms.max(fresh.expires_at_ms);
+    record.asked_ttl_ms = fresh.asked_ttl_ms;
+    Some(record)
 }
 
 /// The error of a look or a release whose lock another may have granted, where that can't be known.

@@ -107,8 +107,11 @@ impl Sheets {
                 }
                 Look::LeftBehind(marks) => {
                     let loaded = super::checkpoint::load(api, &marks, &mut patience);
-                    let (mark, loaded) = loaded.map_err(failed)?;
+                    let (mark, loaded, told) = loaded.map_err(failed)?;
                     state.start_from(&mark, &loaded, &title);
+                    if let Some(projector) = &mut self.projector {
+                        projector.start_from(&loaded, told);
+                    }
                     snapshot = Some(loaded);
                 }
             }

@@ -49,12 +49,20 @@ pub(super) fn first(ledger: &str) -> (Vec<google::Request>, Vec<String>) {
     )
 }
 
-/// Reads the best checkpoint, and what it says of what holds before it have left in cells.
+/// A checkpoint, as it was read.
+pub(super) struct Loaded {
+    pub(super) mark: Mark,
+    pub(super) snapshot: Snapshot,
+    /// What holds before it have left in cells.
+    pub(super) told: Vec<(LockKey, Trace)>,
+}
+
+/// Reads the best checkpoint.
 pub(super) fn load(
     api: &mut Api,
     marks: &[Mark],
     patience: &mut Duration,
-) -> Result<(Mark, Snapshot, Vec<(LockKey, Trace)>), Failure> {
+) -> Result<Loaded, Failure> {
     let Some(mark) = marks.first() else {
         return Err(Failure::no(
             "tabs of Lockside's ledger were removed, and no checkpoint in the registry stands for them: \
@@ -70,7 +78,7 @@ pub(super) fn load(
         .split_first()
         .filter(|(header, rows)| **header == snapshot::HEADER && rows.len() as u64 == mark.rows);
     let read = whole.and_then(|(_, rows)| Some((snapshot::read(rows)?, traces::read(rows)?)));
-    read.map(|(snapshot, told)| (mark.clone(), snapshot, told)).ok_or_else(|| {
+    read.map(|(snapshot, told)| Loaded { mark: mark.clone(), snapshot, told }).ok_or_else(|| {
         Failure::no(format!(
             "the checkpoint of Lockside's ledger in the hidden tab #gid={} is not what was written. If \
              this stays, a person has changed it: undo it, or restore a version of the spreadsheet from \

@@ -162,7 +162,8 @@ impl Acquiring {
             return None;
         }
         let record = scope.shared().table.find(&self.lock)?;
-        if record.confidence != Confidence::Unconfirmed {
+        let is_contested = || !scope.shared().door.contested(&self.lock).is_empty();
+        if record.confidence != Confidence::Unconfirmed || is_contested() {
             return None;
         }
         self.known_token = false;

@@ -414,6 +414,10 @@ impl Acquiring {
     }
 
     fn answer_held(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
+        let contested = scope.shared().door.contested(&self.lock);
+        if contested.iter().any(|holder| holder.claim.stored == self.ask.stored) {
+            return scope.answer_error(super::serve::CONTESTED);
+        }
         let mut reply = Vec::new();
         match (self.ask.form, self.held_value.take()) {
             (Form::SetGet, Some(value)) => encode::bulk(&mut reply, &value),

@@ -10,6 +10,7 @@ mod contested;
 mod steps;
 mod world;
 
+pub(super) use contested::UNKNOWN as CONTESTED;
 pub(in crate::session) use world::with_world;
 use world::with_world_of;
 
@@ -167,7 +168,7 @@ impl Serving {
             Work::Transaction(commands) => degraded::evaluate_transaction(commands, &caller, world),
         });
         if contested.is_some_and(|contested| !contested.allows(&evaluation)) {
-            return self.answer_unknown(contested::UNKNOWN, scope);
+            return self.answer_unknown(CONTESTED, scope);
         }
         match evaluation {
             // Not once more for what the ledger may know besides.

@@ -107,3 +107,18 @@ fn what_has_run_out_is_not_contested() {
     strict.client(&["GET lock:a"]);
     assert_eq!(strict.told(), format!("${}\r\n{TOKEN}\r\n", TOKEN.len()));
 }
+
+/// Redis has let it through, and the ledger has not.
+#[test]
+fn an_acquire_with_one_of_the_tokens_is_not_told_no_while_redis_is_well() {
+    let mut strict = contested(Guarantee::Strict);
+    strict.shared.table.release(&LockKey::new(0, b"lock:a"));
+    strict.shared.board.show(Mode::Healthy, true);
+    strict.client(&[TAKE]);
+    strict.redis(OK);
+    strict.asked();
+    strict.answer(1, Outcome::Lost { holder: None });
+    strict.redis(HELD_NOW);
+    let told = strict.told();
+    assert!(told.starts_with(UNKNOWN), "{told}");
+}

@@ -122,5 +122,5 @@ fn key_of(change: &Change) -> &LockKey {
 }
 
 /// The error of what depends on which of them it is.
-pub(super) const UNKNOWN: &str = "TRYAGAIN lockside: unknown outcome: it is not known which of several \
+pub(in crate::session::operation) const UNKNOWN: &str = "TRYAGAIN lockside: unknown outcome: it is not known which of several \
     clients holds this lock, because their sidecars ended before they said so; ask again, or release it";

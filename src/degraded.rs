@@ -73,6 +73,9 @@ pub struct World<'a> {
     /// How much longer a hold of a `ttl` rule stands after it has run out, in milliseconds: the ledger
     /// gives it to nobody else before `max_clock_skew` has passed (SPEC 3).
     pub grace_ms: u64,
+    /// What this lock's hold is taken to be, whatever the table has: of several that it may be, the one whose
+    /// client asks.
+    pub instead: Option<&'a (LockKey, Record)>,
     /// What is too much.
     pub limits: Limits,
 }

@@ -223,6 +223,13 @@ pub trait Door: Send + Sync {
         true
     }
 
+    /// Claims of runs that have not said, or that died before they could say, which of them has won the
+    /// lock, where nobody can say it for them (a store without order, SPEC 8): the client of one of them
+    /// may have been told OK. Empty for nearly every lock. Cheap.
+    fn contested(&self, _key: &LockKey) -> Vec<Arc<fold::Holder>> {
+        Vec::new()
+    }
+
     /// `fast`: for how long another sidecar may still have to write what Redis has granted through it
     /// by now. Zero where nobody else can have granted anything by Redis alone. What is read after
     /// that has it (SPEC 8).

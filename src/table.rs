@@ -79,21 +79,8 @@ impl Table {
     /// The ledger has a holder. `confidence`: what is known of its client, unless the very claim
     /// stands here already.
     pub fn hold(&self, holder: &Holder, confidence: Confidence) {
-        let claim = &holder.claim;
-        let record = Record {
-            stored: claim.stored.clone(),
-            rule: claim.rule.clone(),
-            granted_at_ms: claim.at_ms,
-            asked_ttl_ms: claim.asked_ttl_ms,
-            confidence,
-            client: claim.client.clone(),
-            expires_at_ms: claim.expires_at_ms,
-            claim: Some(holder.at),
-            fence: Some(holder.fence),
-            other: claim.other.clone(),
-            marker: claim.marker.clone(),
-        };
-        match self.records.entry(claim.key.clone()) {
+        let record = record_of(holder, confidence);
+        match self.records.entry(holder.claim.key.clone()) {
             // The ledger follows, and is behind: a later grant is on its way there.
             Entry::Occupied(known)
                 if known.get().claim.is_none() && known.get().fence > record.fence => {}
@@ -302,6 +289,24 @@ impl Table {
 
     fn keys_where(&self, filter: impl Fn(&LockKey) -> bool) -> Vec<LockKey> {
         self.records.iter().map(|entry| entry.key().clone()).filter(|key| filter(key)).collect()
+    }
+}
+
+/// What the table has of a hold in the ledger.
+pub fn record_of(holder: &Holder, confidence: Confidence) -> Record {
+    let claim = &holder.claim;
+    Record {
+        stored: claim.stored.clone(),
+        rule: claim.rule.clone(),
+        granted_at_ms: claim.at_ms,
+        asked_ttl_ms: claim.asked_ttl_ms,
+        confidence,
+        client: claim.client.clone(),
+        expires_at_ms: claim.expires_at_ms,
+        claim: Some(holder.at),
+        fence: Some(holder.fence),
+        other: claim.other.clone(),
+        marker: claim.marker.clone(),
     }
 }
 

@@ -95,7 +95,8 @@ pub(super) struct Overlay<'a> {
 
 /// The hold of a lock that has not run out.
 pub(super) fn standing(world: &World<'_>, key: &LockKey) -> Option<Record> {
-    let record = world.table.find(key)?;
+    let instead = world.instead.filter(|(of, _)| of == key).map(|(_, record)| record.clone());
+    let record = instead.or_else(|| world.table.find(key))?;
     let stands = |at_ms: u64| at_ms.saturating_add(world.grace_ms) > world.now_ms;
     record.expires_at_ms.is_none_or(stands).then_some(record)
 }

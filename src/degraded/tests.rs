@@ -62,6 +62,7 @@ impl Rig {
             denied: &|_, _| false,
             now_ms: self.now_ms,
             grace_ms: 0,
+            instead: None,
             limits: Limits { max_lock_value: 4096, databases: 16 },
         };
         ask(&world, &Caller { db: 0, protocol: Protocol::Resp2 })

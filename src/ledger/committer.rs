@@ -48,6 +48,7 @@ pub use conflict::{ALONE_KEPT, Dispute};
 use early::Early;
 use fleet::Fleet;
 use group::Group;
+pub use left::Contested;
 pub use now::Now;
 use peers::Peers;
 use queue::Queue;
@@ -161,8 +162,8 @@ pub struct Committer {
     /// A store without order: requests whose claims are written and not decided, or whose LOST is not
     /// durable yet.
     deciding: BTreeMap<Ticket, Request>,
-    /// Undecided claims of other runs, as they were told last.
-    shown: left::Shown,
+    /// Undecided claims of other runs.
+    left: left::Left,
     /// Requests that were answered with claims that have won.
     answered: BTreeMap<Ticket, Answered>,
     /// The last of them that was forgotten because there were too many.
@@ -303,13 +304,15 @@ impl Committer {
         self.rows_since_snapshot += seen.rows.len();
         let is_own = |row: &Row| Some(row.at.log) == self.log;
         let is_foreign = seen.snapshot.is_some() || !seen.rows.iter().all(is_own);
+        let had_group = self.group.is_some();
         let mut done = self.settle(seen, fold, now);
         if is_foreign {
             self.peers.look(fold, self.log, now.mono);
         }
         self.share(now);
         self.note_who_lives(fold, now, &mut done);
-        self.show_undecided(fold, &mut done);
+        let has_written = had_group && self.group.is_none();
+        self.show_undecided(fold, has_written, &mut done);
         if let Some(group) = &mut self.group {
             // Never a false OK: rows that do not come back count as unknown.
             group.may_stand = true;

@@ -139,7 +139,10 @@ impl Sheets {
     fn keep(&mut self, rows: &[Row]) {
         self.recent.extend(rows.iter().cloned());
         let over = self.recent.len().saturating_sub(HISTORY);
-        self.recent.drain(..over);
+        let gone: Vec<_> = self.recent.drain(..over).collect();
+        if let Some(projector) = self.projector.as_mut().filter(|_| over > 0) {
+            projector.read_past(&gone, &self.recent);
+        }
     }
 }
 

@@ -350,6 +350,10 @@ impl Door for Ledger {
         self.shared.outlook.was_read.load(Ordering::Acquire)
     }
 
+    fn contested(&self, key: &LockKey) -> Vec<Arc<Holder>> {
+        self.shared.outlook.contested(key)
+    }
+
     fn mirror_lag(&self) -> Duration {
         self.shared.state().committer.mirror_lag(self.shared.now())
     }

@@ -2,6 +2,7 @@
 //! where, when replies are lost, late, refused, or have something else in between.
 
 mod company;
+mod contested;
 mod fast;
 mod inside;
 mod links;

@@ -4,6 +4,7 @@ use std::sync::Mutex;
 
 mod counted;
 mod fast;
+mod left;
 mod together;
 
 use super::*;

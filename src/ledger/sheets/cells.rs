@@ -303,6 +303,10 @@ impl Details {
         self.0[name].as_array()?.iter().map(Value::as_u64).collect()
     }
 
+    pub(super) fn values(&self, name: &str) -> Option<&Vec<Value>> {
+        self.0[name].as_array()
+    }
+
     /// Numbers by number.
     pub(super) fn numbers(&self, name: &str) -> Option<BTreeMap<u64, u64>> {
         let all = self.0[name].as_object()?.iter();

@@ -22,11 +22,13 @@ use super::errors::Failure;
 use super::exchange::{AROUND, BATCH};
 use super::logs::Tail;
 use super::open::ROWS;
+use super::projection::{Trace, traces};
 use super::registry::{Mark, Note, Removal, Segment};
 use super::state::{Freshness, Look, State};
 use super::{FIRST_LOG, FIRST_REGISTRY, LAST, Sheets, cells, id, requests, snapshot};
 use crate::ledger::fold::{Fold, Snapshot};
 use crate::ledger::store::{Applied, StoreError};
+use crate::lock::record::LockKey;
 
 /// Tabs of unfinished checkpoints that are remembered, to be deleted.
 const RUBBISH: usize = 8;
@@ -47,12 +49,20 @@ pub(super) fn first(ledger: &str) -> (Vec<google::Request>, Vec<String>) {
     )
 }
 
+/// A checkpoint, as it was read.
+pub(super) struct Loaded {
+    pub(super) mark: Mark,
+    pub(super) snapshot: Snapshot,
+    /// What holds before it have left in cells.
+    pub(super) told: Vec<(LockKey, Trace)>,
+}
+
 /// Reads the best checkpoint.
 pub(super) fn load(
     api: &mut Api,
     marks: &[Mark],
     patience: &mut Duration,
-) -> Result<(Mark, Snapshot), Failure> {
+) -> Result<Loaded, Failure> {
     let Some(mark) = marks.first() else {
         return Err(Failure::no(
             "tabs of Lockside's ledger were removed, and no checkpoint in the registry stands for them: \
@@ -67,8 +77,8 @@ pub(super) fn load(
     let whole = rows
         .split_first()
         .filter(|(header, rows)| **header == snapshot::HEADER && rows.len() as u64 == mark.rows);
-    let read = whole.and_then(|(_, rows)| snapshot::read(rows));
-    read.map(|snapshot| (mark.clone(), snapshot)).ok_or_else(|| {
+    let read = whole.and_then(|(_, rows)| Some((snapshot::read(rows)?, traces::read(rows)?)));
+    read.map(|(snapshot, told)| Loaded { mark: mark.clone(), snapshot, told }).ok_or_else(|| {
         Failure::no(format!(
             "the checkpoint of Lockside's ledger in the hidden tab #gid={} is not what was written. If \
              this stays, a person has changed it: undo it, or restore a version of the spreadsheet from \
@@ -93,7 +103,9 @@ impl Sheets {
         let Some(api) = &mut self.api else { return Ok(()) };
         sweep(api, &mut self.rubbish, &self.state, &mut patience);
         let draw = |api: &mut Api| id(FIRST_LOG + api.random() % (LAST + 1 - FIRST_LOG));
-        let rows = snapshot::rows(state_of_locks);
+        let mut rows = snapshot::rows(state_of_locks);
+        let projector = self.projector.as_mut();
+        rows.extend(projector.map(|p| p.traces(&self.recent)).unwrap_or_default());
         let mark =
             Mark { tab: draw(api), number: before.number + 1, rows: rows.len() as u64, covers };
         if self.rubbish.len() < RUBBISH {

@@ -107,9 +107,12 @@ impl Sheets {
                 }
                 Look::LeftBehind(marks) => {
                     let loaded = super::checkpoint::load(api, &marks, &mut patience);
-                    let (mark, loaded) = loaded.map_err(failed)?;
-                    state.start_from(&mark, &loaded, &title);
-                    snapshot = Some(loaded);
+                    let loaded = loaded.map_err(failed)?;
+                    state.start_from(&loaded.mark, &loaded.snapshot, &title);
+                    if let Some(projector) = &mut self.projector {
+                        projector.start_from(&loaded.snapshot, loaded.told);
+                    }
+                    snapshot = Some(loaded.snapshot);
                 }
             }
         }

@@ -19,7 +19,7 @@
 //!
 //! Reading order: `terms` (words), `grid` (what was read), `watch` (what it means), `sieve` (requests), `look` (a
 //! last look at a person's word); these are pure. `place` finds the tabs, `moves` reads and writes them, `past` remembers what
-//! holds have left in cells, and `claims` joins what groups of the ledger have to do with cells.
+//! holds have left in cells (`traces` is how a checkpoint has that), and `claims` joins what groups of the ledger have to do with cells.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +40,7 @@ mod place;
 mod sieve;
 mod survey;
 mod terms;
+pub(super) mod traces;
 mod watch;
 
 /// Whether Redis is asked first, as far as cells are concerned.
@@ -150,6 +151,7 @@ impl std::fmt::Debug for Setup {
 
 pub(super) use claims::{Question, call};
 pub(super) use moves::Projector;
+pub(super) use past::Trace;
 pub use survey::TabSurvey;
 
 #[cfg(test)]

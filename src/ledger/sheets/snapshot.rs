@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::cells::{self, COLUMNS, Details, read_place, shown, shown_place};
+use super::projection::traces::PAST;
 use crate::ledger::entry::{Entry, Position, Row};
 use crate::ledger::fold::{Conflict, Holder, Log, LogMode, Open, Snapshot, Token, UndecidedParts};
 use crate::lock::record::LockKey;
@@ -141,6 +142,8 @@ pub(super) fn read(rows: &[Vec<String>]) -> Option<Snapshot> {
                 parts.open.push((at()?, open));
             }
             "ended" => parts.ended.push(at()?),
+            // Not of the ledger, but of what people see.
+            PAST => {}
             _ => return None,
         }
     }

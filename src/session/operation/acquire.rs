@@ -162,7 +162,8 @@ impl Acquiring {
             return None;
         }
         let record = scope.shared().table.find(&self.lock)?;
-        if record.confidence != Confidence::Unconfirmed {
+        let is_contested = || !scope.shared().door.contested(&self.lock).is_empty();
+        if record.confidence != Confidence::Unconfirmed || is_contested() {
             return None;
         }
         self.known_token = false;
@@ -413,6 +414,10 @@ impl Acquiring {
     }
 
     fn answer_held(&mut self, scope: &mut Scope<'_, '_>) -> Flow {
+        let contested = scope.shared().door.contested(&self.lock);
+        if contested.iter().any(|holder| holder.claim.stored == self.ask.stored) {
+            return scope.answer_error(super::serve::CONTESTED);
+        }
         let mut reply = Vec::new();
         match (self.ask.form, self.held_value.take()) {
             (Form::SetGet, Some(value)) => encode::bulk(&mut reply, &value),

@@ -6,9 +6,11 @@
 
 mod again;
 mod blocked;
+mod contested;
 mod steps;
 mod world;
 
+pub(super) use contested::UNKNOWN as CONTESTED;
 pub(super) use world::look;
 pub(in crate::session) use world::with_world;
 use world::with_world_of;
@@ -31,6 +33,7 @@ use super::local::{Locally, content_change};
 use super::settle::Provisional;
 use super::{Flow, Grant, Operation, Scope, durable, fresh};
 use again::Before;
+use contested::Contested;
 use steps::{Progress, Steps};
 
 /// How often an evaluation is made again before the client is told to.
@@ -159,10 +162,15 @@ impl Serving {
             return scope.answer(&reply);
         }
         let caller = Caller { db: scope.state.db, protocol: scope.state.protocol };
-        let evaluation = with_world_of(scope, self.grace_ms, |world| match &self.work {
+        let contested = self.contested(scope);
+        let instead = contested.as_ref().and_then(Contested::instead);
+        let evaluation = with_world_of(scope, (self.grace_ms, instead), |world| match &self.work {
             Work::Command(words) => degraded::evaluate(Words::new(words).args(), &caller, world),
             Work::Transaction(commands) => degraded::evaluate_transaction(commands, &caller, world),
         });
+        if contested.is_some_and(|contested| !contested.allows(&evaluation)) {
+            return self.answer_unknown(CONTESTED, scope);
+        }
         match evaluation {
             // Not once more for what the ledger may know besides.
             Evaluation::Done { reply, changes, companions }
@@ -185,11 +193,8 @@ impl Serving {
                 self.make_true(reply, changes, companions, scope)
             }
             Evaluation::NotServed => {
-                if let Some(reason) = self.lost.take() {
-                    return scope.answer_unknown(&reason);
-                }
                 let text = scope.not_served();
-                scope.answer_error(&text)
+                self.answer_unknown(&text, scope)
             }
             Evaluation::Block { keys, timeout_ms, .. } => self.block(&keys, timeout_ms, scope),
         }

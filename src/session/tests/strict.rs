@@ -36,6 +36,7 @@ pub(super) struct Scripted {
     pub(super) refuses_grants: std::sync::atomic::AtomicBool,
     pub(super) has_company: std::sync::atomic::AtomicBool,
     pub(super) is_due: std::sync::atomic::AtomicBool,
+    pub(super) contested: Mutex<Vec<Arc<crate::ledger::fold::Holder>>>,
 }
 
 impl Door for Scripted {
@@ -71,6 +72,9 @@ impl Door for Scripted {
     }
     fn has_company(&self) -> bool {
         self.has_company.load(std::sync::atomic::Ordering::Relaxed)
+    }
+    fn contested(&self, _: &LockKey) -> Vec<Arc<crate::ledger::fold::Holder>> {
+        self.contested.lock().unwrap().clone()
     }
     fn is_calm(&self) -> bool {
         !self.is_uncalm.load(std::sync::atomic::Ordering::Relaxed)

@@ -247,6 +247,10 @@ impl Door for Desk {
         self.books().committer.is_releasing(key)
     }
 
+    fn contested(&self, key: &LockKey) -> Vec<Arc<Holder>> {
+        self.books().committer.contested().get(key).cloned().unwrap_or_default()
+    }
+
     fn is_calm(&self) -> bool {
         let outlook = &self.books().outlook;
         clock::now() < outlook.calm_until && outlook.are_others_well

@@ -83,6 +83,7 @@ impl Engine {
             denied: &|_, _| false,
             now_ms,
             grace_ms: 0,
+            instead: None,
             limits: Limits { max_lock_value: 4096, databases: 16 },
         });
         match evaluation {

@@ -123,7 +123,7 @@ fn of_claims_that_are_not_decided_the_first_is_shown() {
     dying.run();
     let told = won(dying.outcome(ask));
     drop(dying);
-    let shown = |reader: &Rig| reader.committer.shown.keys().copied().collect::<Vec<_>>();
+    let shown = |reader: &Rig| reader.committer.left.shown.keys().copied().collect::<Vec<_>>();
     reader.now.mono += POLL * 20;
     reader.run();
     assert_eq!(shown(&reader), [told]);

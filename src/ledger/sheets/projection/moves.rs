@@ -18,19 +18,20 @@ use jiff::tz::TimeZone;
 
 use super::grid::{self, Cell, Grid};
 use super::look::{self, MOST_LOOKS};
-use super::past::{Past, Remnants};
+use super::past::{Past, Remnants, Trace};
 use super::place::{self, Place};
 use super::sieve::Sieve;
 use super::terms::{self, Terms};
 use super::watch::{Add, Doubt, Look, MOST_WRITES, Pass, Want, Watch, Write};
-use super::{Edit, Mode, RuleOf, Setup};
+use super::{Edit, Mode, RuleOf, Setup, traces};
 use crate::ledger::Ask as Request;
 use crate::ledger::entry::{Position, Row};
-use crate::ledger::fold::LogMode;
+use crate::ledger::fold::{LogMode, Snapshot};
 use crate::ledger::sheets::api::{Api, Area, Ask, Part, View};
 use crate::ledger::sheets::errors::Failure;
 use crate::ledger::sheets::settings::Settings;
 use crate::ledger::store::{Applied, StoreError, Truth};
+use crate::lock::record::LockKey;
 
 /// Rows that ride along with a group, at most: the group has its own payload.
 const RIDERS: usize = 20;
@@ -160,6 +161,27 @@ impl Projector {
         let pass = self.look((mode, is_new), recent, truth, now);
         let edits = self.write(api, pass, truth.is_idle, &mut patience)?;
         Ok(edits.iter().filter_map(|edit| self.request(edit)).collect())
+    }
+
+    /// This run starts from a checkpoint, which has told what holds before it have left in cells.
+    pub(in crate::ledger::sheets) fn start_from(
+        &mut self,
+        snapshot: &Snapshot,
+        told: Vec<(LockKey, Trace)>,
+    ) {
+        self.past.start_from(snapshot, told);
+    }
+
+    /// These rows are kept no longer; `after` are those behind them.
+    pub(in crate::ledger::sheets) fn read_past(&mut self, rows: &[Row], after: &VecDeque<Row>) {
+        self.past.read(rows, after);
+    }
+
+    /// What a checkpoint is to say of what holds have left in cells.
+    pub(in crate::ledger::sheets) fn traces(&mut self, recent: &VecDeque<Row>) -> Vec<Vec<String>> {
+        let rows: Vec<_> = recent.iter().cloned().collect();
+        self.past.read(&rows, &VecDeque::new());
+        traces::rows(&self.past.carried())
     }
 
     /// Reads the tab if that was not tried yet.

@@ -67,15 +67,23 @@ impl Terms {
 
     /// What stands in the holder's cell.
     pub(super) fn holder(&self, claim: &Claim, names: &BTreeMap<String, String>) -> String {
-        if *claim.client == *IN_SHEET {
+        self.shown(&who(claim), &claim.client, names)
+    }
+
+    /// The same of a claim by this client, with [`who`] it is for.
+    pub(super) fn shown(
+        &self,
+        who: &str,
+        client: &str,
+        names: &BTreeMap<String, String>,
+    ) -> String {
+        if client == IN_SHEET {
             // What a person wrote stays as it was written.
-            let written = value::strip(&claim.stored, value::Stamp::Auto);
-            return String::from_utf8_lossy(written).into_owned();
+            return who.to_owned();
         }
-        let worker = worker(claim);
-        let name = names.get(&*worker).map_or(&*worker, String::as_str);
-        let template = self.settings.holder.replace(WORKER, &worker);
-        let text = template.replace(CLIENT, &claim.client).replace(NAME, name);
+        let name = names.get(who).map_or(who, String::as_str);
+        let template = self.settings.holder.replace(WORKER, who);
+        let text = template.replace(CLIENT, client).replace(NAME, name);
         let text = kept(&text);
         // An acquire by a client without any name must not look free.
         if self.is_free(&text) { format!("({text})") } else { text }
@@ -216,9 +224,12 @@ pub(super) fn origin(claim: &Claim) -> &'static str {
     }
 }
 
-/// The a of `a:b`, else the client's name without its address.
-fn worker(claim: &Claim) -> Cow<'_, str> {
+/// What a person wrote; else the worker, which is the a of `a:b`; else the client's name with its address.
+pub(super) fn who(claim: &Claim) -> Cow<'_, str> {
     let written = value::strip(&claim.stored, value::Stamp::Auto);
+    if *claim.client == *IN_SHEET {
+        return String::from_utf8_lossy(written);
+    }
     if let Some(worker) = value::worker_id(written) {
         return Cow::Borrowed(worker);
     }

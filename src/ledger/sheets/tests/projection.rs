@@ -16,6 +16,8 @@ use crate::ledger::fold::Fold;
 use crate::ledger::sheets::projection::Setup;
 use crate::ledger::testing::{at, claim, key, start};
 
+mod stale;
+
 const LONG: Duration = Duration::from_secs(30);
 const FREE: &str = "DISPONIBLE";
 /// 23 November 2026, 14:12:20 in UTC.
@@ -33,6 +35,8 @@ struct Desk {
     seq: u64,
     now_ms: u64,
     is_changed: bool,
+    /// It was given the state of a checkpoint.
+    has_begun_anew: bool,
 }
 
 pub(super) fn business() -> Projection {
@@ -105,7 +109,16 @@ impl Desk {
         });
         let log = store.open(&start()).unwrap();
         let fold = Fold::unordered();
-        let mut desk = Self { google, store, fold, log, seq: 1, now_ms: NOW, is_changed: false };
+        let mut desk = Self {
+            google,
+            store,
+            fold,
+            log,
+            seq: 1,
+            now_ms: NOW,
+            is_changed: false,
+            has_begun_anew: false,
+        };
         desk.write([Entry::Healthy("run".into())]);
         desk
     }
@@ -124,7 +137,12 @@ impl Desk {
             })
             .collect();
         let seen = (0..20).find_map(|_| self.store.exchange(&rows).ok());
-        for row in seen.expect("the emulator answers in the end").rows {
+        let seen = seen.expect("the emulator answers in the end");
+        if let Some(snapshot) = seen.snapshot {
+            self.fold = Fold::from(snapshot);
+            self.has_begun_anew = true;
+        }
+        for row in seen.rows {
             self.fold.apply(&row);
         }
         self.is_changed = true;

@@ -41,6 +41,14 @@ impl Serving {
         numbers.rfind(|db| *db < scope.shared().databases())
     }
 
+    /// An error; of what Redis may have carried out, that nobody knows.
+    pub(super) fn answer_unknown(&mut self, text: &str, scope: &mut Scope<'_, '_>) -> Flow {
+        match self.lost.take() {
+            Some(reason) => scope.answer_unknown(&reason),
+            None => scope.answer_error(text),
+        }
+    }
+
     /// In strict, claims an unconfirmed grant's value once more: the table may not have heard yet
     /// that another sidecar has released it, and that it is another's lock now.
     pub(super) fn resume(&mut self, resumed: Resumed, scope: &mut Scope<'_, '_>) -> Flow {
@@ -191,7 +199,7 @@ impl Serving {
         !shared.door.was_read() && self.keys().iter().any(is_unknown)
     }
 
-    fn keys(&self) -> Vec<Vec<u8>> {
+    pub(super) fn keys(&self) -> Vec<Vec<u8>> {
         match &self.work {
             Work::Command(words) => keys_of(words),
             Work::Transaction(commands) => {
@@ -325,7 +333,8 @@ pub(super) fn resumed(args: Args<'_>, scope: &mut Scope<'_, '_>) -> Option<Resum
     }
     let lock = scope.lock_key(args.get(1)?);
     let record = scope.shared().table.find(&lock)?;
-    if record.confidence != Confidence::Unconfirmed {
+    let is_contested = || !scope.shared().door.contested(&lock).is_empty();
+    if record.confidence != Confidence::Unconfirmed || is_contested() {
         return None;
     }
     let ask = acquire::acquire_of(args, scope)?;

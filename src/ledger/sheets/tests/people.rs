@@ -14,7 +14,7 @@ use crate::ledger::fold::Holder;
 use crate::ledger::sheets::projection::Setup;
 use crate::ledger::testing::{key, start};
 use crate::ledger::thread::{self, Ledger, Post, Watcher};
-use crate::ledger::{Answer, Asker, Cause, Door, Entry, Outcome, Position, Ticket, Told};
+use crate::ledger::{Answer, Asker, Cause, Claim, Door, Entry, Outcome, Position, Ticket, Told};
 
 const LONG: Duration = Duration::from_secs(30);
 const SESSION: Asker = Asker::Session(0, (1, 1));
@@ -77,7 +77,9 @@ impl Sidecar {
     }
 
     fn claim(&self, name: &str, worker: &str) -> Outcome {
-        let ask = Ask::Claim(held(name, worker));
+        // The ledger's thread has the system's clock, and a hold of yesterday with a free cell is given up.
+        let at_ms = u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap();
+        let ask = Ask::Claim(Claim { at_ms, ..held(name, worker) });
         let mut ticket: Option<Ticket> = None;
         until("the ledger takes the claim", || {
             ticket = self.ledger.submit(SESSION, vec![ask.clone()]).ok();

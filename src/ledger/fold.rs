@@ -185,7 +185,7 @@ impl Fold {
             | Entry::Withdraw { key, claim } => self.give_up(key, *claim, changes),
             Entry::Won { claim, fence, .. } => self.win(*claim, *fence, changes),
             Entry::Lost { key, claim } => self.end_entry(key, *claim, changes),
-            Entry::Release { key, claim, .. } => self.release(key, *claim, changes),
+            Entry::Release { key, claim, .. } => self.end(key, *claim, changes),
             Entry::Extend { key, claim, expires_at_ms } => {
                 self.amend(key, *claim, changes, |h| h.claim.expires_at_ms = Some(*expires_at_ms))
             }

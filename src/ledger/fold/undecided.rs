@@ -209,6 +209,10 @@ impl Fold {
         let Some(undecided) = self.undecided.as_mut() else { return Outcome::Noted };
         undecided.claims += 1;
         if undecided.ended.remove(&at) {
+            // Only a release is written by another log than what it ends.
+            if is_observed && !self.is_active(claim) {
+                self.bury(claim, 0);
+            }
             return Outcome::Lost { holder: None };
         }
         undecided.insert(at, Open { claim: claim.clone(), is_observed });
@@ -257,6 +261,23 @@ impl Fold {
             held.strike();
         }
         verdict
+    }
+
+    /// A client's release of what this claim names. A value that was found in Redis, and that nobody has
+    /// decided, is nobody's claim, and [`Fold::lose`] leaves it as it is; but its client has let it go,
+    /// so it is dead, and whoever finds it in Redis deletes it.
+    pub(super) fn end(
+        &mut self,
+        key: &LockKey,
+        claim: Position,
+        changes: &mut Vec<Change>,
+    ) -> Verdict {
+        let released = self.undecided_at(claim).cloned();
+        let ended = self.release(key, claim, changes);
+        if let Some(value) = released.filter(|value| !self.is_active(value)) {
+            self.bury(&value, 0);
+        }
+        ended
     }
 
     /// A value that was found in Redis has held the lock, and was let go. Whoever found it had not read

@@ -14,7 +14,8 @@ use crate::redis::Start;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mood {
     Fast,
-    /// Up to some seconds for an exchange, reads that are a little behind.
+    /// Up to some seconds for an exchange; in a store without order reads that are a little behind
+    /// (SQLite reads in one transaction: what was committed before is in it).
     Slow,
     /// Refusals, losses, and writes that arrive although they failed, at once or later.
     Failing,
@@ -198,7 +199,8 @@ impl World {
             Mood::Fast | Mood::Hanging => (memory::Fault::None, quick),
             Mood::Slow => {
                 let hidden = usize::try_from(rng.below(4)).unwrap();
-                let fault = match only_reads && rng.percent(30) {
+                let is_stale = only_reads && rng.percent(30);
+                let fault = match is_stale && !self.fleet.is_ordered() {
                     true => memory::Fault::Stale(hidden),
                     false => memory::Fault::None,
                 };

@@ -168,6 +168,11 @@ fn a_running_sidecar_is_not_disturbed() {
     let (redis, sheet) = (Redis::start(), Sheet::new());
     let Some(lockside) = subject(&redis, &sheet, SOON) else { return };
     wait_mode(lockside.port(), "healthy");
+    // It makes the tab for people, and the sieve beside it, when it is serving.
+    wait_until("all its tabs are made", || {
+        let tabs = sheet.google.tabs();
+        tabs.iter().any(|tab| tab["title"].as_str().is_some_and(|title| title.contains("sieve")))
+    });
     let own = sheet.google.tabs();
     let quota = "writes_a_minute = 3600\nreads_a_minute = 3600\n";
     let (code, told) = probe(&sheet, &redis, &["--writers", "2", "--exchanges", "10"], quota);

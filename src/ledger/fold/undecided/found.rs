@@ -90,3 +90,25 @@ fn what_has_only_lost_may_be_found() {
     let rows = [claims, found(crate::ledger::entry::OBSERVED)].concat();
     assert_eq!(read(&rows).standing(&key("k"), b"a"), Standing::Holder);
 }
+
+/// Its client lets it go before anybody has decided what it is.
+#[test]
+fn what_was_found_and_let_go_is_dead() {
+    let observed = Claim { client: crate::ledger::entry::OBSERVED.into(), ..claim("k", "a") };
+    let finding = row(1, 2, Entry::Observe(observed.clone()));
+    let release = row(2, 2, release(at(1, 2)));
+    for order in orders(std::slice::from_ref(&finding), std::slice::from_ref(&release)) {
+        let mut fold = read(&order);
+        assert_eq!(fold.standing(&key("k"), b"a"), Standing::Dead, "{order:?}");
+        fold.apply(&row(3, 2, Entry::Observe(observed.clone())));
+        fold.decide(at(3, 2), &mut Vec::new());
+        assert_eq!(fold.len(), 0, "found again by another, {order:?}");
+    }
+    // Who has found it takes that back: it may be a lock all the same.
+    let withdrawn = Entry::Withdraw { key: key("k"), claim: at(1, 2) };
+    let fold = read(&[finding.clone(), row(1, 3, withdrawn)]);
+    assert_eq!(fold.standing(&key("k"), b"a"), Standing::Unknown);
+    // A claim of the value is still to be decided.
+    let fold = read(&[row(3, 2, Entry::Claim(claim("k", "a"))), finding, release]);
+    assert_eq!(fold.standing(&key("k"), b"a"), Standing::Unknown);
+}

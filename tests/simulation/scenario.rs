@@ -93,7 +93,10 @@ impl Run {
         while self.world.checks.violation.is_none() && self.world.now() < end {
             self.world.run_until(self.world.now() + Duration::from_millis(500));
             match self.unsettled() {
-                Some(reason) => why = reason,
+                Some(reason) => {
+                    self.world.note(|| format!("not at rest: {reason}"));
+                    why = reason;
+                }
                 None => return self.finish(),
             }
         }

@@ -31,7 +31,7 @@ use super::acquire::{CLIENT_GONE, TABLE_FULL};
 use super::held::has_changed;
 use super::local::{Locally, content_change};
 use super::settle::Provisional;
-use super::{Flow, Grant, Operation, Scope, durable, fresh};
+use super::{Flow, Grant, Operation, Scope, durable};
 use again::Before;
 use contested::Contested;
 use steps::{Progress, Steps};
@@ -178,16 +178,8 @@ impl Serving {
             {
                 self.make_true(reply, changes, companions, scope)
             }
-            Evaluation::Done { changes, .. } if changes.is_empty() && self.knows_nothing(scope) => {
-                scope.answer_error(fresh::NEVER_READ)
-            }
-            Evaluation::Done { changes, .. } if changes.is_empty() && self.reads_at_last(scope) => {
-                self.waiting()
-            }
-            Evaluation::Done { reply, changes, .. }
-                if changes.is_empty() && self.is_unread_no(&reply, scope) =>
-            {
-                scope.answer_error(fresh::NOT_READ)
+            Evaluation::Done { reply, changes, companions } if changes.is_empty() => {
+                self.show(reply, companions, scope)
             }
             Evaluation::Done { reply, changes, companions } => {
                 self.make_true(reply, changes, companions, scope)

@@ -66,14 +66,23 @@ pub(crate) enum Fault {
 /// Within this time the next background pass undoes what a repair of a sidecar that was behind did.
 const UNDONE: Duration = Duration::from_secs(8);
 
+impl Slot {
+    /// The ledger does not answer it.
+    fn is_in_the_dark(&self) -> bool {
+        self.process
+            .as_ref()
+            .is_some_and(|process| process.desk.books().committer.trouble().is_some())
+    }
+}
+
 impl World {
     /// True if what a client sees of this lock may be old: a sidecar has not read of the holder
     /// (`poll`), and answers or repairs Redis by what it knows; or one that does not reach Redis, or
     /// is slow, was or will be the only one that knows.
     pub(crate) fn may_be_behind(&self, key: &[u8]) -> bool {
         if self.fleet == crate::process::Fleet::Strict {
-            // Who looks at a lock has the ledger read, if it answers.
-            return self.slots.iter().any(|slot| slot.mood != Mood::Fast);
+            // Who looks at a lock has the ledger read, if it answers; else it shows what it knows.
+            return self.slots.iter().any(|slot| slot.mood != Mood::Fast || slot.is_in_the_dark());
         }
         let is_slow = |slot: &Slot| slot.mood != Mood::Fast || slot.is_cut || slot.hole.is_some();
         if self.checks.may_be_lost(key)

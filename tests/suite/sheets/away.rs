@@ -86,6 +86,41 @@ fn an_outage_without_google_is_told_and_heals() {
     }
 }
 
+/// Without Redis and Google a sidecar does not know what another has granted since it could read the sheet
+/// last, and does not show that as free. What it knows is shown (SPEC 2).
+#[test]
+fn nobody_knows_without_google_what_another_has_granted() {
+    let (mut redis, sheet) = (Redis::start(), Sheet::new());
+    let lines = format!("{SOON}{IMPATIENT}");
+    let (Some(one), Some(two)) = (subject(&redis, &sheet, &lines), subject(&redis, &sheet, &lines))
+    else {
+        return;
+    };
+    let [mut holder, mut other] = [&one, &two].map(|lockside| {
+        wait_mode(lockside.port(), "healthy");
+        lockside.client()
+    });
+    ask_until(&mut holder, &take("lock:b", B), |reply| reply == OK);
+    assert_eq!(other.ask("GET lock:b"), bulk(B));
+    redis.kill();
+    [&one, &two].iter().for_each(|lockside| wait_mode(lockside.port(), "degraded"));
+    ask_until(&mut other, "GET lock:b", |reply| reply == bulk(B));
+    let Some(process) = two.process() else { return };
+    process.signal("STOP");
+    ask_until(&mut holder, &take("lock:a", A), |reply| reply == OK);
+    goes_away(&sheet, &Kind::Status { code: 503, applied: false });
+    process.signal("CONT");
+    for line in ["GET lock:a", "MGET lock:b lock:a", "EXISTS lock:a", "STRLEN lock:a"] {
+        let reply = other.ask(line);
+        assert!(reply.starts_with("-TRYAGAIN lockside: nothing was done"), "{line}: {reply}");
+    }
+    assert_eq!(other.ask("GET lock:b"), bulk(B));
+    assert_eq!(holder.ask("GET lock:a"), bulk(A));
+    sheet.google.clear_faults();
+    ask_until(&mut other, "GET lock:a", |reply| reply == bulk(A));
+    ask_until(&mut other, "GET lock:free", |reply| reply == NIL);
+}
+
 /// Google says that there were too many calls: nobody is told OK for what is not written, and it goes on.
 #[test]
 fn too_many_calls_are_waited_for() {

@@ -135,7 +135,7 @@ impl Serving {
 
     /// The same, also by a sidecar that knows of no other, before a command that may end a hold is told
     /// that there is nothing for it to do.
-    pub(super) fn reads_at_last(&mut self, scope: &Scope<'_, '_>) -> bool {
+    fn reads_at_last(&mut self, scope: &Scope<'_, '_>) -> bool {
         if self.waits_for_mirrors(scope) {
             return true;
         }
@@ -173,7 +173,7 @@ impl Serving {
     /// True for the "no" to a command that may end or extend a hold, by a table that may be behind and a
     /// ledger that can't be read: another sidecar may have granted the lock. Not where the table alone
     /// decides.
-    pub(super) fn is_unread_no(&self, reply: &[u8], scope: &Scope<'_, '_>) -> bool {
+    fn is_unread_no(&self, reply: &[u8], scope: &Scope<'_, '_>) -> bool {
         let shared = scope.shared();
         let Work::Command(words) = &self.work else { return false };
         let words = Words::new(words);
@@ -187,16 +187,41 @@ impl Serving {
             && !spec.is_some_and(|spec| spec.keys(words.args()).any(is_local))
     }
 
-    /// True for a "no" about locks that the table does not know, before the ledger was read for the
-    /// first time: it knows none then. Not where the table alone decides.
-    pub(super) fn knows_nothing(&self, scope: &Scope<'_, '_>) -> bool {
+    /// Answers what changes nothing, once the ledger was read as far as that is to be and can be.
+    pub(super) fn show(
+        &mut self,
+        reply: Vec<u8>,
+        companions: CompanionEffects,
+        scope: &mut Scope<'_, '_>,
+    ) -> Flow {
+        if let Some(why) = self.knows_nothing(scope) {
+            return scope.answer_error(why);
+        }
+        if self.reads_at_last(scope) {
+            return self.waiting();
+        }
+        if self.is_unread_no(&reply, scope) {
+            return scope.answer_error(fresh::NOT_READ);
+        }
+        self.make_true(reply, Vec::new(), companions, scope)
+    }
+
+    /// Why what is shown of locks that the table does not know is not known: the ledger was not read for
+    /// the first time, or can't be read, and another sidecar may have granted them. What is known is
+    /// shown (SPEC 2). None where the table alone decides.
+    fn knows_nothing(&self, scope: &Scope<'_, '_>) -> Option<&'static str> {
         let shared = scope.shared();
         let is_unknown = |key: &Vec<u8>| {
             let rule = shared.rules.find(key);
             rule.is_some_and(|rule| rule.outage != Outage::Local)
                 && shared.table.find(&LockKey::new(scope.state.db, key)).is_none()
         };
-        !shared.door.was_read() && self.keys().iter().any(is_unknown)
+        let why = match shared.door.was_read() {
+            false => fresh::NEVER_READ,
+            true if self.is_unread && shared.door.has_company() => fresh::NOT_READ,
+            true => return None,
+        };
+        self.keys().iter().any(is_unknown).then_some(why)
     }
 
     pub(super) fn keys(&self) -> Vec<Vec<u8>> {
@@ -256,7 +281,10 @@ impl Serving {
         match before.why {
             Why::Mirrors if self.read(scope) => self.waiting(),
             Why::Mirrors | Why::MirrorsTooLate => scope.answer_error(UNWRITTEN),
-            Why::Looks => self.evaluate(scope),
+            Why::Looks => {
+                self.is_unread = true;
+                self.evaluate(scope)
+            }
             Why::MayEnd => scope.answer_error(fresh::NOT_READ),
             Why::Withdraws => scope.answer_error(durable::WITHDRAWING),
         }

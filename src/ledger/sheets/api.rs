@@ -160,6 +160,11 @@ impl Api {
         is_there(Kind::Read) && is_there(Kind::Write)
     }
 
+    /// How long the own share of the quota takes to have one more write.
+    pub(super) fn pace_of_writes(&self) -> Duration {
+        self.gate.limiter().pace(Kind::Write)
+    }
+
     /// The account's address, where the credentials have it.
     pub(super) fn account(&self) -> Option<String> {
         self.context.account.clone()

@@ -41,6 +41,7 @@ mod sieve;
 mod survey;
 mod terms;
 pub(super) mod traces;
+mod turns;
 mod watch;
 
 /// Whether Redis is asked first, as far as cells are concerned.

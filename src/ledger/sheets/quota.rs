@@ -154,6 +154,11 @@ impl Limiter {
         if self.is_shared { two.min(LONGEST_WAIT) } else { Duration::ZERO }
     }
 
+    /// How long until there is one more, in the long run.
+    pub(super) fn pace(&mut self, kind: Kind) -> Duration {
+        Duration::from_secs_f64(1.0 / self.bucket(kind).a_second)
+    }
+
     fn bucket(&mut self, kind: Kind) -> &mut Bucket {
         match kind {
             Kind::Write => &mut self.writes,

@@ -22,6 +22,7 @@ use super::past::{Past, Remnants, Trace};
 use super::place::{self, Place};
 use super::sieve::Sieve;
 use super::terms::{self, Terms};
+use super::turns::Turns;
 use super::watch::{Add, Doubt, Look, MOST_WRITES, Pass, Want, Watch, Write};
 use super::{Edit, Mode, RuleOf, Setup, traces};
 use crate::ledger::Ask as Request;
@@ -62,6 +63,7 @@ pub(in crate::ledger::sheets) struct Projector {
     /// Who held what at the last look.
     known: Option<BTreeMap<String, Position>>,
     is_dirty: bool,
+    turns: Turns,
     read_at: Option<Duration>,
     written_at: Option<Duration>,
     added: BTreeMap<String, Duration>,
@@ -105,6 +107,7 @@ impl Projector {
             watch: Watch::default(),
             known: None,
             is_dirty: false,
+            turns: Turns::default(),
             read_at: None,
             written_at: None,
             added: BTreeMap::new(),
@@ -143,23 +146,27 @@ impl Projector {
             return self.stand_by(api, settings, now);
         }
         self.is_dirty |= truth.is_changed;
-        let is_new = self.is_reading_due(now);
+        // The ledger goes first.
+        let may_call = self.turns.is_now(api.has_calls(), api.pace_of_writes(), now);
+        let is_new = may_call && self.is_reading_due(now);
         let is_due =
             self.is_dirty && self.written_at.is_none_or(|at| now >= at + self.mirror_interval);
         if !is_new && !is_due && (self.riders.is_empty() || !truth.is_idle) {
             return Ok(Vec::new());
         }
-        if !api.has_calls() {
-            // The ledger goes first: rows that differ ride along with its groups, or wait.
-            return Ok(Vec::new());
-        }
         let mut patience = PATIENCE.min(settings.patience);
         if is_new {
             self.read_at = Some(now);
+            self.turns.taken(now);
             self.read(api, &settings.ledger, &mut patience)?;
         }
-        let pass = self.look((mode, is_new), recent, truth, now);
-        let edits = self.write(api, pass, truth.is_idle, &mut patience)?;
+        let mut pass = self.look((mode, is_new), recent, truth, now);
+        let is_cut = !may_call && pass.keep(RIDERS);
+        let edits = match may_call || !truth.is_idle && self.may_ride(now) {
+            true => self.write(api, pass, truth.is_idle, &mut patience)?,
+            false => Vec::new(),
+        };
+        self.is_dirty |= is_cut;
         Ok(edits.iter().filter_map(|edit| self.request(edit)).collect())
     }
 
@@ -210,6 +217,10 @@ impl Projector {
             self.read(api, &settings.ledger, &mut PATIENCE.min(settings.patience))?;
         }
         Ok(Vec::new())
+    }
+
+    fn may_ride(&self, now: Duration) -> bool {
+        self.rides_after.is_none_or(|at| now >= at)
     }
 
     /// Something differs, or waits for a group that may not come.
@@ -370,8 +381,12 @@ impl Projector {
         let sieve = Sieve { tab: place.tab, sieve: place.sieve, grid, mark };
         let batch = sieve.requests(&writes, &adds);
         self.written_at = Some(api.now());
-        let rides = !is_idle && self.rides_after.is_none_or(|at| api.now() >= at);
-        if rides && adds.is_empty() && doubts.is_empty() && writes.len() <= RIDERS {
+        if !is_idle
+            && self.may_ride(api.now())
+            && adds.is_empty()
+            && doubts.is_empty()
+            && writes.len() <= RIDERS
+        {
             (self.riders, self.riding) = (batch, writes);
             // Until they have gone.
             self.is_dirty = true;

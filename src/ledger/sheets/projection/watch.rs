@@ -71,6 +71,18 @@ pub(super) struct Pass {
     pub(super) unfit: usize,
 }
 
+impl Pass {
+    /// Leaves only what can ride along with a group, and so many rows of that; true if there was more. The
+    /// rest is found again by the next look.
+    pub(super) fn keep(&mut self, riders: usize) -> bool {
+        let is_more =
+            self.writes.len() > riders || !self.adds.is_empty() || !self.doubts.is_empty();
+        self.writes.truncate(riders);
+        (self.adds, self.doubts) = (Vec::new(), Vec::new());
+        is_more
+    }
+}
+
 /// What a reading is held against.
 pub(super) struct Look<'a> {
     pub(super) terms: &'a Terms,
@@ -201,8 +213,9 @@ impl Watch {
             |line: &&Line| line.holder.text().is_some_and(|holder| look.terms.is_free(&holder));
         let is_cleared = lines.iter().all(is_free);
         if !look.is_new {
-            // A row that may have a person's word waits for the next reading.
-            let waits = self.sights.contains_key(key) || self.aged.contains_key(key);
+            // A row that may have a person's word of this hold waits for the next reading.
+            let waits = self.sights.get(key).is_some_and(|sight| sight.claim == want.claim)
+                || self.aged.get(key).is_some_and(|(claim, _)| *claim == want.claim);
             if is_cleared && waits {
                 return;
             }

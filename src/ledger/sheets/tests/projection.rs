@@ -16,6 +16,7 @@ use crate::ledger::fold::Fold;
 use crate::ledger::sheets::projection::Setup;
 use crate::ledger::testing::{at, claim, key, start};
 
+mod busy;
 mod stale;
 
 const LONG: Duration = Duration::from_secs(30);

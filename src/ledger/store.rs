@@ -84,6 +84,9 @@ pub struct Truth<'a> {
     pub log: u64,
     /// Of all sidecars that live this one is to do it: its log has the lowest number.
     pub is_first: bool,
+    /// The logs of all sidecars that live. A claim that another log has left undecided will stay so until
+    /// somebody releases it (SPEC 8).
+    pub living: &'a BTreeSet<u64>,
     /// Locks have changed since the last call.
     pub is_changed: bool,
     /// Nothing waits to be written: what is to be written for people is to be written by itself.

@@ -42,6 +42,7 @@ mod survey;
 mod terms;
 pub(super) mod traces;
 mod turns;
+mod wants;
 mod watch;
 
 /// Whether Redis is asked first, as far as cells are concerned.

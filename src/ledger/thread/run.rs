@@ -23,6 +23,7 @@ pub(super) struct Runner {
     has_read: bool,
     /// Of all sidecars that live this one shows people who holds what.
     is_first: bool,
+    living: BTreeSet<u64>,
     /// When what people see is to be looked at again.
     project_at: Option<Duration>,
     /// What stands in the way of that.
@@ -60,6 +61,7 @@ impl Runner {
             is_failing: false,
             has_read: false,
             is_first: false,
+            living: BTreeSet::new(),
             project_at: None,
             hitch: None,
             has_answered: false,
@@ -194,6 +196,7 @@ impl Runner {
             None => self.note_success(),
         }
         self.is_first = log.is_some() && done.living.first().copied() == log;
+        self.living.clone_from(&done.living);
         let is_changed = done.reset || !done.changes.is_empty();
         self.tell(done);
         if is_snapshot_due {
@@ -213,8 +216,11 @@ impl Runner {
         let fold = shared.fold.read().unwrap_or_else(PoisonError::into_inner);
         let now_ms = shared.now().unix_ms;
         let is_first = self.is_first;
-        let truth = Truth { fold: &fold, log, is_first, is_changed, is_idle, now_ms };
+        let living = std::mem::take(&mut self.living);
+        let truth =
+            Truth { fold: &fold, log, is_first, living: &living, is_changed, is_idle, now_ms };
         let asked = self.call(|store, _| store.project(&truth));
+        self.living = living;
         drop(fold);
         let hitch = asked.as_ref().err().map(|error| error.text.clone());
         if let Some(why) = hitch.as_ref().filter(|why| self.hitch.as_ref() != Some(why)) {

@@ -21,9 +21,9 @@ use super::look::{self, MOST_LOOKS};
 use super::past::{Past, Remnants, Trace};
 use super::place::{self, Place};
 use super::sieve::Sieve;
-use super::terms::{self, Terms};
+use super::terms::Terms;
 use super::turns::Turns;
-use super::watch::{Add, Doubt, Look, MOST_WRITES, Pass, Want, Watch, Write};
+use super::watch::{Add, Doubt, Look, MOST_WRITES, Pass, Watch, Write};
 use super::{Edit, Mode, RuleOf, Setup, traces};
 use crate::ledger::Ask as Request;
 use crate::ledger::entry::{Position, Row};
@@ -328,6 +328,7 @@ impl Projector {
             is_new,
             wants: &wants,
             is_over: &|key, holder, since| remnants.has(key, holder, since),
+            is_past: &|key, since| remnants.has_time(key, since),
             mode,
             is_compared: self.is_compared,
             now_ms: truth.now_ms,
@@ -340,23 +341,6 @@ impl Projector {
             |write: &Write| write.line.key.text().is_some_and(|key| self.barred.contains_key(&key));
         pass.writes.retain(|write| !is_barred(write));
         pass
-    }
-
-    fn wants(&self, truth: &Truth<'_>) -> BTreeMap<String, Want> {
-        let want = |holder: std::sync::Arc<crate::ledger::fold::Holder>| {
-            let claim = &holder.claim;
-            let cell = self.terms.cell_of(&claim.key)?;
-            let want = Want {
-                key: claim.key.clone(),
-                claim: holder.at,
-                holder: self.terms.holder(claim, &self.names),
-                since: self.terms.time(claim.at_ms),
-                origin: terms::origin(claim),
-                at_ms: claim.at_ms,
-            };
-            Some((cell, want))
-        };
-        truth.fold.holders().into_iter().filter_map(want).collect()
     }
 
     /// Writes what differs, and gives the words of people that their rows still say.

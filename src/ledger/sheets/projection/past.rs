@@ -163,12 +163,21 @@ pub(super) struct Remnants<'a> {
 impl Remnants<'_> {
     /// True if a hold of this key has had this holder and this time.
     pub(super) fn has(&self, cell: &str, holder: &str, since: &str) -> bool {
-        let Some(key) = self.terms.key_of(cell) else { return false };
         let has_since = !self.terms.settings().since_column.is_empty();
-        let is_it = |who: &str, client: &str, at_ms: u64| {
+        self.has_one(cell, &|who, client, at_ms| {
             (!has_since || self.terms.time(at_ms) == since)
                 && self.terms.shown(who, client, self.names) == holder
-        };
+        })
+    }
+
+    /// True if a hold of this key has had this time.
+    pub(super) fn has_time(&self, cell: &str, since: &str) -> bool {
+        self.has_one(cell, &|_, _, at_ms| self.terms.time(at_ms) == since)
+    }
+
+    fn has_one(&self, cell: &str, is_it: &dyn Fn(&str, &str, u64) -> bool) -> bool {
+        let Some(key) = self.terms.key_of(cell) else { return false };
+        let has_since = !self.terms.settings().since_column.is_empty();
         let known = self.past.left.get(&key).into_iter().flat_map(|of_key| &of_key.holds);
         // Without times a name that was told from long ago may as well be a person's.
         let mut known = known.filter(|known| has_since || known.at.is_some()).map(|k| &k.trace);

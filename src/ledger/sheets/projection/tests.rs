@@ -108,6 +108,7 @@ impl Desk {
             grid: &grid(rows),
             is_new: true,
             wants: &self.wants,
+            is_past: &|_, _| false,
             is_over: &|key, holder, since| {
                 over.contains(&(key.to_owned(), holder.to_owned(), since.to_owned()))
             },
@@ -185,6 +186,7 @@ fn cells_are_written_where_they_differ() {
         is_new: true,
         wants: &BTreeMap::new(),
         is_over: &|_, _, _| false,
+        is_past: &|_, _| false,
         mode: Mode::Healthy,
         is_compared: true,
         now_ms: NOW,
@@ -382,6 +384,7 @@ fn numbers_are_keys_too_and_other_cells_are_left_alone() {
         is_new: true,
         wants: &wants,
         is_over: &|_, _, _| false,
+        is_past: &|_, _| false,
         mode: Mode::Healthy,
         is_compared: true,
         now_ms: NOW,

@@ -93,6 +93,8 @@ pub(super) struct Look<'a> {
     pub(super) wants: &'a BTreeMap<String, Want>,
     /// True for (key, holder, since) of a hold that has ended: what is left of Lockside's own writing.
     pub(super) is_over: &'a dyn Fn(&str, &str, &str) -> bool,
+    /// True for (key, since) of such a hold.
+    pub(super) is_past: &'a dyn Fn(&str, &str) -> bool,
     pub(super) mode: Mode,
     /// Redis and the ledger were compared in this run: what the ledger does not know, Redis has not either.
     pub(super) is_compared: bool,
@@ -281,6 +283,10 @@ impl Watch {
                 continue;
             };
             if look.terms.is_free(&holder) {
+                // Who cleared the holder left the time of his hold beside it.
+                if !since.is_empty() && (look.is_past)(key, &since) {
+                    write(look, line, (look.terms.free(), "", ""), pass);
+                }
                 continue;
             }
             let time = look.terms.read_time(&line.since);

@@ -1,6 +1,6 @@
 //! The tab that people look at, on an emulated Google, with people in it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use emulated_sheets::{Act, Fault, Kind, Target};
@@ -18,6 +18,7 @@ use crate::ledger::testing::{at, claim, key, start};
 
 mod busy;
 mod stale;
+mod undecided;
 
 const LONG: Duration = Duration::from_secs(30);
 const FREE: &str = "DISPONIBLE";
@@ -165,6 +166,7 @@ impl Desk {
             fold: &self.fold,
             log: self.log,
             is_first: true,
+            living: &BTreeSet::from([self.log]),
             is_changed: std::mem::take(&mut self.is_changed),
             is_idle,
             now_ms: self.now_ms,
@@ -380,6 +382,10 @@ fn a_cleared_cell_releases_and_a_moved_one_does_not() {
     let released = Ask::Release(key("spool_lock:MK-1"), place, Cause::Sheet);
     assert_eq!(desk.project(), [released]);
     assert_eq!(cell(&desk.shown(), 1, 1), "disponible ");
+    // The time of the hold goes as well.
+    desk.release("MK-1", place);
+    desk.project();
+    assert_eq!(desk.rows()[0], "MK-1|DISPONIBLE||a");
 
     let mut desk = three();
     desk.grant("MK-1", "93");
